@@ -1,0 +1,104 @@
+"""How far the op's numbers are from float64 attention on the unquantised inputs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import nan, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+Rows = NDArray[np.float32]
+BLOCK = 256  # query rows at a time: bounds the memory of the scores
+
+
+class Accuracy(BaseModel):
+    """Agreement with the reference; `worst_row` is the largest relative L2 error of one output row."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pcc: float
+    rmse: float
+    rel_l2: float
+    max_abs: float
+    worst_row: float
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over pairs (reference, computed) from which every figure of `Accuracy` follows; they add up over devices."""
+
+    n: int = 0
+    x: float = 0.0
+    y: float = 0.0
+    xx: float = 0.0
+    yy: float = 0.0
+    xy: float = 0.0
+    dd: float = 0.0
+    max_abs: float = 0.0
+    worst_row: float = 0.0
+
+    @classmethod
+    def of(cls, reference: NDArray[np.float64], computed: Rows) -> "Moments":
+        """Moments of two arrays of the same shape, whose last axis is a row."""
+        x, y = reference, computed.astype(np.float64)
+        d = y - x
+        row_error = np.sqrt((d**2).sum(axis=-1))
+        row_size = np.sqrt((x**2).sum(axis=-1))
+        worst = np.divide(row_error, row_size, out=np.zeros_like(row_error), where=row_size > 0).max()
+        sums = (x.sum(), y.sum(), (x**2).sum(), (y**2).sum(), (x * y).sum(), (d**2).sum(), np.abs(d).max(), worst)
+        return cls(x.size, *(float(value) for value in sums))
+
+    def __add__(self, other: "Moments") -> "Moments":
+        sums = [a + b for a, b in zip(self._sums(), other._sums(), strict=True)]
+        return Moments(self.n + other.n, *sums, max(self.max_abs, other.max_abs), max(self.worst_row, other.worst_row))
+
+    def _sums(self) -> tuple[float, ...]:
+        return self.x, self.y, self.xx, self.yy, self.xy, self.dd
+
+    def accuracy(self) -> Accuracy:
+        """The figures; NaN where a value was not finite."""
+        var_x = self.n * self.xx - self.x**2
+        var_y = self.n * self.yy - self.y**2
+        pcc = (self.n * self.xy - self.x * self.y) / sqrt(var_x * var_y) if var_x > 0 and var_y > 0 else nan
+        return Accuracy(
+            pcc=pcc,
+            rmse=sqrt(self.dd / self.n),
+            rel_l2=sqrt(self.dd / self.xx) if self.xx > 0 else nan,
+            max_abs=self.max_abs,
+            worst_row=self.worst_row,
+        )
+
+
+def total(moments: Iterable[Moments]) -> Moments:
+    """Moments of everything together."""
+    result = Moments()
+    for one in moments:
+        result += one
+    return result
+
+
+def compare_with_reference(q: Rows, k: Rows, v: Rows, out: Rows, first_key: int, scale: float) -> Moments:
+    """Compare `out` with causal attention in float64.
+
+    q and out are [heads, rows, d], consecutive rows of the sequence; k and v are [kv_heads, keys, d]. Row i of q
+    sees keys 0 to `first_key` + i, both included.
+    """
+    heads, rows, _ = q.shape
+    group = heads // k.shape[0]
+    result = Moments()
+    for head in range(heads):
+        keys, values = k[head // group].astype(np.float64), v[head // group].astype(np.float64)
+        for start in range(0, rows, BLOCK):
+            stop = min(start + BLOCK, rows)
+            visible = first_key + stop
+            scores = q[head, start:stop].astype(np.float64) @ keys[:visible].T
+            scores *= scale
+            diagonal = first_key + start + 1
+            scores[:, diagonal:][np.triu_indices(stop - start, 0, visible - diagonal)] = -np.inf
+            scores -= scores.max(axis=1, keepdims=True)
+            np.exp(scores, out=scores)
+            expected = scores @ values[:visible]
+            expected /= scores.sum(axis=1, keepdims=True)
+            result += Moments.of(expected, out[head, start:stop])
+    return result

@@ -1,0 +1,83 @@
+"""Blackhole.
+
+Sources: ISA = tt-isa-documentation BlackholeA0; LLK = tt-llk; npe = tt-npe device model; NE = tt-metal noc_estimator
+latencies, DM = tt-metal data_movement tests (both measured); #n = tt-metal issue or pull request. *Derived*: worked out
+here from the facts named. UNVERIFIED: no published number; what it rests on is said.
+"""
+
+from tensix_sim.arch.model import L1, Chip, Dram, Ethernet, Noc, Tensix
+
+COLUMNS = (1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16)  # tt-metal soc_descriptors/blackhole_140_arch.yaml
+
+BLACKHOLE = Chip(
+    name="blackhole",
+    clock_hz=1_350_000_000,  # tt-metal perf tests; under load
+    worker_columns=COLUMNS,
+    worker_rows=(2, 3, 4, 5, 6, 7, 8, 9, 10, 11),  # blackhole_140_arch.yaml
+    l1=L1(
+        size=1_572_864,  # tt-metal dev_mem_map.h: 1536 KiB; old soc descriptors still say 1464 KiB
+        base=102_784,  # derived from dev_mem_map.h and the 69 KiB kernel-config ring
+        circular_buffers=64,  # tt-metal circular_buffer_constants.h of 2026; 32 before
+    ),
+    noc=Noc(
+        columns=17,  # ISA NoC/README.md
+        rows=12,  # ISA NoC/README.md
+        flit_bytes=64,  # ISA NoC/README.md
+        max_packet_bytes=16_384,  # ISA NoC/README.md: 256 data flits
+        link_rate=60.9,  # npe; the wire does 64, NE measures 60.4 to 61.6
+        niu_rate=60.9,  # npe has no lower limit at the tile
+        router_cycles=9,  # ISA RoutingPaths.md; npe fits 11 to 11.5 for writes
+        round_trip_base=65,  # npe: read from the own tile
+        software_cycles=25,  # fitted: 1 KiB DRAM read 540 (NE, DM); a 64 B L1 read (NE 373) then takes 391
+        read_issue_cycles=38,  # polaris READ_LATENCY_MODEL.md, fitted; NE 36.3, DM 36.6 a read
+        write_issue_cycles=25,  # NE: 256 writes of 64 B, 24.3 each to L1, 25.4 to DRAM (DM)
+        write_ack_base=5,  # derived: what 65 + 9 * 29, issue and 2 flits leave of 358, NE's 64 B L1 write
+        semaphore_cycles=40,  # UNVERIFIED, derived: issue 25 + L1 atomic 5 + a poll (L1 load 8, branch)
+    ),
+    dram=Dram(
+        banks=8,  # tt-metal Saturating_DRAM_bandwidth_Blackhole.md
+        # preferred worker endpoints of tt-metal's blackhole_140_arch.yaml
+        endpoints=((0, 11), (0, 3), (0, 8), (0, 6), (9, 11), (9, 3), (9, 8), (9, 6)),
+        # Peak is 64 GB/s = 47.4; 8 readers beside their banks sustain 46.3 each with 16 KB reads
+        # (Saturating_DRAM_bandwidth_Blackhole.md), one NE reader 46. What small pages lose is in `request_cycles`.
+        bank_rate=46.0,
+        request_cycles=16.4,  # #55898
+        read_cycles=126,  # mesham/tt-sim, derived there from silicon; NE: DRAM reads 110 over L1 reads
+        write_cycles=15,  # DM: interleaved writes of 64 B to DRAM 379 to 392, to L1 358
+        page_alignment=64,  # ISA NoC: DRAM reads
+        bank_bytes=4_278_190_080,  # blackhole_140_arch.yaml: 4 GiB less what is reserved
+    ),
+    ethernet=Ethernet(
+        endpoints=tuple((x, 1) for x in COLUMNS),  # blackhole_140_arch.yaml: 14 tiles
+        rate=18.5,  # tt-metal CCL_bandwidth.md: links run at 25 GB/s, half of the rated 50 (37.0)
+        efficiency=0.96,  # CCL_bandwidth.md: payload ceiling 48 of 50 GB/s
+        hop_cycles=695,  # CCL_bandwidth.md: 515 ns on 1-D fabric (2-D: 619)
+    ),
+    tensix=Tensix(
+        unpack_rate_one=128.0,  # ISA: throttle x8; UNVERIFIED for each format
+        unpack_rate_both=64.0,  # UNVERIFIED: halved like Wormhole's
+        unpack_tile_overhead=12,  # derived from LLK llk_unpack_AB_matmul.h: 10 to 12 for the 5 instructions of a tile
+        mvmul_cycles=16,  # ISA MatrixUnit.md: 16 MVMULs of one cycle
+        matmul_issue_cycles=3,  # derived from the LLK instruction count: 280 issue slots for 8 HiFi2 products of 32
+        eltwise_cycles=8,  # ISA MatrixUnit.md: 8 instructions of 8x16
+        eltwise_overhead=4,  # derived from LLK: one counter instruction per face
+        copy_cycles=12,  # derived: 8 MOVA2D (ISA) and a counter instruction per face
+        reduce_unpack_cycles=37,  # #55053: measured 37.28
+        max_pool_fpu_cycles=4,  # ISA MatrixUnit.md: 4 GMPOOL of 16x16
+        max_pool_cycles=58,  # #55053: measured 58.06 after its optimisation, 97.94 before
+        max_row_cycles=13,  # derived from LLK llk_math_reduce_custom.h: 13 instructions, no stalls counted
+        exp_approx_cycles=68.6,  # tt-llk PR #1190, measured
+        exp_column_cycles=265,  # derived from #55759: (SFPU 6,515 of an 8x8 step - 64 * 68.6) / 8
+        reciprocal_column_cycles=50,  # derived from LLK ckernel_sfpu_recip.h: half of 96, SFPARECIP with one Newton step
+        sfpu_start_cycles=10,  # UNVERIFIED: STALLWAIT, drain of the 5-deep FPU, base and counters
+        pack_rate=128.0,  # derived from tt-llk #916: 4 interfaces of 32 B/c; bf16 measured 16.0 (#51901)
+        pack_min_cycles=16,  # #51901: 16.0 cycles a tile, 16 PACRs of 4 rows
+        pack_call_cycles=9.13,  # #51901
+        l1_accumulate_factor=1.5,  # #51901: 24.0 of 16.0 cycles
+        reconfigure_cycles=70,  # derived from #56692: 139,214 cycles over 12 sites and about 165 steps
+        dst_handshake_cycles=20,  # UNVERIFIED: semaphore post, stall release, ZEROACC, issued behind a RISC's GPR load of 4
+        cb_wait_cycles=20,  # UNVERIFIED: L1 load 8 (ISA BabyRISCV), counter and pointer arithmetic, a branch
+        cb_update_cycles=20,  # UNVERIFIED: L1 load 8, add, L1 store 5, wrap of the pointer
+        cb_visible_cycles=30,  # UNVERIFIED: the store waits for the packer, then half a poll loop and one L1 load
+    ),
+)

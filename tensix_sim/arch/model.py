@@ -1,0 +1,238 @@
+"""The machine as data: frozen, validated models with one field for each number.
+
+Coordinates are NoC 0 ``(x, y)``; both networks use them. A cycle is one of the chip's clock (AICLK).
+The numbers themselves, each beside its source, are in `wormhole_b0`, `blackhole` and `boards`.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+Coord = tuple[int, int]
+Lines = tuple[NonNegativeInt, ...]  # columns or rows of the NoC grid
+Count = PositiveInt
+Bytes = PositiveInt
+Rate = PositiveFloat  # bytes per cycle
+Cycles = NonNegativeInt
+MeanCycles = NonNegativeFloat  # an average over many, hence not whole
+
+
+class UnknownNameError(KeyError):
+    """A name that does not exist; the message has the nearest ones that do."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show the message quoted
+
+
+def unknown_name(what: str, name: str, known: Iterable[str], show: int = 3) -> UnknownNameError:
+    """Make the error to raise where `name` is none of `known`; it shows the nearest of them."""
+    nearest = get_close_matches(name, list(known), n=show, cutoff=0.0)
+    return UnknownNameError(f"unknown {what} {name!r}; nearest: {', '.join(nearest)}")
+
+
+class Frozen(BaseModel):
+    """A validated record that cannot change; an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class L1(Frozen):
+    """Worker SRAM. Circular buffers grow up from `base`, L1 tensors down from `size`."""
+
+    size: Bytes
+    base: Bytes  # first address that a program may use
+    circular_buffers: Count  # most that one core can have
+
+    @model_validator(mode="after")
+    def _base_is_inside(self) -> Self:
+        if self.base >= self.size:
+            raise ValueError(f"base {self.base} leaves nothing of {self.size} bytes")
+        return self
+
+
+class Noc(Frozen):
+    """Both networks on chip: two unidirectional tori of `columns` x `rows` routers."""
+
+    columns: Count
+    rows: Count
+    flit_bytes: Bytes
+    max_packet_bytes: Bytes  # data, without the header flit
+    link_rate: Rate  # router to router
+    niu_rate: Rate  # node to router, either way
+    router_cycles: Cycles  # one hop of a header
+    round_trip_base: Cycles  # a request and its response at distance 0
+    software_cycles: Cycles  # of a read, beyond its issue and its round trip: the call and the barrier's poll
+    read_issue_cycles: Cycles  # between two reads of one RISC
+    write_issue_cycles: Cycles  # between two writes of one RISC
+    write_ack_base: Cycles  # of a write, beyond its issue and its round trip, until the barrier sees the acknowledgement
+    semaphore_cycles: Cycles  # of a remote semaphore increase, beyond its way there, until the other RISC sees it
+
+
+class Dram(Frozen):
+    """Interleaved GDDR6: page i of a tensor lies in bank i mod `banks`."""
+
+    banks: Count
+    endpoints: tuple[Coord, ...]  # where each bank meets the NoC
+    bank_rate: Rate  # of one bank, sustained
+    request_cycles: MeanCycles  # a bank accepts one request in this time
+    read_cycles: Cycles  # a read's latency beyond that of L1
+    write_cycles: Cycles  # a write's, until it is acknowledged
+    page_alignment: Bytes
+    bank_bytes: Bytes
+
+    @model_validator(mode="after")
+    def _one_endpoint_for_each_bank(self) -> Self:
+        if len(set(self.endpoints)) != self.banks or len(self.endpoints) != self.banks:
+            raise ValueError(f"{self.banks} banks need {self.banks} endpoints, each its own; given {self.endpoints}")
+        return self
+
+
+class Ethernet(Frozen):
+    """One chip-to-chip link, per direction."""
+
+    endpoints: tuple[Coord, ...]  # NoC positions of the Ethernet tiles
+    rate: Rate  # on the wire
+    efficiency: PositiveFloat  # share of the wire that is payload
+    hop_cycles: Cycles  # from chip to chip, fabric router included
+
+    @model_validator(mode="after")
+    def _efficiency_is_a_share(self) -> Self:
+        if self.efficiency > 1:
+            raise ValueError(f"efficiency {self.efficiency} is above 1")
+        return self
+
+
+class Tensix(Frozen):
+    """Costs of one Tensix core: unpack (T0), math (T1: FPU and SFPU), pack (T2) and the RISCs' hand-shakes.
+
+    A cost is per 32x32 tile where nothing else is said; a *column* is column 0 of a tile, as statistics have it.
+    """
+
+    unpack_rate_one: Rate  # one unpacker, the other at rest
+    unpack_rate_both: Rate  # each, when both are busy
+    unpack_tile_overhead: Cycles  # instructions of T0: no tile takes less
+    mvmul_cycles: Cycles  # 32x32x32 product, per fidelity phase
+    matmul_issue_cycles: Cycles  # math thread, FPU idle, per 32x32x32 product
+    eltwise_cycles: Cycles  # FPU add or subtract; a multiply takes it in each phase
+    eltwise_overhead: Cycles  # counter instructions around it
+    copy_cycles: Cycles  # tile to DST through SrcA
+    reduce_unpack_cycles: Cycles  # row maximum, T0
+    max_pool_fpu_cycles: Cycles  # row maximum, FPU busy
+    max_pool_cycles: Cycles  # row maximum, math thread
+    max_row_cycles: Cycles  # row maximum: transpose and store, once per row of tiles
+    exp_approx_cycles: MeanCycles  # SFPU, fast approximation
+    exp_column_cycles: Cycles  # SFPU, accurate exponential of a column
+    reciprocal_column_cycles: Cycles  # SFPU, reciprocal of a column
+    sfpu_start_cycles: Cycles  # stall until the FPU is done, then set the DST base
+    pack_rate: Rate
+    pack_min_cycles: Cycles  # one row of 16 datums per cycle and packer: no tile takes less
+    pack_call_cycles: MeanCycles  # each call of the packer
+    l1_accumulate_factor: PositiveFloat  # of pack time, when the packer adds to what L1 holds
+    reconfigure_cycles: Cycles  # new formats or a new operation, per thread
+    dst_handshake_cycles: Cycles  # math to pack and back, per DST half
+    cb_wait_cycles: Cycles  # check a circular buffer's counter, tiles or space being there
+    cb_update_cycles: Cycles  # push or pop: change the counter and the pointer
+    cb_visible_cycles: Cycles  # from a push until another RISC's poll sees it
+
+
+class Chip(Frozen):
+    """One architecture."""
+
+    name: str
+    clock_hz: Count
+    l1: L1
+    noc: Noc
+    dram: Dram
+    ethernet: Ethernet
+    tensix: Tensix
+    worker_columns: Lines
+    worker_rows: Lines
+
+    @model_validator(mode="after")
+    def _every_node_has_its_place(self) -> Self:
+        workers = {(x, y) for x in self.worker_columns for y in self.worker_rows}
+        if len(workers) != len(self.worker_columns) * len(self.worker_rows):
+            raise ValueError("a worker column or row is listed twice")
+        others = {*self.dram.endpoints, *self.ethernet.endpoints}
+        if taken := workers & others:
+            raise ValueError(f"workers at {sorted(taken)} sit on DRAM or Ethernet endpoints")
+        size = self.noc.columns, self.noc.rows
+        if outside := {node for node in workers | others if not (0 <= node[0] < size[0] and 0 <= node[1] < size[1])}:
+            raise ValueError(f"{sorted(outside)} lie outside the {size[0]}x{size[1]} NoC")
+        return self
+
+
+class Machine(Frozen):
+    """One board: its chip, how many of them, and the worker grid that a program may use.
+
+    `grid` is (columns, rows) of logical cores; logical core (x, y) sits on NoC 0 at
+    ``(worker_columns[x], worker_rows[y])`` of this board, harvested lines left out.
+    """
+
+    board: str
+    chip: Chip
+    chips: Count
+    mesh: tuple[Count, Count]  # rows and columns of chips
+    links_per_neighbour: NonNegativeInt  # Ethernet links between two chips side by side
+    grid: tuple[Count, Count]
+    worker_columns: Lines
+    worker_rows: Lines
+
+    @model_validator(mode="after")
+    def _board_fits_its_chip(self) -> Self:
+        if self.chips != self.mesh[0] * self.mesh[1]:
+            raise ValueError(f"{self.chips} chips do not fill a {self.mesh[0]}x{self.mesh[1]} mesh")
+        lines = (
+            ("column", self.grid[0], self.worker_columns, self.chip.worker_columns),
+            ("row", self.grid[1], self.worker_rows, self.chip.worker_rows),
+        )
+        for kind, used, here, on_chip in lines:
+            if used > len(here):
+                raise ValueError(f"a grid of {used} {kind}s; {self.board} has {len(here)} worker {kind}s")
+            if len(set(here)) != len(here) or not set(here) <= set(on_chip):
+                raise ValueError(f"worker {kind}s {here} are not distinct {kind}s of {self.chip.name}, which has {on_chip}")
+        return self
+
+    @property
+    def cores(self) -> int:
+        """Number of worker cores on one chip."""
+        return self.grid[0] * self.grid[1]
+
+    def worker(self, core: Coord) -> Coord:
+        """NoC 0 coordinate of logical core (x, y)."""
+        return self.worker_columns[core[0]], self.worker_rows[core[1]]
+
+    def override(self, changes: dict[str, Any]) -> "Machine":
+        """Make this machine anew with named numbers replaced; a typo is an error.
+
+        A name is a field of the board, or one of the chip with its part before it:
+        ``{"grid": [4, 4], "clock_hz": 900_000_000, "dram.bank_rate": 30}``. Fewer ``dram.banks`` drop the last endpoints.
+
+        Raises:
+            UnknownNameError: a name that is not a number of the chip or of the board; it is a KeyError.
+            ValidationError: a value of the wrong type, or one that does not fit the rest of the machine.
+
+        """
+        board = self.model_dump()
+        chip = board["chip"]
+        holder = {name: chip for name, value in chip.items() if not isinstance(value, dict)}
+        holder |= {f"{part}.{name}": fields for part, fields in chip.items() if isinstance(fields, dict) for name in fields}
+        holder |= {name: board for name in board if name != "chip"}
+        for name, value in changes.items():
+            if name not in holder:
+                raise unknown_name("number of the machine", name, holder)
+            holder[name][name.rpartition(".")[2]] = value
+        banks = chip["dram"]["banks"]
+        if "dram.endpoints" not in changes and isinstance(banks, int):
+            chip["dram"]["endpoints"] = chip["dram"]["endpoints"][: max(banks, 0)]
+        return Machine.model_validate(board)

@@ -1,0 +1,79 @@
+"""Wormhole B0.
+
+Sources: ISA = tt-isa-documentation WormholeB0; LLK = tt-llk; npe = tt-npe device model; NE = tt-metal noc_estimator
+latencies (measured); #n = tt-metal issue or pull request. *Derived*: worked out here from the facts named.
+UNVERIFIED: no published number for this chip; what it rests on is said.
+"""
+
+from tensix_sim.arch.model import L1, Chip, Dram, Ethernet, Noc, Tensix
+
+WORMHOLE_B0 = Chip(
+    name="wormhole_b0",
+    clock_hz=1_000_000_000,  # ISA README
+    worker_columns=(1, 2, 3, 4, 6, 7, 8, 9),  # tt-metal soc_descriptors/wormhole_b0_80_arch.yaml
+    worker_rows=(1, 2, 3, 4, 5, 7, 8, 9, 10, 11),  # wormhole_b0_80_arch.yaml
+    l1=L1(
+        size=1_499_136,  # ISA L1.md: 1464 KiB
+        base=103_712,  # first circular-buffer address in ttnn device reports
+        circular_buffers=32,  # tt-metal circular_buffer_constants.h
+    ),
+    noc=Noc(
+        columns=10,  # ISA NoC/README.md
+        rows=12,  # ISA NoC/README.md
+        flit_bytes=32,  # ISA NoC/README.md
+        max_packet_bytes=8_192,  # ISA NoC/README.md: 256 data flits
+        link_rate=30.0,  # npe; the wire does 32, NE measures 28.5 to 31.1
+        niu_rate=28.1,  # npe: Tensix inject and absorb
+        router_cycles=9,  # ISA RoutingPaths.md
+        round_trip_base=70,  # npe: read from the own tile
+        software_cycles=0,  # derived: 70 + 9 * 22, issue and 2 flits already make 297; NE measures 293 for a 64 B L1 read
+        read_issue_cycles=26,  # NE: 256 reads of 64 B from L1, 26.1 each (stateful API 18.5)
+        write_issue_cycles=23,  # NE: 256 writes of 64 B to L1, 23.1 each (stateful API 21.1)
+        write_ack_base=0,  # derived: 70 + 9 * 22, issue and 2 flits already make 294; NE measures 293 for a 64 B L1 write
+        semaphore_cycles=40,  # UNVERIFIED, derived: issue 23 + L1 atomic 5 + a poll (L1 load 8, branch)
+    ),
+    dram=Dram(
+        banks=12,  # ISA DRAMTile/README.md: 6 controllers x 2 channels
+        # preferred worker endpoints of tt-metal's wormhole_b0_80_arch.yaml
+        endpoints=((0, 11), (0, 1), (0, 5), (0, 7), (5, 1), (5, 11), (5, 2), (5, 9), (5, 8), (5, 3), (5, 5), (5, 7)),
+        bank_rate=22.2,  # ISA DRAMTile/README.md: one channel, measured 22.2 to 22.3 of 24 GB/s
+        request_cycles=6.8,  # #55898
+        read_cycles=99,  # mesham/tt-sim, derived there from silicon; NE: DRAM reads 110 over L1 reads
+        write_cycles=115,  # DM: interleaved writes of 64 B to DRAM 404 to 426, to L1 293
+        page_alignment=32,  # ISA NoC: DRAM reads
+        bank_bytes=1_073_741_824,  # ISA DRAMTile/README.md: 1 GiB, nothing taken off for reserved space
+    ),
+    ethernet=Ethernet(
+        endpoints=tuple((x, y) for y in (0, 6) for x in (1, 2, 3, 4, 6, 7, 8, 9)),  # wormhole_b0_80_arch.yaml: 16 tiles
+        rate=12.5,  # tt-metal CCL_bandwidth.md: 100 Gb/s
+        efficiency=0.96,  # CCL_bandwidth.md: payload ceiling 12.0 GB/s
+        hop_cycles=711,  # CCL_bandwidth.md: 711 ns on 1-D fabric (2-D: 874); #20903 has 780 to 800 on a ring
+    ),
+    tensix=Tensix(
+        unpack_rate_one=64.0,  # ISA UNPACR_Regular.md: throttle x4
+        unpack_rate_both=32.0,  # ISA UNPACR_Regular.md: x4 with x4 gives x2 each
+        unpack_tile_overhead=12,  # derived from LLK llk_unpack_AB_matmul.h: 10 to 12 for the 5 instructions of a tile
+        mvmul_cycles=16,  # ISA MatrixUnit.md: 16 MVMULs of one cycle
+        matmul_issue_cycles=3,  # UNVERIFIED: as on Blackhole
+        eltwise_cycles=8,  # ISA MatrixUnit.md: 8 instructions of 8x16
+        eltwise_overhead=4,  # derived from LLK: one counter instruction per face
+        copy_cycles=12,  # derived: 8 MOVA2D (ISA) and a counter instruction per face
+        reduce_unpack_cycles=37,  # UNVERIFIED: as on Blackhole
+        max_pool_fpu_cycles=4,  # ISA MatrixUnit.md: 4 GMPOOL of 16x16
+        max_pool_cycles=58,  # UNVERIFIED: as on Blackhole
+        max_row_cycles=13,  # derived from LLK llk_math_reduce_custom.h: 13 instructions, no stalls counted
+        exp_approx_cycles=70.7,  # tt-llk PR #1190, measured
+        exp_column_cycles=265,  # UNVERIFIED: as on Blackhole
+        reciprocal_column_cycles=125,  # UNVERIFIED, derived from LLK ckernel_sfpu_recip.h: 8 vectors of 12 to 16 slots
+        sfpu_start_cycles=10,  # UNVERIFIED: STALLWAIT, drain of the 5-deep FPU, base and counters
+        pack_rate=64.0,  # ISA Packers/README.md: 4 packers of 16 B/c
+        pack_min_cycles=16,  # derived from tt-llk #916: a packer takes 16 rows of a face, one a cycle at best
+        pack_call_cycles=9.13,  # UNVERIFIED: as on Blackhole
+        l1_accumulate_factor=2.0,  # ISA L1.md: 16 B in 2 cycles, not atomic
+        reconfigure_cycles=70,  # UNVERIFIED: as on Blackhole
+        dst_handshake_cycles=20,  # UNVERIFIED: semaphore post, stall release, ZEROACC, issued behind a RISC's GPR load of 4
+        cb_wait_cycles=20,  # UNVERIFIED: L1 load 8 (ISA BabyRISCV), counter and pointer arithmetic, a branch
+        cb_update_cycles=20,  # UNVERIFIED: L1 load 8, add, L1 store 5, wrap of the pointer
+        cb_visible_cycles=30,  # UNVERIFIED: the store waits for the packer, then half a poll loop and one L1 load
+    ),
+)

@@ -1,0 +1,304 @@
+"""What the user writes: the run spec and its parts, as frozen models that refuse unknown keys and loose types.
+
+These models know which values exist; `tensix_sim.ops.checks` knows which of them go together.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+
+Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
+Core = Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
+CoreRange = Annotated[tuple[Core, Core], Field(strict=False)]
+DataType = Literal["bfloat16", "bfloat8_b", "bfloat4_b"]
+MathFidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
+ThrottleLevel = Literal["NO_THROTTLE", "LEVEL_1", "LEVEL_2", "LEVEL_3", "LEVEL_4", "LEVEL_5"]
+MemoryConfig = Literal[
+    "dram_interleaved", "l1_interleaved",
+    "dram_height_sharded", "dram_width_sharded", "dram_block_sharded",
+    "l1_height_sharded", "l1_width_sharded", "l1_block_sharded",
+]  # fmt: skip
+
+
+class SpecError(ValueError):
+    """A spec that cannot be read; `problems` lists each (key, value found, what is wrong with it)."""
+
+    def __init__(self, *problems: tuple[str, Any, str]) -> None:
+        super().__init__("; ".join(f"{key} = {found!r}: {wrong}" for key, found, wrong in problems))
+        self.problems = problems
+
+
+class Strict(BaseModel):
+    """A frozen record whose fields take their own type only; a list may stand for a tuple."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class SDPAProgramConfig(Strict):
+    """ttnn's program config of the attention ops."""
+
+    compute_with_storage_grid_size: Pair
+    sub_core_grids: Annotated[tuple[CoreRange, ...], Field(strict=False)] | None = None
+    q_chunk_size: PositiveInt
+    k_chunk_size: PositiveInt
+    exp_approx_mode: bool | None = None
+    max_cores_per_head_batch: PositiveInt = 16
+
+
+class ComputeKernelConfig(Strict):
+    """ttnn's compute-kernel config with the defaults of its struct: given without a fidelity, it means LoFi."""
+
+    math_fidelity: MathFidelity = "LoFi"
+    math_approx_mode: bool = True
+    fp32_dest_acc_en: bool = False
+    packer_l1_acc: bool = False
+    dst_full_sync_en: bool = False
+    throttle_level: ThrottleLevel = "NO_THROTTLE"
+
+
+OP_COMPUTE_CONFIG = ComputeKernelConfig(math_fidelity="HiFi2")
+OP_CHUNK_SIZE = 32
+
+
+class Inputs(Strict):
+    """Q, K and V: drawn from `seed`, or read from .npy files, which then give the shapes.
+
+    q is [batch, q_heads, seq_len, head_dim]; k and v are [batch, kv_heads, prefix + seq_len, head_dim] in
+    sequence order, paged or not. `outliers` is the fraction of drawn elements that get an extra N(0, 10).
+    """
+
+    batch: PositiveInt = 1
+    q_heads: PositiveInt
+    kv_heads: PositiveInt
+    seq_len: PositiveInt
+    head_dim: PositiveInt
+    dtype: DataType = "bfloat8_b"
+    seed: NonNegativeInt = 1234
+    outliers: Annotated[float, Field(ge=0, le=1)] = 0.0
+    q: str | None = None
+    k: str | None = None
+    v: str | None = None
+
+    @property
+    def from_files(self) -> bool:
+        """Whether the values come from files."""
+        return self.q is not None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_shapes_from_files(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        given = dict(given)
+        if isinstance(given.get("files"), Mapping):
+            given |= given.pop("files")
+        paths = {name: given[name] for name in "qkv" if given.get(name) is not None}
+        if not all(isinstance(path, str) for path in paths.values()):
+            return given
+        return given | _shapes(given, paths) if paths else given
+
+
+def _shapes(given: Mapping[str, Any], paths: dict[str, str]) -> dict[str, int]:
+    """The fields that the files fix."""
+    problems: list[tuple[str, Any, str]] = [
+        (name, None, "q, k and v need a file each") for name in "qkv" if name not in paths
+    ]
+    shapes = {}
+    for name, path in paths.items():
+        try:
+            shapes[name] = open_array(path, rank=4, kind="f").shape
+        except ValueError as error:
+            problems.append((name, path, str(error)))
+    fields = {}
+    if "q" in shapes and "k" in shapes:
+        names = ("batch", "q_heads", "seq_len", "head_dim")
+        fields = dict(zip(names, shapes["q"], strict=True)) | {"kv_heads": shapes["k"][1]}
+    for name, size in fields.items():
+        if given.get(name) not in (None, size):
+            problems.append((name, given[name], f"the files have {size}; leave the key out or make them agree"))
+    if problems:
+        raise SpecError(*problems)
+    return fields
+
+
+def open_array(path: str, rank: int, kind: str) -> NDArray[Any]:
+    """Map an .npy file of `rank` dimensions and NumPy dtype kind `kind` into memory, without reading its values.
+
+    Raises:
+        ValueError: there is no such array; the message is the end of a sentence about the file.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise ValueError("is not a whole .npy file of numbers") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError("is an archive; one .npy array is needed")
+    if array.dtype.kind != kind:
+        raise ValueError(f"holds {array.dtype}; {'floating-point' if kind == 'f' else 'int32'} numbers are needed")
+    if array.ndim != rank or 0 in array.shape:
+        raise ValueError(f"has shape {array.shape}; {rank} dimensions, none of them 0, are needed")
+    return array
+
+
+class PagedKV(Strict):
+    """A K/V cache in blocks of `block_size` rows, found through a page table [batch, pages] of int32.
+
+    `page_table` is "identity", "shuffled" (by the inputs' seed) or the path of an .npy file.
+    """
+
+    block_size: PositiveInt
+    page_table: str = "identity"
+
+    @property
+    def page_table_file(self) -> str | None:
+        """Path of the table, if it comes from a file."""
+        return None if self.page_table in ("identity", "shuffled") else self.page_table
+
+
+class RunSpec(Strict):
+    """One run of the op on the devices of a ring."""
+
+    op: Literal["ring_distributed_sdpa", "sdpa", "chunked_sdpa"] = "ring_distributed_sdpa"
+    board: str = "galaxy"
+    mesh: Pair | None = None
+    ring_size: PositiveInt = 4
+    ring_ids: Literal["all"] | Annotated[tuple[NonNegativeInt, ...], Field(strict=False)] = "all"
+    ring_id: NonNegativeInt | None = None
+    inputs: Inputs
+    scale: float | None = None
+    program_config: SDPAProgramConfig | None = None
+    compute_kernel_config: ComputeKernelConfig | None = None
+    memory_config: MemoryConfig = "dram_interleaved"
+    paged_kv: PagedKV | None = None
+    chunk_start_idx: NonNegativeInt | None = None
+    queue_id: NonNegativeInt = 0
+    kernel: Literal["legacy", "streaming"] = "legacy"
+    numerics: Literal["off", "fast", "exact"] = "fast"
+    trace: Literal["off", "zones", "transfers"] = "zones"
+    machine: dict[str, Any] = {}
+
+    @property
+    def effective_compute_config(self) -> ComputeKernelConfig:
+        """The given compute-kernel config as it stands, or the op's own where there is none."""
+        return self.compute_kernel_config or OP_COMPUTE_CONFIG
+
+    @property
+    def prefix(self) -> int:
+        """Rows already in the K/V cache."""
+        return self.chunk_start_idx or 0
+
+    @property
+    def simulated_ring_ids(self) -> tuple[int, ...]:
+        """Ring positions to simulate; an explicit `ring_id` wins."""
+        if self.ring_id is not None:
+            return (self.ring_id,)
+        return tuple(range(self.ring_size)) if self.ring_ids == "all" else self.ring_ids
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flatten_machine(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and isinstance(given.get("machine"), Mapping):
+            return {**given, "machine": _flatten(given["machine"])}
+        return given
+
+
+def _flatten(nested: Mapping[Any, Any], prefix: str = "") -> dict[Any, Any]:
+    """``{"dram": {"banks": 7}}`` as ``{"dram.banks": 7}``."""
+    flat: dict[Any, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}" if prefix else name] = value
+    return flat
+
+
+def read_spec(source: RunSpec | Mapping[str, Any] | str | Path, overrides: tuple[str, ...] | list[str] = ()) -> dict[str, Any]:
+    """The spec as written, a YAML file or a mapping, with each ``a.b=c`` of `overrides` put in; not validated yet.
+
+    Raises:
+        SpecError: the file cannot be read, is no YAML mapping, or an override cannot be placed.
+    """
+    if isinstance(source, RunSpec):
+        raw: Any = source.model_dump(mode="json")
+    elif isinstance(source, Mapping):
+        raw = deepcopy(dict(source))
+    else:
+        raw = _read_yaml_file(Path(source))
+    for override in overrides:
+        _put(raw, override)
+    return dict(raw)
+
+
+def load_spec(source: RunSpec | Mapping[str, Any] | str | Path, overrides: tuple[str, ...] | list[str] = ()) -> RunSpec:
+    """Read and validate a spec.
+
+    Raises:
+        SpecError: see `read_spec`.
+        pydantic.ValidationError: a key or a value that does not exist.
+    """
+    return RunSpec.model_validate(read_spec(source, overrides))
+
+
+def _read_yaml_file(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise SpecError(("spec", str(path), f"cannot be read: {error.strerror or error}")) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" in line {where.line + 1}" if where else ""
+        raise SpecError(("spec", str(path), f"is not YAML{line}")) from error
+    if not isinstance(raw, dict):
+        raise SpecError(("spec", str(path), f"holds {type(raw).__name__}; a mapping of keys to values is needed"))
+    return raw
+
+
+def _put(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not (equals and all(key.split("."))):
+        raise SpecError(("--set", override, "is not of the form key=value"))
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise SpecError((key, text, "is not a YAML value")) from error
+    *parents, leaf = key.split(".")
+    place = raw
+    for parent in parents:
+        if place.get(parent) is None:
+            place[parent] = {}
+        place = place[parent]
+        if not isinstance(place, dict):
+            raise SpecError((key, value, f"{parent} is {place!r}, which has no keys"))
+    place[leaf] = value
+
+
+BUILT_IN = RunSpec.model_validate(
+    {
+        "board": "galaxy",
+        "mesh": [8, 4],
+        "ring_size": 4,
+        "inputs": {"batch": 1, "q_heads": 8, "kv_heads": 1, "seq_len": 8192, "head_dim": 128, "dtype": "bfloat8_b"},
+        "program_config": {
+            "compute_with_storage_grid_size": [7, 10],
+            "q_chunk_size": 256,
+            "k_chunk_size": 512,
+            "exp_approx_mode": True,
+        },
+        "compute_kernel_config": {
+            "math_fidelity": "HiFi4",
+            "math_approx_mode": False,
+            "fp32_dest_acc_en": True,
+            "packer_l1_acc": True,
+        },
+    }
+)
+"""Llama-70B prefill on a Galaxy: 8k tokens, one row of four devices, the configs that the model passes."""

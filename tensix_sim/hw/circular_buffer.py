@@ -1,0 +1,223 @@
+"""Circular buffers: two counters, a wrap rule, and bare events for whoever must really wait.
+
+Data-movement kernels live at the engine's clock. A compute kernel runs ahead of it on clocks of its own:
+what it pops or pushes reaches the other side by an engine event at the cycle when it happens, and each
+push remembers from when its tiles can be seen.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import simpy
+
+from tensix_sim.formats import TILE
+from tensix_sim.hw.engine import Engine, SimulationError
+from tensix_sim.program import CircularBuffer, Values
+
+
+class Fifo:
+    """One core's circular buffer.
+
+    Counters only grow: `pushed` and `popped` are what the owner of that end has done by its own clock,
+    `received` and `acked` what the other side can see by the engine's clock.
+    """
+
+    __slots__ = (
+        "acked", "blocks", "engine", "free_event", "label", "log", "on_change", "pending",
+        "popped", "pushed", "received", "reserved", "shared", "spec", "tile_event", "wait_space", "wait_tiles", "written",
+    )  # fmt: skip
+
+    def __init__(self, spec: CircularBuffer, engine: Engine, label: str) -> None:
+        self.spec = spec
+        self.engine = engine
+        self.label = label
+        self.wait_tiles = f"wait {spec.name}"
+        self.wait_space = f"wait space {spec.name}"
+        self.shared = spec.producer != spec.consumer
+        self.pushed = self.popped = self.received = self.acked = 0
+        self.reserved = self.written = 0
+        self.log: deque[tuple[int, int]] = deque()
+        self.blocks: deque[Values] = deque()
+        self.pending: list[Values] = []
+        self.free_event: simpy.Event | None = None
+        self.tile_event: simpy.Event | None = None
+        self.on_change: Callable[[Fifo, int], None] | None = None
+
+    # -- what each end can see -------------------------------------------------------------------------
+
+    @property
+    def space(self) -> int:
+        """Free tiles, as the producer sees them."""
+        return self.spec.tiles - (self.pushed - self.acked)
+
+    @property
+    def front(self) -> int:
+        """Tiles present, as the consumer sees them."""
+        return self.received - self.popped
+
+    def visible_at(self, tiles: int) -> int:
+        """Cycle from which the consumer can see `tiles` tiles; they must have been pushed."""
+        target = self.popped + tiles
+        log = self.log
+        if log and log[0][0] >= target:
+            return log[0][1]
+        for cumulative, time in log:
+            if cumulative >= target:
+                return time
+        return 0
+
+    # -- bookkeeping, at no cost in cycles ---------------------------------------------------------------
+
+    def check_request(self, tiles: int, verb: str) -> None:
+        """A request for more tiles than the buffer holds can never be met."""
+        if not 0 < tiles <= self.spec.tiles:
+            raise SimulationError(f"{self.label}: {verb} {tiles} tiles of a buffer that holds {self.spec.tiles}; ask for 1 to {self.spec.tiles}")
+
+    def reserve(self, tiles: int) -> None:
+        """Take `tiles` free tiles for writing."""
+        self.reserved = tiles
+
+    def write(self, tiles: int, block: Values | None = None) -> None:
+        """Note that `tiles` of the reserved tiles hold data now."""
+        self.written += tiles
+        if block is not None:
+            self.pending.append(block)
+
+    def push(self, tiles: int, time: int, visible: int) -> None:
+        """Hand `tiles` written tiles to the consumer: at cycle `time`, seen by it from cycle `visible`."""
+        self._take_written(tiles)
+        self.log.append((self.pushed, visible))
+        if not self.shared or time <= self.engine.now:
+            self._receive(tiles)
+        else:
+            self.engine.at(time, self._on_receive, tiles)
+
+    def push_bands(self, tiles: int, times: Sequence[int], delay: int) -> None:
+        """Several pushes of `tiles` tiles at cycles `times`, each seen `delay` cycles later."""
+        if self.shared:
+            for time in times:
+                self.push(tiles, time, time + delay)
+            return
+        first = self.pushed
+        self._take_written(tiles * len(times))
+        self.log.extend([(first + i * tiles, time + delay) for i, time in enumerate(times, 1)])
+        self._receive(self.pushed - first)
+
+    def _take_written(self, tiles: int) -> None:
+        if tiles > self.reserved:
+            raise SimulationError(f"{self.label}: push of {tiles} tiles; {self.reserved} are reserved")
+        if tiles > self.written:
+            raise SimulationError(f"{self.label}: push of {tiles} tiles; only {self.written} of them were written")
+        if self.pushed % self.spec.tiles + tiles > self.spec.tiles:
+            self._raise_wrap(self.pushed, tiles, "push")
+        self.reserved -= tiles
+        self.written -= tiles
+        self.pushed += tiles
+        if self.pending:
+            self.blocks.extend(self.pending)
+            self.pending.clear()
+
+    def pop(self, tiles: int, time: int) -> None:
+        """Give `tiles` tiles back to the producer at cycle `time`."""
+        if tiles > self.received - self.popped:
+            raise SimulationError(f"{self.label}: pop of {tiles} tiles; {self.front} are there")
+        if self.popped % self.spec.tiles + tiles > self.spec.tiles:
+            self._raise_wrap(self.popped, tiles, "pop")
+        self.popped += tiles
+        log = self.log
+        while log and log[0][0] <= self.popped:
+            log.popleft()
+        if self.blocks:
+            self._drop(tiles)
+        if not self.shared:
+            self.acked += tiles
+        elif time <= self.engine.now:
+            self._ack(tiles)
+        else:
+            self.engine.at(time, self._on_ack, tiles)
+
+    def _raise_wrap(self, done: int, tiles: int, verb: str) -> None:
+        raise SimulationError(
+            f"{self.label}: {verb} of {tiles} tiles runs over the buffer's end, which is "
+            f"{self.spec.tiles - done % self.spec.tiles} tiles away; the pointer wraps only when it meets the end exactly"
+        )
+
+    def _on_receive(self, event: simpy.Event) -> None:
+        self._receive(event.value)
+
+    def _receive(self, tiles: int) -> None:
+        self.received += tiles
+        if self.on_change is not None:
+            self.on_change(self, self.engine.now)
+        if self.tile_event is not None:
+            event, self.tile_event = self.tile_event, None
+            event.succeed()
+
+    def _on_ack(self, event: simpy.Event) -> None:
+        self._ack(event.value)
+
+    def _ack(self, tiles: int) -> None:
+        self.acked += tiles
+        if self.on_change is not None:
+            self.on_change(self, self.engine.now)
+        if self.free_event is not None:
+            event, self.free_event = self.free_event, None
+            event.succeed()
+
+    def next_push(self) -> simpy.Event:
+        """Event of the next push that the consumer can see."""
+        if self.tile_event is None:
+            self.tile_event = self.engine.event()
+        return self.tile_event
+
+    def next_pop(self) -> simpy.Event:
+        """Event of the next pop that the producer can see."""
+        if self.free_event is None:
+            self.free_event = self.engine.event()
+        return self.free_event
+
+    # -- values: [tile row, row, tile column, column] blocks, in the order of their pushes -----------------
+
+    def block(self, rows: int, cols: int) -> Values:
+        """The first rows x cols tiles as one [rows, 32, cols, 32] block that may be changed in place."""
+        first = self.blocks[0]
+        if first.shape[0] == rows and first.shape[2] == cols:
+            return first
+        parts = []
+        while rows:
+            part = self.blocks.popleft()
+            if part.shape[2] != cols or part.shape[0] > rows:
+                part = self._reshaped(part, rows, cols)
+            parts.append(part)
+            rows -= part.shape[0]
+        whole = np.concatenate(parts)
+        self.blocks.appendleft(whole)
+        return whole
+
+    def _reshaped(self, part: Values, rows: int, cols: int) -> Values:
+        """The next tiles in row-major order as at most `rows` rows of `cols`; what is left over stays in front."""
+        tiles = [part.swapaxes(1, 2).reshape(-1, TILE, TILE)]
+        while sum(len(t) for t in tiles) < cols:
+            tiles.append(self.blocks.popleft().swapaxes(1, 2).reshape(-1, TILE, TILE))
+        flat = np.concatenate(tiles)
+        full = min(rows, len(flat) // cols)
+        rest = flat[full * cols :]
+        if len(rest):
+            self.blocks.appendleft(rest.reshape(1, len(rest), TILE, TILE).swapaxes(1, 2))
+        return np.ascontiguousarray(flat[: full * cols].reshape(full, cols, TILE, TILE).swapaxes(1, 2))
+
+    def _drop(self, tiles: int) -> None:
+        while tiles:
+            first = self.blocks[0]
+            rows, cols = first.shape[0], first.shape[2]
+            if rows * cols <= tiles:
+                tiles -= rows * cols
+                self.blocks.popleft()
+            elif tiles % cols == 0:
+                self.blocks[0] = first[tiles // cols :]
+                return
+            else:
+                flat = first.swapaxes(1, 2).reshape(1, rows * cols, TILE, TILE)[:, tiles:]
+                self.blocks[0] = np.ascontiguousarray(flat.swapaxes(1, 2))
+                return

@@ -1,0 +1,151 @@
+"""The clock: SimPy, driven by `async def` kernels through an awaitable that yields one event."""
+
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
+from types import CoroutineType
+from typing import Any, cast
+
+import simpy
+
+TICKS = 256  # servers keep time in 1/256 cycle, so that rates which are not whole add up without drift
+
+
+def whole_cycles(ticks: int) -> int:
+    """Cycles that cover `ticks`: the one place where time is rounded up."""
+    return -(-ticks // TICKS)
+
+
+def to_ticks(cycles: float) -> int:
+    """`cycles`, which need not be whole, in ticks."""
+    return round(cycles * TICKS)
+
+
+class SimulationError(Exception):
+    """The simulated program is wrong: a deadlock, a left-over tile, a read of memory that was never written."""
+
+
+class DeadlockError(SimulationError):
+    """No event is left and kernels still wait."""
+
+
+class Until:
+    """Awaitable that suspends a kernel until one SimPy event has happened."""
+
+    __slots__ = ("event",)
+
+    def __init__(self, event: simpy.Event) -> None:
+        self.event = event
+
+    def __await__(self) -> Generator[simpy.Event, Any, Any]:
+        return (yield self.event)
+
+
+@dataclass
+class Task:
+    """A running kernel: who it is, what it waits for now, and where its code stands."""
+
+    label: str
+    coroutine: Coroutine[Any, Any, None]
+    blocked: Callable[[], str] | None = None
+    waits_for: str = ""
+    done: bool = False
+
+    def where(self) -> str:
+        """File and line of the kernel's own code at its current suspension."""
+        frames = []
+        coroutine: Any = self.coroutine
+        while isinstance(coroutine, CoroutineType) and coroutine.cr_frame is not None:
+            frames.append(coroutine.cr_frame)
+            coroutine = coroutine.cr_await
+        kernel = [f for f in frames if "kernels" in f.f_code.co_filename] or frames[:1]
+        return ", called from ".join(f"{f.f_code.co_filename}:{f.f_lineno}" for f in reversed(kernel))
+
+
+class Engine:
+    """One simulation's clock, in whole cycles, and the kernels that run on it."""
+
+    def __init__(self) -> None:
+        self.env = simpy.Environment()
+        self.tasks: list[Task] = []
+        self._failure: BaseException | None = None
+
+    @property
+    def now(self) -> int:
+        """The current cycle."""
+        return cast(int, self.env.now)
+
+    def event(self) -> simpy.Event:
+        """An event that someone will trigger."""
+        return self.env.event()
+
+    def at(self, time: int, callback: Callable[[simpy.Event], None], value: Any = None) -> None:
+        """Call `callback` at cycle `time`, with an event that carries `value`."""
+        callbacks = self.env.timeout(time - cast(int, self.env.now), value).callbacks
+        callbacks.append(callback)
+
+    def spawn(self, label: str, coroutine: Coroutine[Any, Any, None]) -> Task:
+        """Start a kernel at the current cycle."""
+        task = Task(label, coroutine)
+        self.tasks.append(task)
+        self.env.process(cast(Generator[simpy.Event, Any, Any], self._guard(task)))
+        return task
+
+    async def _guard(self, task: Task) -> None:
+        # SimPy rebuilds an exception from its args, which loses some: keep the original and raise it in `run`.
+        try:
+            await task.coroutine
+            task.done = True
+        except Exception as error:
+            if self._failure is None:
+                error.add_note(f"in {task.label}")
+                self._failure = error
+
+    def run(self) -> None:
+        """Run until nothing is left to happen.
+
+        Raises:
+            DeadlockError: kernels still wait; says who waits for whom, where.
+            Exception: whatever a kernel raised.
+        """
+        step = self.env.step
+        try:
+            while self._failure is None:
+                step()
+        except simpy.core.EmptySchedule:
+            pass
+        finally:
+            stuck = [task for task in self.tasks if not task.done]
+            if self._failure is not None or stuck:
+                report = "" if self._failure else deadlock_report(stuck, self.now)
+                for task in stuck:
+                    task.coroutine.close()
+        if self._failure is not None:
+            raise self._failure
+        if stuck:
+            raise DeadlockError(report)
+
+
+def deadlock_report(stuck: list[Task], now: int) -> str:
+    """Who waits for whom: the first cycle of the wait-for graph, then every other kernel that is stuck."""
+    by_label = {task.label: task for task in stuck}
+    chain: list[Task] = []
+    task: Task | None = stuck[0]
+    while task is not None and task not in chain:
+        chain.append(task)
+        task = by_label.get(task.waits_for)
+    cycle = chain[chain.index(task) :] if task is not None else chain
+    heading = "each waits for the next, the last for the first" if task is not None else "the last one waits for a kernel that has ended"
+    lines = [f"deadlock at cycle {now}: {len(stuck)} kernels wait and nothing can happen; {heading}:"]
+    lines += [_line(task) for task in cycle]
+    others = [task for task in stuck if task not in cycle]
+    if others:
+        lines.append("also waiting:")
+        lines += [_line(task) for task in others[:8]]
+        if len(others) > 8:
+            lines.append(f"  and {len(others) - 8} more")
+    return "\n".join(lines)
+
+
+def _line(task: Task) -> str:
+    what = task.blocked() if task.blocked else "an event"
+    return f"  {task.label} waits for {what} (from {task.waits_for or 'nobody known'}) at {task.where()}"

@@ -1,0 +1,289 @@
+"""Reads and writes of interleaved tensors: bursts of tiles through DRAM banks and NoC links.
+
+A burst is what a data-movement RISC issues between two barriers. When it is issued, it takes its place in
+the queue of every server on its way, each a FIFO with a rate: the banks of its tiles, the links that other
+streams share, its own NIU. It has landed when the last of them is done and the round trip is over. Events
+are bursts; bytes and service times are exact in tiles.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import simpy
+
+from tensix_sim.arch import Machine
+from tensix_sim.arch.model import Coord
+from tensix_sim.hw.engine import TICKS, Engine, to_ticks, whole_cycles
+from tensix_sim.hw.noc import Link, Noc
+from tensix_sim.program import Tensor
+
+Direction = Literal["read", "write"]
+
+
+class Burst(NamedTuple):
+    """Tiles between two barriers: the ticks of work that they bring to each server, and their fixed times in cycles.
+
+    `floor` is how long its RISC and NIU take in ticks, whatever the servers do; `unloaded` is when it has
+    landed if nobody else is there.
+    """
+
+    work: tuple[tuple[int, int], ...]
+    latency: int
+    gap: int
+    floor: int
+    unloaded: int
+
+
+class Plan:
+    """The bursts of one block of tiles, and how often they were issued."""
+
+    __slots__ = ("bursts", "direction", "hop_bytes", "issue", "nbytes", "to_dram", "uses")
+
+    def __init__(self, direction: Direction, to_dram: bool, bursts: tuple[Burst, ...], issue: int, nbytes: int, hop_bytes: int) -> None:
+        self.direction = direction
+        self.to_dram = to_dram
+        self.bursts = bursts
+        self.issue = issue
+        self.nbytes = nbytes
+        self.hop_bytes = hop_bytes
+        self.uses = 0
+
+
+class Memory:
+    """One chip's DRAM banks, L1 banks and NoC links, as FIFO servers.
+
+    `free[s]` is the tick at which server s has nothing left to do. Servers are numbered: DRAM banks first,
+    then the NIUs of the worker cores, then links as they come into use.
+    """
+
+    def __init__(self, machine: Machine, engine: Engine, over_time: bool = True) -> None:
+        chip = machine.chip
+        self.machine = machine
+        self.engine = engine
+        self.dram = chip.dram
+        self.spec = chip.noc
+        self.nocs = (Noc(0, chip.noc), Noc(1, chip.noc))
+        self.l1_banks = [machine.worker((x, y)) for y in range(machine.grid[1]) for x in range(machine.grid[0])]
+        self._banks = {"dram": chip.dram.banks, "l1": len(self.l1_banks)}
+        self.free = [0] * (chip.dram.banks + len(self.l1_banks))
+        self.names = [f"dram bank {b}" for b in range(chip.dram.banks)] + [f"l1 {x}-{y}" for x, y in self.l1_banks]
+        self._links: dict[tuple[int, Link], int] = {}
+        self._plans: tuple[dict[object, Plan], ...] = ({}, {})
+        self._bursts: dict[object, Burst] = {}
+        self._work: dict[tuple[int, int], tuple[int, int]] = {}  # one object for equal items: bursts are many and caches small
+        self._paths: dict[tuple[int, Coord, Coord], tuple[int, ...]] = {}
+        self._retired: list[Plan] = []
+        self.bytes_over_time: dict[Direction, TimeBins] | None = {"read": TimeBins(), "write": TimeBins()} if over_time else None
+
+    def plan(self, direction: Direction, noc: int, core: Coord, tensor: Tensor, pages: Sequence[int], barrier: int) -> Plan:
+        """How to move `pages` of `tensor` to or from `core` (NoC position) in bursts of at most `barrier` tiles (0: no limit)."""
+        banks = self._banks[tensor.memory]
+        where = (pages.start % banks, len(pages)) if isinstance(pages, range) else tuple([p % banks for p in pages])
+        key = (direction, core, tensor.memory, tensor.format.tile_bytes, where, barrier)
+        plan = self._plans[noc].get(key)
+        if plan is None:
+            self._learn_sources(direction, noc, tensor)
+            plan = self._plans[noc][key] = self._make_plan(direction, noc, core, tensor, [p % banks for p in pages], barrier or len(pages))
+        return plan
+
+    def _learn_sources(self, direction: Direction, noc: int, tensor: Tensor) -> None:
+        """Note which nodes send data on this NoC from now on; what was planned without them is planned again."""
+        new = set(self.dram.endpoints if direction == "read" and tensor.memory == "dram" else self.l1_banks)
+        if not new <= self.nocs[noc].sources:
+            self.nocs[noc].sources |= new
+            self._retired += self._plans[noc].values()
+            self._plans[noc].clear()
+            self._bursts.clear()
+            self._paths = {key: path for key, path in self._paths.items() if key[0] != noc}
+
+    def _make_plan(self, direction: Direction, index: int, core: Coord, tensor: Tensor, banks: list[int], barrier: int) -> Plan:
+        noc = self.nocs[index]
+        to_dram = tensor.memory == "dram"
+        tile_bytes = tensor.format.tile_bytes
+        bursts = tuple(self._burst(direction, noc, core, tensor, tuple(banks[i : i + barrier])) for i in range(0, len(banks), barrier))
+        nodes = [self._bank(tensor, bank)[1] for bank in banks]
+        hops = sum(noc.hops(node, core) if direction == "read" else noc.hops(core, node) for node in nodes)
+        issue = self._gap(direction) * len(banks)
+        return Plan(direction, to_dram, bursts, issue, tile_bytes * len(banks), tile_bytes * hops)
+
+    def _gap(self, direction: Direction) -> int:
+        return self.spec.read_issue_cycles if direction == "read" else self.spec.write_issue_cycles
+
+    def _burst(self, direction: Direction, noc: Noc, core: Coord, tensor: Tensor, banks: tuple[int, ...]) -> Burst:
+        key = (direction, noc.index, core, tensor.memory, tensor.format.tile_bytes, banks)
+        burst = self._bursts.get(key)
+        if burst is None:
+            burst = self._bursts[key] = self._make_burst(direction, noc, core, tensor, banks)
+        return burst
+
+    def _make_burst(self, direction: Direction, noc: Noc, core: Coord, tensor: Tensor, banks: tuple[int, ...]) -> Burst:
+        spec = self.spec
+        service = self._bank_ticks(tensor)
+        packet = noc.packet_bytes(tensor.format.tile_bytes)
+        on_link = to_ticks(packet / spec.link_rate)
+        work: Counter[int] = Counter()
+        fixed, in_dram = (spec.software_cycles, self.dram.read_cycles) if direction == "read" else (spec.write_ack_base, self.dram.write_cycles)
+        if tensor.memory == "dram":
+            fixed += in_dram
+        latency = 0
+        for bank in banks:
+            server, node = self._bank(tensor, bank)
+            work[server] += service
+            for link in self._path(noc, node, core) if direction == "read" else self._path(noc, core, node):
+                work[link] += on_link
+            latency = max(latency, noc.round_trip(core, node) + fixed)
+        gap = self._gap(direction) * TICKS
+        floor = gap + max(gap * (len(banks) - 1) + max(service, on_link), to_ticks(packet * len(banks) / spec.niu_rate))
+        unloaded = latency + whole_cycles(max(floor, gap + max(work.values())))
+        shared = tuple(self._work.setdefault(item, item) for item in work.items())
+        return Burst(shared, latency, gap, floor, unloaded)
+
+    def _bank_ticks(self, tensor: Tensor) -> int:
+        if tensor.memory == "l1":
+            return to_ticks(tensor.format.tile_bytes / self.machine.chip.noc.niu_rate)
+        return to_ticks(max(self.dram.request_cycles, tensor.format.tile_bytes / self.dram.bank_rate))
+
+    def _bank(self, tensor: Tensor, bank: int) -> tuple[int, Coord]:
+        if tensor.memory == "l1":
+            return self.dram.banks + bank, self.l1_banks[bank]
+        return bank, self.dram.endpoints[bank]
+
+    def _path(self, noc: Noc, source: Coord, target: Coord) -> tuple[int, ...]:
+        """Servers of the links at which this stream meets others."""
+        path = self._paths.get((noc.index, source, target))
+        if path is None:
+            path = tuple(self._link(noc.index, link) for link in noc.contended(source, target))
+            self._paths[noc.index, source, target] = path
+        return path
+
+    def _link(self, noc: int, link: Link) -> int:
+        server = self._links.get((noc, link))
+        if server is None:
+            server = self._links[noc, link] = len(self.free)
+            self.free.append(0)
+            x, y, axis = link
+            self.names.append(f"noc{noc} link {x}-{y} {(('east', 'south'), ('west', 'north'))[noc][axis]}")
+        return server
+
+    def traffic(self, cycles: int) -> dict[str, Any]:
+        """Bytes moved and how busy the servers were over `cycles`."""
+        busy: Counter[int] = Counter()
+        moved: Counter[tuple[Direction, bool]] = Counter()
+        hop_bytes = 0
+        for plan in [*self._retired, *self._plans[0].values(), *self._plans[1].values()]:
+            moved[plan.direction, plan.to_dram] += plan.uses * plan.nbytes
+            hop_bytes += plan.uses * plan.hop_bytes
+            for burst in plan.bursts:
+                for server, work in burst.work:
+                    busy[server] += plan.uses * work
+        dram_bytes = moved["read", True] + moved["write", True]
+        links = 2 * 2 * self.spec.columns * self.spec.rows
+        busiest = max(busy, key=lambda s: (busy[s], -s)) if busy else 0
+        return {
+            "dram_read_bytes": moved["read", True],
+            "dram_write_bytes": moved["write", True],
+            "l1_write_bytes": moved["write", False],
+            "dram_utilization": dram_bytes / (cycles * self.dram.banks * self.dram.bank_rate),
+            "noc_utilization": hop_bytes / (cycles * links * self.spec.link_rate),
+            "busiest_server": self.names[busiest],
+            "busiest_server_utilization": busy[busiest] / (cycles * TICKS),
+        }
+
+
+class Transfer:
+    """A block of tiles on its way, burst by burst; `event` happens when the last one has landed.
+
+    `queued_bank` and `queued_link` are the cycles that bursts waited beyond their unloaded time, by the kind of
+    server that was last.
+    """
+
+    __slots__ = ("_bursts", "_last", "_memory", "_plan", "event", "queued_bank", "queued_link")
+
+    def __init__(self, memory: Memory, plan: Plan) -> None:
+        plan.uses += 1
+        self._memory = memory
+        self._plan = plan
+        self._bursts = iter(plan.bursts)
+        self._last = 0
+        self.event = memory.engine.event()
+        self.queued_bank = self.queued_link = 0
+        self._next(None)
+
+    def _next(self, landed: simpy.Event | None) -> None:
+        """Issue the next burst, if there is one, and come back when it has landed."""
+        memory = self._memory
+        env = memory.engine.env
+        now: int = env.now  # type: ignore[assignment]
+        burst = next(self._bursts, None)
+        if burst is None:
+            self._finish(now)
+            return
+        work, latency, gap, floor, unloaded = burst
+        latest = ticks = now * TICKS
+        last = 0
+        free = memory.free
+        for server, ticks_of_work in work:
+            done = free[server]
+            if done < ticks:
+                done = ticks
+            done += ticks_of_work
+            free[server] = done
+            if done > latest:
+                latest = done
+                last = server
+        moving = latest - ticks + gap
+        cycles = latency - (-(moving if moving > floor else floor) // TICKS)
+        if cycles > unloaded:
+            if last < memory.dram.banks:
+                self.queued_bank += cycles - unloaded
+            else:
+                self.queued_link += cycles - unloaded
+        if self._plan.direction == "write":
+            # a flush waits until the data has left L1; the block's last barrier waits for the acknowledgements
+            self._last = max(self._last, now + cycles)
+            cycles = -(-floor // TICKS)
+        if landed is None:
+            env.timeout(cycles).callbacks.append(self._next)
+        else:  # the same event again: a new one for each burst would cost as much as the burst
+            landed.callbacks = [self._next]
+            env.schedule(landed, delay=cycles)
+
+    def _finish(self, now: int) -> None:
+        memory = self._memory
+        if memory.bytes_over_time is not None:
+            memory.bytes_over_time[self._plan.direction].add(now, self._plan.nbytes)
+        if self._last > now:
+            memory.engine.at(self._last, lambda _: self.event.succeed())
+        else:
+            self.event.succeed()
+
+
+class TimeBins:
+    """Bytes over time in at most `limit` bins, whose width doubles as time goes on."""
+
+    def __init__(self, limit: int = 512, shift: int = 8) -> None:
+        self.bins = [0]
+        self.limit = limit
+        self.shift = shift
+
+    def add(self, time: int, nbytes: int) -> None:
+        """Count `nbytes` at cycle `time`."""
+        index = time >> self.shift
+        bins = self.bins
+        if index < len(bins):
+            bins[index] += nbytes
+            return
+        while index >= self.limit:
+            self.shift += 1
+            index >>= 1
+            if len(bins) % 2:
+                bins.append(0)
+            bins[:] = [a + b for a, b in zip(bins[::2], bins[1::2], strict=True)]
+        bins.extend([0] * (index + 1 - len(bins)))
+        bins[index] += nbytes
+
+    @property
+    def width(self) -> int:
+        """Cycles in one bin."""
+        return 1 << self.shift

@@ -1,0 +1,203 @@
+"""The Tensix engine of one core: unpack (T0), math (T1: FPU and SFPU) and pack (T2), on three clocks.
+
+Work comes in *windows*: a DST half is acquired, operands are unpacked into SrcA and SrcB, math fills the
+half, commits it, and the packer drains it while math fills the other one. A *block* is the windows of one
+verb, in *stages* that each may wait for tiles. The clocks of a block depend on nothing but its windows, the
+skew of the clocks when it starts and the times at which tiles arrive: that is worked out once and kept.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from math import ceil
+from typing import NamedTuple
+
+from tensix_sim.arch import model
+from tensix_sim.formats import Format
+from tensix_sim.program import ComputeConfig
+
+
+class Window(NamedTuple):
+    """Cycles of one DST half on the three threads.
+
+    `first`: unpack cycles after which math can start. `last`: math cycles that are left when the last operand
+    is there. `fpu` and `sfpu` are the busy cycles that the hardware's counters show; `math` is what the thread
+    spends, issue slots included.
+    """
+
+    unpack: int
+    first: int
+    fpu: int
+    sfpu: int
+    math: int
+    last: int
+    pack: int
+
+
+class Stage(NamedTuple):
+    """Windows behind one wait for tiles: the threads' set-up, `repeat` equal windows, and the hand-over."""
+
+    window: Window
+    repeat: int = 1
+    unpack_setup: int = 0
+    math_setup: int = 0
+    pack_setup: int = 0
+
+
+class Times(NamedTuple):
+    """Where a block leaves the three clocks, the two DST halves and each stage's packs, counted from its start."""
+
+    unpack: int
+    math: int
+    pack: int
+    dst: tuple[int, int]
+    packed: tuple[int, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Outcome:
+    """What a block does from one state: its times, and the cycles of each thread's busy time and waits."""
+
+    times: Times
+    unpack_busy: int
+    unpack_tiles: int
+    unpack_src: int
+    math_busy: int
+    math_dst: int
+    pack_busy: int
+    pack_space: int
+    fpu: int
+    sfpu: int
+
+
+class Block:
+    """The windows of one verb with given shapes and formats, and the outcomes seen so far."""
+
+    KEEP = 8192  # outcomes: random arrivals give ever new skews, the memory for them has an end
+
+    def __init__(self, name: str, stages: list[Stage], handshake: int) -> None:
+        self.name = name
+        self.stages = tuple(stages)
+        self.handshake = handshake
+        self.no_wait = (0,) * len(stages)
+        self._seen: dict[tuple[int, int, int, int, int, tuple[int, ...]], Outcome] = {}
+
+    def outcome(self, math: int, pack: int, half: int, other: int, space: int, ready: tuple[int, ...]) -> Outcome:
+        """The block's outcome; all times count from the unpack clock, and one that has passed is 0."""
+        key = (math, pack, half, other, space, ready)
+        found = self._seen.get(key)
+        if found is None:
+            if len(self._seen) >= self.KEEP:
+                self._seen.clear()
+            found = self._seen[key] = self._schedule(math, pack, half, other, space, ready)
+        return found
+
+    def _schedule(self, math: int, pack: int, half: int, other: int, space: int, ready: tuple[int, ...]) -> Outcome:
+        unpack = 0
+        unpack_busy = waited_tiles = waited_src = math_busy = waited_dst = pack_busy = waited_space = fpu = sfpu = 0
+        packed = []
+        for stage, arrival in zip(self.stages, ready, strict=True):
+            if arrival > unpack:
+                waited_tiles += arrival - unpack
+                unpack = arrival
+            unpack += stage.unpack_setup
+            unpack_busy += stage.unpack_setup
+            math += stage.math_setup
+            math_busy += stage.math_setup
+            pack += stage.pack_setup
+            pack_busy += stage.pack_setup
+            w = stage.window
+            for _ in range(stage.repeat):
+                operands = max(math, unpack + w.first)
+                begun = max(operands, half + self.handshake)
+                waited_dst += begun - operands
+                loaded = unpack + w.unpack
+                math = max(begun + w.math, loaded + w.last)
+                math_busy += w.math
+                # SrcA and SrcB have two banks: the unpacker stands still while math has yet to use both
+                unpack = max(loaded, math - 2 * w.last)
+                waited_src += unpack - loaded
+                unpack_busy += w.unpack
+                committed = max(pack, math + self.handshake)
+                begin_pack = max(committed, space)
+                waited_space += begin_pack - committed
+                pack = begin_pack + w.pack
+                pack_busy += w.pack
+                half, other = other, pack
+                fpu += w.fpu
+                sfpu += w.sfpu
+            packed.append(pack)
+        times = Times(unpack, math, pack, (half, other), tuple(packed))
+        return Outcome(
+            times, unpack_busy, waited_tiles, waited_src, math_busy, waited_dst, pack_busy, waited_space, fpu, sfpu
+        )  # fmt: skip
+
+
+class Costs:
+    """Cycles of tile operations on one chip under one compute config; each rounded up once, per window."""
+
+    def __init__(self, spec: model.Tensix, config: ComputeConfig) -> None:
+        self.spec = spec
+        self.phases = config.phases
+        self.handshake = spec.dst_handshake_cycles
+
+    def unpack(self, a: Format, a_tiles: int, b: Format | None = None, b_tiles: int = 0) -> int:
+        """Load `a_tiles` into SrcA and `b_tiles` into SrcB: T0's issue, or the L1 ports if they are slower."""
+        s = self.spec
+        a_bytes = a_tiles * a.datum_bytes
+        b_bytes = b_tiles * b.datum_bytes if b else 0
+        moving = max(a_bytes / s.unpack_rate_one, b_bytes / s.unpack_rate_one, (a_bytes + b_bytes) / (2 * s.unpack_rate_both))
+        return ceil(max(moving, s.unpack_tile_overhead * (a_tiles + b_tiles)))
+
+    def pack(self, fmt: Format, tiles: int, accumulate: bool = False) -> int:
+        """Pack `tiles` tiles, one call each, onto L1 or, accumulating, onto what is there."""
+        s = self.spec
+        each = max(s.pack_min_cycles, fmt.datum_bytes / s.pack_rate)
+        return ceil(tiles * (each * (s.l1_accumulate_factor if accumulate else 1) + s.pack_call_cycles))
+
+    def matmul(self, macs: int) -> tuple[int, int]:
+        """FPU busy cycles and math-thread cycles of `macs` 32x32x32 tile products."""
+        fpu = macs * self.spec.mvmul_cycles * self.phases
+        return fpu, fpu + macs * self.spec.matmul_issue_cycles
+
+    def eltwise(self, tiles: int, multiply: bool = False) -> tuple[int, int]:
+        """FPU busy cycles and math-thread cycles of an add, subtract or (in fidelity phases) multiply."""
+        fpu = tiles * self.spec.eltwise_cycles * (self.phases if multiply else 1)
+        return fpu, fpu + tiles * self.spec.eltwise_overhead
+
+
+class Tensix:
+    """The three clocks of one core and where its cycles went."""
+
+    __slots__ = ("counts", "dst", "math", "pack", "unpack", "waits")
+
+    def __init__(self) -> None:
+        self.unpack = self.math = self.pack = 0
+        self.dst = (0, 0)
+        self.counts: Counter[Outcome] = Counter()
+        self.waits: Counter[str] = Counter()
+
+    def run(self, block: Block, ready: tuple[int, ...], space: int) -> Outcome:
+        """Run a block whose stages' tiles arrive at cycles `ready` (0: long ago) and whose output has space at cycle `space`."""
+        base = self.unpack
+        math, pack = self.math - base, self.pack - base
+        half, other = self.dst
+        half -= base
+        other -= base
+        space -= base
+        if ready is not block.no_wait:
+            ready = tuple([t - base if t > base else 0 for t in ready])
+        outcome = block.outcome(
+            math if math > 0 else 0, pack if pack > 0 else 0, half if half > 0 else 0, other if other > 0 else 0, space if space > 0 else 0, ready
+        )
+        times = outcome.times
+        self.unpack = base + times.unpack
+        self.math = base + times.math
+        self.pack = base + times.pack
+        a, b = times.dst
+        self.dst = (base + a, base + b)
+        self.counts[outcome] += 1
+        return outcome
+
+    def total(self, what: str) -> int:
+        """Sum of one of `Outcome`'s cycle counts over all blocks so far."""
+        return sum(n * int(getattr(outcome, what)) for outcome, n in self.counts.items())

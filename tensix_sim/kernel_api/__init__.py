@@ -1,0 +1,21 @@
+"""What kernels may use: the verbs of the data-movement RISCs and of the compute kernel, and `launch`."""
+
+from tensix_sim.hw.chip import Chip
+from tensix_sim.hw.circular_buffer import Fifo
+from tensix_sim.kernel_api.compute import Compute
+from tensix_sim.kernel_api.data_movement import DataMovement
+from tensix_sim.program import RISC_OF, CircularBuffer, ComputeConfig, Kernel, Program, Tensor
+
+__all__ = ["CircularBuffer", "Compute", "ComputeConfig", "DataMovement", "Fifo", "Kernel", "Program", "Tensor", "launch"]
+
+
+def launch(chip: Chip) -> dict[tuple[tuple[int, int], str], DataMovement | Compute]:
+    """Start every kernel of the chip's program on every core, at the engine's current cycle; the contexts by (core, role)."""
+    contexts: dict[tuple[tuple[int, int], str], DataMovement | Compute] = {}
+    for kernel in chip.program.kernels:
+        for (logical, core), args in zip(chip.cores.items(), kernel.args, strict=True):
+            context = Compute(core) if kernel.role == "compute" else DataMovement(core, kernel.role)
+            label = f"{core.label} {RISC_OF[kernel.role]}"
+            context.task = chip.engine.spawn(label, kernel.function(context, args))
+            contexts[logical, kernel.role] = context
+    return contexts

@@ -1,0 +1,199 @@
+"""Verbs of the data-movement RISCs: NCRISC (reader, NoC 0) and BRISC (writer, NoC 1).
+
+They live at the engine's clock. A verb that takes time is awaited; `push` and `pop` are done at once.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tensix_sim.formats import TILE
+from tensix_sim.hw.chip import Core
+from tensix_sim.hw.circular_buffer import Fifo
+from tensix_sim.hw.engine import SimulationError, Task, Until
+from tensix_sim.hw.memory import Direction, Transfer
+from tensix_sim.program import RISC_OF, Role, Tensor, Values
+
+
+class DataMovement:
+    """What a reader or writer kernel can do on its core."""
+
+    def __init__(self, core: Core, role: Role) -> None:
+        chip = core.chip
+        self.core = core
+        self._memory = chip.memory
+        self.role = role
+        self.noc = 0 if role == "reader" else 1
+        self.engine = chip.engine
+        self.values = chip.values
+        self.task: Task | None = None
+        self.idle_from = 0
+        self.waits: dict[str, int] = {}
+        self.trace = chip.trace
+        self._zones = chip.trace.zones
+        self._lane = chip.trace.lane(core.logical, RISC_OF[role]) if self._zones else 0
+        self._cb_visible = chip.machine.chip.tensix.cb_visible_cycles
+
+    @property
+    def end(self) -> int:
+        """Cycle at which the kernel's last verb ended."""
+        return self.idle_from
+
+    def cbs(self, *names: str) -> tuple[Fifo, ...]:
+        """Circular buffers of this core by name."""
+        return tuple(self.core.fifos[name] for name in names)
+
+    # -- circular buffers -------------------------------------------------------------------------------
+
+    async def reserve(self, cb: Fifo, tiles: int) -> None:
+        """Wait until `tiles` tiles are free, then take them for writing."""
+        self._check_end(cb, cb.spec.producer, "reserve")
+        cb.check_request(tiles, "reserve of")
+        while cb.space < tiles:
+            self._block(lambda: f"space for {tiles} tiles in {cb.spec.name}, which has {cb.space} of {cb.spec.tiles} free", cb.spec.consumer)
+            await Until(cb.next_pop())
+        self._end_wait(cb.wait_space)
+        cb.reserve(tiles)
+
+    def push(self, cb: Fifo, tiles: int) -> None:
+        """Hand `tiles` written tiles to the consumer."""
+        self._check_end(cb, cb.spec.producer, "push")
+        now = self.engine.now
+        cb.push(tiles, now, now + self._cb_visible)
+
+    async def wait(self, cb: Fifo, tiles: int) -> None:
+        """Wait until `tiles` tiles are there."""
+        self._check_end(cb, cb.spec.consumer, "wait")
+        cb.check_request(tiles, "wait for")
+        while cb.front < tiles:
+            self._block(lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
+            await Until(cb.next_push())
+        self._end_wait(cb.wait_tiles)
+
+    def pop(self, cb: Fifo, tiles: int) -> None:
+        """Give `tiles` tiles back to the producer."""
+        self._check_end(cb, cb.spec.consumer, "pop")
+        cb.pop(tiles, self.engine.now)
+
+    # -- memory -----------------------------------------------------------------------------------------
+
+    async def read(
+        self, tensor: Tensor, pages: Sequence[int], into: Fifo, shape: tuple[int, int], barrier: int = 0, transpose: bool = False
+    ) -> None:
+        """Read `pages` of `tensor` into the reserved tiles of `into`, row by row of a grid of `shape` tiles.
+
+        At most `barrier` reads are in flight (0: all of them). With `transpose` the grid lies in L1 by columns,
+        while each tile stays as it is. Fewer pages than tiles: the last rows are zero-filled. Pages beyond the
+        tensor's end read as zeros, in the time of a real read.
+        """
+        rows, cols = shape
+        if not pages or len(pages) % cols or len(pages) > rows * cols:
+            raise SimulationError(f"read of {len(pages)} pages of {tensor.name} into {rows}x{cols} tiles; whole rows, at most {rows}, fit")
+        self._check_written(tensor, pages)
+        await self._move("read", tensor, pages, barrier)
+        block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
+        into.write(rows * cols, block.transpose(2, 1, 0, 3) if transpose and block is not None else block)
+
+    async def write(self, cb: Fifo, tensor: Tensor, pages: Sequence[int], shape: tuple[int, int], barrier: int = 0) -> None:
+        """Write the front tiles of `cb`, a grid of `shape` tiles, to `pages` of `tensor`, and wait for the acknowledgements."""
+        rows, cols = shape
+        if rows * cols != len(pages):
+            raise SimulationError(f"write of {rows}x{cols} tiles to {len(pages)} pages of {tensor.name}; the numbers must agree")
+        if max(pages) >= tensor.pages:
+            raise SimulationError(f"write to page {max(pages)} of {tensor.name}, which has {tensor.pages}")
+        await self._move("write", tensor, pages, barrier)
+        index = slice(pages.start, pages.stop) if isinstance(pages, range) else np.asarray(pages)
+        tensor.written[index] = True
+        if tensor.tiles is not None:
+            page = np.asarray(pages).reshape(rows, cols)
+            tensor.tiles[page // tensor.tile_cols, :, page % tensor.tile_cols, :] = cb.block(rows, cols).swapaxes(1, 2)
+        self.core.chip.on_write(len(pages))
+
+    def fill(self, cb: Fifo, tiles: int, block: Values | None) -> None:
+        """Write `tiles` generated tiles, [rows, 32, cols, 32], into reserved space; their cycles are not modelled."""
+        cb.write(tiles, block if self.values else None)
+
+    # -- semaphores ---------------------------------------------------------------------------------------
+
+    async def semaphore_wait(self, name: str, value: int) -> None:
+        """Wait until this core's semaphore `name` is at least `value`."""
+        semaphore = self.core.semaphores[name]
+        while semaphore.value < value:
+            self._block(lambda: f"semaphore {name} to reach {value}; it is {semaphore.value}", "reader")
+            await Until(semaphore.next_change())
+        self._end_wait(f"wait semaphore {name}")
+
+    def semaphore_set(self, name: str, value: int) -> None:
+        """Give this core's semaphore `name` a value."""
+        self.core.semaphores[name].set(value)
+
+    def semaphore_increase(self, target: tuple[int, int], name: str, by: int = 1) -> None:
+        """Raise semaphore `name` of core `target` over the NoC; does not wait."""
+        chip = self.core.chip
+        there = chip.cores[target]
+        travel = chip.memory.nocs[self.noc].one_way(self.core.node, there.node) + chip.machine.chip.noc.semaphore_cycles
+        self.engine.at(self.engine.now + travel, there.semaphores[name].increase, by)
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    async def _move(self, verb: Direction, tensor: Tensor, pages: Sequence[int], barrier: int) -> None:
+        plan = self._memory.plan(verb, self.noc, self.core.node, tensor, pages, barrier)
+        transfer = Transfer(self._memory, plan)
+        self._block(lambda: f"the NoC, to {verb} {tensor.name}", "")
+        await Until(transfer.event)
+        start, end = self.idle_from, self.engine.now
+        at = min(start + plan.issue, end)
+        if self._zones:
+            self._span(f"{verb} {tensor.name}", start, at)
+        for cause, cycles in (("wait dram bank", transfer.queued_bank), ("wait noc link", transfer.queued_link)):
+            if cycles:
+                until = min(at + cycles, end)
+                self._wait(cause, at, until)
+                at = until
+        self._wait("wait noc latency", at, end)
+        self.idle_from = end
+
+    def _check_end(self, cb: Fifo, owner: Role, verb: str) -> None:
+        if owner != self.role:
+            raise SimulationError(f"{cb.label}: {verb} by the {self.role}; this end belongs to the {owner}")
+
+    def _check_written(self, tensor: Tensor, pages: Sequence[int]) -> None:
+        if not tensor.output:
+            return
+        here = [p for p in pages if p < tensor.pages and not tensor.written[p]]
+        if here:
+            raise SimulationError(f"read of page {here[0]} of {tensor.name}, which nothing has written yet")
+
+    def _gather(self, tensor: Tensor, pages: Sequence[int], rows: int, cols: int) -> Values:
+        tiles = tensor.tiles
+        assert tiles is not None
+        first = pages[0] // tensor.tile_cols
+        full = len(pages) // cols
+        if isinstance(pages, range) and cols == tensor.tile_cols and pages[0] % cols == 0 and pages[-1] < tensor.pages and full == rows:
+            return tiles[first : first + rows]
+        block = np.zeros((rows, TILE, cols, TILE), np.float32)
+        page = np.asarray(pages).reshape(full, cols)
+        inside = page < tensor.pages
+        r, c = np.nonzero(inside)
+        block[r, :, c, :] = tiles[page[inside] // tensor.tile_cols, :, page[inside] % tensor.tile_cols, :]
+        return block
+
+    def _block(self, what, owner: str) -> None:  # type: ignore[no-untyped-def]
+        if self.task is not None:
+            self.task.blocked = what
+            self.task.waits_for = f"{self.core.label} {RISC_OF[owner]}" if owner in RISC_OF else ""  # type: ignore[index]
+
+    def _end_wait(self, cause: str) -> None:
+        now = self.engine.now
+        if now > self.idle_from:
+            self._wait(cause, self.idle_from, now)
+            self.idle_from = now
+
+    def _wait(self, name: str, start: int, end: int) -> None:
+        if end > start:
+            self.waits[name] = self.waits.get(name, 0) + end - start
+            self._span(name, start, end)
+
+    def _span(self, name: str, start: int, end: int) -> None:
+        if self._zones and end > start:
+            self.trace.span(self._lane, self.trace.name(name), start, end)

@@ -1,0 +1,163 @@
+"""A program as plain data: tensors in memory, circular buffers, and one kernel for each RISC role.
+
+A program can be built, printed, compared and checked without a clock; `tensix_sim.hw.Chip` runs it.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensix_sim.arch import Machine
+from tensix_sim.formats import TILE, Format
+
+Coord = tuple[int, int]
+Role = Literal["reader", "compute", "writer"]
+Memory = Literal["dram", "l1"]
+Fidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
+Values = NDArray[np.float32]
+
+RISC_OF: dict[Role, str] = {"reader": "NCRISC", "compute": "TRISC", "writer": "BRISC"}
+
+
+@dataclass(frozen=True)
+class CircularBuffer:
+    """A FIFO of `tiles` pages in each core's L1.
+
+    `resident` marks tiles that are pushed once and waited for, but never popped.
+    """
+
+    name: str
+    tiles: int
+    format: Format
+    producer: Role
+    consumer: Role
+    resident: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """Size in L1."""
+        return self.tiles * self.format.tile_bytes
+
+
+@dataclass(eq=False)
+class Tensor:
+    """Tiles in DRAM or L1, interleaved page by page over the banks; page p is tile (p // tile_cols, p % tile_cols).
+
+    `values` is the matrix [tile_rows * 32, tile_cols * 32] with leading dimensions folded into the rows,
+    or None where only shapes are simulated. An `output` starts unwritten: reading a page before it is
+    written is an error.
+    """
+
+    name: str
+    tile_rows: int
+    tile_cols: int
+    format: Format
+    memory: Memory = "dram"
+    values: Values | None = None
+    output: bool = False
+    written: NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        shape = (self.tile_rows * TILE, self.tile_cols * TILE)
+        if self.values is not None and self.values.shape != shape:
+            raise ValueError(f"tensor {self.name}: values have shape {self.values.shape}; its tiles need {shape}")
+        self.written = np.full(self.pages, not self.output)
+
+    @property
+    def pages(self) -> int:
+        """Number of tiles."""
+        return self.tile_rows * self.tile_cols
+
+    @property
+    def tiles(self) -> Values | None:
+        """The values as [tile_row, row, tile_col, column], a view."""
+        if self.values is None:
+            return None
+        return self.values.reshape(self.tile_rows, TILE, self.tile_cols, TILE)
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """How the math engine is set up for a program."""
+
+    math_fidelity: Fidelity = "HiFi2"
+    fp32_dest_acc_en: bool = False
+    math_approx_mode: bool = True
+    exp_approx_mode: bool = True
+
+    @property
+    def phases(self) -> int:
+        """Fidelity phases of one multiply."""
+        return {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}[self.math_fidelity]
+
+    @property
+    def dst_tiles(self) -> int:
+        """Tiles in one DST half."""
+        return 4 if self.fp32_dest_acc_en else 8
+
+
+KernelFunction = Callable[[Any, Any], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An `async def kernel(core, args)` for one role, with each core's arguments."""
+
+    role: Role
+    function: KernelFunction
+    args: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What every core of a rectangle of cores, (0, 0) to (columns - 1, rows - 1), runs; core i is (i % columns, i // columns)."""
+
+    grid: Coord
+    buffers: tuple[CircularBuffer, ...]
+    kernels: tuple[Kernel, ...]
+    tensors: tuple[Tensor, ...]
+    compute: ComputeConfig = ComputeConfig()
+    semaphores: tuple[str, ...] = ()
+    reserved_l1: int = 0
+
+    @property
+    def cores(self) -> tuple[Coord, ...]:
+        """Logical cores, row by row."""
+        columns, rows = self.grid
+        return tuple((x, y) for y in range(rows) for x in range(columns))
+
+    def check(self, machine: Machine) -> list[str]:
+        """Everything that keeps this program from starting on `machine`, as sentences; empty when it can run."""
+        return [*self._check_grid(machine), *self._check_buffers(machine), *self._check_kernels()]
+
+    def _check_grid(self, machine: Machine) -> list[str]:
+        columns, rows = self.grid
+        if 1 <= columns <= machine.grid[0] and 1 <= rows <= machine.grid[1]:
+            return []
+        return [f"grid {columns}x{rows} does not lie within {machine.board}'s {machine.grid[0]}x{machine.grid[1]} workers"]
+
+    def _check_buffers(self, machine: Machine) -> list[str]:
+        l1 = machine.chip.l1
+        names = [buffer.name for buffer in self.buffers]
+        problems = [f"circular buffer {name} is defined twice" for name in sorted({n for n in names if names.count(n) > 1})]
+        problems += [f"circular buffer {b.name} holds {b.tiles} tiles; it needs at least 1" for b in self.buffers if b.tiles < 1]
+        if len(names) > l1.circular_buffers:
+            problems.append(f"{len(names)} circular buffers; {machine.chip.name} has {l1.circular_buffers}")
+        end = l1.base + sum(buffer.bytes for buffer in self.buffers)
+        if end > l1.size - self.reserved_l1:
+            problems.append(
+                f"circular buffers end at {end} B; L1 is free up to {l1.size - self.reserved_l1} B: "
+                f"{end - l1.size + self.reserved_l1} B too many"
+            )
+        return problems
+
+    def _check_kernels(self) -> list[str]:
+        roles = [kernel.role for kernel in self.kernels]
+        problems = [f"two kernels for the {role}" for role in RISC_OF if roles.count(role) > 1]
+        for kernel in self.kernels:
+            if len(kernel.args) != len(self.cores):
+                problems.append(f"the {kernel.role} has arguments for {len(kernel.args)} cores; the grid has {len(self.cores)}")
+        return problems

@@ -1,0 +1,321 @@
+"""`simulate`: run the op on every device of the ring, here or in worker processes, and gather what came out."""
+
+import multiprocessing
+import resource
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing.sharedctypes import Synchronized
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from threadpoolctl import threadpool_limits
+
+from tensix_sim.accuracy import Accuracy, Moments, compare_with_reference, total
+from tensix_sim.arch import Machine
+from tensix_sim.config import RunSpec, load_spec
+from tensix_sim.hw import Chip
+from tensix_sim.kernel_api import Compute, DataMovement, launch
+from tensix_sim.ops import ring_distributed_sdpa as op
+from tensix_sim.ops.checks import Report, check, spec_machine
+from tensix_sim.ops.geometry import Geometry
+from tensix_sim.program import Program, Values
+from tensix_sim.trace import Trace
+
+Progress = Callable[[float], None]
+
+
+class IllegalConfigError(ValueError):
+    """The spec breaks rules of the op or of the board; `report` lists all of them."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__("\n".join(violation.message for violation in report.violations))
+        self.report = report
+
+
+class Spread(BaseModel):
+    """Smallest, mean and largest value over cores."""
+
+    model_config = ConfigDict(frozen=True)
+
+    min: int
+    mean: float
+    max: int
+
+    @classmethod
+    def of(cls, values: Sequence[int]) -> "Spread":
+        """Spread of some values; all zero where there are none."""
+        return cls(min=min(values), mean=sum(values) / len(values), max=max(values)) if values else cls(min=0, mean=0.0, max=0)
+
+
+class Device(BaseModel):
+    """What the op did on one device of the ring. Engine cycles and waits are means over the active cores."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ring_id: int
+    cycles: int
+    duration_us: float
+    kernel_cycles_per_core: Spread
+    active_cores: int
+    steps_per_core: Spread
+    masked_steps: int
+    fpu_cycles: float
+    sfpu_cycles: float
+    math_cycles: float
+    unpack_cycles: float
+    pack_cycles: float
+    dram_read_bytes: int
+    dram_write_bytes: int
+    l1_write_bytes: int
+    dram_utilization: float
+    noc_utilization: float
+    busiest_server: str
+    busiest_server_utilization: float
+    ideal_cycles: int
+    math_utilization: float
+    waits: dict[str, float]
+    accuracy: Accuracy | None
+
+
+@dataclass
+class DeviceRun:
+    """A device's figures, output [B, NQH, S / R, DH] (None with numerics off), trace and bytes over time."""
+
+    device: Device
+    output: Values | None
+    trace: Trace
+    moments: Moments | None
+
+
+@dataclass
+class Result:
+    """A finished run, one `DeviceRun` for each simulated ring position."""
+
+    spec: RunSpec
+    report: Report
+    runs: list[DeviceRun]
+    wall_seconds: float
+    peak_rss_bytes: int
+
+    @property
+    def devices(self) -> list[Device]:
+        """Figures, in ring order."""
+        return [run.device for run in self.runs]
+
+    @property
+    def outputs(self) -> dict[int, Values]:
+        """Output [B, NQH, S / R, DH] by ring position.
+
+        Raises:
+            ValueError: the run had numerics off.
+        """
+        outputs = {run.device.ring_id: run.output for run in self.runs if run.output is not None}
+        if not outputs:
+            raise ValueError("numerics is off: the run computed cycles, not numbers; set numerics: fast")
+        return outputs
+
+    @property
+    def trace(self) -> dict[int, Trace]:
+        """Trace by ring position."""
+        return {run.device.ring_id: run.trace for run in self.runs}
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """Agreement of all simulated rows with float64 attention; None with numerics off."""
+        moments = [run.moments for run in self.runs if run.moments is not None]
+        return total(moments).accuracy() if moments else None
+
+    def gathered(self) -> Values:
+        """The whole output in sequence order, [B, NQH, S, DH].
+
+        Raises:
+            ValueError: numerics were off, or not every ring position was simulated.
+        """
+        g = Geometry.of(self.spec)
+        outputs = self.outputs
+        missing = sorted(set(range(g.R)) - set(outputs))
+        if missing:
+            raise ValueError(f"ring positions {missing} were not simulated; set ring_ids: all")
+        whole = np.empty((g.B, g.NQH, 2 * g.R * g.Sc, g.E * 32), np.float32)
+        for ring_id, output in outputs.items():
+            for half, rows in enumerate(op.slabs(g, ring_id)):
+                whole[:, :, rows] = output[:, :, half * g.Sc : (half + 1) * g.Sc]
+        return whole
+
+    def summary(self) -> dict[str, Any]:
+        """What `run --json` writes."""
+        return {
+            "spec": self.spec.model_dump(mode="json"),
+            "effective": self.report.effective,
+            "devices": [device.model_dump(mode="json") for device in self.devices],
+            "accuracy": self.accuracy.model_dump() if self.accuracy else None,
+            "wall_seconds": self.wall_seconds,
+            "peak_rss_bytes": self.peak_rss_bytes,
+        }
+
+
+def simulate(spec: RunSpec | dict[str, Any] | str, jobs: int = 1, progress: Progress | None = None) -> Result:
+    """Run the op on the devices that the spec names.
+
+    With `jobs` > 1 the devices run in that many processes; the result is the same to the bit. `progress` is
+    called now and then with the share that is done, 0 to 1.
+
+    Raises:
+        IllegalConfigError: the spec is illegal; lists every violation.
+        SimulationError: the simulated program failed, by a deadlock for example.
+    """
+    report = check(spec)
+    if not report.ok:
+        raise IllegalConfigError(report)
+    run_spec = spec if isinstance(spec, RunSpec) else load_spec(spec)
+    began = time.perf_counter()
+    ring_ids = run_spec.simulated_ring_ids
+    report_share = progress or (lambda share: None)
+    if min(jobs, len(ring_ids)) > 1:
+        runs = _in_processes(run_spec, ring_ids, jobs, report_share)
+    else:
+        runs = []
+        for i, ring_id in enumerate(ring_ids):
+            runs.append(run_device(run_spec, ring_id, lambda share, i=i: report_share((i + share) / len(ring_ids))))
+    rss = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
+    return Result(run_spec, report, runs, time.perf_counter() - began, rss)
+
+
+def run_device(spec: RunSpec, ring_id: int, progress: Progress) -> DeviceRun:
+    """Simulate one device of a legal spec."""
+    machine = spec_machine(spec)
+    g = Geometry.of(spec)
+    inputs = None if spec.numerics == "off" else op.make_inputs(spec)
+    program = op.build(spec, g, machine, ring_id, inputs)
+    trace = Trace(spec.trace)
+    chip = Chip(machine, program, trace)
+    pages = program.tensors[-1].pages
+    done = 0
+
+    def count_pages(written: int) -> None:
+        nonlocal done
+        done += written
+        progress(done / pages)
+
+    chip.on_write = count_pages
+    with threadpool_limits(1):
+        contexts = launch(chip)
+        chip.engine.run()
+        chip.check_finished()
+        output = moments = None
+        if inputs is not None:
+            values = program.tensors[-1].values
+            assert values is not None
+            output = values.reshape(g.B, g.NQH, 2 * g.Sc, -1)
+            moments = _moments(g, ring_id, inputs, output)
+    figures = _figures(g, machine, chip, ring_id, contexts, moments)
+    _trace_bytes(trace, chip)
+    return DeviceRun(figures, output, trace, moments)
+
+
+def _moments(g: Geometry, ring_id: int, inputs: op.Inputs, output: Values) -> Moments:
+    parts = []
+    for half, rows in enumerate(op.slabs(g, ring_id)):
+        out = output[:, :, half * g.Sc : (half + 1) * g.Sc]
+        for b in range(g.B):
+            q = inputs.q[b, :, rows]
+            parts.append(compare_with_reference(q, inputs.k[b], inputs.v[b], out[b], g.prefix + rows.start, g.scale))
+    return total(parts)
+
+
+def _figures(
+    g: Geometry, machine: Machine, chip: Chip, ring_id: int, contexts: dict[Any, DataMovement | Compute], moments: Moments | None
+) -> Device:
+    program = chip.program
+    ends = [_core_end(logical, contexts) for logical in program.cores]
+    cycles = max(ends)
+    active = [i for i in range(g.cores) if g.count(i)]
+    cores = [chip.cores[program.cores[i]] for i in active]
+    steps = [g.steps(i, ring_id) for i in active]
+    waits: Counter[str] = Counter()
+    for core in cores:
+        waits.update({f"unpack: {cause}": n for cause, n in core.tensix.waits.items()})
+        for role, label in (("reader", "reader"), ("writer", "writer")):
+            context = contexts[core.logical, role]
+            assert isinstance(context, DataMovement)
+            waits.update({f"{label}: {cause}": n for cause, n in context.waits.items()})
+
+    def mean(what: str) -> float:
+        return sum(core.tensix.total(what) for core in cores) / len(cores)
+
+    traffic = chip.memory.traffic(cycles)
+    return Device(
+        ring_id=ring_id,
+        cycles=cycles,
+        duration_us=cycles / machine.chip.clock_hz * 1e6,
+        kernel_cycles_per_core=Spread.of([ends[i] for i in active]),
+        active_cores=len(active),
+        steps_per_core=Spread.of(steps),
+        masked_steps=sum(g.masked_steps(i, ring_id) for i in active),
+        fpu_cycles=mean("fpu"),
+        sfpu_cycles=mean("sfpu"),
+        math_cycles=mean("fpu") + mean("sfpu"),
+        unpack_cycles=mean("unpack_busy"),
+        pack_cycles=mean("pack_busy"),
+        **traffic,
+        ideal_cycles=g.ideal_cycles,
+        math_utilization=g.ideal_cycles / cycles,
+        waits={cause: n / len(cores) for cause, n in sorted(waits.items())},
+        accuracy=moments.accuracy() if moments else None,
+    )
+
+
+def _core_end(logical: tuple[int, int], contexts: dict[Any, DataMovement | Compute]) -> int:
+    """Cycle at which the last of a core's kernels ended."""
+    return max(contexts[logical, role].end for role in ("reader", "compute", "writer"))
+
+
+def _trace_bytes(trace: Trace, chip: Chip) -> None:
+    """Counters of bytes over time: the sum in each bin, at the bin's start."""
+    if chip.memory.bytes_over_time is None:
+        return
+    for direction, bins in chip.memory.bytes_over_time.items():
+        series = trace.series(f"{direction} bytes", "bytes")
+        for i, nbytes in enumerate(bins.bins):
+            trace.count(series, i * bins.width, nbytes)
+
+
+_shares: Any = None
+
+
+def _start_worker(shares: "Synchronized[Any]") -> None:
+    global _shares
+    _shares = shares
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _work(spec: RunSpec, ring_id: int, slot: int) -> DeviceRun:
+    def progress(share: float) -> None:
+        _shares[slot] = share
+
+    return run_device(spec, ring_id, progress)
+
+
+def _in_processes(spec: RunSpec, ring_ids: Sequence[int], jobs: int, progress: Progress) -> list[DeviceRun]:
+    context = multiprocessing.get_context("spawn")
+    shares = context.Array("d", len(ring_ids), lock=False)
+    with ProcessPoolExecutor(min(jobs, len(ring_ids)), context, _start_worker, (shares,)) as pool:
+        futures: list[Future[DeviceRun]] = [pool.submit(_work, spec, ring_id, i) for i, ring_id in enumerate(ring_ids)]
+        try:
+            pending = set(futures)
+            while pending:
+                done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                progress(sum(shares) / len(ring_ids))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+    return [future.result() for future in futures]
