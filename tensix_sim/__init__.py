@@ -1,1 +1,29 @@
-"""Simulate Tenstorrent kernels on virtual Tensix chips, tile by tile, with their cycles."""
+"""Simulate Tenstorrent kernels on virtual Tensix chips, tile by tile, with their cycles.
+
+`simulate(spec)` runs the op on every device of a ring; `check(spec)` says what is wrong with a spec.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tensix_sim.config import RunSpec
+    from tensix_sim.ops.checks import Report, check
+    from tensix_sim.simulation import Device, IllegalConfigError, Result, simulate
+
+__all__ = ["Device", "IllegalConfigError", "Report", "Result", "RunSpec", "check", "simulate"]
+
+try:
+    __version__ = version("tensix-sim")
+except PackageNotFoundError:  # the source tree, not installed
+    __version__ = "0+source"
+
+_HOME = {"RunSpec": "config", "Report": "ops.checks", "check": "ops.checks"}
+
+
+def __getattr__(name: str) -> Any:
+    # the floors below import this package: its faces are found when someone asks for one
+    if name not in __all__:
+        raise AttributeError(f"module 'tensix_sim' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(f"tensix_sim.{_HOME.get(name, 'simulation')}"), name)

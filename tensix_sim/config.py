@@ -3,7 +3,7 @@
 These models know which values exist; `tensix_sim.ops.checks` knows which of them go together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -105,10 +105,8 @@ class Inputs(Strict):
 
 
 def _shapes(given: Mapping[str, Any], paths: dict[str, str]) -> dict[str, int]:
-    """The fields that the files fix."""
-    problems: list[tuple[str, Any, str]] = [
-        (name, None, "q, k and v need a file each") for name in "qkv" if name not in paths
-    ]
+    """Find the fields that the files fix."""
+    problems: list[tuple[str, Any, str]] = [(name, None, "q, k and v need a file each") for name in "qkv" if name not in paths]
     shapes = {}
     for name, path in paths.items():
         try:
@@ -132,6 +130,7 @@ def open_array(path: str, rank: int, kind: str) -> NDArray[Any]:
 
     Raises:
         ValueError: there is no such array; the message is the end of a sentence about the file.
+
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -221,29 +220,36 @@ def _flatten(nested: Mapping[Any, Any], prefix: str = "") -> dict[Any, Any]:
     return flat
 
 
-def read_spec(source: RunSpec | Mapping[str, Any] | str | Path, overrides: tuple[str, ...] | list[str] = ()) -> dict[str, Any]:
-    """The spec as written, a YAML file or a mapping, with each ``a.b=c`` of `overrides` put in; not validated yet.
+Source = RunSpec | Mapping[str, Any] | str | Path
+
+
+def read_spec(source: Source, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Take the spec as written, a YAML file or a mapping, and put in each ``a.b=c`` of `overrides`; not validated yet.
 
     Raises:
         SpecError: the file cannot be read, is no YAML mapping, or an override cannot be placed.
+
     """
     if isinstance(source, RunSpec):
-        raw: Any = source.model_dump(mode="json")
+        raw = source.model_dump()
     elif isinstance(source, Mapping):
         raw = deepcopy(dict(source))
-    else:
+    elif isinstance(source, str | Path):
         raw = _read_yaml_file(Path(source))
+    else:
+        raise SpecError(("spec", source, "is neither a mapping nor the path of a YAML file"))
     for override in overrides:
         _put(raw, override)
-    return dict(raw)
+    return raw
 
 
-def load_spec(source: RunSpec | Mapping[str, Any] | str | Path, overrides: tuple[str, ...] | list[str] = ()) -> RunSpec:
+def load_spec(source: Source, overrides: Sequence[str] = ()) -> RunSpec:
     """Read and validate a spec.
 
     Raises:
         SpecError: see `read_spec`.
         pydantic.ValidationError: a key or a value that does not exist.
+
     """
     return RunSpec.model_validate(read_spec(source, overrides))
 
@@ -251,8 +257,8 @@ def load_spec(source: RunSpec | Mapping[str, Any] | str | Path, overrides: tuple
 def _read_yaml_file(path: Path) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(path.read_bytes())
-    except OSError as error:
-        raise SpecError(("spec", str(path), f"cannot be read: {error.strerror or error}")) from error
+    except (OSError, ValueError) as error:
+        raise SpecError(("spec", str(path), f"cannot be read: {getattr(error, 'strerror', None) or error}")) from error
     except (yaml.YAMLError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""

@@ -86,7 +86,6 @@ class ComputeConfig:
     math_fidelity: Fidelity = "HiFi2"
     fp32_dest_acc_en: bool = False
     math_approx_mode: bool = True
-    exp_approx_mode: bool = True
 
     @property
     def phases(self) -> int:

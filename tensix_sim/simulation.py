@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,10 @@ from tensix_sim.config import RunSpec, load_spec
 from tensix_sim.hw import Chip
 from tensix_sim.kernel_api import Compute, DataMovement, launch
 from tensix_sim.ops import ring_distributed_sdpa as op
-from tensix_sim.ops.checks import Report, check, spec_machine
-from tensix_sim.ops.geometry import Geometry
+from tensix_sim.ops.checks import Report, check
+from tensix_sim.ops.geometry import Geometry, spec_machine
 from tensix_sim.program import Program, Values
-from tensix_sim.trace import Trace
+from tensix_sim.trace import Trace, write_chrome, write_core_csv, write_summary
 
 Progress = Callable[[float], None]
 
@@ -159,6 +160,21 @@ class Result:
         }
 
 
+    def write(self, folder: Path) -> None:
+        """Write the traces and the summary into `folder`, each file whole or not at all.
+
+        `trace.json` opens in Perfetto and chrome://tracing, `cores.csv` has each core's cycles by RISC and wait
+        cause, `summary.json` is what `run --json` writes.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.spec.trace != "off":
+            clock_hz = spec_machine(self.spec).chip.clock_hz
+            traces = sorted(self.trace.items())
+            write_chrome(folder / "trace.json", traces, clock_hz)
+            write_core_csv(folder / "cores.csv", traces)
+        write_summary(folder / "summary.json", self.summary())
+
+
 def simulate(spec: RunSpec | dict[str, Any] | str, jobs: int = 1, progress: Progress | None = None) -> Result:
     """Run the op on the devices that the spec names.
 
@@ -193,6 +209,7 @@ def run_device(spec: RunSpec, ring_id: int, progress: Progress) -> DeviceRun:
     inputs = None if spec.numerics == "off" else op.make_inputs(spec)
     program = op.build(spec, g, machine, ring_id, inputs)
     trace = Trace(spec.trace)
+    trace.notes["queue_id"] = str(spec.queue_id)
     chip = Chip(machine, program, trace)
     pages = program.tensors[-1].pages
     done = 0
@@ -239,11 +256,11 @@ def _figures(
     steps = [g.steps(i, ring_id) for i in active]
     waits: Counter[str] = Counter()
     for core in cores:
-        waits.update({f"unpack: {cause}": n for cause, n in core.tensix.waits.items()})
-        for role, label in (("reader", "reader"), ("writer", "writer")):
+        waits.update(core.tensix.lane_waits())
+        for role in ("reader", "writer"):
             context = contexts[core.logical, role]
             assert isinstance(context, DataMovement)
-            waits.update({f"{label}: {cause}": n for cause, n in context.waits.items()})
+            waits.update({f"{role}: {cause}": n for cause, n in context.waits.items()})
 
     def mean(what: str) -> float:
         return sum(core.tensix.total(what) for core in cores) / len(cores)
@@ -265,7 +282,7 @@ def _figures(
         **traffic,
         ideal_cycles=g.ideal_cycles,
         math_utilization=g.ideal_cycles / cycles,
-        waits={cause: n / len(cores) for cause, n in sorted(waits.items())},
+        waits={cause: n / len(cores) for cause, n in sorted(waits.items()) if n},
         accuracy=moments.accuracy() if moments else None,
     )
 

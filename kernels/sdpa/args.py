@@ -47,8 +47,7 @@ class Args:
     reduce: int  # the row maxima,
     stamps: int  # the causal mask
     scale: float
-    barrier: int  # reads, and
-    out_barrier: int  # writes in flight
+    barrier: int  # reads or writes in flight
     phases: tuple[Phase, ...]
     start: int
     count: int

@@ -15,7 +15,7 @@ async def writer(dm: DataMovement, a: Args) -> None:
         for b, head, q in a.chunks():
             row = (b * a.NQH + head) * a.out_rows + phase.write_row + q * M
             await dm.wait(out, M * E)
-            await dm.write(out, a.out, range(row * E, (row + M) * E), (M, E), a.out_barrier)  # [M, E]
+            await dm.write(out, a.out, range(row * E, (row + M) * E), (M, E), a.barrier)  # [M, E]
             dm.pop(out, M * E)
 
 

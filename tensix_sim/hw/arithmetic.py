@@ -12,6 +12,7 @@ import numpy as np
 
 from tensix_sim.formats import (
     BFLOAT16,
+    TILE,
     Format,
     pack_to_format,
     round_bf16,
@@ -38,10 +39,10 @@ class Arithmetic:
     def matmul(self, a: Values, a_format: Format, b: Values, transpose_b: bool) -> Values:
         """a x b; a goes through SrcB, b through SrcA. With `transpose_b` each tile of b is transposed by the unpacker."""
         rows, cols = a.shape[0], b.shape[2]
-        left = np.ascontiguousarray(a).reshape(rows * 32, -1)
-        right = (b.swapaxes(1, 3) if transpose_b else b).reshape(left.shape[1], cols * 32)
-        out = np.empty((rows, 32, cols, 32), np.float32)
-        self._product(left, a_format, right, out.reshape(rows * 32, cols * 32))
+        left = np.ascontiguousarray(a).reshape(rows * TILE, -1)
+        right = (b.swapaxes(1, 3) if transpose_b else b).reshape(left.shape[1], cols * TILE)
+        out = np.empty((rows, TILE, cols, TILE), np.float32)
+        self._product(left, a_format, right, out.reshape(rows * TILE, cols * TILE))
         return self.to_dst(out, packed=True)
 
     def _product(self, a: Values, a_format: Format, b: Values, out: Values) -> None:
@@ -82,7 +83,7 @@ class Arithmetic:
 
     def max_rows(self, x: Values, before: Values | None) -> Values:
         """Largest value of each row, and of `before` where given."""
-        best = x.max(axis=(2, 3), keepdims=True)
+        best = x.reshape(x.shape[0] * TILE, -1).max(axis=1).reshape(x.shape[0], TILE, 1, 1)
         return best if before is None else np.maximum(best, before)
 
     def exp_difference(self, a: Values, b: Values, scale: float) -> Values:
@@ -110,8 +111,9 @@ class Arithmetic:
         return self.to_dst(left.sum(axis=3, keepdims=True), packed=True)
 
     def reciprocal(self, column: Values) -> Values:
-        """1 / column, packed to bfloat16."""
-        return round_bf16_even(np.float32(1) / column)
+        """1 / column, packed to bfloat16; a 16-bit DST cuts the approximate one off."""
+        inverse = np.float32(1) / column
+        return truncate_bf16(inverse) if self.approximate_reciprocal and not self.fp32_dest else round_bf16_even(inverse)
 
     def pack(self, x: Values, fmt: Format) -> Values:
         """x as the packer writes it to L1 in `fmt`."""

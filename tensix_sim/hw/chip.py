@@ -83,7 +83,7 @@ class Chip:
         self.program = program
         self.trace = trace
         self.engine = engine or Engine()
-        self.memory = Memory(machine, self.engine, over_time=trace.zones)
+        self.memory = Memory(machine, self.engine, trace)
         self.costs = Costs(machine.chip.tensix, program.compute)
         self.blocks: dict[tuple[object, ...], Block] = {}
         self.on_write: Callable[[int], None] = lambda pages: None

@@ -8,6 +8,7 @@ are bursts; bytes and service times are exact in tiles.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import simpy
@@ -17,6 +18,7 @@ from tensix_sim.arch.model import Coord
 from tensix_sim.hw.engine import TICKS, Engine, to_ticks, whole_cycles
 from tensix_sim.hw.noc import Link, Noc
 from tensix_sim.program import Tensor
+from tensix_sim.trace import Trace
 
 Direction = Literal["read", "write"]
 
@@ -25,7 +27,7 @@ class Burst(NamedTuple):
     """Tiles between two barriers: the ticks of work that they bring to each server, and their fixed times in cycles.
 
     `floor` is how long its RISC and NIU take in ticks, whatever the servers do; `unloaded` is when it has
-    landed if nobody else is there.
+    landed if nobody else is there. `ends` are the nodes at the other end, with the tiles of each.
     """
 
     work: tuple[tuple[int, int], ...]
@@ -33,21 +35,23 @@ class Burst(NamedTuple):
     gap: int
     floor: int
     unloaded: int
+    ends: tuple[tuple[Coord, int], ...]
 
 
+@dataclass(eq=False, slots=True)
 class Plan:
     """The bursts of one block of tiles, and how often they were issued."""
 
-    __slots__ = ("bursts", "direction", "hop_bytes", "issue", "nbytes", "to_dram", "uses")
-
-    def __init__(self, direction: Direction, to_dram: bool, bursts: tuple[Burst, ...], issue: int, nbytes: int, hop_bytes: int) -> None:
-        self.direction = direction
-        self.to_dram = to_dram
-        self.bursts = bursts
-        self.issue = issue
-        self.nbytes = nbytes
-        self.hop_bytes = hop_bytes
-        self.uses = 0
+    direction: Direction
+    noc: int
+    core: Coord
+    to_dram: bool
+    tile_bytes: int
+    bursts: tuple[Burst, ...]
+    issue: int  # cycles that the RISC spends on issuing them
+    nbytes: int
+    hop_bytes: int
+    uses: int = 0
 
 
 class Memory:
@@ -57,10 +61,11 @@ class Memory:
     then the NIUs of the worker cores, then links as they come into use.
     """
 
-    def __init__(self, machine: Machine, engine: Engine, over_time: bool = True) -> None:
+    def __init__(self, machine: Machine, engine: Engine, trace: Trace) -> None:
         chip = machine.chip
         self.machine = machine
         self.engine = engine
+        self.trace = trace
         self.dram = chip.dram
         self.spec = chip.noc
         self.nocs = (Noc(0, chip.noc), Noc(1, chip.noc))
@@ -74,7 +79,7 @@ class Memory:
         self._work: dict[tuple[int, int], tuple[int, int]] = {}  # one object for equal items: bursts are many and caches small
         self._paths: dict[tuple[int, Coord, Coord], tuple[int, ...]] = {}
         self._retired: list[Plan] = []
-        self.bytes_over_time: dict[Direction, TimeBins] | None = {"read": TimeBins(), "write": TimeBins()} if over_time else None
+        self.bytes_over_time: dict[Direction, TimeBins] | None = {"read": TimeBins(), "write": TimeBins()} if trace.zones else None
 
     def plan(self, direction: Direction, noc: int, core: Coord, tensor: Tensor, pages: Sequence[int], barrier: int) -> Plan:
         """How to move `pages` of `tensor` to or from `core` (NoC position) in bursts of at most `barrier` tiles (0: no limit)."""
@@ -105,7 +110,7 @@ class Memory:
         nodes = [self._bank(tensor, bank)[1] for bank in banks]
         hops = sum(noc.hops(node, core) if direction == "read" else noc.hops(core, node) for node in nodes)
         issue = self._gap(direction) * len(banks)
-        return Plan(direction, to_dram, bursts, issue, tile_bytes * len(banks), tile_bytes * hops)
+        return Plan(direction, index, core, to_dram, tile_bytes, bursts, issue, tile_bytes * len(banks), tile_bytes * hops)
 
     def _gap(self, direction: Direction) -> int:
         return self.spec.read_issue_cycles if direction == "read" else self.spec.write_issue_cycles
@@ -137,7 +142,8 @@ class Memory:
         floor = gap + max(gap * (len(banks) - 1) + max(service, on_link), to_ticks(packet * len(banks) / spec.niu_rate))
         unloaded = latency + whole_cycles(max(floor, gap + max(work.values())))
         shared = tuple(self._work.setdefault(item, item) for item in work.items())
-        return Burst(shared, latency, gap, floor, unloaded)
+        ends = Counter(self._bank(tensor, bank)[1] for bank in banks)
+        return Burst(shared, latency, gap, floor, unloaded, tuple(ends.items()))
 
     def _bank_ticks(self, tensor: Tensor) -> int:
         if tensor.memory == "l1":
@@ -198,10 +204,11 @@ class Transfer:
     server that was last.
     """
 
-    __slots__ = ("_bursts", "_last", "_memory", "_plan", "event", "queued_bank", "queued_link")
+    __slots__ = ("_bursts", "_lane", "_last", "_memory", "_plan", "event", "queued_bank", "queued_link")
 
-    def __init__(self, memory: Memory, plan: Plan) -> None:
+    def __init__(self, memory: Memory, plan: Plan, lane: int = 0) -> None:
         plan.uses += 1
+        self._lane = lane
         self._memory = memory
         self._plan = plan
         self._bursts = iter(plan.bursts)
@@ -219,7 +226,7 @@ class Transfer:
         if burst is None:
             self._finish(now)
             return
-        work, latency, gap, floor, unloaded = burst
+        work, latency, gap, floor, unloaded, ends = burst
         latest = ticks = now * TICKS
         last = 0
         free = memory.free
@@ -239,6 +246,8 @@ class Transfer:
                 self.queued_bank += cycles - unloaded
             else:
                 self.queued_link += cycles - unloaded
+        if memory.trace.transfers:
+            self._record(now, now + cycles, ends)
         if self._plan.direction == "write":
             # a flush waits until the data has left L1; the block's last barrier waits for the acknowledgements
             self._last = max(self._last, now + cycles)
@@ -248,6 +257,13 @@ class Transfer:
         else:  # the same event again: a new one for each burst would cost as much as the burst
             landed.callbacks = [self._next]
             env.schedule(landed, delay=cycles)
+
+    def _record(self, start: int, end: int, ends: tuple[tuple[Coord, int], ...]) -> None:
+        trace, plan = self._memory.trace, self._plan
+        kind = trace.name(plan.direction.upper())
+        for node, tiles in ends:
+            source, target = (node, plan.core) if plan.direction == "read" else (plan.core, node)
+            trace.transfer(start, end, plan.noc, source, target, tiles * plan.tile_bytes, lane=self._lane, kind=kind, requests=tiles)
 
     def _finish(self, now: int) -> None:
         memory = self._memory

@@ -198,6 +198,16 @@ class Tensix:
         self.counts[outcome] += 1
         return outcome
 
+    def lane_waits(self) -> dict[str, int]:
+        """Cycles that each thread waited, by "thread: cause"; with its busy cycles they add up to its clock."""
+        waits = {f"unpack: {cause}": cycles for cause, cycles in self.waits.items() if not cause.startswith("wait space")}
+        waits |= {f"pack: {cause}": cycles for cause, cycles in self.waits.items() if cause.startswith("wait space")}
+        waits["unpack: wait math"] = self.total("unpack_src")
+        waits["math: wait dst"] = self.total("math_dst")
+        waits["math: wait unpack"] = self.math - self.total("math_busy") - self.total("math_dst")
+        waits["pack: wait math"] = self.pack - self.total("pack_busy") - self.total("pack_space")
+        return waits
+
     def total(self, what: str) -> int:
         """Sum of one of `Outcome`'s cycle counts over all blocks so far."""
         return sum(n * int(getattr(outcome, what)) for outcome, n in self.counts.items())

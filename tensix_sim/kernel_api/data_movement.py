@@ -138,7 +138,7 @@ class DataMovement:
 
     async def _move(self, verb: Direction, tensor: Tensor, pages: Sequence[int], barrier: int) -> None:
         plan = self._memory.plan(verb, self.noc, self.core.node, tensor, pages, barrier)
-        transfer = Transfer(self._memory, plan)
+        transfer = Transfer(self._memory, plan, self._lane)
         self._block(lambda: f"the NoC, to {verb} {tensor.name}", "")
         await Until(transfer.event)
         start, end = self.idle_from, self.engine.now

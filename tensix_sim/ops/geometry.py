@@ -10,6 +10,7 @@ from functools import cached_property
 from tensix_sim.arch import Machine, machine
 from tensix_sim.config import OP_CHUNK_SIZE, RunSpec, SDPAProgramConfig, open_array
 from tensix_sim.formats import FORMATS, TILE, Format
+from tensix_sim.kernels.sdpa import zigzag
 from tensix_sim.program import CircularBuffer, Role
 
 PAGE_TABLE_ENTRY_BYTES = 4
@@ -22,34 +23,35 @@ SUBBLOCKS = (
 
 
 def largest_subblock(height: int, width: int, dst: int) -> tuple[int, int]:
-    """The first of the factory's subblocks that fits `dst` tiles and divides a block of `height` x `width`."""
+    """Choose the first of the factory's subblocks that fits `dst` tiles and divides a block of `height` x `width`."""
     return next((h, w) for h, w in SUBBLOCKS if h * w <= dst and height % h == 0 and width % w == 0)
 
 
 def granularity(tiles: int, cap: int) -> int:
-    """The largest divisor of `tiles` that is at most `cap`."""
+    """Find the largest divisor of `tiles` that is at most `cap`."""
     return next(g for g in range(min(tiles, cap), 0, -1) if tiles % g == 0)
 
 
 def spec_machine(spec: RunSpec) -> Machine:
-    """The spec's board with the spec's what-ifs.
+    """Make the spec's board, with the spec's what-ifs.
 
     Raises:
         UnknownNameError: no such board, or no such number of the machine.
         ValidationError: a number that does not fit the rest of the machine.
+
     """
     return machine(spec.board).override(spec.machine)
 
 
 def program_config(spec: RunSpec, on: Machine) -> SDPAProgramConfig:
-    """The given program config, or the op's own where there is none: the smallest chunks on the full grid."""
+    """Take the given program config, or the op's own where there is none: the smallest chunks on the full grid."""
     return spec.program_config or SDPAProgramConfig(
         compute_with_storage_grid_size=on.grid, q_chunk_size=OP_CHUNK_SIZE, k_chunk_size=OP_CHUNK_SIZE
     )
 
 
 def page_table_row_bytes(spec: RunSpec, on: Machine) -> int:
-    """Bytes of one batch's row of the page table as DRAM holds it, or 0 where K and V are dense."""
+    """Count the bytes of one batch's row of the page table as DRAM holds it, or 0 where K and V are dense."""
     if spec.paged_kv is None or spec.chunk_start_idx is None:
         return 0
     if path := spec.paged_kv.page_table_file:
@@ -60,10 +62,8 @@ def page_table_row_bytes(spec: RunSpec, on: Machine) -> int:
     return -(-pages * PAGE_TABLE_ENTRY_BYTES // alignment) * alignment
 
 
-def circular_buffers(
-    M: int, N: int, D: int, E: int, tensor: Format, page_table_stick_bytes: int
-) -> tuple[CircularBuffer, ...]:
-    """The circular buffers of every core, in the order of their indices.
+def circular_buffers(m: int, n: int, d: int, e: int, tensor: Format, page_table_stick_bytes: int) -> tuple[CircularBuffer, ...]:
+    """List the circular buffers of every core in the order of their indices.
 
     What the compute kernel keeps for itself is bfloat16 whatever the inputs and DST are.
     """
@@ -81,22 +81,22 @@ def circular_buffers(
 
     paged = (CircularBuffer("page_table", 1, stick, "reader", "reader"),) if page_table_stick_bytes else ()
     return (
-        chunks("q_in", M * D, 2, "reader", "compute"),
-        chunks("k_in", N * D, 2, "reader", "compute"),
-        chunks("v_in", N * E, 2, "reader", "compute"),
+        chunks("q_in", m * d, 2, "reader", "compute"),
+        chunks("k_in", n * d, 2, "reader", "compute"),
+        chunks("v_in", n * e, 2, "reader", "compute"),
         constant("mask_in", 2),
         constant("identity_scale", 1),
         constant("col_identity", 1),
         *paged,
-        inner("qk_im", M * N),
-        inner("out_im_A", M * E),
-        inner("out_im_B", M * E),
-        inner("max_A", M),
-        inner("max_B", M),
-        inner("sum_A", M),
-        inner("sum_B", M),
-        inner("exp_max_diff", M),
-        chunks("out", M * E, 1, "compute", "writer"),
+        inner("qk_im", m * n),
+        inner("out_im_A", m * e),
+        inner("out_im_B", m * e),
+        inner("max_A", m),
+        inner("max_B", m),
+        inner("sum_A", m),
+        inner("sum_B", m),
+        inner("exp_max_diff", m),
+        chunks("out", m * e, 1, "compute", "writer"),
     )
 
 
@@ -124,7 +124,7 @@ class Geometry:
 
     @classmethod
     def of(cls, spec: RunSpec) -> "Geometry":
-        """The geometry of a spec that `check` has passed."""
+        """Work out the geometry of a spec that `check` has passed."""
         on = spec_machine(spec)
         program, compute, given = program_config(spec, on), spec.effective_compute_config, spec.inputs
         paged = spec.paged_kv if spec.chunk_start_idx is not None else None
@@ -264,8 +264,7 @@ class Geometry:
     def decode(self, index: int) -> tuple[int, int, int]:
         """(batch, head, Q chunk) of a place in the deal: in a head come chunk 0, the last, 1, the last but one."""
         head, position = divmod(index, self.nq)
-        q = self.nq - 1 - position // 2 if position % 2 else position // 2
-        return *divmod(head, self.NQH), q
+        return *divmod(head, self.NQH), zigzag(position, self.nq)
 
     def q_offsets(self, ring_id: int) -> tuple[int, int]:
         """Absolute index of the first Q chunk of the device's two slabs."""

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
-from tensix_sim.formats import FORMATS, TILE, Format, to_format
+from tensix_sim.formats import TILE, Format, to_format
 from tensix_sim.kernels import sdpa
 from tensix_sim.ops.geometry import Geometry
-from tensix_sim.program import CircularBuffer, ComputeConfig, Kernel, Program, Tensor, Values
-
-PAGE_TABLE_ENTRY_BYTES = 4
+from tensix_sim.program import ComputeConfig, Kernel, Program, Tensor, Values
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ def make_inputs(spec: RunSpec) -> Inputs:
     """
     given = spec.inputs
     prefix = spec.prefix
-    if given.q is not None:
+    if given.q and given.k and given.v:
         q, k, v = (np.ascontiguousarray(np.load(path), np.float32) for path in (given.q, given.k, given.v))
     else:
         rng = np.random.default_rng(given.seed)
@@ -60,14 +58,13 @@ def page_table(spec: RunSpec) -> NDArray[np.int32] | None:
     """Block of each page of each batch [B, pages], or None where K and V are dense."""
     if spec.paged_kv is None or spec.chunk_start_idx is None:
         return None
-    where = spec.paged_kv.page_table
+    if path := spec.paged_kv.page_table_file:
+        return np.load(path).astype(np.int32)
     batch = spec.inputs.batch
     pages = (spec.prefix + spec.inputs.seq_len) // spec.paged_kv.block_size
     blocks = np.arange(batch * pages, dtype=np.int32)
-    if where == "shuffled":
+    if spec.paged_kv.page_table == "shuffled":
         blocks = np.random.default_rng(spec.inputs.seed + 1).permutation(blocks)
-    elif where != "identity":
-        return np.load(where).astype(np.int32)
     return blocks.reshape(batch, pages)
 
 
@@ -76,7 +73,7 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: In
 
     Its last tensor is the output, [B * NQH * S / R, DH].
     """
-    fmt = FORMATS[spec.inputs.dtype]
+    fmt = g.format
     paged = page_table(spec) if inputs is None else inputs.page_table
     q = _tensor("Q", g.B * g.NQH * g.R * 2 * g.Sqt, g.D, fmt, inputs.q if inputs else None)
     k = _key_or_value("K", g, fmt, g.D, inputs.k if inputs else None, paged)
@@ -88,7 +85,7 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: In
     tensors = [q, k, v]
     table = None
     if paged is not None:
-        stick = Format("int32 row", g.page_table_stick_bytes, g.page_table_stick_bytes, False, 0)
+        stick = next(buffer.format for buffer in g.buffers if buffer.name == "page_table")
         table = Tensor("page table", g.B, 1, stick)
         tensors.append(table)
     shared = {
@@ -98,7 +95,7 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: In
         "M": g.M, "N": g.N, "D": g.D, "E": g.E, "q_chunks": g.nq, "Skt": g.Skt,
         "qk_subblock": g.qk_subblock, "pv_subblock": g.pv_subblock,
         "stats": g.stats, "sub_exp": g.sub_exp, "dht": g.dht, "reduce": g.reduce, "stamps": g.dst,
-        "scale": g.scale, "barrier": g.barrier_threshold(fmt.tile_bytes), "out_barrier": g.barrier_threshold(out.format.tile_bytes),
+        "scale": g.scale, "barrier": g.barrier_threshold(fmt.tile_bytes),
         "phases": phases(g, ring_id),
     }  # fmt: skip
     args = [sdpa.Args(**shared, start=g.start(i), count=g.count(i)) for i in range(g.cores)]
@@ -113,9 +110,9 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: In
 
 def phases(g: Geometry, ring_id: int) -> tuple[sdpa.Phase, ...]:
     """The two slabs of a device: one from the front of the sequence, its mirror image from the back."""
-    slabs = (ring_id, 2 * g.R - 1 - ring_id)
     return tuple(
-        sdpa.Phase((slab * g.Sc + g.prefix) // (g.M * TILE), slab * g.Sqt, i * g.Sqt) for i, slab in enumerate(slabs)
+        sdpa.Phase(offset, rows.start // TILE, i * g.Sqt)
+        for i, (offset, rows) in enumerate(zip(g.q_offsets(ring_id), slabs(g, ring_id), strict=True))
     )
 
 
@@ -147,8 +144,3 @@ def slabs(g: Geometry, ring_id: int) -> tuple[slice, slice]:
     """Rows of the whole sequence that the two halves of a device's output hold."""
     first, second = ring_id, 2 * g.R - 1 - ring_id
     return slice(first * g.Sc, (first + 1) * g.Sc), slice(second * g.Sc, (second + 1) * g.Sc)
-
-
-def buffers(g: Geometry, fmt: Format) -> tuple[CircularBuffer, ...]:
-    """The circular buffers of every core."""
-    raise NotImplementedError

@@ -1,0 +1,151 @@
+"""The command line: `run`, `check` and `boards`. Results on stdout, progress and complaints on stderr.
+
+Exit codes: 0 fine, 1 the config is illegal, 2 usage or a file that cannot be written, 3 the simulated program
+failed, 130 interrupted.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+import tensix_sim
+
+JSON = click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write what the screen shows to FILE.")
+SET = click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override a key of the spec.")
+SPEC = click.argument("spec", type=click.Path(dir_okay=False), required=False)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say what is wrong and end with `code`."""
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn what can go wrong outside the simulator into one message and an exit code."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            fail("interrupted; nothing was written", 130)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except MemoryError:
+            fail("out of memory; set numerics: off, or give --jobs 1", 2)
+        except OSError as error:
+            fail(f"{error.filename or 'output'}: {error.strerror or error}; nothing was written there", 2)
+
+    return run
+
+
+@click.group()
+@click.version_option(tensix_sim.__version__, prog_name="tensix-sim")
+def main() -> None:
+    """Simulate Tenstorrent attention on virtual chips."""
+
+
+@main.command()
+@SPEC
+@SET
+@JSON
+@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Devices simulated side by side.  [default: all CPUs]")
+@click.option("--name", help="Name of the folder with the traces.  [default: from the spec]")
+@click.option("--traces", type=click.Path(file_okay=False, path_type=Path), default=Path("traces/runs"), show_default=True)
+@guarded
+def run(spec: str | None, overrides: tuple[str, ...], json_file: str | None, jobs: int, name: str | None, traces: Path) -> None:
+    """Run the op of SPEC on every device of its ring; without SPEC, the built-in example."""
+    from tensix_sim.hw import SimulationError
+    from tensix_sim.screen import run_screen
+    from tensix_sim.simulation import simulate
+
+    checked, report = _check(spec, overrides)
+    if checked is None:
+        fail(report.text(), 1)
+    try:
+        with _progress(f"ring of {checked.ring_size} on {checked.board}") as progress:
+            result = simulate(checked, jobs, progress)
+    except SimulationError as error:
+        fail("\n".join([str(error), *getattr(error, "__notes__", [])]), 3)
+    folder = traces / (name or _run_name(checked))
+    result.write(folder)
+    if json_file:
+        _write_json(json_file, result.summary())
+    click.echo(run_screen(result))
+    click.echo(f"traces in {folder}", err=True)
+
+
+@main.command()
+@SPEC
+@SET
+@JSON
+@guarded
+def check(spec: str | None, overrides: tuple[str, ...], json_file: str | None) -> None:
+    """Say everything that is wrong with SPEC, and what its kernels would really use."""
+    checked, report = _check(spec, overrides)
+    if json_file:
+        _write_json(json_file, report.model_dump(mode="json"))
+    click.echo(report.text())
+    if checked is None:
+        sys.exit(1)
+
+
+@main.command()
+@JSON
+@guarded
+def boards(json_file: str | None) -> None:
+    """List the boards, with what matters most about each."""
+    from tensix_sim.arch import BOARDS
+    from tensix_sim.screen import boards_screen
+
+    if json_file:
+        _write_json(json_file, {name: board.model_dump(mode="json") for name, board in BOARDS.items()})
+    click.echo(boards_screen(BOARDS.values()))
+
+
+def _check(spec: str | None, overrides: tuple[str, ...]) -> tuple[Any, Any]:
+    """The validated spec, None if it is illegal, and the report on it."""
+    from tensix_sim.config import BUILT_IN, SpecError, load_spec, read_spec
+    from tensix_sim.ops.checks import check as check_spec
+
+    try:
+        raw: Any = read_spec(spec if spec is not None else BUILT_IN, overrides)
+    except SpecError as error:
+        fail(str(error), 1)
+    report = check_spec(raw)
+    return (load_spec(raw) if report.ok else None), report
+
+
+def _run_name(spec: Any) -> str:
+    given = spec.inputs
+    return f"{spec.op}-{spec.board}-s{given.seq_len}-r{spec.ring_size}"
+
+
+def _write_json(path: str, data: Any) -> None:
+    from tensix_sim.trace import write_summary
+
+    write_summary(Path(path), data)
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr while the work lasts; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""What the commands print, as text."""
+
+from collections.abc import Iterable, Sequence
+
+from tensix_sim.accuracy import Accuracy
+from tensix_sim.arch import Machine
+from tensix_sim.simulation import Device, Result
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Right-aligned columns, the first one left-aligned, two blanks between them."""
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+        for line in lines
+    )
+
+
+def run_screen(result: Result) -> str:
+    """Each device of the ring, then where the cycles went, then how accurate the numbers are."""
+    spec, effective = result.spec, result.report.effective
+    given = spec.inputs
+    heading = (
+        f"{spec.op} on {spec.board}: {given.batch} x {given.q_heads} heads x {given.seq_len} tokens, "
+        f"{given.kv_heads} KV heads, head_dim {given.head_dim}, {given.dtype}, ring of {spec.ring_size}"
+    )
+    kernels = ", ".join(f"{key} {_text(value)}" for key, value in effective.items() if not isinstance(value, dict))
+    parts = [heading, f"effective: {kernels}", _devices(result.devices), _waits(result.devices)]
+    if result.accuracy:
+        parts.append(_accuracy(result.accuracy))
+    parts += [f"note: {advice}" for advice in result.report.warnings]
+    return "\n\n".join(parts)
+
+
+def _text(value: object) -> str:
+    return "x".join(str(v) for v in value) if isinstance(value, list | tuple) else str(value)
+
+
+def _devices(devices: list[Device]) -> str:
+    header = ("device", "cycles", "us", "cores", "steps", "FPU", "SFPU", "unpack", "pack", "math util", "DRAM util", "DRAM read", "busiest server", "rel L2")
+    rows = [
+        (
+            str(d.ring_id),
+            f"{d.cycles:,}",
+            f"{d.duration_us:,.1f}",
+            str(d.active_cores),
+            str(d.steps_per_core.max) if d.steps_per_core.min == d.steps_per_core.max else f"{d.steps_per_core.min}-{d.steps_per_core.max}",
+            *(f"{share / d.cycles:.1%}" for share in (d.fpu_cycles, d.sfpu_cycles, d.unpack_cycles, d.pack_cycles)),
+            f"{d.math_utilization:.1%}",
+            f"{d.dram_utilization:.1%}",
+            f"{d.dram_read_bytes / 1e6:,.1f} MB",
+            f"{d.busiest_server} {d.busiest_server_utilization:.0%}",
+            f"{d.accuracy.rel_l2:.2%}" if d.accuracy else "off",
+        )
+        for d in devices
+    ]
+    return table(header, rows)
+
+
+def _waits(devices: list[Device]) -> str:
+    """What each lane of an active core waits for, longest first, on the slowest device."""
+    slowest = max(devices, key=lambda d: d.cycles)
+    rows = []
+    for lane in ("reader", "unpack", "math", "pack", "writer"):
+        waits = [(cycles, cause.removeprefix(f"{lane}: wait ")) for cause, cycles in slowest.waits.items() if cause.startswith(lane)]
+        named = ", ".join(f"{cause} {cycles / slowest.cycles:.1%}" for cycles, cause in sorted(waits, reverse=True)[:5])
+        rows.append((lane, f"{sum(cycles for cycles, _ in waits) / slowest.cycles:.1%}", named))
+    width = max(len(row[2]) for row in rows)
+    return table((f"device {slowest.ring_id}", "waits", "for".ljust(width)), [(a, b, c.ljust(width)) for a, b, c in rows])
+
+
+def _accuracy(a: Accuracy) -> str:
+    return (
+        f"against float64 attention: PCC {a.pcc:.6f}, relative L2 {a.rel_l2:.3%}, RMSE {a.rmse:.3e}, "
+        f"largest error {a.max_abs:.3e}, worst row {a.worst_row:.1%}"
+    )
+
+
+def boards_screen(boards: Iterable[Machine]) -> str:
+    """One line a board."""
+    header = ("board", "chip", "chips", "mesh", "grid", "clock", "L1", "DRAM banks", "DRAM rate", "links")
+    rows = [
+        (
+            m.board,
+            m.chip.name,
+            str(m.chips),
+            f"{m.mesh[0]}x{m.mesh[1]}",
+            f"{m.grid[0]}x{m.grid[1]}",
+            f"{m.chip.clock_hz / 1e9:g} GHz",
+            f"{m.chip.l1.size:,} B",
+            str(m.chip.dram.banks),
+            f"{m.chip.dram.banks * m.chip.dram.bank_rate * m.chip.clock_hz / 1e9:.0f} GB/s",
+            str(m.links_per_neighbour),
+        )
+        for m in boards
+    ]
+    return table(header, rows)

@@ -1,0 +1,158 @@
+"""Trace files. Each appears whole or not at all, and the same trace gives the same bytes."""
+
+import csv
+import json
+import math
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensix_sim.trace.queries import Cycles, Totals
+from tensix_sim.trace.trace import RISCS, WAIT, Trace
+
+Devices = Sequence[tuple[int, Trace]]  # ring position, trace
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[TextIO]:
+    """Open a text file that takes its name only when the block ends well; until then an older file keeps it.
+
+    What is no regular file, such as /dev/stdout, is written as it stands. An OSError names `path`, whatever
+    the file was called when it went wrong.
+    """
+    path = Path(path)
+    in_place = path.exists() and not path.is_file()
+    target = path if in_place else path.resolve()
+    written = target if in_place else target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        with open(written, "w" if in_place else "x", encoding="utf-8", newline="\n") as file:
+            yield file
+        if not in_place:
+            written.replace(target)
+    except BaseException as error:
+        if not in_place:
+            with suppress(OSError):
+                written.unlink()
+        if isinstance(error, OSError) and error.filename in (None, str(written)):
+            error.filename = str(path)
+        raise
+
+
+def write_chrome(path: str | Path, devices: Devices, clock_hz: int) -> None:
+    """Write spans and counters as Chrome JSON, which ui.perfetto.dev and chrome://tracing open.
+
+    A process is a device, a thread a RISC of a core. Times are microseconds; `args.cycles` is exact.
+    """
+    with atomic(path) as file:
+        file.write(f'{{"displayTimeUnit":"ns","otherData":{{"clock_hz":{clock_hz}}},"traceEvents":[')
+        separator = "\n"
+        for ring_id, trace in devices:
+            for event in _chrome_events(ring_id, trace, clock_hz):
+                file.write(separator + event)
+                separator = ",\n"
+        file.write("\n]}\n")
+
+
+def _chrome_events(pid: int, trace: Trace, clock_hz: int) -> Iterator[str]:
+    lanes = trace.lanes
+    cores = sorted({lane.core for lane in lanes}, key=lambda core: core[::-1])
+    first_tid = {core: 8 * i + 1 for i, core in enumerate(cores)}
+    tids = [first_tid[lane.core] + RISCS.index(lane.risc) for lane in lanes]
+
+    def about(what: str, args: dict[str, Any], tid: int = 0) -> str:
+        event = {"ph": "M", "pid": pid, "tid": tid, "name": what, "args": args}
+        return json.dumps(event, separators=(",", ":"))
+
+    yield about("process_name", {"name": f"device {pid}"})
+    yield about("process_sort_index", {"sort_index": pid})
+    if trace.notes:
+        labels = ", ".join(f"{what} {value}" for what, value in sorted(trace.notes.items()))
+        yield about("process_labels", {"labels": labels})
+    for tid, lane in sorted(zip(tids, lanes, strict=True)):
+        yield about("thread_name", {"name": str(lane)}, tid)
+        yield about("thread_sort_index", {"sort_index": tid}, tid)
+
+    categories = ["wait" if name.startswith(WAIT) else "busy" for name in trace.names]
+    names = [f'"name":{json.dumps(n)},"cat":"{c}"' for n, c in zip(trace.names, categories, strict=True)]
+    span = f'{{"ph":"X","pid":{pid},"tid":%d,%s,"ts":%d.%03d2,"dur":%d.%03d,"args":{{"cycles":[%d,%d]}}}}'
+    for block in trace.span_blocks():
+        who = (tids[lane] for lane in block["lane"].tolist())
+        what = (names[name] for name in block["name"].tolist())
+        ts = _nanoseconds(block["start"], clock_hz)
+        dur = _nanoseconds(block["end"], clock_hz) - ts
+        times = _lists(ts // 1000, ts % 1000, dur // 1000, dur % 1000, block["start"], block["end"])
+        yield from (span % row for row in zip(who, what, *times, strict=True))
+
+    labels_and_units = [(json.dumps(label), json.dumps(unit)) for label, unit in trace.counters]
+    count = f'{{"ph":"C","pid":{pid},"name":%s,"ts":%d.%03d2,"args":{{%s:%d}}}}'
+    for block in trace.count_blocks():
+        ts = _nanoseconds(block["time"], clock_hz)
+        rows = _lists(block["series"], ts // 1000, ts % 1000, block["value"])
+        for series, us, ns, value in zip(*rows, strict=True):
+            label, unit = labels_and_units[series]
+            yield count % (label, us, ns, unit, value)
+
+
+def _nanoseconds(cycles: Cycles, clock_hz: int) -> Cycles:
+    """Convert to whole nanoseconds, so that durations tile as cycles do.
+
+    The writer adds 0.2 ns to each time: readers multiply by 1000 and truncate, and 1.001 us must not become
+    1000 ns there and reach into the span before it.
+    """
+    return cycles // clock_hz * 10**9 + cycles % clock_hz * 10**9 // clock_hz
+
+
+def _lists(*columns: NDArray[np.integer[Any]]) -> list[list[int]]:
+    return [column.tolist() for column in columns]
+
+
+def write_core_csv(path: str | Path, devices: Devices) -> None:
+    """Write a row of cycles for each RISC of each core: first, last, busy, and waiting by cause."""
+    totals = [(ring_id, Totals.of(trace)) for ring_id, trace in devices]
+    waits = sorted({name for _, t in totals for name in t.names if name.startswith(WAIT)})
+    with atomic(path) as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["ring_id", "core_x", "core_y", "risc", "start", "end", "busy", *waits])
+        for ring_id, t in totals:
+            for i in sorted(range(len(t.lanes)), key=lambda i: t.lanes[i].rank):
+                spent = dict(zip(t.names, t.cycles[i].tolist(), strict=True))
+                busy = sum(cycles for name, cycles in spent.items() if not name.startswith(WAIT))
+                core, risc = t.lanes[i]
+                life = t.start[i], t.end[i]
+                rows.writerow([ring_id, *core, risc, *life, busy, *(spent.get(name, 0) for name in waits)])
+
+
+def write_summary(path: str | Path, data: Mapping[str, Any]) -> None:
+    """Write figures as JSON with sorted keys; NaN and infinity, which JSON lacks, become null."""
+    with atomic(path) as file:
+        json.dump(_finite(data), file, indent=2, sort_keys=True, allow_nan=False)
+        file.write("\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_golden(trace: Trace) -> str:
+    """Return a small trace as text, for files that people review as diffs.
+
+    One line a span, by lane and then time: lane, name, start, end. Then one line a counter value, by
+    counter and then time: counter, unit, cycle, value. Tabs separate the columns.
+    """
+    lanes, names, counters = trace.lanes, trace.names, trace.counters
+    lines = []
+    for lane, name, start, end in sorted(trace.spans().tolist(), key=lambda span: lanes[span[0]].rank):
+        lines.append(f"{lanes[lane]}\t{names[name]}\t{start}\t{end}\n")
+    for series, time, value in sorted(trace.counts().tolist(), key=lambda count: counters[count[0]]):
+        label, unit = counters[series]
+        lines.append(f"{label}\t{unit}\t{time}\t{value}\n")
+    return "".join(lines)

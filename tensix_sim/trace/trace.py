@@ -1,0 +1,148 @@
+"""What a simulated device did, cycle by cycle: spans on lanes, counters, transfers."""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from tensix_sim.trace.table import Rows, Table
+
+Level = Literal["off", "zones", "transfers"]
+RISCS = ("NCRISC", "TRISC_0", "TRISC_1", "TRISC_2", "BRISC")  # in the order in which a tile meets them
+WAIT = "wait "  # starts the name of a span that waits; the cause follows
+
+SPAN = np.dtype([("lane", "<i4"), ("name", "<i4"), ("start", "<i8"), ("end", "<i8")])
+COUNT = np.dtype([("series", "<i4"), ("time", "<i8"), ("value", "<i8")])
+TRANSFER = np.dtype(
+    [(c, "<i4") for c in ("lane", "kind", "noc", "source_x", "source_y", "target_x", "target_y", "requests")]
+    + [(c, "<i8") for c in ("nbytes", "start", "end")]
+)
+
+
+class Lane(NamedTuple):
+    """One RISC of one core, by logical coordinates."""
+
+    core: tuple[int, int]
+    risc: str
+
+    def __str__(self) -> str:
+        return f"({self.core[0]},{self.core[1]}) {self.risc}"
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """Sorts lanes row by row of the grid, and within a core in the order of `RISCS`."""
+        return self.core[1], self.core[0], RISCS.index(self.risc)
+
+
+class Series(NamedTuple):
+    """A counter: what it counts, in which unit."""
+
+    label: str
+    unit: str
+
+
+class Trace:
+    """What one device did. Times are whole device clock cycles.
+
+    Level `off` records nothing, `zones` spans and counters, `transfers` also every NoC transfer. Names, lanes
+    and series are numbered in the order of their first use. At most `spill_rows` rows of each kind stay in
+    memory, the rest goes to an anonymous temporary file. `notes` are facts about the run, shown in files.
+    """
+
+    def __init__(self, level: Level = "zones", spill_rows: int = 1 << 20) -> None:
+        if level not in get_args(Level):
+            raise ValueError(f"trace level {level!r}: must be one of {', '.join(get_args(Level))}")
+        self.level: Level = level
+        self.zones = level != "off"
+        self.transfers = level == "transfers"
+        self.notes: dict[str, str] = {}
+        self._names: dict[str, int] = {}
+        self._lanes: dict[Lane, int] = {}
+        self._series: dict[Series, int] = {}
+        self._spans = Table(SPAN, spill_rows)
+        self._counts = Table(COUNT, spill_rows)
+        self._transfers = Table(TRANSFER, spill_rows)
+
+    # -- recording ------------------------------------------------------------------------------------------
+
+    def name(self, text: str) -> int:
+        """Give a span name its number. One that starts with "wait " is a wait; what follows is its cause."""
+        return self._names.setdefault(text, len(self._names))
+
+    def lane(self, core: tuple[int, int], risc: str) -> int:
+        """Give a RISC, one of `RISCS`, of a core, by logical coordinates, the number of its lane."""
+        if risc not in RISCS:
+            raise ValueError(f"RISC {risc!r}: must be one of {', '.join(RISCS)}")
+        return self._lanes.setdefault(Lane(core, risc), len(self._lanes))
+
+    def series(self, label: str, unit: str) -> int:
+        """Give a counter its number, such as "(0,0) k_in" in "tiles"."""
+        return self._series.setdefault(Series(label, unit), len(self._series))
+
+    def span(self, lane: int, name: int, start: int, end: int) -> None:
+        """Record that a lane did `name` from cycle `start` up to `end`; its spans come in order of time."""
+        if start != end and self.zones:
+            self._spans.append(lane, name, start, end)
+
+    def count(self, series: int, time: int, value: int) -> None:
+        """Record that a counter has `value` from cycle `time` on; its values come in order of time."""
+        if self.zones:
+            self._counts.append(series, time, value)
+
+    def transfer(
+        self,
+        start: int,
+        end: int,
+        noc: int,
+        source: tuple[int, int],
+        target: tuple[int, int],
+        nbytes: int,
+        *,
+        lane: int,
+        kind: int,
+        requests: int = 1,
+    ) -> None:
+        """Record what went over a NoC: issued at cycle `start`, landed at cycle `end`, `nbytes` in all.
+
+        Data flows from `source` to `target`, both NoC positions; `lane` issued it in `requests` equal parts;
+        `kind` is the number of a name, such as "READ".
+        """
+        if self.transfers:
+            self._transfers.append(lane, kind, noc, *source, *target, requests, nbytes, start, end)
+
+    # -- what was recorded ----------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> list[str]:
+        """Span names by number."""
+        return list(self._names)
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """Lanes by number."""
+        return list(self._lanes)
+
+    @property
+    def counters(self) -> list[Series]:
+        """Counters by number."""
+        return list(self._series)
+
+    def spans(self) -> Rows:
+        """Read all spans, in the order of recording: `SPAN` rows."""
+        return self._spans.array()
+
+    def counts(self) -> Rows:
+        """Read all counter values, in the order of recording: `COUNT` rows."""
+        return self._counts.array()
+
+    def transferred(self) -> Rows:
+        """Read all transfers, in the order of recording: `TRANSFER` rows."""
+        return self._transfers.array()
+
+    def span_blocks(self) -> Iterator[Rows]:
+        """Read all spans in pieces: for traces that are larger than memory."""
+        return self._spans.blocks()
+
+    def count_blocks(self) -> Iterator[Rows]:
+        """Read all counter values in pieces."""
+        return self._counts.blocks()

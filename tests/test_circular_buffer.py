@@ -1,0 +1,257 @@
+"""Circular buffers: the counters, the wrap rule, what each end may see and when, and the values in order."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tensix_sim.formats import BFLOAT16
+from tensix_sim.hw.circular_buffer import Fifo
+from tensix_sim.hw.engine import Engine, SimulationError
+from tensix_sim.program import CircularBuffer, Role
+
+
+def fifo(tiles: int = 8, producer: Role = "reader", consumer: Role = "compute") -> Fifo:
+    """An empty buffer on an engine of its own."""
+    return Fifo(CircularBuffer("x_in", tiles, BFLOAT16, producer, consumer), Engine(), "core (0,0) x_in")
+
+
+def put(cb: Fifo, tiles: int, time: int = 0, visible: int = 0, block: np.ndarray | None = None) -> None:
+    """Reserve, write and push."""
+    cb.reserve(tiles)
+    cb.write(tiles, block)
+    cb.push(tiles, time, visible)
+
+
+# -- counters -----------------------------------------------------------------------------------------------
+
+
+def test_a_tile_is_space_then_present_then_space() -> None:
+    """Reserve takes nothing, push makes tiles present, wait takes nothing, pop gives the space back."""
+    cb = fifo(4)
+    cb.reserve(3)
+    assert (cb.space, cb.front) == (4, 0)
+    cb.write(3)
+    assert (cb.space, cb.front) == (4, 0)
+    cb.push(3, 0, 0)
+    assert (cb.space, cb.front) == (1, 3)
+    cb.pop(1, 0)
+    assert (cb.space, cb.front) == (2, 2)
+
+
+def test_a_reservation_can_be_pushed_in_parts() -> None:
+    """Reserve once, push tile by tile; not one more."""
+    cb = fifo(4)
+    cb.reserve(3)
+    cb.write(3)
+    for _ in range(3):
+        cb.push(1, 0, 0)
+    with pytest.raises(SimulationError, match=r"push of 1 tiles; 0 are reserved"):
+        cb.push(1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("reserve", "write", "push", "message"),
+    [
+        (2, 2, 3, "push of 3 tiles; 2 are reserved"),
+        (0, 0, 1, "push of 1 tiles; 0 are reserved"),
+        (2, 0, 1, "push of 1 tiles; only 0 of them were written"),
+        (4, 3, 4, "push of 4 tiles; only 3 of them were written"),
+    ],
+)
+def test_only_tiles_reserved_and_written_can_be_pushed(reserve: int, write: int, push: int, message: str) -> None:
+    """A push of more is an error that names the buffer and both numbers."""
+    cb = fifo(8)
+    cb.reserve(reserve)
+    cb.write(write)
+    with pytest.raises(SimulationError, match=rf"core \(0,0\) x_in: {message}"):
+        cb.push(push, 0, 0)
+
+
+def test_more_tiles_than_reserved_cannot_be_written() -> None:
+    """A write past the reservation would run into tiles that the consumer still reads."""
+    cb = fifo(4)
+    put(cb, 3)
+    cb.reserve(1)
+    with pytest.raises(SimulationError, match="x_in"):
+        cb.write(2)
+
+
+@pytest.mark.parametrize(("present", "pop"), [(0, 1), (2, 3)])
+def test_more_tiles_than_present_cannot_be_popped(present: int, pop: int) -> None:
+    """A pop of tiles that are not there names the buffer and both numbers."""
+    cb = fifo(4)
+    if present:
+        put(cb, present)
+    with pytest.raises(SimulationError, match=rf"x_in: pop of {pop} tiles; {present} are there"):
+        cb.pop(pop, 0)
+
+
+@pytest.mark.parametrize(("tiles", "legal"), [(0, False), (1, True), (8, True), (9, False), (-1, False)])
+def test_a_request_must_be_possible_to_meet(tiles: int, legal: bool) -> None:
+    """A buffer of 8 can be asked for 1 to 8 tiles."""
+    if legal:
+        fifo(8).check_request(tiles, "wait for")
+    else:
+        with pytest.raises(SimulationError, match=rf"wait for {tiles} tiles of a buffer that holds 8; ask for 1 to 8"):
+            fifo(8).check_request(tiles, "wait for")
+
+
+# -- the wrap rule ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["push", "pop"])
+@pytest.mark.parametrize(("size", "before", "tiles", "away"), [(8, 6, 3, 2), (8, 7, 2, 1), (5, 4, 2, 1), (8, 14, 4, 2)])
+def test_tiles_across_the_end_are_an_error(verb: str, size: int, before: int, tiles: int, away: int) -> None:
+    """A push or pop that straddles the end says how far away the end is."""
+    cb = fifo(size)
+    for _ in range(before):
+        put(cb, 1)
+        cb.pop(1, 0)
+    if verb == "push":
+        with pytest.raises(
+            SimulationError, match=rf"push of {tiles} tiles runs over the buffer's end, which is {away} tiles away"
+        ):
+            put(cb, tiles)
+    else:
+        for _ in range(tiles):
+            put(cb, 1)
+        with pytest.raises(
+            SimulationError, match=rf"pop of {tiles} tiles runs over the buffer's end, which is {away} tiles away"
+        ):
+            cb.pop(tiles, 0)
+
+
+@pytest.mark.parametrize(("size", "steps"), [(8, [6, 2, 8]), (8, [4, 4, 4, 4]), (6, [3, 2, 1, 6]), (1, [1, 1, 1])])
+def test_the_pointers_wrap_when_they_meet_the_end(size: int, steps: list[int]) -> None:
+    """Any steps that land on the end exactly are legal, round after round."""
+    cb = fifo(size)
+    for tiles in steps * 3:
+        put(cb, tiles)
+        cb.pop(tiles, 0)
+    assert cb.pushed == cb.popped == 3 * sum(steps)
+
+
+# -- time ---------------------------------------------------------------------------------------------------
+
+
+def test_waits_are_cumulative_and_see_the_push_that_completes_them() -> None:
+    """The first n tiles are visible when the push that brought tile n is; waiting takes nothing."""
+    cb = fifo(8)
+    for tiles, visible in ((2, 10), (1, 15), (3, 40)):
+        put(cb, tiles, 0, visible)
+    assert [cb.visible_at(n) for n in range(1, 7)] == [10, 10, 15, 40, 40, 40]
+    cb.pop(3, 0)
+    assert [cb.visible_at(n) for n in range(1, 4)] == [40, 40, 40]
+    put(cb, 1, 0, 50)
+    assert [cb.visible_at(n) for n in range(1, 5)] == [40, 40, 40, 50]
+
+
+def test_a_push_in_the_future_arrives_then_and_not_a_cycle_before() -> None:
+    """The compute kernel runs ahead: its push at cycle 20 is seen by the writer at 20, at 19 it is not."""
+    cb = fifo(8, "compute", "writer")
+    seen = {}
+    put(cb, 2, 20, 20)
+    assert (cb.pushed, cb.front, cb.space) == (2, 0, 6)
+    for time in (19, 20):
+        cb.engine.at(time, lambda _, time=time: seen.update({time: cb.front}))
+    cb.engine.run()
+    assert seen == {19: 0, 20: 2}
+
+
+def test_a_pop_in_the_future_frees_its_space_then_and_not_a_cycle_before() -> None:
+    """The compute kernel's pop at cycle 20 gives the reader space at 20, at 19 it does not."""
+    cb = fifo(4)
+    seen = {}
+    put(cb, 4)
+    cb.pop(2, 20)
+    assert (cb.front, cb.space) == (2, 0)
+    for time in (19, 20):
+        cb.engine.at(time, lambda _, time=time: seen.update({time: cb.space}))
+    cb.engine.run()
+    assert seen == {19: 0, 20: 2}
+
+
+def test_a_private_buffer_needs_no_event() -> None:
+    """Both ends with the compute kernel: pushes and pops in its future are done at once, and the engine has nothing to do."""
+    cb = fifo(4, "compute", "compute")
+    put(cb, 4, 50, 80)
+    assert (cb.front, cb.visible_at(4)) == (4, 80)
+    cb.pop(4, 90)
+    assert cb.space == 4
+    cb.engine.run()
+    assert cb.engine.now == 0
+
+
+@pytest.mark.parametrize("consumer", ["compute", "writer"])
+def test_bands_are_so_many_pushes(consumer: Role) -> None:
+    """`push_bands` is a push at each time, whoever reads the buffer."""
+    banded, plain = fifo(6, "compute", consumer), fifo(6, "compute", consumer)
+    for cb in (banded, plain):
+        cb.reserve(6)
+        cb.write(6)
+    banded.push_bands(2, [5, 9, 30], 7)
+    for time in (5, 9, 30):
+        plain.push(2, time, time + 7)
+    for cb in (banded, plain):
+        cb.engine.run()
+    assert list(banded.log) == list(plain.log) == [(2, 12), (4, 16), (6, 37)]
+    assert (banded.front, banded.engine.now) == (plain.front, plain.engine.now)
+
+
+# -- values -------------------------------------------------------------------------------------------------
+
+
+def grid(rows: int, cols: int, first: int = 0) -> np.ndarray:
+    """Tiles numbered row by row from `first`, as [rows, 32, cols, 32]."""
+    numbers = np.arange(first, first + rows * cols, dtype=np.float32).reshape(rows, 1, cols, 1)
+    return np.ascontiguousarray(np.broadcast_to(numbers, (rows, 32, cols, 32)))
+
+
+def numbers(block: np.ndarray) -> list[int]:
+    """Tile numbers of a block in row-major order; every datum of a tile must be its number."""
+    assert (block == block[:, :1, :, :1]).all()
+    return [int(n) for n in block[:, 0, :, 0].reshape(-1)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_any_pushes_come_out_as_the_same_row_major_grid(data: st.DataObject) -> None:
+    """Bands, rows and single tiles go in; blocks of other shapes come out; tile after tile is the same sequence."""
+    pushes = data.draw(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5)), min_size=1, max_size=6), label="pushes")
+    total = sum(rows * cols for rows, cols in pushes)
+    cb = fifo(total)
+    cb.reserve(total)
+    start = 0
+    for rows, cols in pushes:
+        cb.write(rows * cols, grid(rows, cols, start))
+        cb.push(rows * cols, 0, 0)
+        start += rows * cols
+    seen = 0
+    while seen < total:
+        rows = data.draw(st.integers(1, min(6, total - seen)), label="rows")
+        cols = data.draw(st.integers(1, (total - seen) // rows), label="cols")
+        block = cb.block(rows, cols)
+        assert block.shape == (rows, 32, cols, 32)
+        assert numbers(block) == list(range(seen, seen + rows * cols))
+        tiles = data.draw(st.integers(1, rows * cols), label="popped")
+        cb.pop(tiles, 0)
+        seen += tiles
+    assert not cb.blocks
+
+
+def test_a_block_can_be_changed_in_place() -> None:
+    """What was assembled from bands stays in front: a change is seen by the next look at it."""
+    cb = fifo(4, "compute", "compute")
+    for row in range(2):
+        put(cb, 2, block=grid(1, 2, 2 * row))
+    cb.block(2, 2)[:] += 10
+    assert numbers(cb.block(2, 2)) == [10, 11, 12, 13]
+
+
+def test_without_values_nothing_is_kept() -> None:
+    """Shapes only: the counters count and no block is held."""
+    cb = fifo(4)
+    put(cb, 4)
+    cb.pop(2, 0)
+    assert (cb.front, len(cb.blocks)) == (2, 0)

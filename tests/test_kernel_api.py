@@ -1,0 +1,518 @@
+"""The verbs a kernel may call: when each of them is done, what it moves, and what it refuses."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tensix_sim.arch import machine
+from tensix_sim.formats import BFLOAT8_B, BFLOAT16
+from tensix_sim.hw import DeadlockError, SimulationError
+from tensix_sim.kernel_api import CircularBuffer, Compute, ComputeConfig, DataMovement, Kernel, Program, Tensor
+
+P100 = machine("p100a")
+NOC, TENSIX = P100.chip.noc, P100.chip.tensix
+ONES = np.ones((1, 32, 1, 32), np.float32)
+
+
+def program(
+    kernels: dict[str, Any],
+    buffers: tuple[CircularBuffer, ...] = (),
+    tensors: tuple[Tensor, ...] = (),
+    grid: tuple[int, int] = (1, 1),
+    config: ComputeConfig = ComputeConfig(),  # noqa: B008
+) -> Program:
+    """Kernels by role, the same on every core; a kernel's argument is its core's number."""
+    made = tuple(Kernel(role, function, range(grid[0] * grid[1])) for role, function in kernels.items())  # type: ignore[arg-type]
+    return Program(grid, buffers, made, tensors, config, semaphores=("go",))
+
+
+def cb(
+    name: str, tiles: int, producer: Any = "reader", consumer: Any = "compute", resident: bool = False, fmt: Any = BFLOAT16
+) -> CircularBuffer:
+    """A buffer, bfloat16 where nothing else is said."""
+    return CircularBuffer(name, tiles, fmt, producer, consumer, resident)
+
+
+async def spend(dm: DataMovement, tensor: Tensor, scratch: str = "scratch") -> None:
+    """Let time pass: read a page into a buffer that nobody else uses."""
+    (into,) = dm.cbs(scratch)
+    await dm.reserve(into, 1)
+    await dm.read(tensor, [0], into, (1, 1))
+    dm.push(into, 1)
+
+
+# -- hand-shakes --------------------------------------------------------------------------------------------
+
+
+def test_compute_sees_a_tile_one_visibility_after_its_push(run: Any, tensor: Any) -> None:
+    """Pushed at cycle t, the tile holds the unpacker until t + `cb_visible_cycles`, to the cycle."""
+    pushed, x = [], tensor("x", 1, 1)
+
+    async def reader(dm: DataMovement, _: int) -> None:
+        await spend(dm, x, "x_in")
+        pushed.append(dm.engine.now)
+
+    async def compute(t: Compute, _: int) -> None:
+        (x_in,) = t.cbs("x_in")
+        await t.wait(x_in, 1)
+        seen.append(t.tensix.unpack)
+        t.pop(x_in, 1)
+
+    seen: list[int] = []
+    ran = run(P100, program({"reader": reader, "compute": compute}, (cb("x_in", 1),), (x,)))
+    assert pushed[0] > 0
+    assert seen == [pushed[0] + TENSIX.cb_visible_cycles]
+    assert ran.chip.cores[0, 0].tensix.waits == {"wait x_in": seen[0]}
+
+
+def test_compute_that_is_late_does_not_wait(run: Any) -> None:
+    """A tile that has been visible for long costs the unpacker nothing."""
+    seen = []
+
+    async def reader(dm: DataMovement, _: int) -> None:
+        (x_in,) = dm.cbs("x_in")
+        await dm.reserve(x_in, 1)
+        dm.fill(x_in, 1, ONES)
+        dm.push(x_in, 1)
+
+    async def compute(t: Compute, late: int) -> None:
+        (x_in,) = t.cbs("x_in")
+        t.tensix.unpack = TENSIX.cb_visible_cycles + late - 1
+        await t.wait(x_in, 1)
+        seen.append(t.tensix.unpack)
+        t.pop(x_in, 1)
+
+    run(P100, program({"reader": reader, "compute": compute}, (cb("x_in", 1),), grid=(3, 1)))
+    assert [time - TENSIX.cb_visible_cycles for time in seen] == [0, 0, 1]  # a cycle early, in time, a cycle late
+
+
+def test_space_is_there_when_the_unpacker_has_popped_and_not_a_cycle_before(run: Any) -> None:
+    """The reader's reserve of a full buffer ends at the cycle of the compute kernel's pop, which is in its future."""
+    times = {}
+
+    async def reader(dm: DataMovement, _: int) -> None:
+        (x_in,) = dm.cbs("x_in")
+        for i in range(2):
+            await dm.reserve(x_in, 1)
+            times[i] = dm.engine.now
+            dm.fill(x_in, 1, ONES)
+            dm.push(x_in, 1)
+        times["waits"] = dm.waits
+
+    async def compute(t: Compute, _: int) -> None:
+        (x_in,) = t.cbs("x_in")
+        for i in range(2):
+            await t.wait(x_in, 1)
+            t.tensix.unpack += 1000
+            t.pop(x_in, 1)
+            times["pop", i] = t.tensix.unpack
+
+    run(P100, program({"reader": reader, "compute": compute}, (cb("x_in", 1),)))
+    assert times[0] == 0
+    assert times[1] == times["pop", 0] == TENSIX.cb_visible_cycles + 1000 + TENSIX.cb_update_cycles
+    assert times["waits"] == {"wait space x_in": times[1]}
+
+
+def pushes_to_writer(times: dict[str, int]) -> dict[str, Any]:
+    """Kernels that copy one tile from the reader through compute to the writer and note when."""
+
+    async def reader(dm: DataMovement, _: int) -> None:
+        for buffer in dm.cbs("x_in", "y_in"):
+            await dm.reserve(buffer, 1)
+            dm.fill(buffer, 1, ONES)
+            dm.push(buffer, 1)
+
+    async def compute(t: Compute, _: int) -> None:
+        x_in, y_in, out = t.cbs("x_in", "y_in", "out")
+        await t.add(x_in, y_in, out, 1)
+        times["pushed"] = t.tensix.pack
+        t.pop(x_in, 1)
+        t.pop(y_in, 1)
+
+    async def writer(dm: DataMovement, _: int) -> None:
+        (out,) = dm.cbs("out")
+        await dm.wait(out, 1)
+        times["seen"] = dm.engine.now
+        dm.pop(out, 1)
+
+    return {"reader": reader, "compute": compute, "writer": writer}
+
+
+THREE = (cb("x_in", 1), cb("y_in", 1), cb("out", 1, "compute", "writer"))
+
+
+def test_the_writer_sees_no_tile_before_it_is_packed(run: Any) -> None:
+    """The compute kernel is ahead of the clock; the writer's wait ends when the pack has."""
+    times: dict[str, int] = {}
+    run(P100, program(pushes_to_writer(times), THREE))
+    assert times["seen"] >= times["pushed"] > 0
+
+
+@pytest.mark.xfail(strict=True, reason="cb_visible_cycles is charged on the way to compute only")
+def test_the_writer_sees_a_tile_one_visibility_after_its_push(run: Any) -> None:
+    """The delay from a push until another RISC's poll sees it is the same in both directions."""
+    times: dict[str, int] = {}
+    run(P100, program(pushes_to_writer(times), THREE))
+    assert times["seen"] == times["pushed"] + TENSIX.cb_visible_cycles
+
+
+@pytest.mark.xfail(
+    strict=True, reason="one coroutine for three threads: a pop after a wait for space is seen at the end of that wait"
+)
+def test_a_stalled_packer_does_not_hold_back_the_unpackers_pop(run: Any, tensor: Any) -> None:
+    """Unpack has read its tiles and pops them at its own clock, although the packer waits for the writer's space."""
+    times: dict[Any, int] = {}
+    x, out = tensor("x", 1, 1), tensor("o", 1, 1, output=True)
+
+    async def reader(dm: DataMovement, _: int) -> None:
+        x_in, y_in = dm.cbs("x_in", "y_in")
+        for i in range(3):
+            for buffer in (x_in, y_in):
+                await dm.reserve(buffer, 1)
+                dm.fill(buffer, 1, ONES)
+                dm.push(buffer, 1)
+            times["reserved", i] = dm.engine.now
+
+    async def compute(t: Compute, _: int) -> None:
+        x_in, y_in, o = t.cbs("x_in", "y_in", "out")
+        for i in range(3):
+            await t.add(x_in, y_in, o, 1)
+            t.pop(x_in, 1)
+            t.pop(y_in, 1)
+            times["popped", i] = t.tensix.unpack
+
+    async def writer(dm: DataMovement, _: int) -> None:
+        (o,) = dm.cbs("out")
+        for _i in range(3):
+            await dm.wait(o, 1)
+            await dm.write(o, out, [0], (1, 1))
+            dm.pop(o, 1)
+
+    run(P100, program({"reader": reader, "compute": compute, "writer": writer}, THREE, (x, out)))
+    assert [times["reserved", i] for i in (1, 2)] == [times["popped", i] for i in (0, 1)]
+
+
+def test_resident_tiles_may_stay(run: Any) -> None:
+    """A resident buffer keeps its tiles without complaint; any other that does is an error."""
+
+    async def writer(dm: DataMovement, _: int) -> None:
+        (ones,) = dm.cbs("ones")
+        await dm.reserve(ones, 1)
+        dm.fill(ones, 1, ONES)
+        dm.push(ones, 1)
+
+    async def compute(t: Compute, _: int) -> None:
+        for _i in range(3):
+            await t.wait(*t.cbs("ones"), 1)
+
+    kernels = {"writer": writer, "compute": compute}
+    run(P100, program(kernels, (cb("ones", 1, "writer", "compute", resident=True),)))
+    with pytest.raises(SimulationError, match=r"core \(0,0\) ones: 1 tiles left over; its compute kernel popped 0 of 1"):
+        run(P100, program(kernels, (cb("ones", 1, "writer", "compute"),)))
+
+
+def test_a_compute_kernel_that_waits_for_itself_is_told_so(run: Any) -> None:
+    """No other kernel can ever help: a deadlock at once, with buffer and numbers."""
+
+    async def compute(t: Compute, _: int) -> None:
+        await t.wait(*t.cbs("s"), 1)
+
+    with pytest.raises(DeadlockError, match=r"core \(0,0\) TRISC waits for itself: 1 tiles in s, which has 0"):
+        run(P100, program({"compute": compute}, (cb("s", 2, "compute", "compute"),)))
+
+
+# -- reads and writes -----------------------------------------------------------------------------------------
+
+
+def read_block(run: Any, source: Tensor, pages: Any, shape: tuple[int, int], transpose: bool = False) -> np.ndarray:
+    """What a read brings into L1."""
+    got = []
+
+    async def reader(dm: DataMovement, _: int) -> None:
+        (x_in,) = dm.cbs("x_in")
+        await dm.reserve(x_in, shape[0] * shape[1])
+        await dm.read(source, pages, x_in, shape, transpose=transpose)
+        dm.push(x_in, shape[0] * shape[1])
+
+    async def compute(t: Compute, _: int) -> None:
+        (x_in,) = t.cbs("x_in")
+        rows, cols = shape[::-1] if transpose else shape
+        await t.wait(x_in, rows * cols)
+        got.append(x_in.block(rows, cols).copy())
+        t.pop(x_in, rows * cols)
+
+    run(P100, program({"reader": reader, "compute": compute}, (cb("x_in", shape[0] * shape[1]),), (source,)))
+    return got[0]
+
+
+@pytest.mark.parametrize(
+    ("pages", "shape"),
+    [
+        (range(4, 12), (2, 4)),  # whole rows
+        (range(3, 9), (2, 3)),  # neither aligned nor of the tensor's width
+        (range(4, 12), (4, 2)),
+        ([7, 0, 7, 10], (2, 2)),  # any order, twice
+        (range(0, 12, 4), (3, 1)),  # a column
+        (range(8, 12), (3, 4)),  # fewer than the tiles: zero rows below
+        (range(8, 16), (2, 4)),  # beyond the end: zeros
+        ([11, 12], (1, 2)),
+    ],
+)
+@pytest.mark.parametrize("transpose", [False, True])
+def test_a_read_brings_its_pages_row_by_row(run: Any, tensor: Any, pages: Any, shape: tuple[int, int], transpose: bool) -> None:
+    """Page by page in the order given; what is not there is zero; a transposed grid lies by columns, its tiles unturned."""
+    source = tensor("x", 3, 4)
+    tiles = source.tiles.swapaxes(1, 2).reshape(12, 32, 32)
+    expected = np.zeros((shape[0] * shape[1], 32, 32), np.float32)
+    for i, page in enumerate(pages):
+        if page < 12:
+            expected[i] = tiles[page]
+    grid = expected.reshape(*shape, 32, 32)
+    if transpose:
+        grid = grid.swapaxes(0, 1)
+    np.testing.assert_array_equal(read_block(run, source, pages, shape, transpose), grid.swapaxes(1, 2))
+
+
+@pytest.mark.parametrize(("pages", "shape"), [([], (1, 1)), (range(3), (2, 2)), (range(4), (1, 2))])
+def test_a_read_of_no_whole_rows_is_refused(run: Any, tensor: Any, pages: Any, shape: tuple[int, int]) -> None:
+    """The message has both numbers and the tensor."""
+    with pytest.raises(SimulationError, match=rf"read of {len(pages)} pages of x into {shape[0]}x{shape[1]} tiles"):
+        read_block(run, tensor("x", 3, 4), pages, shape)
+
+
+def write_pages(run: Any, out: Tensor, pages: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Tiles 0, 1, 2, ... written to `pages`."""
+    tiles = shape[0] * shape[1]
+    block = np.broadcast_to(np.arange(tiles, dtype=np.float32).reshape(shape[0], 1, shape[1], 1), (shape[0], 32, shape[1], 32))
+
+    async def reader(dm: DataMovement, _: int) -> None:
+        (x,) = dm.cbs("x")
+        await dm.reserve(x, tiles)
+        dm.fill(x, tiles, block)
+        dm.push(x, tiles)
+
+    async def writer(dm: DataMovement, _: int) -> None:
+        (x,) = dm.cbs("x")
+        await dm.wait(x, tiles)
+        await dm.write(x, out, pages, shape)
+        dm.pop(x, tiles)
+
+    run(P100, program({"reader": reader, "writer": writer}, (cb("x", tiles, "reader", "writer"),), (out,)))
+    return block
+
+
+@pytest.mark.parametrize(("pages", "shape"), [(range(6), (2, 3)), (range(6), (3, 2)), ([5, 3, 1, 0, 2, 4], (2, 3))])
+def test_a_write_puts_each_tile_at_its_page(run: Any, tensor: Any, pages: Any, shape: tuple[int, int]) -> None:
+    """Tile i of the grid, row by row, is page i of the list; the rest of the tensor stays as it was."""
+    out = tensor("out", 2, 3, output=True)
+    write_pages(run, out, pages, shape)
+    for i, page in enumerate(pages):
+        assert (out.tiles[page // 3, :, page % 3, :] == i).all()
+
+
+def test_a_write_marks_its_pages_and_no_others(run: Any, tensor: Any) -> None:
+    """Every other page written: the ones between are still missing at the end."""
+    with pytest.raises(SimulationError, match=r"tensor out: 3 of 6 pages were never written, the first is page 1"):
+        write_pages(run, tensor("out", 1, 6, output=True), range(0, 6, 2), (1, 3))
+
+
+def test_a_tile_read_stays_as_it_was_read(run: Any, tensor: Any) -> None:
+    """A page that is overwritten after its read does not change what is in L1."""
+    source = tensor("x", 1, 1, output=True)
+    source.values[:] = 3
+    source.written[:] = True
+    before = source.values.copy()
+    got = []
+
+    async def reader(dm: DataMovement, _: int) -> None:
+        (x,) = dm.cbs("x")
+        await dm.reserve(x, 1)
+        await dm.read(source, range(1), x, (1, 1))
+        source.values[:] = 7  # as another core's write would
+        dm.push(x, 1)
+
+    async def compute(t: Compute, _: int) -> None:
+        (x,) = t.cbs("x")
+        await t.wait(x, 1)
+        got.append(x.block(1, 1).reshape(32, 32).copy())
+        t.pop(x, 1)
+
+    run(P100, program({"reader": reader, "compute": compute}, (cb("x", 1),), (source,)))
+    np.testing.assert_array_equal(got[0], before)
+
+
+@pytest.mark.xfail(strict=True, reason="formats of tensor and buffer are not compared")
+def test_a_buffer_takes_tiles_of_its_own_format_only(run: Any, tensor: Any) -> None:
+    """The NoC copies bytes: bfloat8_b tiles in a bfloat16 buffer would be noise on the chip, so they are an error here."""
+    with pytest.raises(SimulationError, match="bfloat8_b"):
+        read_block(run, tensor("x", 1, 1, BFLOAT8_B), range(1), (1, 1))
+
+
+def test_values_in_some_tensors_only_are_refused(run: Any, tensor: Any) -> None:
+    """Numbers or shapes, not both: the message names a tensor that lacks its values."""
+    x, y = tensor("x", 1, 1), tensor("y", 1, 1, values=False)
+
+    async def reader(dm: DataMovement, _: int) -> None:
+        for source, into in ((x, "x_in"), (y, "y_in")):
+            await spend(dm, source, into)
+
+    kernels = {**pushes_to_writer({}), "reader": reader}
+    with pytest.raises(SimulationError, match=r"\by\b"):
+        run(P100, program(kernels, THREE, (x, y)))
+
+
+# -- what compute refuses -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "subblock", "legal"),
+    [(2, 4, (2, 4), True), (4, 4, (1, 4), True), (4, 4, (3, 1), False), (4, 4, (1, 3), False), (4, 4, (4, 4), False)],
+)
+def test_a_subblock_divides_its_block_and_fits_dst(run: Any, m: int, n: int, subblock: tuple[int, int], legal: bool) -> None:
+    """Height divides m, width divides n, and the product is at most the tiles of a DST half (8)."""
+
+    async def reader(dm: DataMovement, _: int) -> None:
+        for buffer, tiles in zip(dm.cbs("a", "b"), (m, n), strict=True):
+            await dm.reserve(buffer, tiles)
+            dm.fill(buffer, tiles, None)
+            dm.push(buffer, tiles)
+
+    async def compute(t: Compute, _: int) -> None:
+        a, b, c = t.cbs("a", "b", "c")
+        await t.matmul(a, b, c, m, n, 1, subblock)
+        t.pop(a, m)
+        t.pop(b, n)
+        t.pop(c, m * n)
+
+    made = program({"reader": reader, "compute": compute}, (cb("a", m), cb("b", n), cb("c", m * n, "compute", "compute")))
+    if legal:
+        run(P100, made)
+    else:
+        with pytest.raises(SimulationError, match="subblock"):
+            run(P100, made)
+
+
+@pytest.mark.parametrize("values", [True, False])
+def test_adding_onto_nothing_is_an_error(run: Any, values: bool, tensor: Any) -> None:
+    """An accumulating pack onto a buffer that holds no tiles: named, with and without values."""
+
+    async def reader(dm: DataMovement, _: int) -> None:
+        for buffer in dm.cbs("x_in", "y_in"):
+            await dm.reserve(buffer, 1)
+            dm.fill(buffer, 1, ONES)
+            dm.push(buffer, 1)
+
+    async def compute(t: Compute, _: int) -> None:
+        x_in, y_in, o = t.cbs("x_in", "y_in", "o")
+        await t.scale_rows(x_in, y_in, o, 1, 1, 1, accumulate=True)
+
+    made = program(
+        {"reader": reader, "compute": compute},
+        (cb("x_in", 1), cb("y_in", 1), cb("o", 1, "compute", "compute")),
+        (tensor("t", 1, 1, values=values),),
+    )
+    with pytest.raises(SimulationError, match=r"core \(0,0\) o: .* it holds 0"):
+        run(P100, made)
+
+
+# -- semaphores -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("role", "noc"), [("reader", 0), ("writer", 1)])
+@pytest.mark.parametrize("target", [(0, 0), (1, 0), (10, 0), (0, 9), (7, 5)])
+def test_a_remote_increase_arrives_after_its_way_and_not_a_cycle_before(
+    run: Any, role: str, noc: int, target: tuple[int, int]
+) -> None:
+    """The header's hops on the sender's NoC, and what the atomic and the poll take."""
+    times: dict[str, int] = {}
+    seen: dict[int, int] = {}
+    x = P100.worker(target)[0] - P100.worker((0, 0))[0]
+    y = P100.worker(target)[1] - P100.worker((0, 0))[1]
+    hops = x % NOC.columns + y % NOC.rows if noc == 0 else -x % NOC.columns + -y % NOC.rows
+    arrival = NOC.router_cycles * hops + NOC.round_trip_base // 2 + NOC.semaphore_cycles
+
+    async def kernel(dm: DataMovement, core: int) -> None:
+        if core == 0:
+            dm.semaphore_increase(target, "go", 3)
+            semaphore = dm.core.chip.cores[target].semaphores["go"]
+            for time in (arrival - 1, arrival):
+                dm.engine.at(time, lambda _: seen.update({dm.engine.now: semaphore.value}))
+        if core == target[0] + 11 * target[1]:
+            await dm.semaphore_wait("go", 3)
+            times["there"] = dm.engine.now
+
+    run(P100, program({role: kernel}, grid=(11, 10)))
+    assert times["there"] == arrival
+    assert seen[arrival - 1] == 0
+
+
+def test_a_semaphore_counts_all_increases(run: Any) -> None:
+    """Waiting for 3 ends with the third core's increase; setting it starts over."""
+    seen = []
+
+    async def reader(dm: DataMovement, core: int) -> None:
+        if core:
+            dm.semaphore_increase((0, 0), "go")
+            return
+        await dm.semaphore_wait("go", 3)
+        seen.append(dm.engine.now)
+        dm.semaphore_set("go", 0)
+        seen.append(dm.core.semaphores["go"].value)
+
+    run(P100, program({"reader": reader}, grid=(4, 1)))
+    farthest = max(NOC.router_cycles * (-x % NOC.columns) for x in (1, 2, 3)) + NOC.round_trip_base // 2 + NOC.semaphore_cycles
+    assert seen == [farthest, 0]
+
+
+@pytest.mark.parametrize("role", ["reader", "writer"])
+def test_a_semaphore_that_nobody_raises_blames_nobody(run: Any, role: str) -> None:
+    """Any core might have raised it: the report names the semaphore, both values and the line, and claims no cycle."""
+
+    async def kernel(dm: DataMovement, _: int) -> None:
+        await dm.semaphore_wait("go", 2)
+
+    with pytest.raises(DeadlockError) as caught:
+        run(P100, program({role: kernel}))
+    text = str(caught.value)
+    assert "semaphore go to reach 2; it is 0" in text
+    assert f"{__file__}:" in text
+    assert "each waits for the next" not in text
+    assert "(from nobody known)" in text
+
+
+# -- before the start -------------------------------------------------------------------------------------------
+
+
+async def nothing(_: Any, __: Any) -> None:
+    """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"grid": (12, 10)}, "grid 12x10 does not lie within p100a's 11x10 workers"),
+        ({"buffers": (cb("x", 1), cb("x", 1))}, "circular buffer x is defined twice"),
+        ({"buffers": (cb("x", 0),)}, "circular buffer x holds 0 tiles"),
+        ({"buffers": tuple(cb(f"b{i}", 1) for i in range(65))}, "65 circular buffers; blackhole has 64"),
+        ({"buffers": (cb("x", 718),)}, "B too many"),
+        ({"kernels": (Kernel("reader", nothing, [0]), Kernel("reader", nothing, [0]))}, "two kernels for the reader"),
+        ({"kernels": (Kernel("reader", nothing, [0, 1]),)}, "the reader has arguments for 2 cores; the grid has 1"),
+    ],
+)
+def test_a_program_that_cannot_start_says_why(run: Callable[..., Any], change: dict[str, Any], message: str) -> None:
+    """Found before time starts, in words."""
+    parts: dict[str, Any] = {"grid": (1, 1), "buffers": (), "kernels": (), "tensors": ()} | change
+    with pytest.raises(SimulationError, match="the program cannot start: .*" + message):
+        run(P100, Program(**parts))
+
+
+def test_l1_is_full_to_the_byte() -> None:
+    """717 bfloat16 tiles fit between the base and the end; what is reserved at the end is not free."""
+    free = P100.chip.l1.size - P100.chip.l1.base
+    made = {tiles: Program((1, 1), (cb("x", tiles),), (), ()).check(P100) for tiles in (free // 2048, free // 2048 + 1)}
+    assert [len(problems) for problems in made.values()] == [0, 1]
+    edge = free - free // 2048 * 2048
+    for reserved, problems in ((edge, 0), (edge + 1, 1)):
+        assert len(Program((1, 1), (cb("x", free // 2048),), (), (), reserved_l1=reserved).check(P100)) == problems

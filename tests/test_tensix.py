@@ -1,0 +1,264 @@
+"""The Tensix core: three clocks, two DST halves, two operand banks, and outcomes that are worked out once."""
+
+import random
+from dataclasses import asdict
+
+import pytest
+
+from tensix_sim.arch import machine
+from tensix_sim.formats import BFLOAT16
+from tensix_sim.hw.tensix import Block, Costs, Stage, Tensix, Window
+from tensix_sim.program import ComputeConfig
+
+HANDSHAKE = 20
+SPEC = machine("p100a").chip.tensix
+
+
+def window(unpack: int = 1, first: int = 1, math: int = 10, last: int | None = None, pack: int = 10) -> Window:
+    """A window whose FPU is busy as long as math is; all of its math is left after the last operand where nothing else is said."""
+    return Window(unpack, first, math, 0, math, math if last is None else last, pack)
+
+
+def run(stages: list[Stage], ready: tuple[int, ...] | None = None, space: int = 0, tensix: Tensix | None = None) -> Tensix:
+    """Run the stages as one block, from cycle 0 where no core is given."""
+    tensix = tensix or Tensix()
+    block = Block("b", stages, HANDSHAKE)
+    tensix.run(block, block.no_wait if ready is None else ready, space)
+    return tensix
+
+
+# -- one window -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("w", "unpack", "math", "pack"),
+    [
+        (window(unpack=100, first=30, math=50, last=5), 100, 105, 135),  # bound by operands: the last one, then its share
+        (window(unpack=100, first=30, math=75, last=5), 100, 105, 135),  # edge: both end together
+        (window(unpack=100, first=30, math=76, last=5), 100, 106, 136),
+        (window(unpack=100, first=100, math=50, last=50), 100, 150, 180),  # nothing before all is loaded
+        (window(unpack=100, first=19, math=200, last=90), 100, 220, 250),  # the half is free at 20 only
+        (window(unpack=100, first=20, math=200, last=90), 100, 220, 250),
+        (window(unpack=100, first=21, math=200, last=90), 100, 221, 251),
+        (window(unpack=100, first=21, math=200, last=10), 201, 221, 251),  # unpack is held: see below
+    ],
+)
+def test_math_starts_with_its_first_operands_and_a_free_half(w: Window, unpack: int, math: int, pack: int) -> None:
+    """Math begins at the later of both and ends no sooner than the last operand allows; the packer comes a handshake after."""
+    core = run([Stage(w)])
+    assert (core.unpack, core.math, core.pack) == (unpack, math, pack)
+
+
+def test_the_unpacker_is_at_most_two_banks_ahead() -> None:
+    """It stands still until math has no more left than what two banks hold."""
+    for last, stands_until in ((40, 140), (60, 100), (61, 100), (59, 102)):
+        core = run([Stage(window(unpack=100, first=20, math=200, last=last))])
+        assert core.math == 220
+        assert core.unpack == stands_until
+
+
+# -- two halves -------------------------------------------------------------------------------------------------
+
+
+def test_pack_overlaps_the_next_window() -> None:
+    """Math fills one half while the packer drains the other: the pace is that of math, of pack, or of one half's round."""
+    for math, pack, pace in ((100, 60, 100), (100, 62, 101), (100, 100, 120), (60, 100, 100), (58, 102, 102)):
+        ends = [run([Stage(window(math=math, pack=pack), n)]).pack for n in (20, 30)]
+        assert ends[1] - ends[0] == 10 * pace == 10 * max(math, pack, (math + pack) // 2 + HANDSHAKE)
+
+
+@pytest.mark.parametrize(("pack", "waits"), [(59, 0), (60, 0), (61, 1), (75, 15)])
+def test_a_third_window_waits_for_the_first_half(pack: int, waits: int) -> None:
+    """Its half is free a handshake after the first window's pack has ended: no wait at that cycle, one a cycle before.
+
+    Math takes 100: window 1 ends at 120, is packed from 140 on, window 2 ends at 220; 140 + 60 + 20 = 220.
+    """
+    core = run([Stage(window(math=100, pack=pack), 3)])
+    assert core.math == 320 + waits
+    assert core.total("math_dst") == HANDSHAKE - 1 + waits  # the first window waited for the handshake
+    assert run([Stage(window(math=100, pack=pack), 2)]).math == 220
+
+
+@pytest.mark.parametrize(("space", "waits"), [(0, 0), (49, 0), (50, 0), (51, 1), (500, 450)])
+def test_the_packer_waits_for_space(space: int, waits: int) -> None:
+    """A packer that is ready at cycle 50 waits for space that comes later, and for nothing else."""
+    core = run([Stage(window())], space=space)
+    assert (core.pack, core.total("pack_space")) == (60 + waits, waits)
+
+
+@pytest.mark.parametrize(("arrival", "waits"), [(0, 0), (29, 0), (30, 0), (31, 1), (100, 70)])
+def test_a_stage_waits_for_its_tiles(arrival: int, waits: int) -> None:
+    """The second stage's unpack is free at cycle 30: it waits for tiles that come later, and the first stage does not."""
+    core = run([Stage(window(unpack=30, first=30, math=5))] * 2, ready=(0, arrival))
+    assert core.total("unpack_tiles") == waits
+    assert core.unpack == 60 + waits
+
+
+def test_set_up_is_paid_once_a_stage_on_each_thread() -> None:
+    """Reconfiguration keeps its own thread busy, once, whatever the number of windows behind it."""
+    busy = ("unpack_busy", "math_busy", "pack_busy")
+    plain = run([Stage(window(), 5)])
+    for thread, setup in zip(busy, ((70, 0, 0), (0, 70, 0), (0, 0, 70)), strict=True):
+        set_up = run([Stage(window(), 5, *setup)])
+        assert {what: set_up.total(what) - plain.total(what) for what in busy} == {what: 70 * (what == thread) for what in busy}
+    assert run([Stage(window(), 1, 0, 0, 900)]).pack == 900 + 10
+
+
+# -- outcomes -----------------------------------------------------------------------------------------------------
+
+
+def reference(
+    stages: list[tuple[Stage, int, int]], clocks: tuple[int, int, int] = (0, 0, 0), drained: tuple[int, int] = (0, 0)
+) -> tuple[int, int, int, list[int]]:
+    """The three clocks after stages (stage, arrival, space), in absolute time and with every window's pack remembered."""
+    unpack, math, pack = clocks
+    packs = list(drained)
+    for stage, arrival, space in stages:
+        w = stage.window
+        unpack = max(unpack, arrival) + stage.unpack_setup
+        math += stage.math_setup
+        pack += stage.pack_setup
+        for _ in range(stage.repeat):
+            begun = max(math, unpack + w.first, packs[-2] + HANDSHAKE)
+            math = max(begun + w.math, unpack + w.unpack + w.last)
+            unpack = max(unpack + w.unpack, math - 2 * w.last)
+            pack = max(pack, math + HANDSHAKE, space) + w.pack
+            packs.append(pack)
+    return unpack, math, pack, packs
+
+
+def random_stages(rng: random.Random, setup: int) -> list[Stage]:
+    """One to four stages of any proportions, of which each thread's set-up takes at least `setup`."""
+    stages = []
+    for _ in range(rng.randrange(1, 5)):
+        unpack, math = rng.randrange(1, 300), rng.randrange(1, 300)
+        w = window(unpack, rng.randrange(1, unpack + 1), math, rng.randrange(math + 1), rng.randrange(1, 300))
+        stages.append(Stage(w, rng.randrange(1, 5), *(setup + rng.choice([0, rng.randrange(80)]) for _ in range(3))))
+    return stages
+
+
+def compare_with_reference(seed: int, setup: int) -> None:
+    """Twenty blocks, a few shapes again and again, each with its own arrivals and space."""
+    rng = random.Random(seed)
+    shapes = [random_stages(rng, setup) for _ in range(3)]
+    blocks = [Block(str(i), stages, HANDSHAKE) for i, stages in enumerate(shapes)]
+    core, past = Tensix(), list[tuple[Stage, int, int]]()
+    for _ in range(20):
+        index = rng.randrange(3)
+        ready = tuple(sorted(core.unpack + rng.randrange(-200, 400) for _ in shapes[index]))
+        space = rng.choice([0, core.pack + rng.randrange(-300, 600)])
+        if rng.random() < 0.3:
+            ready = blocks[index].no_wait
+        core.run(blocks[index], ready, space)
+        past += [(stage, arrival, space) for stage, arrival in zip(shapes[index], ready, strict=True)]
+        unpack, math, pack, packs = reference(past)
+        assert (core.unpack, core.math, core.pack) == (unpack, math, pack)
+        assert core.dst == tuple(packs[-2:])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_kept_outcomes_are_what_a_slow_scheduler_finds(seed: int) -> None:
+    """Blocks one after another, from random skews: the same clocks as all their windows scheduled in absolute time."""
+    compare_with_reference(seed, setup=HANDSHAKE)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_and_without_set_up_too(seed: int) -> None:
+    """The same for blocks that begin with no set-up."""
+    compare_with_reference(seed, setup=0)
+
+
+@pytest.mark.parametrize(
+    ("first", "free_since", "waits"), [(1, 500, 0), (1, 20, 0), (1, 19, 0), (1, 18, 1), (1, 5, 14), (30, 0, 0)]
+)
+def test_a_half_that_is_free_is_free_at_once(first: int, free_since: int, waits: int) -> None:
+    """The packer's hand-back counts from the end of the pack: a half drained a handshake ago costs a short block no wait."""
+    core = Tensix()
+    core.unpack, core.math, core.pack = 1000, 900, 1000 - free_since
+    core.dst = (1000 - free_since, 1000 - free_since)
+    run([Stage(window(unpack=30, first=first))], tensix=core)
+    assert core.total("math_dst") == waits
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_block_is_the_sum_of_its_stages(seed: int) -> None:
+    """Stages as one block or as a block each: the same clocks and the same busy cycles and waits."""
+    rng = random.Random(seed)
+    stages = random_stages(rng, HANDSHAKE)
+    ready = tuple(sorted(rng.randrange(2000) for _ in stages))
+    whole, parts = run(stages, ready, 700), Tensix()
+    for stage, arrival in zip(stages, ready, strict=True):
+        run([stage], (arrival,), 700, parts)
+    assert (whole.unpack, whole.math, whole.pack, whole.dst) == (parts.unpack, parts.math, parts.pack, parts.dst)
+    for what in ("unpack_busy", "unpack_tiles", "unpack_src", "math_busy", "math_dst", "pack_busy", "pack_space", "fpu", "sfpu"):
+        assert whole.total(what) == parts.total(what), what
+
+
+def test_an_outcome_is_worked_out_once_and_is_what_a_fresh_one_is() -> None:
+    """Same state, same object; a block that never ran before says the same."""
+    stages = [Stage(window(50, 20, 70, 5, 30), 4, 70, 70, 20), Stage(window(9, 9, 9, 9, 9))]
+    block = Block("b", stages, HANDSHAKE)
+    state = (3, 50, 7, 0, 400, (0, 900))
+    kept = block.outcome(*state)
+    assert block.outcome(*state) is kept
+    assert block.outcome(4, *state[1:]) is not kept
+    assert asdict(Block("b", stages, HANDSHAKE).outcome(*state)) == asdict(kept)
+
+
+def test_forgotten_outcomes_are_worked_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory for outcomes has an end, and reaching it changes no number."""
+    monkeypatch.setattr(Block, "KEEP", 3)
+    block = Block("b", [Stage(window(), 2)], HANDSHAKE)
+    first = asdict(block.outcome(0, 0, 0, 0, 0, (0,)))
+    for math in range(1, 10):
+        block.outcome(math, 0, 0, 0, 0, (0,))
+    assert asdict(block.outcome(0, 0, 0, 0, 0, (0,))) == first
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_busy_cycles_and_waits_add_up(seed: int) -> None:
+    """Unpack is busy, waits for tiles or waits for a bank, and nothing else."""
+    rng = random.Random(seed)
+    stages = random_stages(rng, 0)
+    core = run(stages, tuple(sorted(rng.randrange(2000) for _ in stages)), 0)
+    assert core.unpack == sum(core.total(what) for what in ("unpack_busy", "unpack_tiles", "unpack_src"))
+    assert core.math >= core.total("math_busy") + core.total("math_dst")
+    assert core.pack >= core.total("pack_busy")
+
+
+# -- costs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("fidelity", "cycles"), [("LoFi", 16), ("HiFi2", 32), ("HiFi3", 48), ("HiFi4", 64)])
+@pytest.mark.parametrize("board", ["n150", "p100a"])
+def test_a_tile_product_takes_sixteen_fpu_cycles_a_phase(board: str, fidelity: str, cycles: int) -> None:
+    """MVMULs of a 32x32x32 product, in as many passes as the fidelity has; the issue slots come once."""
+    spec = machine(board).chip.tensix
+    costs = Costs(spec, ComputeConfig(math_fidelity=fidelity))  # type: ignore[arg-type]
+    assert costs.matmul(1) == (cycles, cycles + spec.matmul_issue_cycles)
+    assert costs.matmul(7) == (7 * cycles, 7 * (cycles + spec.matmul_issue_cycles))
+
+
+def test_an_add_takes_no_phases_and_a_multiply_does() -> None:
+    """Fidelity is about products."""
+    for fidelity, phases in (("LoFi", 1), ("HiFi4", 4)):
+        costs = Costs(SPEC, ComputeConfig(math_fidelity=fidelity))  # type: ignore[arg-type]
+        assert costs.eltwise(3)[0] == 3 * SPEC.eltwise_cycles
+        assert costs.eltwise(3, multiply=True)[0] == 3 * SPEC.eltwise_cycles * phases
+
+
+def test_packs_are_rounded_up_once_a_window() -> None:
+    """Eight tiles take eight times the cost of one, rounded up once; accumulating packs take longer."""
+    costs = Costs(SPEC, ComputeConfig())
+    each = max(SPEC.pack_min_cycles, 2048 / SPEC.pack_rate) + SPEC.pack_call_cycles
+    assert 8 * each <= costs.pack(BFLOAT16, 8) < 8 * each + 1
+    assert costs.pack(BFLOAT16, 8, accumulate=True) > costs.pack(BFLOAT16, 8)
+
+
+def test_unpackers_are_bound_by_instructions_or_by_bytes() -> None:
+    """One operand streams faster than two together, and no tile takes less than its instructions."""
+    costs = Costs(SPEC, ComputeConfig())
+    assert costs.unpack(BFLOAT16, 10) == max(10 * SPEC.unpack_tile_overhead, -(-10 * 2048 // int(SPEC.unpack_rate_one)))
+    assert costs.unpack(BFLOAT16, 10, BFLOAT16, 10) == -(-20 * 2048 // int(2 * SPEC.unpack_rate_both))
+    slow = SPEC.model_copy(update={"unpack_tile_overhead": 1000})
+    assert Costs(slow, ComputeConfig()).unpack(BFLOAT16, 3, BFLOAT16, 2) == 5000
