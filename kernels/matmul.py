@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from tensix_sim.kernel_api import CircularBuffer, Compute, ComputeConfig, DataMovement, Kernel, Program, Tensor
 
+HIFI2 = ComputeConfig()
+
 
 @dataclass(frozen=True)
 class Args:
@@ -24,7 +26,7 @@ class Args:
 
 
 async def reader(dm: DataMovement, args: Args) -> None:
-    """m whole rows of A and n whole columns of B for each block of C."""
+    """M whole rows of A and n whole columns of B for each block of C."""
     A, B = dm.cbs("a_in", "b_in")
     k, n = args.a.tile_cols, args.n
     for row, col in args.blocks():
@@ -56,7 +58,7 @@ async def writer(dm: DataMovement, args: Args) -> None:
         dm.pop(C, m * n)
 
 
-def program(a: Tensor, b: Tensor, c: Tensor, grid: tuple[int, int], m: int, n: int, config: ComputeConfig = ComputeConfig()) -> Program:
+def program(a: Tensor, b: Tensor, c: Tensor, grid: tuple[int, int], m: int, n: int, config: ComputeConfig = HIFI2) -> Program:
     """Deal the m x n blocks of C to the cores of `grid`."""
     if a.tile_cols != b.tile_rows or (c.tile_rows, c.tile_cols) != (a.tile_rows, b.tile_cols):
         raise ValueError(f"{a.tile_rows}x{a.tile_cols} by {b.tile_rows}x{b.tile_cols} tiles do not make {c.tile_rows}x{c.tile_cols}")

@@ -46,15 +46,30 @@ class Moments:
         row_error = np.sqrt((d**2).sum(axis=-1))
         row_size = np.sqrt((x**2).sum(axis=-1))
         worst = np.divide(row_error, row_size, out=np.zeros_like(row_error), where=row_size > 0).max()
-        sums = (x.sum(), y.sum(), (x**2).sum(), (y**2).sum(), (x * y).sum(), (d**2).sum(), np.abs(d).max(), worst)
-        return cls(x.size, *(float(value) for value in sums))
+        return cls(
+            n=x.size,
+            x=float(x.sum()),
+            y=float(y.sum()),
+            xx=float((x**2).sum()),
+            yy=float((y**2).sum()),
+            xy=float((x * y).sum()),
+            dd=float((d**2).sum()),
+            max_abs=float(np.abs(d).max()),
+            worst_row=float(worst),
+        )
 
     def __add__(self, other: "Moments") -> "Moments":
-        sums = [a + b for a, b in zip(self._sums(), other._sums(), strict=True)]
-        return Moments(self.n + other.n, *sums, max(self.max_abs, other.max_abs), max(self.worst_row, other.worst_row))
-
-    def _sums(self) -> tuple[float, ...]:
-        return self.x, self.y, self.xx, self.yy, self.xy, self.dd
+        return Moments(
+            n=self.n + other.n,
+            x=self.x + other.x,
+            y=self.y + other.y,
+            xx=self.xx + other.xx,
+            yy=self.yy + other.yy,
+            xy=self.xy + other.xy,
+            dd=self.dd + other.dd,
+            max_abs=max(self.max_abs, other.max_abs),
+            worst_row=max(self.worst_row, other.worst_row),
+        )
 
     def accuracy(self) -> Accuracy:
         """The figures; NaN where a value was not finite."""

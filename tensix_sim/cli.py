@@ -56,7 +56,9 @@ def main() -> None:
 @SPEC
 @SET
 @JSON
-@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Devices simulated side by side.  [default: all CPUs]")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Devices simulated side by side.  [default: all CPUs]"
+)
 @click.option("--name", help="Name of the folder with the traces.  [default: from the spec]")
 @click.option("--traces", type=click.Path(file_okay=False, path_type=Path), default=Path("traces/runs"), show_default=True)
 @guarded

@@ -3,6 +3,7 @@
 These models know which values exist; `tensix_sim.ops.checks` knows which of them go together.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -263,6 +264,10 @@ def _read_yaml_file(path: Path) -> dict[str, Any]:
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""
         raise SpecError(("spec", str(path), f"is not YAML{line}")) from error
+    try:
+        json.dumps(raw, default=str, skipkeys=True)
+    except ValueError as error:
+        raise SpecError(("spec", str(path), "holds an anchor that refers to itself")) from error
     if not isinstance(raw, dict):
         raise SpecError(("spec", str(path), f"holds {type(raw).__name__}; a mapping of keys to values is needed"))
     return raw

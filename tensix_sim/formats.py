@@ -34,7 +34,6 @@ class Format:
         return self.name
 
 
-
 FLOAT32 = Format("float32", 4096, 4096, False, 0)
 BFLOAT16 = Format("bfloat16", 2048, 2048, False, 0)
 BFLOAT8_B = Format("bfloat8_b", 1088, 1024, True, 7)
@@ -132,7 +131,9 @@ def pack_to_format(x: Values, fmt: Format) -> Values:
 def _in_groups(x: Values, fmt: Format, magnitudes: "Magnitudes") -> Values:
     """Share exponents: each group's values as sign * magnitude * 2^(E - 127 - bits + 1)."""
     if x.shape[-1] % GROUP:
-        raise ValueError(f"{fmt.name} shares an exponent among {GROUP} values of a row; a row of {x.shape[-1]} is no multiple of that")
+        raise ValueError(
+            f"{fmt.name} shares an exponent among {GROUP} values of a row; a row of {x.shape[-1]} is no multiple of that"
+        )
     result = np.array(x, np.float32, order="C")
     flat = result.reshape(-1)
     for start in range(0, flat.size, CHUNK):
@@ -152,13 +153,15 @@ def _host_magnitudes(significand: Bits, shift: Bits, bits: int) -> Bits:
     aligned = significand >> np.minimum(shift, np.uint32(31))
     drop = np.uint32(24 - bits)
     even = (aligned >> drop) & np.uint32(1)
-    return np.minimum((aligned + even + np.uint32((1 << (23 - bits)) - 1)) >> drop, np.uint32((1 << bits) - 1))
+    rounded: Bits = np.minimum((aligned + even + np.uint32((1 << (23 - bits)) - 1)) >> drop, np.uint32((1 << bits) - 1))
+    return rounded
 
 
 def _packer_magnitudes(significand: Bits, shift: Bits, bits: int) -> Bits:
     few = np.minimum(shift, np.uint32(8))
     seven = np.minimum(((significand >> np.uint32(16)) + (np.uint32(1) << few)) >> (few + np.uint32(1)), np.uint32(127))
-    return np.where(shift < 8, seven, np.uint32(0)) >> np.uint32(7 - bits)
+    kept: Bits = np.where(shift < 8, seven, np.uint32(0)) >> np.uint32(7 - bits)
+    return kept
 
 
 class Magnitudes(Protocol):

@@ -12,7 +12,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [list(header), *(list(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return "\n".join(
-        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
         for line in lines
     )
 
@@ -38,14 +40,31 @@ def _text(value: object) -> str:
 
 
 def _devices(devices: list[Device]) -> str:
-    header = ("device", "cycles", "us", "cores", "steps", "FPU", "SFPU", "unpack", "pack", "math util", "DRAM util", "DRAM read", "busiest server", "rel L2")
+    header = (
+        "device",
+        "cycles",
+        "us",
+        "cores",
+        "steps",
+        "FPU",
+        "SFPU",
+        "unpack",
+        "pack",
+        "math util",
+        "DRAM util",
+        "DRAM read",
+        "busiest server",
+        "rel L2",
+    )
     rows = [
         (
             str(d.ring_id),
             f"{d.cycles:,}",
             f"{d.duration_us:,.1f}",
             str(d.active_cores),
-            str(d.steps_per_core.max) if d.steps_per_core.min == d.steps_per_core.max else f"{d.steps_per_core.min}-{d.steps_per_core.max}",
+            str(d.steps_per_core.max)
+            if d.steps_per_core.min == d.steps_per_core.max
+            else f"{d.steps_per_core.min}-{d.steps_per_core.max}",
             *(f"{share / d.cycles:.1%}" for share in (d.fpu_cycles, d.sfpu_cycles, d.unpack_cycles, d.pack_cycles)),
             f"{d.math_utilization:.1%}",
             f"{d.dram_utilization:.1%}",
@@ -63,7 +82,9 @@ def _waits(devices: list[Device]) -> str:
     slowest = max(devices, key=lambda d: d.cycles)
     rows = []
     for lane in ("reader", "unpack", "math", "pack", "writer"):
-        waits = [(cycles, cause.removeprefix(f"{lane}: wait ")) for cause, cycles in slowest.waits.items() if cause.startswith(lane)]
+        waits = [
+            (cycles, cause.removeprefix(f"{lane}: wait ")) for cause, cycles in slowest.waits.items() if cause.startswith(lane)
+        ]
         named = ", ".join(f"{cause} {cycles / slowest.cycles:.1%}" for cycles, cause in sorted(waits, reverse=True)[:5])
         rows.append((lane, f"{sum(cycles for cycles, _ in waits) / slowest.cycles:.1%}", named))
     width = max(len(row[2]) for row in rows)

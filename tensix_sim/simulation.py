@@ -24,7 +24,7 @@ from tensix_sim.kernel_api import Compute, DataMovement, launch
 from tensix_sim.ops import ring_distributed_sdpa as op
 from tensix_sim.ops.checks import Report, check
 from tensix_sim.ops.geometry import Geometry, spec_machine
-from tensix_sim.program import Program, Values
+from tensix_sim.program import Values
 from tensix_sim.trace import Trace, write_chrome, write_core_csv, write_summary
 
 Progress = Callable[[float], None]
@@ -159,7 +159,6 @@ class Result:
             "peak_rss_bytes": self.peak_rss_bytes,
         }
 
-
     def write(self, folder: Path) -> None:
         """Write the traces and the summary into `folder`, each file whole or not at all.
 
@@ -191,15 +190,18 @@ def simulate(spec: RunSpec | dict[str, Any] | str, jobs: int = 1, progress: Prog
     run_spec = spec if isinstance(spec, RunSpec) else load_spec(spec)
     began = time.perf_counter()
     ring_ids = run_spec.simulated_ring_ids
-    report_share = progress or (lambda share: None)
+    report_share: Progress = progress or (lambda share: None)
     if min(jobs, len(ring_ids)) > 1:
         runs = _in_processes(run_spec, ring_ids, jobs, report_share)
     else:
-        runs = []
-        for i, ring_id in enumerate(ring_ids):
-            runs.append(run_device(run_spec, ring_id, lambda share, i=i: report_share((i + share) / len(ring_ids))))
+        runs = [run_device(run_spec, ring_id, _part(report_share, i, len(ring_ids))) for i, ring_id in enumerate(ring_ids)]
     rss = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
     return Result(run_spec, report, runs, time.perf_counter() - began, rss)
+
+
+def _part(whole: Progress, i: int, parts: int) -> Progress:
+    """Progress of the i-th of some equal parts."""
+    return lambda share: whole((i + share) / parts)
 
 
 def run_device(spec: RunSpec, ring_id: int, progress: Progress) -> DeviceRun:

@@ -21,8 +21,8 @@ class Ran(NamedTuple):
     cycles: int
 
 
-def _run(machine: Machine, program: Program) -> Ran:
-    chip = Chip(machine, program, Trace("off"))
+def _run(machine: Machine, program: Program, level: Any = "off") -> Ran:
+    chip = Chip(machine, program, Trace(level))
     contexts = launch(chip)
     chip.engine.run()
     chip.check_finished()
@@ -44,11 +44,11 @@ def _tensor(
 
 @pytest.fixture
 def run() -> Callable[..., Ran]:
-    """run(machine, program): launch, run, check that nothing is left."""
+    """Give `run(machine, program)`: launch, run to the end, check that nothing is left."""
     return _run
 
 
 @pytest.fixture
 def tensor() -> Callable[..., Tensor]:
-    """tensor(name, tile_rows, tile_cols, ...): see `_tensor`."""
+    """Give `tensor(name, tile_rows, tile_cols, ...)`, as `_tensor` has it."""
     return _tensor

@@ -1,4 +1,4 @@
-"""Kernels broken on purpose: each fault ends in the right error, with the right names, with and without values; none in silence."""
+"""Kernels broken on purpose: each fault ends in the right error, with the right names; none in silence or in a hang."""
 
 import re
 from collections.abc import Callable

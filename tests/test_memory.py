@@ -11,6 +11,7 @@ from tensix_sim.formats import BFLOAT8_B, BFLOAT16, FORMATS
 from tensix_sim.hw.engine import Engine
 from tensix_sim.hw.memory import Direction, Memory, Plan, TimeBins, Transfer
 from tensix_sim.program import Tensor
+from tensix_sim.trace import Trace
 
 BOARDS = pytest.mark.parametrize("board", ["n150", "p100a"])
 P100 = machine("p100a")
@@ -38,7 +39,7 @@ def plan_of(
     m: Machine, pages: Sequence[int], direction: Direction = "read", barrier: int = 0, **more: Any
 ) -> tuple[Memory, Plan]:
     """A plan for core (0, 0) on the direction's usual NoC, and its memory."""
-    memory = Memory(m, Engine())
+    memory = Memory(m, Engine(), Trace("off"))
     tensor = shapes(max(pages) + 1, **more)
     return memory, memory.plan(direction, int(direction == "write"), m.worker((0, 0)), tensor, pages, barrier)
 
@@ -82,7 +83,7 @@ def test_an_l1_page_lies_in_a_worker_row_by_row() -> None:
 )
 def test_the_plan_of_other_pages_is_not_mistaken_for_this_one(first: Sequence[int], second: Sequence[int]) -> None:
     """A plan that is kept for later moves exactly the pages asked for."""
-    memory = Memory(P100, Engine())
+    memory = Memory(P100, Engine(), Trace("off"))
     tensor, node = shapes(32), P100.worker((2, 3))
     for pages in (first, second):
         plan = memory.plan("read", 0, node, tensor, pages, 0)
@@ -92,7 +93,7 @@ def test_the_plan_of_other_pages_is_not_mistaken_for_this_one(first: Sequence[in
 
 def test_bytes_are_counted_by_kind_and_survive_new_plans() -> None:
     """Totals are pages times bytes of a page, by direction and memory, also when links are found to be shared later on."""
-    memory = Memory(P100, Engine())
+    memory = Memory(P100, Engine(), Trace("off"))
     node = P100.worker((0, 0))
     dram, l1 = shapes(20), shapes(20, "l1", BFLOAT8_B)
     for direction, tensor, pages in (
@@ -119,7 +120,7 @@ def test_a_lone_read_takes_issue_latency_and_its_slowest_server(board: str, fmt:
     """One page: issue, round trip, software, DRAM, and the page through the bank, the link or the NIU."""
     m = machine(board)
     noc, dram = m.chip.noc, m.chip.dram
-    memory = Memory(m, Engine())
+    memory = Memory(m, Engine(), Trace("off"))
     plan = memory.plan("read", 0, m.worker(core), shapes(1, fmt=fmt), [0], 0)
     packet = memory.nocs[0].packet_bytes(fmt.tile_bytes)
     moving = max(dram.request_cycles, fmt.tile_bytes / dram.bank_rate, packet / noc.link_rate, packet / noc.niu_rate)
@@ -139,7 +140,7 @@ def test_alone_a_burst_lands_at_its_unloaded_time(direction: Direction, memory: 
 
 @pytest.mark.parametrize(("pages", "barrier"), [(1, 1), (7, 1), (8, 3), (9, 3), (10, 3), (10, 10), (10, 11), (10, 0)])
 def test_a_barrier_after_so_many_reads_makes_so_many_round_trips(pages: int, barrier: int) -> None:
-    """n pages with a barrier at b: ceil(n / b) bursts, one begun when the last has landed."""
+    """N pages with a barrier at b: ceil(n / b) bursts, each begun when the last has landed."""
     memory, plan = plan_of(P100, range(pages), barrier=barrier)
     bursts = ceil(pages / (barrier or pages))
     assert len(plan.bursts) == bursts
@@ -173,7 +174,7 @@ def test_a_write_is_done_with_its_last_acknowledgement() -> None:
 
 @pytest.mark.parametrize("small", [False, True], ids=["bound by bytes", "bound by requests"])
 def test_readers_of_one_bank_share_it(small: bool) -> None:
-    """k bursts of n pages from one bank: the last lands when the bank has served k n pages, big by rate, small by request."""
+    """K bursts of n pages from one bank: the last lands when the bank has served k n pages, big by rate, small by request."""
     m = P100 if not small else P100.override({"dram.request_cycles": 60.0})
     service = 60.0 if small else 2048 / m.chip.dram.bank_rate
     memory, plan = plan_of(m, [7 * i for i in range(10)])
@@ -184,7 +185,7 @@ def test_readers_of_one_bank_share_it(small: bool) -> None:
 
 def test_readers_of_different_banks_do_not_meet() -> None:
     """Another bank, other links, another core: as if alone."""
-    memory = Memory(P100, Engine())
+    memory = Memory(P100, Engine(), Trace("off"))
     tensor = shapes(7)
     near, far = P100.worker((0, 9)), P100.worker((10, 1))  # endpoints (0, 11) and (9, 3)
     plans = [memory.plan("read", 0, node, tensor, [bank] * 8, 0) for node, bank in ((near, 0), (far, 5))]
@@ -215,11 +216,11 @@ def test_a_server_is_free_when_its_work_is_done(late: int) -> None:
 
 @BOARDS
 def test_noc_0_is_the_one_to_read_with(board: str) -> None:
-    """All cores reading interleaved DRAM: NoC 1 is slower, as measured (hardware.md D.6); for writes it is the other way round."""
+    """All cores reading interleaved DRAM: NoC 1 is slower, as measured (hardware.md D.6); for writes NoC 0 is."""
     m = machine(board)
 
     def slowest(direction: Direction, noc: int) -> int:
-        memory = Memory(m, Engine())
+        memory = Memory(m, Engine(), Trace("off"))
         tensor = shapes(64 * m.cores)
         cores = [(x, y) for y in range(m.grid[1]) for x in range(m.grid[0])]
         plans = [
@@ -262,7 +263,7 @@ def test_bins_double_at_their_end_and_not_before() -> None:
 
 def test_a_transfer_is_counted_once_in_its_direction(tensor: Callable[..., Tensor]) -> None:
     """Reads and writes have bins of their own, and both add up to what moved."""
-    memory = Memory(P100, Engine())
+    memory = Memory(P100, Engine(), Trace("zones"))
     node = P100.worker((0, 0))
     ends(
         memory,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tensix_sim import Result, simulate
+from tensix_sim.config import RunSpec
 from tensix_sim.formats import FORMATS
 from tensix_sim.kernels.sdpa import zigzag
 from tensix_sim.ops.geometry import Geometry
-from tensix_sim.config import RunSpec
 from tensix_sim.trace import check_counts, check_lanes
 
 
@@ -28,7 +28,9 @@ CONFIGS = {
     "bfloat4_b": spec(512, q=64, k=128, heads=2, dtype="bfloat4_b"),
     "odd Q chunks": spec(768, q=96, k=128, heads=3),
     "over-hanging last K chunk": spec(768, q=96, k=512, heads=2),
-    "fp32 DST, HiFi4": spec(512, q=64, k=128, heads=2, compute_kernel_config={"math_fidelity": "HiFi4", "fp32_dest_acc_en": True}),
+    "fp32 DST, HiFi4": spec(
+        512, q=64, k=128, heads=2, compute_kernel_config={"math_fidelity": "HiFi4", "fp32_dest_acc_en": True}
+    ),
     "LoFi": spec(512, q=64, k=64, heads=2, compute_kernel_config={}),
     "HiFi3": spec(512, q=64, k=64, heads=2, compute_kernel_config={"math_fidelity": "HiFi3"}),
     "output in L1": spec(512, q=64, k=64, heads=2, memory_config="l1_interleaved"),
@@ -69,6 +71,7 @@ def test_ring_size_does_not_change_a_bit() -> None:
 
 
 def paged(table: str, **more):
+    """1024 new rows behind a prefix of 1024, K and V paged."""
     return spec(1024, chunk_start_idx=1024, paged_kv={"block_size": 64, "page_table": table}, **more)
 
 
@@ -105,7 +108,7 @@ def test_every_config_is_accurate(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_bytes_equal_the_closed_form(name: str) -> None:
-    """DRAM bytes: K and V for each step, Q for each chunk, the output once, a page-table row for each batch and phase of a core."""
+    """DRAM bytes: K and V for each step, Q for each chunk, the output once, a page-table row for each batch of a core."""
     given = RunSpec.model_validate(CONFIGS[name] | {"numerics": "off"})
     result, g = simulate(given), Geometry.of(given)
     tile = FORMATS[given.inputs.dtype].tile_bytes
@@ -120,7 +123,7 @@ def test_bytes_equal_the_closed_form(name: str) -> None:
                     rows = sum(min(g.N, g.valid_Skt + offset * g.M - j * g.N) for j in range(g.k_chunks(a)))
                     read += (rows * (g.D + g.E) + g.M * g.D) * tile
                     write += g.M * g.E * tile
-                    if batch != head // g.NQH:
+                    if batch != head // g.NQH:  # kept over the phases
                         batch = head // g.NQH
                         read += g.page_table_stick_bytes
         assert device.dram_read_bytes == read

@@ -11,6 +11,7 @@ from tensix_sim.kernel_api import ComputeConfig, Program, Tensor
 from tensix_sim.kernels import eltwise_add, matmul
 
 BOARDS = pytest.mark.parametrize("board", ["n150", "p100a"])
+LEVELS = ("off", "zones", "transfers")
 GRIDS = pytest.mark.parametrize("grid", [(1, 1), (2, 1), (1, 3), (4, 2), (8, 8)], ids=str)
 
 
@@ -111,6 +112,13 @@ def test_shapes_alone_take_the_same_cycles(run: Any, tensor: Any, board: str, gr
         assert core.tensix.waits == shapes.chip.cores[where].tensix.waits
 
 
+@pytest.mark.parametrize("make", [add, product])
+def test_looking_on_takes_no_cycles(run: Any, tensor: Any, make: Any) -> None:
+    """A trace of any level leaves every kernel's end where it was."""
+    ends = [{who: c.end for who, c in run(machine("p100a"), make(tensor, (2, 2))[0], level).contexts.items()} for level in LEVELS]
+    assert ends[0] == ends[1] == ends[2]
+
+
 def test_a_second_run_is_the_first_one(run: Any, tensor: Any) -> None:
     """Same input, same cycles and traffic."""
     first, second = (run(machine("p100a"), product(tensor, (4, 2))[0]) for _ in range(2))
@@ -135,7 +143,7 @@ def test_add_moves_each_tile_once(run: Any, tensor: Any, board: str, grid: tuple
 def test_matmul_reads_a_band_and_a_strip_for_each_block(
     run: Any, tensor: Any, grid: tuple[int, int], blocks: tuple[int, ...]
 ) -> None:
-    """m k + k n tiles for each of C's blocks; C is written once."""
+    """M k + k n tiles for each of C's blocks; C is written once."""
     rows, inner, cols, m, n = blocks
     ran = run(machine("p100a"), product(tensor, grid, blocks)[0])
     traffic = ran.chip.memory.traffic(ran.cycles)

@@ -15,7 +15,7 @@ SPEC = machine("p100a").chip.tensix
 
 
 def window(unpack: int = 1, first: int = 1, math: int = 10, last: int | None = None, pack: int = 10) -> Window:
-    """A window whose FPU is busy as long as math is; all of its math is left after the last operand where nothing else is said."""
+    """Make a window whose FPU is busy as long as math is; all math comes after the last operand unless `last` is given."""
     return Window(unpack, first, math, 0, math, math if last is None else last, pack)
 
 

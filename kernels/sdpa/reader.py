@@ -26,7 +26,8 @@ async def reader(dm: DataMovement, a: Args) -> None:
                         await read_q(dm, a, phase, Q, (b, head, q), i, h)             # Q, band by band [h, D]
                 await read_kv(dm, a, a.v, V, (b, head), j * N, rows)                  # V          [N, E]
     if batch is not None:
-        dm.pop(*dm.cbs("page_table"), 1)
+        (table,) = dm.cbs("page_table")
+        dm.pop(table, 1)
 
 
 async def read_q(dm: DataMovement, a: Args, phase: Phase, Q: Fifo, chunk: tuple[int, int, int], i: int, rows: int) -> None:

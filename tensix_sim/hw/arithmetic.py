@@ -6,7 +6,6 @@ to the largest of their group. `docs/model.md` says how much that matters.
 """
 
 from math import log
-from typing import cast
 
 import numpy as np
 
@@ -37,7 +36,7 @@ class Arithmetic:
         self.approximate_reciprocal = config.math_approx_mode
 
     def matmul(self, a: Values, a_format: Format, b: Values, transpose_b: bool) -> Values:
-        """a x b; a goes through SrcB, b through SrcA. With `transpose_b` each tile of b is transposed by the unpacker."""
+        """A x b; a goes through SrcB, b through SrcA. With `transpose_b` each tile of b is transposed by the unpacker."""
         rows, cols = a.shape[0], b.shape[2]
         left = np.ascontiguousarray(a).reshape(rows * TILE, -1)
         right = (b.swapaxes(1, 3) if transpose_b else b).reshape(left.shape[1], cols * TILE)
@@ -62,7 +61,7 @@ class Arithmetic:
         return x if self.fp32_dest and not packed else round_bf16(x, out=x)
 
     def sub_exp(self, x: Values, column: Values, scale: float) -> None:
-        """x <- relu(exp((x - column) * scale)) in place, by the approximation without clamping, packed to bfloat16."""
+        """X <- relu(exp((x - column) * scale)) in place, by the approximation without clamping, packed to bfloat16."""
         np.subtract(x, column, out=x)
         self.to_dst(x)
         # half of EXP's integer, so that one shift by 16 places it and drops the bit that bfloat16 has no room for
@@ -75,7 +74,7 @@ class Arithmetic:
 
     def row_sums(self, x: Values) -> Values:
         """Sum the tiles of each tile row as accumulating packs do, one bfloat16 addition a tile: [rows, 32, 1, 32]."""
-        total = x[:, :, :1, :].copy()
+        total: Values = x[:, :, :1, :].copy()
         for tile in range(1, x.shape[2]):
             total += x[:, :, tile : tile + 1, :]
             round_bf16_even(total, out=total)
@@ -83,7 +82,7 @@ class Arithmetic:
 
     def max_rows(self, x: Values, before: Values | None) -> Values:
         """Largest value of each row, and of `before` where given."""
-        best = x.reshape(x.shape[0] * TILE, -1).max(axis=1).reshape(x.shape[0], TILE, 1, 1)
+        best: Values = x.reshape(x.shape[0] * TILE, -1).max(axis=1).reshape(x.shape[0], TILE, 1, 1)
         return best if before is None else np.maximum(best, before)
 
     def exp_difference(self, a: Values, b: Values, scale: float) -> Values:
@@ -92,7 +91,7 @@ class Arithmetic:
         return round_bf16_even(np.exp(difference * truncate_bf16(np.array(scale, np.float32))))
 
     def mul_columns(self, x: Values, column: Values) -> Values:
-        """x * column, the column broadcast through SrcB; the result as it stands in DST."""
+        """X * column, the column broadcast through SrcB; the result as it stands in DST."""
         factor = column if self.phases >= 3 else src_b_high(column)
         return self.to_dst((src_a_high(x) if self.phases == 1 else x) * factor)
 
@@ -102,7 +101,7 @@ class Arithmetic:
         round_bf16_even(onto, out=onto)
 
     def add(self, a: Values, b: Values) -> Values:
-        """a + b, packed to bfloat16."""
+        """A + b, packed to bfloat16."""
         return self.to_dst(a + b, packed=True)
 
     def sum_columns(self, x: Values) -> Values:
@@ -116,5 +115,5 @@ class Arithmetic:
         return truncate_bf16(inverse) if self.approximate_reciprocal and not self.fp32_dest else round_bf16_even(inverse)
 
     def pack(self, x: Values, fmt: Format) -> Values:
-        """x as the packer writes it to L1 in `fmt`."""
-        return round_bf16(x) if fmt is BFLOAT16 else cast(Values, pack_to_format(x, fmt))
+        """X as the packer writes it to L1 in `fmt`."""
+        return round_bf16(x) if fmt is BFLOAT16 else pack_to_format(x, fmt)

@@ -1,6 +1,7 @@
 """One virtual chip: its clock, memory and cores, each with circular buffers, semaphores and a Tensix engine."""
 
 from collections.abc import Callable
+from typing import cast
 
 import simpy
 
@@ -32,7 +33,7 @@ class Semaphore:
 
     def increase(self, event: simpy.Event) -> None:
         """Engine callback: add the event's value."""
-        self.set(self.value + int(event.value))
+        self.set(self.value + cast(int, event.value))
 
     def next_change(self) -> simpy.Event:
         """Event of the next change."""
@@ -60,13 +61,17 @@ class Core:
         for fifo in self.fifos.values():
             if not fifo.shared:
                 continue
-            series = trace.series(f"({self.logical[0]},{self.logical[1]}) {fifo.spec.name}", "tiles")
-            fifo.on_change = lambda f, now, series=series: trace.count(series, now, f.received - f.acked)  # type: ignore[misc]
+            fifo.on_change = self._counter(trace.series(f"({self.logical[0]},{self.logical[1]}) {fifo.spec.name}", "tiles"))
+
+    def _counter(self, series: int) -> Callable[[Fifo, int], None]:
+        trace = self.chip.trace
+        return lambda fifo, now: trace.count(series, now, fifo.received - fifo.acked)
 
     def check_empty(self) -> list[str]:
         """Tiles that no kernel popped, as sentences; resident buffers may keep theirs."""
         return [
-            f"{fifo.label}: {fifo.pushed - fifo.popped} tiles left over; its {fifo.spec.consumer} kernel popped {fifo.popped} of {fifo.pushed}"
+            f"{fifo.label}: {fifo.pushed - fifo.popped} tiles left over; "
+            f"its {fifo.spec.consumer} kernel popped {fifo.popped} of {fifo.pushed}"
             for fifo in self.fifos.values()
             if not fifo.spec.resident and fifo.pushed != fifo.popped
         ]
@@ -101,7 +106,9 @@ class Chip:
             missing = tensor.pages - int(tensor.written.sum())
             if missing:
                 first = int((~tensor.written).argmax())
-                problems.append(f"tensor {tensor.name}: {missing} of {tensor.pages} pages were never written, the first is page {first}")
+                problems.append(
+                    f"tensor {tensor.name}: {missing} of {tensor.pages} pages were never written, the first is page {first}"
+                )
         if problems:
             more = f"\n  and {len(problems) - 12} more" if len(problems) > 12 else ""
             raise SimulationError("the program ended with:\n  " + "\n  ".join(problems[:12]) + more)

@@ -7,6 +7,7 @@ push remembers from when its tiles can be seen.
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import simpy
@@ -72,7 +73,9 @@ class Fifo:
     def check_request(self, tiles: int, verb: str) -> None:
         """A request for more tiles than the buffer holds can never be met."""
         if not 0 < tiles <= self.spec.tiles:
-            raise SimulationError(f"{self.label}: {verb} {tiles} tiles of a buffer that holds {self.spec.tiles}; ask for 1 to {self.spec.tiles}")
+            raise SimulationError(
+                f"{self.label}: {verb} {tiles} tiles of a buffer that holds {self.spec.tiles}; ask for 1 to {self.spec.tiles}"
+            )
 
     def reserve(self, tiles: int) -> None:
         """Take `tiles` free tiles for writing."""
@@ -80,6 +83,10 @@ class Fifo:
 
     def write(self, tiles: int, block: Values | None = None) -> None:
         """Note that `tiles` of the reserved tiles hold data now."""
+        if self.written + tiles > self.reserved:
+            raise SimulationError(
+                f"{self.label}: write of {tiles} tiles; {self.reserved - self.written} of the reserved are left"
+            )
         self.written += tiles
         if block is not None:
             self.pending.append(block)
@@ -144,7 +151,7 @@ class Fifo:
         )
 
     def _on_receive(self, event: simpy.Event) -> None:
-        self._receive(event.value)
+        self._receive(cast(int, event.value))
 
     def _receive(self, tiles: int) -> None:
         self.received += tiles
@@ -155,7 +162,7 @@ class Fifo:
             event.succeed()
 
     def _on_ack(self, event: simpy.Event) -> None:
-        self._ack(event.value)
+        self._ack(cast(int, event.value))
 
     def _ack(self, tiles: int) -> None:
         self.acked += tiles

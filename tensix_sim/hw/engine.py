@@ -67,6 +67,7 @@ class Engine:
     def __init__(self) -> None:
         self.env = simpy.Environment()
         self.tasks: list[Task] = []
+        self._guards: list[Coroutine[Any, Any, None]] = []
         self._failure: BaseException | None = None
 
     @property
@@ -87,7 +88,9 @@ class Engine:
         """Start a kernel at the current cycle."""
         task = Task(label, coroutine)
         self.tasks.append(task)
-        self.env.process(cast(Generator[simpy.Event, Any, Any], self._guard(task)))
+        guard = self._guard(task)
+        self._guards.append(guard)
+        self.env.process(cast(Generator[simpy.Event, Any, Any], guard))
         return task
 
     async def _guard(self, task: Task) -> None:
@@ -117,7 +120,8 @@ class Engine:
             stuck = [task for task in self.tasks if not task.done]
             if self._failure is not None or stuck:
                 report = "" if self._failure else deadlock_report(stuck, self.now)
-                for task in stuck:
+                for task, guard in zip(self.tasks, self._guards, strict=True):
+                    guard.close()
                     task.coroutine.close()
         if self._failure is not None:
             raise self._failure
@@ -134,7 +138,11 @@ def deadlock_report(stuck: list[Task], now: int) -> str:
         chain.append(task)
         task = by_label.get(task.waits_for)
     cycle = chain[chain.index(task) :] if task is not None else chain
-    heading = "each waits for the next, the last for the first" if task is not None else "the last one waits for a kernel that has ended"
+    heading = (
+        "each waits for the next, the last for the first"
+        if task is not None
+        else "the last one waits for a kernel that has ended"
+    )
     lines = [f"deadlock at cycle {now}: {len(stuck)} kernels wait and nothing can happen; {heading}:"]
     lines += [_line(task) for task in cycle]
     others = [task for task in stuck if task not in cycle]

@@ -79,7 +79,9 @@ class Memory:
         self._work: dict[tuple[int, int], tuple[int, int]] = {}  # one object for equal items: bursts are many and caches small
         self._paths: dict[tuple[int, Coord, Coord], tuple[int, ...]] = {}
         self._retired: list[Plan] = []
-        self.bytes_over_time: dict[Direction, TimeBins] | None = {"read": TimeBins(), "write": TimeBins()} if trace.zones else None
+        self.bytes_over_time: dict[Direction, TimeBins] | None = (
+            {"read": TimeBins(), "write": TimeBins()} if trace.zones else None
+        )
 
     def plan(self, direction: Direction, noc: int, core: Coord, tensor: Tensor, pages: Sequence[int], barrier: int) -> Plan:
         """How to move `pages` of `tensor` to or from `core` (NoC position) in bursts of at most `barrier` tiles (0: no limit)."""
@@ -89,7 +91,9 @@ class Memory:
         plan = self._plans[noc].get(key)
         if plan is None:
             self._learn_sources(direction, noc, tensor)
-            plan = self._plans[noc][key] = self._make_plan(direction, noc, core, tensor, [p % banks for p in pages], barrier or len(pages))
+            plan = self._plans[noc][key] = self._make_plan(
+                direction, noc, core, tensor, [p % banks for p in pages], barrier or len(pages)
+            )
         return plan
 
     def _learn_sources(self, direction: Direction, noc: int, tensor: Tensor) -> None:
@@ -106,7 +110,9 @@ class Memory:
         noc = self.nocs[index]
         to_dram = tensor.memory == "dram"
         tile_bytes = tensor.format.tile_bytes
-        bursts = tuple(self._burst(direction, noc, core, tensor, tuple(banks[i : i + barrier])) for i in range(0, len(banks), barrier))
+        bursts = tuple(
+            self._burst(direction, noc, core, tensor, tuple(banks[i : i + barrier])) for i in range(0, len(banks), barrier)
+        )
         nodes = [self._bank(tensor, bank)[1] for bank in banks]
         hops = sum(noc.hops(node, core) if direction == "read" else noc.hops(core, node) for node in nodes)
         issue = self._gap(direction) * len(banks)
@@ -128,7 +134,11 @@ class Memory:
         packet = noc.packet_bytes(tensor.format.tile_bytes)
         on_link = to_ticks(packet / spec.link_rate)
         work: Counter[int] = Counter()
-        fixed, in_dram = (spec.software_cycles, self.dram.read_cycles) if direction == "read" else (spec.write_ack_base, self.dram.write_cycles)
+        fixed, in_dram = (
+            (spec.software_cycles, self.dram.read_cycles)
+            if direction == "read"
+            else (spec.write_ack_base, self.dram.write_cycles)
+        )
         if tensor.memory == "dram":
             fixed += in_dram
         latency = 0
@@ -263,16 +273,21 @@ class Transfer:
         kind = trace.name(plan.direction.upper())
         for node, tiles in ends:
             source, target = (node, plan.core) if plan.direction == "read" else (plan.core, node)
-            trace.transfer(start, end, plan.noc, source, target, tiles * plan.tile_bytes, lane=self._lane, kind=kind, requests=tiles)
+            trace.transfer(
+                start, end, plan.noc, source, target, tiles * plan.tile_bytes, lane=self._lane, kind=kind, requests=tiles
+            )
 
     def _finish(self, now: int) -> None:
         memory = self._memory
         if memory.bytes_over_time is not None:
             memory.bytes_over_time[self._plan.direction].add(now, self._plan.nbytes)
         if self._last > now:
-            memory.engine.at(self._last, lambda _: self.event.succeed())
+            memory.engine.at(self._last, self._succeed)
         else:
             self.event.succeed()
+
+    def _succeed(self, _: simpy.Event) -> None:
+        self.event.succeed()
 
 
 class TimeBins:

@@ -40,11 +40,9 @@ class Noc:
         kept: list[Link] = []
         for x, y, axis in self.route(source, target):
             starts_leg = not kept or kept[-1][2] != axis
-            if axis == first_axis:
-                joined = (x, y) in self.sources
-            else:  # streams of every node in this line of the first axis may turn in here
-                joined = any(node[axis] == (x, y)[axis] for node in self.sources)
-            if starts_leg or joined:
+            injected = axis == first_axis and (x, y) in self.sources
+            turned_in = axis != first_axis and any(node[axis] == (x, y)[axis] for node in self.sources)
+            if starts_leg or injected or turned_in:
                 kept.append((x, y, axis))
         return kept
 

@@ -187,7 +187,12 @@ class Tensix:
         if ready is not block.no_wait:
             ready = tuple([t - base if t > base else 0 for t in ready])
         outcome = block.outcome(
-            math if math > 0 else 0, pack if pack > 0 else 0, half if half > 0 else 0, other if other > 0 else 0, space if space > 0 else 0, ready
+            math if math > 0 else 0,
+            pack if pack > 0 else 0,
+            half if half > 0 else 0,
+            other if other > 0 else 0,
+            space if space > 0 else 0,
+            ready,
         )
         times = outcome.times
         self.unpack = base + times.unpack

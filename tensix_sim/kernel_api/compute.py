@@ -5,8 +5,10 @@ runs ahead of the engine's clock on these three and meets it only where a reader
 that are not there yet, space that is not free yet, a pop, a push.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, cast
 
+from tensix_sim.formats import Format
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import Fifo
@@ -18,8 +20,8 @@ from tensix_sim.program import RISC_OF, Role, Values
 class _Now:
     """Awaitable that is done at once: nine verbs a step wait for tiles that are there already."""
 
-    def __await__(self) -> Iterator[None]:
-        return iter(())
+    def __await__(self) -> Generator[Any, Any, None]:
+        return cast(Generator[Any, Any, None], iter(()))
 
 
 NOW = _Now()
@@ -60,7 +62,7 @@ class Compute:
     async def matmul(
         self, a: Fifo, b: Fifo, out: Fifo, m: int, n: int, k: int, subblock: tuple[int, int], transpose: bool = False
     ) -> None:
-        """out [m, n] = a [m, k] x b [k, n], in subblocks of DST; with `transpose` each tile of b is transposed.
+        """Out [m, n] = a [m, k] x b [k, n], in subblocks of DST; with `transpose` each tile of b is transposed.
 
         Rows of `out` are pushed band by band, one subblock high, and rows of `a` are awaited so. Neither `a` nor
         `b` is popped.
@@ -74,7 +76,7 @@ class Compute:
         out.write(m * n, product)
         out.push_bands(h * n, [base + t for t in times.packed], self._visible)
 
-    def _matmul_stages(self, a, b, out, m, n, k, h, w):  # type: ignore[no-untyped-def]
+    def _matmul_stages(self, a: Format, b: Format, out: Format, m: int, n: int, k: int, h: int, w: int) -> list[Stage]:
         cost, spec = self._costs, self._spec
         held, streamed = (h, -(-h // 2) * w) if w >= h else (-(-w // 2) * h, w)  # tiles of a (SrcB), of b (SrcA) per inner step
         unpack = cost.unpack(b, k * streamed, a, k * held)
@@ -89,13 +91,13 @@ class Compute:
         return [first] + [band] * (m // h - 1)
 
     async def sum_columns(self, x: Fifo, ones: Fifo, rows: int, window: int) -> None:
-        """x [rows, 1] <- x times a column of ones, in place: each row's sum, in column 0."""
+        """X [rows, 1] <- x times a column of ones, in place: each row's sum, in column 0."""
         block = self._block(("sum columns", x.spec.format, rows, window), self._sum_stages)
         await self._wait(ones, 1)
         await self._wait(x, rows)
         self._update(block, x, rows, 1, self._math.sum_columns)
 
-    def _sum_stages(self, fmt, rows, window):  # type: ignore[no-untyped-def]
+    def _sum_stages(self, fmt: Format, rows: int, window: int) -> list[Stage]:
         fpu, math = self._costs.matmul(window)
         unpack = self._costs.unpack(fmt, 1, fmt, window)
         return self._in_place(unpack, fpu, 0, math, self._costs.pack(fmt, window), rows // window)
@@ -103,7 +105,7 @@ class Compute:
     # -- rows ---------------------------------------------------------------------------------------------
 
     async def max_rows(self, x: Fifo, scaler: Fifo, out: Fifo, m: int, n: int, window: int, before: Fifo | None = None) -> None:
-        """out [m, 1] = largest value of each row of x [m, n], and of `before` [m, 1] where given. Pops nothing."""
+        """Out [m, 1] = largest value of each row of x [m, n], and of `before` [m, 1] where given. Pops nothing."""
         block = self._block(("max rows", x.spec.format, m, n, window, before is not None), self._max_stages)
         await self._wait(scaler, 1)
         if before is not None:
@@ -114,21 +116,27 @@ class Compute:
         out.write(m, best)
         self._push(out, m, base + times.pack)
 
-    def _max_stages(self, fmt, m, n, window, with_before):  # type: ignore[no-untyped-def]
+    def _max_stages(self, fmt: Format, m: int, n: int, window: int, with_before: bool) -> list[Stage]:
         cost, spec = self._costs, self._spec
         copies = window if with_before else 0
         unpack = window * n * spec.reduce_unpack_cycles + cost.unpack(fmt, copies, fmt, window)
         math = window * (n * spec.max_pool_cycles + spec.max_row_cycles) + copies * spec.copy_cycles
         fpu = window * n * spec.max_pool_fpu_cycles + copies * spec.eltwise_cycles
-        w = Window(unpack, -(-unpack // (window * n)), fpu, 0, math, spec.max_pool_cycles + spec.max_row_cycles, cost.pack(fmt, window))
+        w = Window(
+            unpack, -(-unpack // (window * n)), fpu, 0, math, spec.max_pool_cycles + spec.max_row_cycles, cost.pack(fmt, window)
+        )
         first = Stage(
-            w, 1, spec.reconfigure_cycles + spec.cb_wait_cycles, spec.reconfigure_cycles, spec.cb_wait_cycles + spec.cb_update_cycles
+            w,
+            1,
+            spec.reconfigure_cycles + spec.cb_wait_cycles,
+            spec.reconfigure_cycles,
+            spec.cb_wait_cycles + spec.cb_update_cycles,
         )
         rest = Stage(w, 1, spec.cb_wait_cycles, 0, 0)
         return [first] + [rest] * (m // window - 1)
 
     async def sub_exp(self, x: Fifo, column: Fifo, sums: Fifo, m: int, n: int, window: int, scale: float) -> None:
-        """x [m, n] <- relu(exp((x - column) * scale)) in place; sums [m, 1] = the tiles of each row, added up.
+        """X [m, n] <- relu(exp((x - column) * scale)) in place; sums [m, 1] = the tiles of each row, added up.
 
         The exponential is the fast approximation, issued by the math thread. A tile of `sums` still has its 32
         columns apart: `sum_columns` adds them. `column` is not popped.
@@ -146,7 +154,7 @@ class Compute:
         sums.write(m, total)
         self._push(sums, m, base + times.pack)
 
-    def _sub_exp_stages(self, fmt, sum_fmt, m, n, window):  # type: ignore[no-untyped-def]
+    def _sub_exp_stages(self, fmt: Format, sum_fmt: Format, m: int, n: int, window: int) -> list[Stage]:
         cost, spec = self._costs, self._spec
         fpu, math = cost.eltwise(1)
         sfpu = round(spec.exp_approx_cycles)
@@ -162,13 +170,15 @@ class Compute:
         stages = []
         for _ in range(m):
             stages += [stage(1, 1)] + ([stage(n // window - 1, 0)] if n > window else [])
-        stages[0] = stages[0]._replace(unpack_setup=spec.reconfigure_cycles, math_setup=spec.reconfigure_cycles, pack_setup=spec.cb_wait_cycles)
+        stages[0] = stages[0]._replace(
+            unpack_setup=spec.reconfigure_cycles, math_setup=spec.reconfigure_cycles, pack_setup=spec.cb_wait_cycles
+        )
         return stages
 
     # -- columns ------------------------------------------------------------------------------------------
 
     async def exp_difference(self, a: Fifo, b: Fifo, out: Fifo, m: int, scale: float) -> None:
-        """out [m, 1] = exp((a - b) * scale) in column 0, by the accurate exponential. Pops nothing."""
+        """Out [m, 1] = exp((a - b) * scale) in column 0, by the accurate exponential. Pops nothing."""
         block = self._block(("exp difference", a.spec.format, m), self._exp_difference_stages)
         await self._wait(a, m)
         await self._wait(b, m)
@@ -176,7 +186,7 @@ class Compute:
         out.write(m, self._math.exp_difference(a.block(m, 1), b.block(m, 1), scale) if self.values else None)
         self._push(out, m, base + times.pack)
 
-    def _exp_difference_stages(self, fmt, m):  # type: ignore[no-untyped-def]
+    def _exp_difference_stages(self, fmt: Format, m: int) -> list[Stage]:
         cost, spec = self._costs, self._spec
         fpu, math = cost.eltwise(1)
         math += spec.sfpu_start_cycles + spec.exp_column_cycles
@@ -187,12 +197,12 @@ class Compute:
         return [first] + [stage] * (m - 1)
 
     async def reciprocal(self, x: Fifo, m: int) -> None:
-        """x [m, 1] <- 1 / x in column 0, in place."""
+        """X [m, 1] <- 1 / x in column 0, in place."""
         block = self._block(("reciprocal", x.spec.format, m), self._reciprocal_stages)
         await self._wait(x, m)
         self._update(block, x, m, 1, self._math.reciprocal)
 
-    def _reciprocal_stages(self, fmt, m):  # type: ignore[no-untyped-def]
+    def _reciprocal_stages(self, fmt: Format, m: int) -> list[Stage]:
         spec = self._spec
         math = spec.copy_cycles + spec.sfpu_start_cycles + spec.reciprocal_column_cycles
         return self._in_place(
@@ -200,18 +210,20 @@ class Compute:
         )
 
     async def mul_columns(self, x: Fifo, column: Fifo, m: int) -> None:
-        """x [m, 1] <- x * column, in place; `column` is not popped."""
+        """X [m, 1] <- x * column, in place; `column` is not popped."""
         block = self._block(("mul columns", x.spec.format, m), self._mul_stages)
         await self._wait(column, m)
         await self._wait(x, m)
-        self._update(block, x, m, 1, lambda tiles: self._math.pack(self._math.mul_columns(tiles, column.block(m, 1)), x.spec.format))
+        self._update(
+            block, x, m, 1, lambda tiles: self._math.pack(self._math.mul_columns(tiles, column.block(m, 1)), x.spec.format)
+        )
 
-    def _mul_stages(self, fmt, m):  # type: ignore[no-untyped-def]
+    def _mul_stages(self, fmt: Format, m: int) -> list[Stage]:
         fpu, math = self._costs.eltwise(1, multiply=True)
         return self._in_place(self._costs.unpack(fmt, 1, fmt, 1), fpu, 0, math, self._costs.pack(fmt, 1), m)
 
     async def scale_rows(self, x: Fifo, column: Fifo, out: Fifo, m: int, n: int, window: int, accumulate: bool = False) -> None:
-        """out [m, n] = x * column, the column [m, 1] broadcast; with `accumulate`, added to the tiles that `out` already holds.
+        """Out [m, n] = x * column, the column [m, 1] broadcast; with `accumulate`, added to the tiles that `out` already holds.
 
         Pops nothing.
         """
@@ -228,17 +240,25 @@ class Compute:
             out.write(m * n, self._math.pack(product, out.spec.format) if product is not None else None)
             self._push(out, m * n, base + times.pack)
 
-    def _scale_stages(self, fmt, out_fmt, m, n, window, accumulate):  # type: ignore[no-untyped-def]
+    def _scale_stages(self, fmt: Format, out: Format, m: int, n: int, window: int, accumulate: bool) -> list[Stage]:
         cost, spec = self._costs, self._spec
         fpu, math = cost.eltwise(window, multiply=True)
         unpack = cost.unpack(fmt, window, fmt, window)
-        w = Window(unpack, -(-unpack // window), fpu, 0, math, -(-math // window), cost.pack(out_fmt, window, accumulate))
-        return [Stage(w, m * (n // window), spec.reconfigure_cycles, spec.reconfigure_cycles, spec.reconfigure_cycles + spec.cb_wait_cycles)]
+        w = Window(unpack, -(-unpack // window), fpu, 0, math, -(-math // window), cost.pack(out, window, accumulate))
+        return [
+            Stage(
+                w,
+                m * (n // window),
+                spec.reconfigure_cycles,
+                spec.reconfigure_cycles,
+                spec.reconfigure_cycles + spec.cb_wait_cycles,
+            )
+        ]
 
     # -- element by element ---------------------------------------------------------------------------------
 
     async def add(self, a: Fifo, b: Fifo, out: Fifo, tiles: int) -> None:
-        """out = a + b over `tiles` tiles. Pops nothing."""
+        """Out = a + b over `tiles` tiles. Pops nothing."""
         block = self._block(("add", a.spec.format, b.spec.format, out.spec.format, tiles), self._add_stages)
         await self._wait(a, tiles)
         await self._wait(b, tiles)
@@ -247,7 +267,7 @@ class Compute:
         out.write(tiles, total)
         out.push_bands(1, [base + t for t in times.packed], self._visible)
 
-    def _add_stages(self, a, b, out, tiles):  # type: ignore[no-untyped-def]
+    def _add_stages(self, a: Format, b: Format, out: Format, tiles: int) -> list[Stage]:
         cost, spec = self._costs, self._spec
         fpu, math = cost.eltwise(1)
         unpack = cost.unpack(a, 1, b, 1)
@@ -257,17 +277,19 @@ class Compute:
         return [first] + [stage] * (tiles - 1)
 
     async def add_to(self, x: Fifo, y: Fifo, m: int) -> None:
-        """x [m, 1] <- x + y, in place; `y` is not popped."""
+        """X [m, 1] <- x + y, in place; `y` is not popped."""
         block = self._block(("add to", x.spec.format, m), self._add_to_stages)
         await self._wait(y, m)
         await self._wait(x, m)
         self._update(block, x, m, 1, lambda tiles: self._math.add(tiles, y.block(m, 1)))
 
-    def _add_to_stages(self, fmt, m):  # type: ignore[no-untyped-def]
+    def _add_to_stages(self, fmt: Format, m: int) -> list[Stage]:
         fpu, math = self._costs.eltwise(1)
         return self._in_place(self._costs.unpack(fmt, 1, fmt, 1), fpu, 0, math, self._costs.pack(fmt, 1), m)
 
-    async def stamp(self, tile: Fifo, index: int, onto: Fifo, at: list[tuple[int, int]], shape: tuple[int, int], window: int) -> None:
+    async def stamp(
+        self, tile: Fifo, index: int, onto: Fifo, at: list[tuple[int, int]], shape: tuple[int, int], window: int
+    ) -> None:
         """Add tile `index` of `tile` to the tiles `at` (row, column) of `onto`, a grid of `shape`, by accumulating packs.
 
         Up to `window` stamps share a DST half.
@@ -284,13 +306,21 @@ class Compute:
                 grid[row, :, col, :] += mark
         self._renew(onto, m * n, base + times.pack)
 
-    def _stamp_stages(self, fmt, onto, sizes):  # type: ignore[no-untyped-def]
+    def _stamp_stages(self, fmt: Format, onto: Format, sizes: tuple[int, ...]) -> list[Stage]:
         cost, spec = self._costs, self._spec
 
         def stage(tiles: int) -> Stage:
             math, unpack = tiles * spec.copy_cycles, cost.unpack(fmt, tiles)
             return Stage(
-                Window(unpack, -(-unpack // tiles), tiles * spec.eltwise_cycles, 0, math, spec.copy_cycles, cost.pack(onto, tiles, accumulate=True))
+                Window(
+                    unpack,
+                    -(-unpack // tiles),
+                    tiles * spec.eltwise_cycles,
+                    0,
+                    math,
+                    spec.copy_cycles,
+                    cost.pack(onto, tiles, accumulate=True),
+                )
             )
 
         stages = [stage(tiles) for tiles in sizes]
@@ -400,7 +430,9 @@ class Compute:
     def _block_on(self, cb: Fifo, what: Callable[[], str], other: Role) -> None:
         """Tell the engine what this kernel waits for, and from whom."""
         if not cb.shared:
-            raise DeadlockError(f"{self.core.label} TRISC waits for itself: {what()}, and only the compute kernel can change that")
+            raise DeadlockError(
+                f"{self.core.label} TRISC waits for itself: {what()}, and only the compute kernel can change that"
+            )
         if self.task is not None:
             self.task.blocked = what
             self.task.waits_for = f"{self.core.label} {RISC_OF[other]}"
@@ -418,7 +450,8 @@ class Compute:
     def _check_front(self, cb: Fifo, tiles: int) -> None:
         if cb.shared or cb.front != tiles:
             raise SimulationError(
-                f"{cb.label}: an in-place change of {tiles} tiles needs a buffer of the compute kernel's own that holds just them; it holds {cb.front}"
+                f"{cb.label}: an in-place change of {tiles} tiles needs a buffer of the compute kernel's own "
+                f"that holds just them; it holds {cb.front}"
             )
 
     def _check_consumer(self, cb: Fifo, verb: str) -> None:
@@ -430,8 +463,16 @@ class Compute:
         after = (tensix.unpack, tensix.math, tensix.pack)
         parts = (
             ((source.wait_tiles, outcome.unpack_tiles), ("wait math", outcome.unpack_src), (name, outcome.unpack_busy)),
-            (("wait unpack", after[1] - before[1] - outcome.math_dst - outcome.math_busy), ("wait dst", outcome.math_dst), (name, outcome.math_busy)),
-            (("wait math", after[2] - before[2] - outcome.pack_space - outcome.pack_busy), (out.wait_space, outcome.pack_space), (name, outcome.pack_busy)),
+            (
+                ("wait unpack", after[1] - before[1] - outcome.math_dst - outcome.math_busy),
+                ("wait dst", outcome.math_dst),
+                (name, outcome.math_busy),
+            ),
+            (
+                ("wait math", after[2] - before[2] - outcome.pack_space - outcome.pack_busy),
+                (out.wait_space, outcome.pack_space),
+                (name, outcome.pack_busy),
+            ),
         )
         for lane, (start, lane_parts) in enumerate(zip(before, parts, strict=True)):
             at = start

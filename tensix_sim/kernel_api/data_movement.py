@@ -3,7 +3,7 @@
 They live at the engine's clock. A verb that takes time is awaited; `push` and `pop` are done at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -50,7 +50,10 @@ class DataMovement:
         self._check_end(cb, cb.spec.producer, "reserve")
         cb.check_request(tiles, "reserve of")
         while cb.space < tiles:
-            self._block(lambda: f"space for {tiles} tiles in {cb.spec.name}, which has {cb.space} of {cb.spec.tiles} free", cb.spec.consumer)
+            self._block(
+                lambda: f"space for {tiles} tiles in {cb.spec.name}, which has {cb.space} of {cb.spec.tiles} free",
+                cb.spec.consumer,
+            )
             await Until(cb.next_pop())
         self._end_wait(cb.wait_space)
         cb.reserve(tiles)
@@ -88,7 +91,9 @@ class DataMovement:
         """
         rows, cols = shape
         if not pages or len(pages) % cols or len(pages) > rows * cols:
-            raise SimulationError(f"read of {len(pages)} pages of {tensor.name} into {rows}x{cols} tiles; whole rows, at most {rows}, fit")
+            raise SimulationError(
+                f"read of {len(pages)} pages of {tensor.name} into {rows}x{cols} tiles; whole rows, at most {rows}, fit"
+            )
         self._check_written(tensor, pages)
         await self._move("read", tensor, pages, barrier)
         block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
@@ -119,7 +124,7 @@ class DataMovement:
         """Wait until this core's semaphore `name` is at least `value`."""
         semaphore = self.core.semaphores[name]
         while semaphore.value < value:
-            self._block(lambda: f"semaphore {name} to reach {value}; it is {semaphore.value}", "reader")
+            self._block(lambda: f"semaphore {name} to reach {value}; it is {semaphore.value}", None)
             await Until(semaphore.next_change())
         self._end_wait(f"wait semaphore {name}")
 
@@ -139,7 +144,7 @@ class DataMovement:
     async def _move(self, verb: Direction, tensor: Tensor, pages: Sequence[int], barrier: int) -> None:
         plan = self._memory.plan(verb, self.noc, self.core.node, tensor, pages, barrier)
         transfer = Transfer(self._memory, plan, self._lane)
-        self._block(lambda: f"the NoC, to {verb} {tensor.name}", "")
+        self._block(lambda: f"the NoC, to {verb} {tensor.name}", None)
         await Until(transfer.event)
         start, end = self.idle_from, self.engine.now
         at = min(start + plan.issue, end)
@@ -169,7 +174,13 @@ class DataMovement:
         assert tiles is not None
         first = pages[0] // tensor.tile_cols
         full = len(pages) // cols
-        if isinstance(pages, range) and cols == tensor.tile_cols and pages[0] % cols == 0 and pages[-1] < tensor.pages and full == rows:
+        if (
+            isinstance(pages, range)
+            and cols == tensor.tile_cols
+            and pages[0] % cols == 0
+            and pages[-1] < tensor.pages
+            and full == rows
+        ):
             return tiles[first : first + rows]
         block = np.zeros((rows, TILE, cols, TILE), np.float32)
         page = np.asarray(pages).reshape(full, cols)
@@ -178,10 +189,10 @@ class DataMovement:
         block[r, :, c, :] = tiles[page[inside] // tensor.tile_cols, :, page[inside] % tensor.tile_cols, :]
         return block
 
-    def _block(self, what, owner: str) -> None:  # type: ignore[no-untyped-def]
+    def _block(self, what: Callable[[], str], owner: Role | None) -> None:
         if self.task is not None:
             self.task.blocked = what
-            self.task.waits_for = f"{self.core.label} {RISC_OF[owner]}" if owner in RISC_OF else ""  # type: ignore[index]
+            self.task.waits_for = f"{self.core.label} {RISC_OF[owner]}" if owner else ""
 
     def _end_wait(self, cause: str) -> None:
         now = self.engine.now

@@ -208,7 +208,7 @@ class Case:
 
     @property
     def board(self) -> Machine:
-        """The board, for what no override is likely to change."""
+        """The machine, its chip's and its mesh's names and sizes."""
         self.need("board")
         return self.on
 
@@ -435,7 +435,8 @@ def _dram_capacity(c: Case) -> int:
 
 def _dram_bytes(c: Case) -> int:
     q, kv = c.elements
-    return (q + 2 * kv + q // c["ring_size"]) * FORMATS[c[DTYPE]].tile_bytes // TILE**2
+    output = int(q // c["ring_size"])
+    return (q + 2 * kv + output) * FORMATS[c[DTYPE]].tile_bytes // TILE**2
 
 
 def _values_fit_the_host(c: Case) -> Iterator[Fault]:
@@ -680,6 +681,8 @@ def _tried(make: Callable[..., Iterable[Any]], *args: Any) -> list[Any]:
 
 def _whole_number(found: Any, key: str) -> int:
     """Guess the number that the user meant, or else take the built-in example's."""
+    if isinstance(found, int):
+        return found
     try:
         return int(float(found))
     except (TypeError, ValueError, OverflowError):
@@ -866,6 +869,8 @@ def _ignored_fields(c: Case) -> Iterator[Advice]:
 def _ring_fits_the_board(c: Case) -> Iterator[Advice]:
     ring, on = c["ring_size"], c.board
     rows, columns = on.mesh
+    if any(_ring_is_even(c)):
+        return
     if ring > on.chips:
         text = f"the op allows {ring} devices, but {on.board} has {on.chips} chips; each is simulated as if it were there"
         yield Advice(key="ring_size", message=text)

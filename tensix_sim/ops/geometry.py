@@ -11,10 +11,9 @@ from tensix_sim.arch import Machine, machine
 from tensix_sim.config import OP_CHUNK_SIZE, RunSpec, SDPAProgramConfig, open_array
 from tensix_sim.formats import FORMATS, TILE, Format
 from tensix_sim.kernels.sdpa import zigzag
-from tensix_sim.program import CircularBuffer, Role
+from tensix_sim.program import CircularBuffer, ComputeConfig, Role
 
 PAGE_TABLE_ENTRY_BYTES = 4
-PHASES_OF = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
 PEAK_FLOPS_PER_CYCLE = 4096  # of one core at LoFi
 SUBBLOCKS = (
     (2, 4), (4, 2), (1, 8), (8, 1), (1, 7), (7, 1), (2, 3), (3, 2), (1, 6), (6, 1),
@@ -55,7 +54,7 @@ def page_table_row_bytes(spec: RunSpec, on: Machine) -> int:
     if spec.paged_kv is None or spec.chunk_start_idx is None:
         return 0
     if path := spec.paged_kv.page_table_file:
-        pages = open_array(path, rank=2, kind="i").shape[1]
+        pages: int = open_array(path, rank=2, kind="i").shape[1]
     else:
         pages = (spec.prefix + spec.inputs.seq_len) // spec.paged_kv.block_size
     alignment = on.chip.dram.page_alignment
@@ -126,7 +125,8 @@ class Geometry:
     def of(cls, spec: RunSpec) -> "Geometry":
         """Work out the geometry of a spec that `check` has passed."""
         on = spec_machine(spec)
-        program, compute, given = program_config(spec, on), spec.effective_compute_config, spec.inputs
+        program, given = program_config(spec, on), spec.inputs
+        compute = ComputeConfig(spec.effective_compute_config.math_fidelity, spec.effective_compute_config.fp32_dest_acc_en)
         paged = spec.paged_kv if spec.chunk_start_idx is not None else None
         return cls(
             B=given.batch,
@@ -139,11 +139,11 @@ class Geometry:
             N=program.k_chunk_size // TILE,
             D=given.head_dim // TILE,
             E=given.head_dim // TILE,
-            dst=4 if compute.fp32_dest_acc_en else 8,
+            dst=compute.dst_tiles,
             grid=program.compute_with_storage_grid_size,
             scale=given.head_dim**-0.5 if spec.scale is None else spec.scale,
             format=FORMATS[given.dtype],
-            fidelity_phases=PHASES_OF[compute.math_fidelity],
+            fidelity_phases=compute.phases,
             block_rows=paged.block_size // TILE if paged else 0,
             page_table_stick_bytes=page_table_row_bytes(spec, on),
         )
@@ -221,7 +221,7 @@ class Geometry:
         """Tiles that a core moves before it waits for all of them; 0 is no such wait."""
         return 512 // self.cores * 1152 // tile_bytes
 
-    @property
+    @cached_property
     def buffers(self) -> tuple[CircularBuffer, ...]:
         """The circular buffers of every core, in the order of their indices."""
         return circular_buffers(self.M, self.N, self.D, self.E, self.format, self.page_table_stick_bytes)

@@ -14,7 +14,7 @@ from tensix_sim.config import RunSpec
 from tensix_sim.formats import TILE, Format, to_format
 from tensix_sim.kernels import sdpa
 from tensix_sim.ops.geometry import Geometry
-from tensix_sim.program import ComputeConfig, Kernel, Program, Tensor, Values
+from tensix_sim.program import ComputeConfig, Kernel, Memory, Program, Tensor, Values
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def page_table(spec: RunSpec) -> NDArray[np.int32] | None:
     if spec.paged_kv is None or spec.chunk_start_idx is None:
         return None
     if path := spec.paged_kv.page_table_file:
-        return np.load(path).astype(np.int32)
+        return np.asarray(np.load(path), np.int32)
     batch = spec.inputs.batch
     pages = (spec.prefix + spec.inputs.seq_len) // spec.paged_kv.block_size
     blocks = np.arange(batch * pages, dtype=np.int32)
@@ -80,7 +80,7 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: In
     v = _key_or_value("V", g, fmt, g.E, inputs.v if inputs else None, paged)
     out_rows = g.B * g.NQH * 2 * g.Sqt
     blank = None if inputs is None else np.full((out_rows * TILE, g.E * TILE), np.nan, np.float32)
-    memory = "dram" if spec.memory_config == "dram_interleaved" else "l1"
+    memory: Memory = "dram" if spec.memory_config == "dram_interleaved" else "l1"
     out = Tensor("output", out_rows, g.E, fmt, memory, blank, output=True)
     tensors = [q, k, v]
     table = None
@@ -128,7 +128,9 @@ def _tensor(name: str, rows: int, cols: int, fmt: Format, values: Values | None)
     return Tensor(name, rows, cols, fmt, values=to_format(values.reshape(rows * TILE, cols * TILE), fmt))
 
 
-def _key_or_value(name: str, g: Geometry, fmt: Format, cols: int, values: Values | None, paged: NDArray[np.int32] | None) -> Tensor:
+def _key_or_value(
+    name: str, g: Geometry, fmt: Format, cols: int, values: Values | None, paged: NDArray[np.int32] | None
+) -> Tensor:
     if paged is None:
         return _tensor(name, g.B * g.NKH * g.valid_Skt, cols, fmt, values)
     blocks = max(paged.size, int(paged.max()) + 1)
