@@ -46,6 +46,9 @@ async def writer(dm: DataMovement, a: Args) -> None:
 
 def program(x: Tensor, y: Tensor, out: Tensor, grid: tuple[int, int]) -> Program:
     """Deal the tiles of `out` to the cores of `grid`, in order; double buffers everywhere."""
+    shapes = {(t.tile_rows, t.tile_cols) for t in (x, y, out)}
+    if len(shapes) > 1:
+        raise ValueError(f"x, y and out have different shapes in tiles: {sorted(shapes)}")
     cores = grid[0] * grid[1]
     share = -(-out.pages // cores)
     args = [Args(x, y, out, i * share, max(0, min(share, out.pages - i * share))) for i in range(cores)]

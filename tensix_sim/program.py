@@ -48,7 +48,7 @@ class Tensor:
 
     `values` is the matrix [tile_rows * 32, tile_cols * 32] with leading dimensions folded into the rows,
     or None where only shapes are simulated. An `output` starts unwritten: reading a page before it is
-    written is an error.
+    written is an error. What is `opaque`, such as a page table, never has values.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Tensor:
     memory: Memory = "dram"
     values: Values | None = None
     output: bool = False
+    opaque: bool = False
     written: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -130,7 +131,7 @@ class Program:
 
     def check(self, machine: Machine) -> list[str]:
         """Everything that keeps this program from starting on `machine`, as sentences; empty when it can run."""
-        return [*self._check_grid(machine), *self._check_buffers(machine), *self._check_kernels()]
+        return [*self._check_grid(machine), *self._check_buffers(machine), *self._check_kernels(), *self._check_tensors()]
 
     def _check_grid(self, machine: Machine) -> list[str]:
         columns, rows = self.grid
@@ -152,6 +153,13 @@ class Program:
                 f"{end - l1.size + self.reserved_l1} B too many"
             )
         return problems
+
+    def _check_tensors(self) -> list[str]:
+        with_values = [t.name for t in self.tensors if t.values is not None]
+        without = [t.name for t in self.tensors if t.values is None and not t.opaque]
+        if with_values and without:
+            return [f"tensors {', '.join(with_values)} have values, {', '.join(without)} have not; give them to all or to none"]
+        return []
 
     def _check_kernels(self) -> list[str]:
         roles = [kernel.role for kernel in self.kernels]

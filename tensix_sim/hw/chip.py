@@ -69,12 +69,16 @@ class Core:
 
     def check_empty(self) -> list[str]:
         """Tiles that no kernel popped, as sentences; resident buffers may keep theirs."""
-        return [
-            f"{fifo.label}: {fifo.pushed - fifo.popped} tiles left over; "
-            f"its {fifo.spec.consumer} kernel popped {fifo.popped} of {fifo.pushed}"
-            for fifo in self.fifos.values()
-            if not fifo.spec.resident and fifo.pushed != fifo.popped
-        ]
+        problems = []
+        for fifo in self.fifos.values():
+            if fifo.written:
+                problems.append(f"{fifo.label}: {fifo.written} tiles written by the {fifo.spec.producer} kernel and never pushed")
+            if not fifo.spec.resident and fifo.pushed != fifo.popped:
+                problems.append(
+                    f"{fifo.label}: {fifo.pushed - fifo.popped} tiles left over; "
+                    f"its {fifo.spec.consumer} kernel popped {fifo.popped} of {fifo.pushed}"
+                )
+        return problems
 
 
 class Chip:

@@ -77,6 +77,11 @@ class Fifo:
                 f"{self.label}: {verb} {tiles} tiles of a buffer that holds {self.spec.tiles}; ask for 1 to {self.spec.tiles}"
             )
 
+    def check_front(self, tiles: int) -> None:
+        """Tiles that are used must be there."""
+        if tiles > self.front:
+            raise SimulationError(f"{self.label}: use of {tiles} tiles; {self.front} are there")
+
     def reserve(self, tiles: int) -> None:
         """Take `tiles` free tiles for writing."""
         self.reserved = tiles
@@ -95,10 +100,11 @@ class Fifo:
         """Hand `tiles` written tiles to the consumer: at cycle `time`, seen by it from cycle `visible`."""
         self._take_written(tiles)
         self.log.append((self.pushed, visible))
-        if not self.shared or time <= self.engine.now:
+        seen = time if self.spec.consumer == "compute" else visible  # compute reads the log, on a clock of its own
+        if not self.shared or seen <= self.engine.now:
             self._receive(tiles)
         else:
-            self.engine.at(time, self._on_receive, tiles)
+            self.engine.at(seen, self._on_receive, tiles)
 
     def push_bands(self, tiles: int, times: Sequence[int], delay: int) -> None:
         """Several pushes of `tiles` tiles at cycles `times`, each seen `delay` cycles later."""
@@ -187,7 +193,8 @@ class Fifo:
     # -- values: [tile row, row, tile column, column] blocks, in the order of their pushes -----------------
 
     def block(self, rows: int, cols: int) -> Values:
-        """The first rows x cols tiles as one [rows, 32, cols, 32] block that may be changed in place."""
+        """The first rows x cols tiles as one [rows, 32, cols, 32] block."""
+        self.check_front(rows * cols)
         first = self.blocks[0]
         if first.shape[0] == rows and first.shape[2] == cols:
             return first

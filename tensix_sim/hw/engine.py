@@ -131,18 +131,11 @@ class Engine:
 
 def deadlock_report(stuck: list[Task], now: int) -> str:
     """Who waits for whom: the first cycle of the wait-for graph, then every other kernel that is stuck."""
-    by_label = {task.label: task for task in stuck}
-    chain: list[Task] = []
-    task: Task | None = stuck[0]
-    while task is not None and task not in chain:
-        chain.append(task)
-        task = by_label.get(task.waits_for)
-    cycle = chain[chain.index(task) :] if task is not None else chain
-    heading = (
-        "each waits for the next, the last for the first"
-        if task is not None
-        else "the last one waits for a kernel that has ended"
-    )
+    cycle = _cycle(stuck)
+    if cycle:
+        heading = "each waits for the next, the last for the first"
+    else:
+        cycle, heading = stuck[:1], "it waits for a kernel that has ended"
     lines = [f"deadlock at cycle {now}: {len(stuck)} kernels wait and nothing can happen; {heading}:"]
     lines += [_line(task) for task in cycle]
     others = [task for task in stuck if task not in cycle]
@@ -152,6 +145,20 @@ def deadlock_report(stuck: list[Task], now: int) -> str:
         if len(others) > 8:
             lines.append(f"  and {len(others) - 8} more")
     return "\n".join(lines)
+
+
+def _cycle(stuck: list[Task]) -> list[Task]:
+    """Tasks of which each waits for the next and the last for the first; empty if there are none."""
+    by_label = {task.label: task for task in stuck}
+    for start in stuck:
+        chain: list[Task] = []
+        task: Task | None = start
+        while task is not None and task not in chain:
+            chain.append(task)
+            task = by_label.get(task.waits_for)
+        if task is not None:
+            return chain[chain.index(task) :]
+    return []
 
 
 def _line(task: Task) -> str:

@@ -86,7 +86,11 @@ class Memory:
     def plan(self, direction: Direction, noc: int, core: Coord, tensor: Tensor, pages: Sequence[int], barrier: int) -> Plan:
         """How to move `pages` of `tensor` to or from `core` (NoC position) in bursts of at most `barrier` tiles (0: no limit)."""
         banks = self._banks[tensor.memory]
-        where = (pages.start % banks, len(pages)) if isinstance(pages, range) else tuple([p % banks for p in pages])
+        where: object
+        if isinstance(pages, range) and pages.step == 1:
+            where = ("from", pages.start % banks, len(pages))
+        else:
+            where = tuple([p % banks for p in pages])
         key = (direction, core, tensor.memory, tensor.format.tile_bytes, where, barrier)
         plan = self._plans[noc].get(key)
         if plan is None:

@@ -82,7 +82,10 @@ class Block:
         self._seen: dict[tuple[int, int, int, int, int, tuple[int, ...]], Outcome] = {}
 
     def outcome(self, math: int, pack: int, half: int, other: int, space: int, ready: tuple[int, ...]) -> Outcome:
-        """The block's outcome; all times count from the unpack clock, and one that has passed is 0."""
+        """The block's outcome; all times count from the unpack clock, and one that has passed is 0.
+
+        Only a DST half may be free since `-handshake`.
+        """
         key = (math, pack, half, other, space, ready)
         found = self._seen.get(key)
         if found is None:
@@ -184,13 +187,14 @@ class Tensix:
         half -= base
         other -= base
         space -= base
+        passed = -block.handshake  # a half that was drained a handshake ago costs nothing
         if ready is not block.no_wait:
             ready = tuple([t - base if t > base else 0 for t in ready])
         outcome = block.outcome(
             math if math > 0 else 0,
             pack if pack > 0 else 0,
-            half if half > 0 else 0,
-            other if other > 0 else 0,
+            half if half > passed else passed,
+            other if other > passed else passed,
             space if space > 0 else 0,
             ready,
         )

@@ -68,6 +68,10 @@ class Compute:
         `b` is popped.
         """
         h, w = subblock
+        if m % h or n % w or h * w > self.dst_tiles:
+            raise SimulationError(
+                f"{out.label}: subblock {h}x{w} of a {m}x{n} product; it must divide both and fit the {self.dst_tiles} tiles of a DST half"
+            )
         block = self._block(("matmul", a.spec.format, b.spec.format, out.spec.format, m, n, k, h, w), self._matmul_stages)
         await self._wait(b, k * n)
         ready = await self._arrivals(a, block, h * k)
@@ -230,6 +234,8 @@ class Compute:
         block = self._block(("scale rows", x.spec.format, out.spec.format, m, n, window, accumulate), self._scale_stages)
         await self._wait(column, m)
         await self._wait(x, m * n)
+        if accumulate:
+            self._check_front(out, m * n)
         base, times = self._run(block, block.no_wait, x, 0 if accumulate else await self._space(out, m * n), out)
         product = self._math.mul_columns(x.block(m, n), column.block(m, 1)) if self.values else None
         if accumulate:

@@ -94,6 +94,10 @@ class DataMovement:
             raise SimulationError(
                 f"read of {len(pages)} pages of {tensor.name} into {rows}x{cols} tiles; whole rows, at most {rows}, fit"
             )
+        if into.spec.format is not tensor.format:
+            raise SimulationError(
+                f"{into.label}: read of {tensor.format.name} tiles of {tensor.name} into a buffer of {into.spec.format.name}"
+            )
         self._check_written(tensor, pages)
         await self._move("read", tensor, pages, barrier)
         block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
@@ -102,13 +106,15 @@ class DataMovement:
     async def write(self, cb: Fifo, tensor: Tensor, pages: Sequence[int], shape: tuple[int, int], barrier: int = 0) -> None:
         """Write the front tiles of `cb`, a grid of `shape` tiles, to `pages` of `tensor`, and wait for the acknowledgements."""
         rows, cols = shape
+        cb.check_front(rows * cols)
         if rows * cols != len(pages):
             raise SimulationError(f"write of {rows}x{cols} tiles to {len(pages)} pages of {tensor.name}; the numbers must agree")
+        if not tensor.output:
+            raise SimulationError(f"write to {tensor.name}, which is no output; build it with output=True")
         if max(pages) >= tensor.pages:
             raise SimulationError(f"write to page {max(pages)} of {tensor.name}, which has {tensor.pages}")
         await self._move("write", tensor, pages, barrier)
-        index = slice(pages.start, pages.stop) if isinstance(pages, range) else np.asarray(pages)
-        tensor.written[index] = True
+        tensor.written[np.asarray(pages)] = True
         if tensor.tiles is not None:
             page = np.asarray(pages).reshape(rows, cols)
             tensor.tiles[page // tensor.tile_cols, :, page % tensor.tile_cols, :] = cb.block(rows, cols).swapaxes(1, 2)
@@ -181,7 +187,8 @@ class DataMovement:
             and pages[-1] < tensor.pages
             and full == rows
         ):
-            return tiles[first : first + rows]
+            view = tiles[first : first + rows]
+            return view.copy() if tensor.output else view  # nobody writes to what is no output
         block = np.zeros((rows, TILE, cols, TILE), np.float32)
         page = np.asarray(pages).reshape(full, cols)
         inside = page < tensor.pages

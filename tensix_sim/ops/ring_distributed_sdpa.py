@@ -58,10 +58,10 @@ def page_table(spec: RunSpec) -> NDArray[np.int32] | None:
     """Block of each page of each batch [B, pages], or None where K and V are dense."""
     if spec.paged_kv is None or spec.chunk_start_idx is None:
         return None
-    if path := spec.paged_kv.page_table_file:
-        return np.asarray(np.load(path), np.int32)
-    batch = spec.inputs.batch
     pages = (spec.prefix + spec.inputs.seq_len) // spec.paged_kv.block_size
+    if path := spec.paged_kv.page_table_file:
+        return np.asarray(np.load(path)[:, :pages], np.int32)
+    batch = spec.inputs.batch
     blocks = np.arange(batch * pages, dtype=np.int32)
     if spec.paged_kv.page_table == "shuffled":
         blocks = np.random.default_rng(spec.inputs.seed + 1).permutation(blocks)
@@ -86,7 +86,7 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: In
     table = None
     if paged is not None:
         stick = next(buffer.format for buffer in g.buffers if buffer.name == "page_table")
-        table = Tensor("page table", g.B, 1, stick)
+        table = Tensor("page table", g.B, 1, stick, opaque=True)
         tensors.append(table)
     shared = {
         "q": q, "k": k, "v": v, "out": out, "page_table": table,
