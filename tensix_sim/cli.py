@@ -70,7 +70,7 @@ def run(spec: str | None, overrides: tuple[str, ...], json_file: str | None, job
 
     checked, report = _check(spec, overrides)
     if checked is None:
-        fail(report.text(), 1)
+        fail("\n".join([f"illegal: {len(report.violations)} rules broken", *(f"- {v.message}" for v in report.violations)]), 1)
     try:
         with _progress(f"ring of {checked.ring_size} on {checked.board}") as progress:
             result = simulate(checked, jobs, progress)

@@ -4,6 +4,7 @@ These models know which values exist; `tensix_sim.ops.checks` knows which of the
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -255,9 +256,21 @@ def load_spec(source: Source, overrides: Sequence[str] = ()) -> RunSpec:
     return RunSpec.model_validate(read_spec(source, overrides))
 
 
+class _Yaml(yaml.SafeLoader):
+    """YAML as of version 1.2, where `off` is a word and only true and false are booleans."""
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+_Yaml.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Yaml.add_implicit_resolver(_BOOL, re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF"))
+
+
 def _read_yaml_file(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_bytes())
+        raw = yaml.load(path.read_bytes(), _Yaml)
     except (OSError, ValueError) as error:
         raise SpecError(("spec", str(path), f"cannot be read: {getattr(error, 'strerror', None) or error}")) from error
     except (yaml.YAMLError, RecursionError) as error:
@@ -278,7 +291,7 @@ def _put(raw: dict[str, Any], override: str) -> None:
     if not (equals and all(key.split("."))):
         raise SpecError(("--set", override, "is not of the form key=value"))
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Yaml)
     except (yaml.YAMLError, RecursionError) as error:
         raise SpecError((key, text, "is not a YAML value")) from error
     *parents, leaf = key.split(".")

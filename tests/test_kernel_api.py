@@ -150,7 +150,6 @@ def test_the_writer_sees_no_tile_before_it_is_packed(run: Any) -> None:
     assert times["seen"] >= times["pushed"] > 0
 
 
-@pytest.mark.xfail(strict=True, reason="cb_visible_cycles is charged on the way to compute only")
 def test_the_writer_sees_a_tile_one_visibility_after_its_push(run: Any) -> None:
     """The delay from a push until another RISC's poll sees it is the same in both directions."""
     times: dict[str, int] = {}
@@ -343,7 +342,6 @@ def test_a_tile_read_stays_as_it_was_read(run: Any, tensor: Any) -> None:
     np.testing.assert_array_equal(got[0], before)
 
 
-@pytest.mark.xfail(strict=True, reason="formats of tensor and buffer are not compared")
 def test_a_buffer_takes_tiles_of_its_own_format_only(run: Any, tensor: Any) -> None:
     """The NoC copies bytes: bfloat8_b tiles in a bfloat16 buffer would be noise on the chip, so they are an error here."""
     with pytest.raises(SimulationError, match="bfloat8_b"):
@@ -351,7 +349,7 @@ def test_a_buffer_takes_tiles_of_its_own_format_only(run: Any, tensor: Any) -> N
 
 
 def test_values_in_some_tensors_only_are_refused(run: Any, tensor: Any) -> None:
-    """Numbers or shapes, not both: the message names the buffer whose tiles have no values."""
+    """Numbers or shapes, not both: the message names what has none."""
     x, y = tensor("x", 1, 1), tensor("y", 1, 1, values=False)
 
     async def reader(dm: DataMovement, _: int) -> None:
@@ -359,7 +357,7 @@ def test_values_in_some_tensors_only_are_refused(run: Any, tensor: Any) -> None:
             await spend(dm, source, into)
 
     kernels = {**pushes_to_writer({}), "reader": reader}
-    with pytest.raises(SimulationError, match=r"core \(0,0\) y_in"):
+    with pytest.raises(SimulationError, match=r"\by\b"):
         run(P100, program(kernels, THREE, (x, y)))
 
 

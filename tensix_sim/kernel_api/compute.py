@@ -70,7 +70,8 @@ class Compute:
         h, w = subblock
         if m % h or n % w or h * w > self.dst_tiles:
             raise SimulationError(
-                f"{out.label}: subblock {h}x{w} of a {m}x{n} product; it must divide both and fit the {self.dst_tiles} tiles of a DST half"
+                f"{out.label}: subblock {h}x{w} of a {m}x{n} product; it must divide both "
+                f"and fit the {self.dst_tiles} tiles of a DST half"
             )
         block = self._block(("matmul", a.spec.format, b.spec.format, out.spec.format, m, n, k, h, w), self._matmul_stages)
         await self._wait(b, k * n)

@@ -1,0 +1,147 @@
+"""The command line as a person meets it: what it prints, where, and its exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tensix_sim.cli import main
+
+SMALL = ("--set", "inputs.seq_len=512", "--set", "inputs.q_heads=2", "--set", "program_config.q_chunk_size=64")
+SMALL += ("--set", "program_config.k_chunk_size=64", "--jobs", "1")
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Call the command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *args: CliRunner().invoke(main, args)
+
+
+def test_run_prints_each_device_and_leaves_its_traces(command, tmp_path: Path) -> None:
+    """`run` has a line for each device on stdout, three files in its folder, and the JSON that it was asked for."""
+    result: Result = command("run", *SMALL, "--name", "mine", "--json", "out.json")
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.stdout.splitlines() if line[:1].isdigit()] == ["0", "1", "2", "3"]
+    assert {f.name for f in (tmp_path / "traces/runs/mine").iterdir()} == {"trace.json", "cores.csv", "summary.json"}
+    data = json.loads((tmp_path / "out.json").read_text())
+    assert {"spec", "effective", "devices", "accuracy", "wall_seconds", "peak_rss_bytes"} <= set(data)
+    device = data["devices"][0]
+    wanted = "ring_id cycles duration_us kernel_cycles_per_core active_cores steps_per_core masked_steps fpu_cycles sfpu_cycles "
+    wanted += "math_cycles unpack_cycles pack_cycles dram_read_bytes dram_write_bytes dram_utilization noc_utilization "
+    wanted += "ideal_cycles math_utilization waits accuracy"
+    assert set(wanted.split()) <= set(device)
+    assert data["spec"]["queue_id"] == 0
+    trace = json.loads((tmp_path / "traces/runs/mine/trace.json").read_text())
+    assert trace["traceEvents"]
+
+
+def test_run_without_numbers_or_traces(command, tmp_path: Path) -> None:
+    """With both off there is no accuracy and no trace; `off` needs no quotes."""
+    result = command("run", *SMALL, "--set", "numerics=off", "--set", "trace=off", "--name", "bare", "--json", "out.json")
+    assert result.exit_code == 0, result.output
+    assert [f.name for f in (tmp_path / "traces/runs/bare").iterdir()] == ["summary.json"]
+    assert json.loads((tmp_path / "out.json").read_text())["accuracy"] is None
+
+
+@pytest.mark.parametrize("verb", ["run", "check"])
+def test_an_illegal_config_ends_with_1_and_every_violation(command, verb: str) -> None:
+    """Both name every key at fault with its value; `run` simulates nothing."""
+    result = command(verb, "--set", "ring_size=3", "--set", "inputs.head_dim=100", "--set", "no_such_key=7")
+    assert result.exit_code == 1
+    for text in ("ring_size = 3", "inputs.head_dim = 100", "no_such_key = 7"):
+        assert text in result.output
+    assert not Path("traces").exists()
+
+
+def test_check_shows_what_would_be_used(command) -> None:
+    """A legal spec: the kernels' effective settings and the L1 map."""
+    result = command("check", "--json", "report.json")
+    assert result.exit_code == 0
+    for text in ("legal", "barrier_threshold", "qk_subblock", "k_in", "address"):
+        assert text in result.output
+    assert json.loads(Path("report.json").read_text())["violations"] == []
+
+
+def test_boards_lists_them(command) -> None:
+    """A line for each board."""
+    result = command("boards")
+    assert result.exit_code == 0
+    assert all(board in result.output for board in ("n150", "n300", "t3000", "galaxy", "p100a", "p150b"))
+
+
+@pytest.mark.parametrize("args", [("run", "--jobs", "0"), ("fly",), ("run", "--no-such-option"), ("run", "a.yaml", "b.yaml")])
+def test_wrong_usage_ends_with_2(command, args: tuple[str, ...]) -> None:
+    """The command line itself is wrong."""
+    assert command(*args).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [(None, "cannot be read"), ("a: [", "YAML"), ("- 1", "mapping"), ("", "mapping"), ("inputs: 3", "inputs"), ("{}", "inputs")],
+)
+def test_a_bad_spec_file_is_one_message(command, content: str | None, wanted: str) -> None:
+    """A missing or malformed file ends with 1 and names what is wrong."""
+    if content is not None:
+        Path("spec.yaml").write_text(content)
+    result = command("run", "spec.yaml")
+    assert result.exit_code == 1
+    assert wanted in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("value", ["streaming", "exact", "sdpa", "l1_height_sharded"])
+def test_what_is_not_modelled_says_so(command, value: str) -> None:
+    """Known names that this version does not simulate are refused as such."""
+    key = {"streaming": "kernel", "exact": "numerics", "sdpa": "op", "l1_height_sharded": "memory_config"}[value]
+    result = command("check", "--set", f"{key}={value}")
+    assert result.exit_code == 1
+    assert f"{key} = '{value}'" in result.output
+    assert "not modelled" in result.output or "later" in result.output
+
+
+def test_a_full_disk_is_one_message_and_no_half_file(command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of disk while the trace is written: exit 2, the file named, nothing left of it."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "traces/runs/x/trace.json")
+
+    monkeypatch.setattr("tensix_sim.simulation.write_chrome", full)
+    result = command("run", *SMALL, "--name", "x")
+    assert result.exit_code == 2
+    assert "No space left on device" in result.output
+    assert not [f for f in Path("traces/runs/x").iterdir() if f.name.startswith("trace")]
+
+
+def test_a_failed_program_ends_with_3(command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deadlock of the simulated program is told as it is: who waits for whom, where."""
+    from tensix_sim.kernel_api import DataMovement
+
+    monkeypatch.setattr(DataMovement, "pop", lambda *_: None)
+    result = command("run", *SMALL)
+    assert result.exit_code == 3
+    assert "deadlock at cycle" in result.output
+    assert "kernels/sdpa/" in result.output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_ends_with_130_and_writes_nothing(tmp_path: Path) -> None:
+    """An interrupt in the middle of a run in two processes: one line, no files, no processes left."""
+    args = [sys.executable, "-m", "tensix_sim.cli", "run", "--jobs", "2"]
+    args += ["--set", "inputs.seq_len=32768", "--set", "numerics=off"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(args, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    time.sleep(2.5)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert err.strip().splitlines()[-1] == "interrupted; nothing was written"
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
