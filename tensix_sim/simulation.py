@@ -279,7 +279,7 @@ def _figures(
         fpu_cycles=mean("fpu"),
         sfpu_cycles=mean("sfpu"),
         math_cycles=mean("fpu") + mean("sfpu"),
-        unpack_cycles=mean("unpack_busy"),
+        unpack_cycles=mean("unpack_busy") + sum(core.tensix.popping for core in cores) / len(cores),
         pack_cycles=mean("pack_busy"),
         **traffic,
         ideal_cycles=g.ideal_cycles,

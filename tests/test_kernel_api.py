@@ -157,6 +157,40 @@ def test_the_writer_sees_a_tile_one_visibility_after_its_push(run: Any) -> None:
     assert times["seen"] == times["pushed"] + TENSIX.cb_visible_cycles
 
 
+def test_the_packer_begins_when_the_writer_has_popped_and_not_a_cycle_before(run: Any, tensor: Any) -> None:
+    """Its output buffer full, a pack starts at the cycle of the pop that makes space, and the wait is counted as such."""
+    times: dict[Any, int] = {}
+    out = tensor("o", 1, 3, output=True)
+
+    async def reader(dm: DataMovement, _: int) -> None:
+        for _i in range(3):
+            for buffer in dm.cbs("x_in", "y_in"):
+                await dm.reserve(buffer, 1)
+                dm.fill(buffer, 1, ONES)
+                dm.push(buffer, 1)
+
+    async def compute(t: Compute, _: int) -> None:
+        x_in, y_in, o = t.cbs("x_in", "y_in", "out")
+        for i in range(3):
+            await t.add(x_in, y_in, o, 1)
+            times["packed", i] = t.tensix.pack
+            t.pop(x_in, 1)
+            t.pop(y_in, 1)
+
+    async def writer(dm: DataMovement, _: int) -> None:
+        (o,) = dm.cbs("out")
+        for i in range(3):
+            await dm.wait(o, 1)
+            await dm.write(o, out, [i], (1, 1))
+            dm.pop(o, 1)
+            times["popped", i] = dm.engine.now
+
+    ran = run(P100, program({"reader": reader, "compute": compute, "writer": writer}, THREE, (out,)))
+    pack = ran.chip.costs.pack(BFLOAT16, 1) + TENSIX.cb_wait_cycles + TENSIX.cb_update_cycles
+    assert [times["packed", i] - times["popped", i - 1] for i in (1, 2)] == [pack, pack]
+    assert ran.chip.cores[0, 0].tensix.waits["wait space out"] > 0
+
+
 @pytest.mark.xfail(
     strict=True, reason="one coroutine for three threads: a pop after a wait for space is seen at the end of that wait"
 )

@@ -108,22 +108,22 @@ def test_every_config_is_accurate(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_bytes_equal_the_closed_form(name: str) -> None:
-    """DRAM bytes: K and V for each step, Q for each chunk, the output once, a page-table row for each batch of a core."""
+    """DRAM bytes: K and V for each step, Q for each chunk, the output once, a page-table row for each batch and phase of a core."""
     given = RunSpec.model_validate(CONFIGS[name] | {"numerics": "off"})
     result, g = simulate(given), Geometry.of(given)
     tile = FORMATS[given.inputs.dtype].tile_bytes
     for device in result.devices:
         read = write = 0
         for core in range(g.cores):
-            batch = None
             for offset in g.q_offsets(device.ring_id):
+                batch = None
                 for index in range(g.start(core), g.start(core) + g.count(core)):
                     head, position = divmod(index, g.nq)
                     a = offset + zigzag(position, g.nq)
                     rows = sum(min(g.N, g.valid_Skt + offset * g.M - j * g.N) for j in range(g.k_chunks(a)))
                     read += (rows * (g.D + g.E) + g.M * g.D) * tile
                     write += g.M * g.E * tile
-                    if batch != head // g.NQH:  # kept over the phases
+                    if batch != head // g.NQH:
                         batch = head // g.NQH
                         read += g.page_table_stick_bytes
         assert device.dram_read_bytes == read

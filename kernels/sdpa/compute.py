@@ -57,11 +57,11 @@ async def compute(t: Compute, a: Args) -> None:
 
 async def stamp_causal_mask(t: Compute, a: Args, mask: Fifo, S: Fifo, diagonal: int) -> None:
     """Add -inf to the scores above the diagonal, which crosses row 0 of S at tile column `diagonal`."""
-    shape = (a.M, a.N)
+    marks = []
     for i in range(a.M):
         c = diagonal + i
         if 0 <= c < a.N:
-            await t.stamp(mask, DIAGONAL, S, [(i, c)], shape, a.stamps)
-        masked = [(i, n) for n in range(max(0, c + 1), a.N)]
-        if masked:
-            await t.stamp(mask, NEG_INF, S, masked, shape, a.stamps)
+            marks.append((DIAGONAL, i, range(c, c + 1)))
+        if c + 1 < a.N:
+            marks.append((NEG_INF, i, range(max(0, c + 1), a.N)))
+    await t.stamp(mask, S, a.M, a.N, marks, a.stamps)

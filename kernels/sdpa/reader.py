@@ -9,8 +9,8 @@ async def reader(dm: DataMovement, a: Args) -> None:
     Q, K, V = dm.cbs("q_in", "k_in", "v_in")
     M, N = a.M, a.N
     h = a.qk_subblock[0]
-    batch = None
     for phase in a.phases:
+        batch = None
         kv_bound = a.kv_rows + phase.q_offset * M
         for b, head, q in a.chunks():
             if a.page_table is not None and b != batch:
@@ -25,9 +25,9 @@ async def reader(dm: DataMovement, a: Args) -> None:
                     for i in range(0, M, h):
                         await read_q(dm, a, phase, Q, (b, head, q), i, h)             # Q, band by band [h, D]
                 await read_kv(dm, a, a.v, V, (b, head), j * N, rows)                  # V          [N, E]
-    if batch is not None:
-        (table,) = dm.cbs("page_table")
-        dm.pop(table, 1)
+        if batch is not None:
+            (table,) = dm.cbs("page_table")
+            dm.pop(table, 1)
 
 
 async def read_q(dm: DataMovement, a: Args, phase: Phase, Q: Fifo, chunk: tuple[int, int, int], i: int, rows: int) -> None:

@@ -171,10 +171,11 @@ class Costs:
 class Tensix:
     """The three clocks of one core and where its cycles went."""
 
-    __slots__ = ("counts", "dst", "math", "pack", "unpack", "waits")
+    __slots__ = ("counts", "dst", "math", "pack", "popping", "unpack", "waits")
 
     def __init__(self) -> None:
         self.unpack = self.math = self.pack = 0
+        self.popping = 0  # cycles of T0 on pops
         self.dst = (0, 0)
         self.counts: Counter[Outcome] = Counter()
         self.waits: Counter[str] = Counter()
@@ -208,7 +209,7 @@ class Tensix:
         return outcome
 
     def lane_waits(self) -> dict[str, int]:
-        """Cycles that each thread waited, by "thread: cause"; with its busy cycles they add up to its clock."""
+        """Cycles that each thread waited, by "thread: cause"; with its busy cycles (and T0's pops) they add up to its clock."""
         waits = {f"unpack: {cause}": cycles for cause, cycles in self.waits.items() if not cause.startswith("wait space")}
         waits |= {f"pack: {cause}": cycles for cause, cycles in self.waits.items() if cause.startswith("wait space")}
         waits["unpack: wait math"] = self.total("unpack_src")

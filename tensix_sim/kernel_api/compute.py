@@ -5,7 +5,8 @@ runs ahead of the engine's clock on these three and meets it only where a reader
 that are not there yet, space that is not free yet, a pop, a push.
 """
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from math import ceil
 from typing import Any, cast
 
 from tensix_sim.formats import Format
@@ -155,21 +156,22 @@ class Compute:
             block_values = x.block(m, n)
             self._math.sub_exp(block_values, column.block(m, 1), scale)
             total = self._math.row_sums(block_values)
-        self._renew(x, m * n, base + times.pack)
+        rows = times.packed[len(times.packed) // m - 1 :: len(times.packed) // m]
+        self._renew(x, n, [base + t for t in rows])
         sums.write(m, total)
         self._push(sums, m, base + times.pack)
 
     def _sub_exp_stages(self, fmt: Format, sum_fmt: Format, m: int, n: int, window: int) -> list[Stage]:
         cost, spec = self._costs, self._spec
-        fpu, math = cost.eltwise(1)
-        sfpu = round(spec.exp_approx_cycles)
-        each = math + sfpu + spec.sfpu_start_cycles
+        fpu, math = cost.eltwise(window)
+        sfpu = ceil(window * spec.exp_approx_cycles)
+        math += sfpu + window * spec.sfpu_start_cycles
         unpack = cost.unpack(fmt, window, fmt, window)
         pack = cost.pack(fmt, window) + 2 * spec.cb_update_cycles + spec.cb_wait_cycles
 
         def stage(repeat: int, overwrite: int) -> Stage:
             sums = cost.pack(sum_fmt, overwrite) + cost.pack(sum_fmt, window - overwrite, accumulate=True)
-            w = Window(unpack, -(-unpack // window), window * fpu, window * sfpu, window * each, each, pack + sums)
+            w = Window(unpack, -(-unpack // window), fpu, sfpu, math, -(-math // window), pack + sums)
             return Stage(w, repeat)
 
         stages = []
@@ -242,7 +244,7 @@ class Compute:
         if accumulate:
             if product is not None:
                 self._math.accumulate(out.block(m, n), product)
-            self._renew(out, m * n, base + times.pack)
+            self._renew(out, m * n, [base + times.pack])
         else:
             out.write(m * n, self._math.pack(product, out.spec.format) if product is not None else None)
             self._push(out, m * n, base + times.pack)
@@ -294,41 +296,30 @@ class Compute:
         fpu, math = self._costs.eltwise(1)
         return self._in_place(self._costs.unpack(fmt, 1, fmt, 1), fpu, 0, math, self._costs.pack(fmt, 1), m)
 
-    async def stamp(
-        self, tile: Fifo, index: int, onto: Fifo, at: list[tuple[int, int]], shape: tuple[int, int], window: int
-    ) -> None:
-        """Add tile `index` of `tile` to the tiles `at` (row, column) of `onto`, a grid of `shape`, by accumulating packs.
+    async def stamp(self, tiles: Fifo, onto: Fifo, m: int, n: int, marks: Sequence[tuple[int, int, range]], window: int) -> None:
+        """Add tiles to some tiles of `onto` [m, n], in place, by accumulating packs.
 
-        Up to `window` stamps share a DST half.
+        A mark (index, row, cols) adds tile `index` of `tiles` to the columns `cols` of tile row `row`; up to `window`
+        packs of one mark share a DST half.
         """
-        m, n = shape
-        sizes = tuple(min(window, len(at) - i) for i in range(0, len(at), window))
-        block = self._block(("stamp", tile.spec.format, onto.spec.format, sizes), self._stamp_stages)
-        await self._wait(tile, index + 1)
+        sizes = tuple(min(window, len(cols) - i) for _, _, cols in marks for i in range(0, len(cols), window))
+        block = self._block(("stamp", tiles.spec.format, onto.spec.format, sizes), self._stamp_stages)
+        await self._wait(tiles, tiles.spec.tiles)
         await self._wait(onto, m * n)
-        base, times = self._run(block, block.no_wait, tile, 0, onto)
+        base, times = self._run(block, block.no_wait, tiles, 0, onto)
         if self.values:
-            grid, mark = onto.block(m, n), tile.block(1, tile.spec.tiles)[0, :, index, :]
-            for row, col in at:
-                grid[row, :, col, :] += mark
-        self._renew(onto, m * n, base + times.pack)
+            grid, stamps = onto.block(m, n), tiles.block(1, tiles.spec.tiles)
+            for index, row, cols in marks:
+                grid[row, :, cols.start : cols.stop, :] += stamps[0, :, index : index + 1, :]
+        self._renew(onto, m * n, [base + times.pack])
 
     def _stamp_stages(self, fmt: Format, onto: Format, sizes: tuple[int, ...]) -> list[Stage]:
         cost, spec = self._costs, self._spec
 
         def stage(tiles: int) -> Stage:
-            math, unpack = tiles * spec.copy_cycles, cost.unpack(fmt, tiles)
-            return Stage(
-                Window(
-                    unpack,
-                    -(-unpack // tiles),
-                    tiles * spec.eltwise_cycles,
-                    0,
-                    math,
-                    spec.copy_cycles,
-                    cost.pack(onto, tiles, accumulate=True),
-                )
-            )
+            unpack, math = cost.unpack(fmt, tiles), tiles * spec.copy_cycles
+            pack = cost.pack(onto, tiles, accumulate=True)
+            return Stage(Window(unpack, -(-unpack // tiles), tiles * spec.eltwise_cycles, 0, math, spec.copy_cycles, pack))
 
         stages = [stage(tiles) for tiles in sizes]
         stages[0] = stages[0]._replace(unpack_setup=spec.reconfigure_cycles, math_setup=spec.reconfigure_cycles)
@@ -346,6 +337,7 @@ class Compute:
             self._check_consumer(cb, "pop")
         tensix = self.tensix
         tensix.unpack += self._update_cycles
+        tensix.popping += self._update_cycles
         cb.pop(tiles, tensix.unpack)
         if self._zones:
             self._span(0, "pop", tensix.unpack - self._update_cycles, tensix.unpack)
@@ -370,7 +362,7 @@ class Compute:
         base, times = self._run(block, block.no_wait, x, 0, x)
         if self.values:
             x.blocks[0] = change(x.block(rows, cols))
-        self._renew(x, rows * cols, base + times.pack)
+        self._renew(x, rows * cols, [base + times.pack])
 
     def _run(self, block: Block, ready: tuple[int, ...], source: Fifo, space: int, out: Fifo) -> tuple[int, Times]:
         """Run `block` with `out` free from cycle `space` on: the cycle at which it started, and its times counted from there."""
@@ -447,12 +439,11 @@ class Compute:
     def _push(self, cb: Fifo, tiles: int, time: int) -> None:
         cb.push(tiles, time, time + self._visible)
 
-    def _renew(self, cb: Fifo, tiles: int, time: int) -> None:
-        """Pop, reserve and push the same `tiles` tiles: their values changed in place at cycle `time`."""
-        self._check_front(cb, tiles)
-        last, _ = cb.log[-1]
+    def _renew(self, cb: Fifo, tiles: int, times: list[int]) -> None:
+        """Pop, reserve and push the same tiles, `tiles` at each cycle of `times`: their values changed in place."""
+        self._check_front(cb, tiles * len(times))
         cb.log.clear()
-        cb.log.append((last, time + self._visible))
+        cb.log.extend([(cb.popped + i * tiles, time + self._visible) for i, time in enumerate(times, 1)])
 
     def _check_front(self, cb: Fifo, tiles: int) -> None:
         if cb.shared or cb.front != tiles:
