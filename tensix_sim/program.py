@@ -164,6 +164,11 @@ class Program:
     def _check_kernels(self) -> list[str]:
         roles = [kernel.role for kernel in self.kernels]
         problems = [f"two kernels for the {role}" for role in RISC_OF if roles.count(role) > 1]
+        for b in self.buffers if roles else ():
+            missing = {b.producer, b.consumer} - set(roles)
+            problems += [f"circular buffer {b.name} needs a {role} kernel, and there is none" for role in sorted(missing)]
+        twice = sorted({name for name in self.semaphores if self.semaphores.count(name) > 1})
+        problems += [f"semaphore {name} is defined twice" for name in twice]
         for kernel in self.kernels:
             if len(kernel.args) != len(self.cores):
                 problems.append(f"the {kernel.role} has arguments for {len(kernel.args)} cores; the grid has {len(self.cores)}")

@@ -110,7 +110,7 @@ def test_tiles_across_the_end_are_an_error(verb: str, size: int, before: int, ti
         cb.pop(1, 0)
     if verb == "push":
         with pytest.raises(
-            SimulationError, match=rf"push of {tiles} tiles runs over the buffer's end, which is {away} tiles away"
+            SimulationError, match=rf"write of {tiles} tiles runs over the buffer's end, which is {away} tiles away"
         ):
             put(cb, tiles)
     else:

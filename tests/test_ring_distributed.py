@@ -108,7 +108,7 @@ def test_every_config_is_accurate(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_bytes_equal_the_closed_form(name: str) -> None:
-    """DRAM bytes: K and V for each step, Q for each chunk, the output once, a page-table row for each batch and phase of a core."""
+    """K and V for each step, Q for each chunk, the output once, a page-table row for each batch and phase of a core."""
     given = RunSpec.model_validate(CONFIGS[name] | {"numerics": "off"})
     result, g = simulate(given), Geometry.of(given)
     tile = FORMATS[given.inputs.dtype].tile_bytes

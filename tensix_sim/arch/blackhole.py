@@ -75,9 +75,9 @@ BLACKHOLE = Chip(
         pack_call_cycles=9.13,  # #51901
         l1_accumulate_factor=1.5,  # #51901: 24.0 of 16.0 cycles
         reconfigure_cycles=70,  # derived from #56692: 139,214 cycles over 12 sites and about 165 steps
-        dst_handshake_cycles=20,  # UNVERIFIED: semaphore post, stall release, ZEROACC, issued behind a RISC's GPR load of 4
-        cb_wait_cycles=20,  # UNVERIFIED: L1 load 8 (ISA BabyRISCV), counter and pointer arithmetic, a branch
-        cb_update_cycles=20,  # UNVERIFIED: L1 load 8, add, L1 store 5, wrap of the pointer
-        cb_visible_cycles=30,  # UNVERIFIED: the store waits for the packer, then half a poll loop and one L1 load
+        dst_handshake_cycles=30,  # UNVERIFIED, derived: drain of the unit, STALLWAIT, semaphore post and wait, new DST base
+        cb_wait_cycles=40,  # UNVERIFIED, derived: half a poll, L1 load 8, a branch, then the first tile's addresses
+        cb_update_cycles=30,  # UNVERIFIED, derived: L1 load 8, add, L1 store 5, pointer and its wrap
+        cb_visible_cycles=60,  # UNVERIFIED, derived: packer drains, ThCon's update of L1 15 or more, then the other side's poll
     ),
 )

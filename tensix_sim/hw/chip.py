@@ -1,12 +1,12 @@
 """One virtual chip: its clock, memory and cores, each with circular buffers, semaphores and a Tensix engine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import simpy
 
 from tensix_sim.arch import Machine
-from tensix_sim.arch.model import Coord
+from tensix_sim.arch.model import Coord, unknown_name
 from tensix_sim.hw.circular_buffer import Fifo
 from tensix_sim.hw.engine import Engine, SimulationError
 from tensix_sim.hw.memory import Memory
@@ -66,6 +66,17 @@ class Core:
     def _counter(self, series: int) -> Callable[[Fifo, int], None]:
         trace = self.chip.trace
         return lambda fifo, now: trace.count(series, now, fifo.received - fifo.acked)
+
+    def cbs(self, names: Sequence[str]) -> tuple[Fifo, ...]:
+        """Circular buffers by name.
+
+        Raises:
+            SimulationError: the program has no such buffer; names the near ones.
+        """
+        unknown = [name for name in names if name not in self.fifos]
+        if unknown:
+            raise SimulationError(str(unknown_name("circular buffer", unknown[0], self.fifos)))
+        return tuple([self.fifos[name] for name in names])
 
     def check_empty(self) -> list[str]:
         """Tiles that no kernel popped, as sentences; resident buffers may keep theirs."""

@@ -81,6 +81,8 @@ class Fifo:
         """Tiles that are used must be there."""
         if tiles > self.front:
             raise SimulationError(f"{self.label}: use of {tiles} tiles; {self.front} are there")
+        if self.popped % self.spec.tiles + tiles > self.spec.tiles:
+            self._raise_wrap(self.popped, tiles, "use")
 
     def reserve(self, tiles: int) -> None:
         """Take `tiles` free tiles for writing."""
@@ -92,6 +94,10 @@ class Fifo:
             raise SimulationError(
                 f"{self.label}: write of {tiles} tiles; {self.reserved - self.written} of the reserved are left"
             )
+        if (self.pushed + self.written) % self.spec.tiles + tiles > self.spec.tiles:
+            self._raise_wrap(self.pushed + self.written, tiles, "write")
+        if block is not None and block.shape[0] * block.shape[2] != tiles:
+            raise SimulationError(f"{self.label}: a block of {block.shape[0]}x{block.shape[2]} tiles written as {tiles}")
         self.written += tiles
         if block is not None:
             self.pending.append(block)

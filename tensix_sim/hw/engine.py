@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
+from pathlib import Path
 from types import CoroutineType
 from typing import Any, cast
 
 import simpy
 
+API = Path(__file__).resolve().parents[1] / "kernel_api"
 TICKS = 256  # servers keep time in 1/256 cycle, so that rates which are not whole add up without drift
 
 
@@ -57,7 +59,7 @@ class Task:
         while isinstance(coroutine, CoroutineType) and coroutine.cr_frame is not None:
             frames.append(coroutine.cr_frame)
             coroutine = coroutine.cr_await
-        kernel = [f for f in frames if "kernels" in f.f_code.co_filename] or frames[:1]
+        kernel = [f for f in frames if API not in Path(f.f_code.co_filename).parents] or frames[:1]
         return ", called from ".join(f"{f.f_code.co_filename}:{f.f_lineno}" for f in reversed(kernel))
 
 

@@ -197,6 +197,7 @@ class Memory:
             for burst in plan.bursts:
                 for server, work in burst.work:
                     busy[server] += plan.uses * work
+        cycles = max(cycles, 1)
         dram_bytes = moved["read", True] + moved["write", True]
         links = 2 * 2 * self.spec.columns * self.spec.rows
         busiest = max(busy, key=lambda s: (busy[s], -s)) if busy else 0
@@ -260,6 +261,8 @@ class Transfer:
                 self.queued_bank += cycles - unloaded
             else:
                 self.queued_link += cycles - unloaded
+        if memory.bytes_over_time is not None:
+            memory.bytes_over_time[self._plan.direction].add(now, sum(tiles for _, tiles in ends) * self._plan.tile_bytes)
         if memory.trace.transfers:
             self._record(now, now + cycles, ends)
         if self._plan.direction == "write":
@@ -282,11 +285,8 @@ class Transfer:
             )
 
     def _finish(self, now: int) -> None:
-        memory = self._memory
-        if memory.bytes_over_time is not None:
-            memory.bytes_over_time[self._plan.direction].add(now, self._plan.nbytes)
         if self._last > now:
-            memory.engine.at(self._last, self._succeed)
+            self._memory.engine.at(self._last, self._succeed)
         else:
             self.event.succeed()
 

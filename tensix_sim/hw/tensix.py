@@ -7,7 +7,7 @@ skew of the clocks when it starts and the times at which tiles arrive: that is w
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import ceil
 from typing import NamedTuple
 
@@ -67,6 +67,9 @@ class Outcome:
     pack_space: int
     fpu: int
     sfpu: int
+
+
+FIGURES = tuple(f.name for f in fields(Outcome) if f.name != "times")
 
 
 class Block:
@@ -171,13 +174,14 @@ class Costs:
 class Tensix:
     """The three clocks of one core and where its cycles went."""
 
-    __slots__ = ("counts", "dst", "math", "pack", "popping", "unpack", "waits")
+    __slots__ = ("_folded", "counts", "dst", "math", "pack", "popping", "unpack", "waits")
 
     def __init__(self) -> None:
         self.unpack = self.math = self.pack = 0
         self.popping = 0  # cycles of T0 on pops
         self.dst = (0, 0)
         self.counts: Counter[Outcome] = Counter()
+        self._folded: Counter[str] = Counter()  # what `counts` held before it grew too long
         self.waits: Counter[str] = Counter()
 
     def run(self, block: Block, ready: tuple[int, ...], space: int) -> Outcome:
@@ -206,7 +210,14 @@ class Tensix:
         a, b = times.dst
         self.dst = (base + a, base + b)
         self.counts[outcome] += 1
+        if len(self.counts) > Block.KEEP:
+            self._fold()
         return outcome
+
+    def _fold(self) -> None:
+        for what in FIGURES:
+            self._folded[what] = self.total(what)
+        self.counts.clear()
 
     def lane_waits(self) -> dict[str, int]:
         """Cycles that each thread waited, by "thread: cause"; with its busy cycles (and T0's pops) they add up to its clock."""
@@ -220,4 +231,4 @@ class Tensix:
 
     def total(self, what: str) -> int:
         """Sum of one of `Outcome`'s cycle counts over all blocks so far."""
-        return sum(n * int(getattr(outcome, what)) for outcome, n in self.counts.items())
+        return self._folded[what] + sum(n * int(getattr(outcome, what)) for outcome, n in self.counts.items())

@@ -56,7 +56,7 @@ class Compute:
 
     def cbs(self, *names: str) -> tuple[Fifo, ...]:
         """Circular buffers of this core by name."""
-        return tuple(self.core.fifos[name] for name in names)
+        return self.core.cbs(names)
 
     # -- matrix products ----------------------------------------------------------------------------------
 
@@ -98,6 +98,7 @@ class Compute:
 
     async def sum_columns(self, x: Fifo, ones: Fifo, rows: int, window: int) -> None:
         """X [rows, 1] <- x times a column of ones, in place: each row's sum, in column 0."""
+        self._check_window(x, window, rows)
         block = self._block(("sum columns", x.spec.format, rows, window), self._sum_stages)
         await self._wait(ones, 1)
         await self._wait(x, rows)
@@ -112,6 +113,7 @@ class Compute:
 
     async def max_rows(self, x: Fifo, scaler: Fifo, out: Fifo, m: int, n: int, window: int, before: Fifo | None = None) -> None:
         """Out [m, 1] = largest value of each row of x [m, n], and of `before` [m, 1] where given. Pops nothing."""
+        self._check_window(x, window, m)
         block = self._block(("max rows", x.spec.format, m, n, window, before is not None), self._max_stages)
         await self._wait(scaler, 1)
         if before is not None:
@@ -147,6 +149,7 @@ class Compute:
         The exponential is the fast approximation, issued by the math thread. A tile of `sums` still has its 32
         columns apart: `sum_columns` adds them. `column` is not popped.
         """
+        self._check_window(x, window, n)
         block = self._block(("sub exp", x.spec.format, sums.spec.format, m, n, window), self._sub_exp_stages)
         await self._wait(x, m * n)
         await self._wait(column, m)
@@ -234,6 +237,7 @@ class Compute:
 
         Pops nothing.
         """
+        self._check_window(x, window, n)
         block = self._block(("scale rows", x.spec.format, out.spec.format, m, n, window, accumulate), self._scale_stages)
         await self._wait(column, m)
         await self._wait(x, m * n)
@@ -379,6 +383,8 @@ class Compute:
 
     def _wait(self, cb: Fifo, tiles: int) -> Awaitable[None]:
         """Hold the unpacker until it can see the first `tiles` tiles of `cb`."""
+        if cb.spec.consumer != "compute":
+            self._check_consumer(cb, "wait")
         if cb.received - cb.popped < tiles:
             return self._wait_for_push(cb, tiles)
         tensix = self.tensix
@@ -402,6 +408,14 @@ class Compute:
         if cb.visible_at(stages * tiles) <= self.tensix.unpack:
             return block.no_wait
         return tuple([cb.visible_at((i + 1) * tiles) for i in range(stages)])
+
+    def _check_window(self, cb: Fifo, window: int, tiles: int) -> None:
+        """A window takes equal shares of `tiles` tiles, and no more than a DST half."""
+        if tiles % window or window > self.dst_tiles:
+            raise SimulationError(
+                f"{cb.label}: windows of {window} tiles; they must divide {tiles} "
+                f"and fit the {self.dst_tiles} tiles of a DST half"
+            )
 
     async def _pushed(self, cb: Fifo, tiles: int) -> None:
         """Suspend the kernel until `tiles` tiles have been pushed."""

@@ -41,7 +41,7 @@ class DataMovement:
 
     def cbs(self, *names: str) -> tuple[Fifo, ...]:
         """Circular buffers of this core by name."""
-        return tuple(self.core.fifos[name] for name in names)
+        return self.core.cbs(names)
 
     # -- circular buffers -------------------------------------------------------------------------------
 
@@ -98,6 +98,8 @@ class DataMovement:
             raise SimulationError(
                 f"{into.label}: read of {tensor.format.name} tiles of {tensor.name} into a buffer of {into.spec.format.name}"
             )
+        if min(pages) < 0:
+            raise SimulationError(f"read of page {min(pages)} of {tensor.name}; pages count from 0")
         self._check_written(tensor, pages)
         await self._move("read", tensor, pages, barrier)
         block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
@@ -111,13 +113,14 @@ class DataMovement:
             raise SimulationError(f"write of {rows}x{cols} tiles to {len(pages)} pages of {tensor.name}; the numbers must agree")
         if not tensor.output:
             raise SimulationError(f"write to {tensor.name}, which is no output; build it with output=True")
-        if max(pages) >= tensor.pages:
-            raise SimulationError(f"write to page {max(pages)} of {tensor.name}, which has {tensor.pages}")
+        outside = [p for p in (min(pages), max(pages)) if not 0 <= p < tensor.pages]
+        if outside:
+            raise SimulationError(f"write to page {outside[0]} of {tensor.name}, which has {tensor.pages}")
         await self._move("write", tensor, pages, barrier)
-        tensor.written[np.asarray(pages)] = True
         if tensor.tiles is not None:
             page = np.asarray(pages).reshape(rows, cols)
             tensor.tiles[page // tensor.tile_cols, :, page % tensor.tile_cols, :] = cb.block(rows, cols).swapaxes(1, 2)
+        tensor.written[np.asarray(pages)] = True
         self.core.chip.on_write(len(pages))
 
     def fill(self, cb: Fifo, tiles: int, block: Values | None) -> None:
@@ -141,6 +144,8 @@ class DataMovement:
     def semaphore_increase(self, target: tuple[int, int], name: str, by: int = 1) -> None:
         """Raise semaphore `name` of core `target` over the NoC; does not wait."""
         chip = self.core.chip
+        if target not in chip.cores:
+            raise SimulationError(f"semaphore {name}: no core {target}; the program's grid is {chip.program.grid}")
         there = chip.cores[target]
         travel = chip.memory.nocs[self.noc].one_way(self.core.node, there.node) + chip.machine.chip.noc.semaphore_cycles
         self.engine.at(self.engine.now + travel, there.semaphores[name].increase, by)
