@@ -8,7 +8,7 @@ from tensix_sim.kernel_api import Tensor
 NEG_INF, DIAGONAL = 0, 1  # the two tiles of mask_in
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Phase:
     """One pass over a core's Q chunks: where its slab of Q, in sequence order, begins."""
 
@@ -17,7 +17,7 @@ class Phase:
     write_row: int  # tile row of the output where it goes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Args:
     """Arguments of one core. Sizes are in tiles unless the name says chunks."""
 

@@ -5,7 +5,6 @@ what it pops or pushes reaches the other side by an engine event at the cycle wh
 push remembers from when its tiles can be seen.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -25,21 +24,22 @@ class Fifo:
     """
 
     __slots__ = (
-        "acked", "blocks", "engine", "free_event", "label", "log", "on_change", "pending",
-        "popped", "pushed", "received", "reserved", "shared", "spec", "tile_event", "wait_space", "wait_tiles", "written",
+        "acked", "blocks", "engine", "free_event", "label", "log", "on_change", "pending", "popped", "pushed", "received",
+        "reserved", "shared", "spec", "tile_event", "tiles", "wait_space", "wait_tiles", "written",
     )  # fmt: skip
 
     def __init__(self, spec: CircularBuffer, engine: Engine, label: str) -> None:
         self.spec = spec
         self.engine = engine
         self.label = label
+        self.tiles = spec.tiles
         self.wait_tiles = f"wait {spec.name}"
         self.wait_space = f"wait space {spec.name}"
         self.shared = spec.producer != spec.consumer
         self.pushed = self.popped = self.received = self.acked = 0
         self.reserved = self.written = 0
-        self.log: deque[tuple[int, int]] = deque()
-        self.blocks: deque[Values] = deque()
+        self.log: list[tuple[int, int]] = []  # short: a deque would take ten times the cache
+        self.blocks: list[Values] = []
         self.pending: list[Values] = []
         self.free_event: simpy.Event | None = None
         self.tile_event: simpy.Event | None = None
@@ -50,7 +50,7 @@ class Fifo:
     @property
     def space(self) -> int:
         """Free tiles, as the producer sees them."""
-        return self.spec.tiles - (self.pushed - self.acked)
+        return self.tiles - (self.pushed - self.acked)
 
     @property
     def front(self) -> int:
@@ -94,7 +94,7 @@ class Fifo:
             raise SimulationError(
                 f"{self.label}: write of {tiles} tiles; {self.reserved - self.written} of the reserved are left"
             )
-        if (self.pushed + self.written) % self.spec.tiles + tiles > self.spec.tiles:
+        if (self.pushed + self.written) % self.tiles + tiles > self.tiles:
             self._raise_wrap(self.pushed + self.written, tiles, "write")
         if block is not None and block.shape[0] * block.shape[2] != tiles:
             raise SimulationError(f"{self.label}: a block of {block.shape[0]}x{block.shape[2]} tiles written as {tiles}")
@@ -106,8 +106,11 @@ class Fifo:
         """Hand `tiles` written tiles to the consumer: at cycle `time`, seen by it from cycle `visible`."""
         self._take_written(tiles)
         self.log.append((self.pushed, visible))
+        if not self.shared:
+            self.received = self.pushed
+            return
         seen = time if self.spec.consumer == "compute" else visible  # compute reads the log, on a clock of its own
-        if not self.shared or seen <= self.engine.now:
+        if seen <= self.engine.now:
             self._receive(tiles)
         else:
             self.engine.at(seen, self._on_receive, tiles)
@@ -121,15 +124,13 @@ class Fifo:
         first = self.pushed
         self._take_written(tiles * len(times))
         self.log.extend([(first + i * tiles, time + delay) for i, time in enumerate(times, 1)])
-        self._receive(self.pushed - first)
+        self.received = self.pushed
 
     def _take_written(self, tiles: int) -> None:
-        if tiles > self.reserved:
-            raise SimulationError(f"{self.label}: push of {tiles} tiles; {self.reserved} are reserved")
         if tiles > self.written:
+            if tiles > self.reserved:
+                raise SimulationError(f"{self.label}: push of {tiles} tiles; {self.reserved} are reserved")
             raise SimulationError(f"{self.label}: push of {tiles} tiles; only {self.written} of them were written")
-        if self.pushed % self.spec.tiles + tiles > self.spec.tiles:
-            self._raise_wrap(self.pushed, tiles, "push")
         self.reserved -= tiles
         self.written -= tiles
         self.pushed += tiles
@@ -141,12 +142,12 @@ class Fifo:
         """Give `tiles` tiles back to the producer at cycle `time`."""
         if tiles > self.received - self.popped:
             raise SimulationError(f"{self.label}: pop of {tiles} tiles; {self.front} are there")
-        if self.popped % self.spec.tiles + tiles > self.spec.tiles:
+        if self.popped % self.tiles + tiles > self.tiles:
             self._raise_wrap(self.popped, tiles, "pop")
-        self.popped += tiles
+        popped = self.popped = self.popped + tiles
         log = self.log
-        while log and log[0][0] <= self.popped:
-            log.popleft()
+        while log and log[0][0] <= popped:
+            del log[0]
         if self.blocks:
             self._drop(tiles)
         if not self.shared:
@@ -206,25 +207,25 @@ class Fifo:
             return first
         parts = []
         while rows:
-            part = self.blocks.popleft()
+            part = self.blocks.pop(0)
             if part.shape[2] != cols or part.shape[0] > rows:
                 part = self._reshaped(part, rows, cols)
             parts.append(part)
             rows -= part.shape[0]
         whole = np.concatenate(parts)
-        self.blocks.appendleft(whole)
+        self.blocks.insert(0, whole)
         return whole
 
     def _reshaped(self, part: Values, rows: int, cols: int) -> Values:
         """The next tiles in row-major order as at most `rows` rows of `cols`; what is left over stays in front."""
         tiles = [part.swapaxes(1, 2).reshape(-1, TILE, TILE)]
         while sum(len(t) for t in tiles) < cols:
-            tiles.append(self.blocks.popleft().swapaxes(1, 2).reshape(-1, TILE, TILE))
+            tiles.append(self.blocks.pop(0).swapaxes(1, 2).reshape(-1, TILE, TILE))
         flat = np.concatenate(tiles)
         full = min(rows, len(flat) // cols)
         rest = flat[full * cols :]
         if len(rest):
-            self.blocks.appendleft(rest.reshape(1, len(rest), TILE, TILE).swapaxes(1, 2))
+            self.blocks.insert(0, rest.reshape(1, len(rest), TILE, TILE).swapaxes(1, 2))
         return np.ascontiguousarray(flat[: full * cols].reshape(full, cols, TILE, TILE).swapaxes(1, 2))
 
     def _drop(self, tiles: int) -> None:
@@ -233,7 +234,7 @@ class Fifo:
             rows, cols = first.shape[0], first.shape[2]
             if rows * cols <= tiles:
                 tiles -= rows * cols
-                self.blocks.popleft()
+                self.blocks.pop(0)
             elif tiles % cols == 0:
                 self.blocks[0] = first[tiles // cols :]
                 return

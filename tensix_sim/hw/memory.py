@@ -77,7 +77,7 @@ class Memory:
         self._plans: tuple[dict[object, Plan], ...] = ({}, {})
         self._bursts: dict[object, Burst] = {}
         self._work: dict[tuple[int, int], tuple[int, int]] = {}  # one object for equal items: bursts are many and caches small
-        self._paths: dict[tuple[int, Coord, Coord], tuple[int, ...]] = {}
+        self._paths: dict[tuple[int, Coord, Coord, bool], tuple[int, ...]] = {}
         self._retired: list[Plan] = []
         self.bytes_over_time: dict[Direction, TimeBins] | None = (
             {"read": TimeBins(), "write": TimeBins()} if trace.zones else None
@@ -149,7 +149,8 @@ class Memory:
         for bank in banks:
             server, node = self._bank(tensor, bank)
             work[server] += service
-            for link in self._path(noc, node, core) if direction == "read" else self._path(noc, core, node):
+            source, target = (node, core) if direction == "read" else (core, node)
+            for link in self._path(noc, source, target, direction == "read" and service >= on_link):
                 work[link] += on_link
             latency = max(latency, noc.round_trip(core, node) + fixed)
         gap = self._gap(direction) * TICKS
@@ -169,12 +170,13 @@ class Memory:
             return self.dram.banks + bank, self.l1_banks[bank]
         return bank, self.dram.endpoints[bank]
 
-    def _path(self, noc: Noc, source: Coord, target: Coord) -> tuple[int, ...]:
+    def _path(self, noc: Noc, source: Coord, target: Coord, slow_source: bool) -> tuple[int, ...]:
         """Servers of the links at which this stream meets others."""
-        path = self._paths.get((noc.index, source, target))
+        key = (noc.index, source, target, slow_source)
+        path = self._paths.get(key)
         if path is None:
-            path = tuple(self._link(noc.index, link) for link in noc.contended(source, target))
-            self._paths[noc.index, source, target] = path
+            path = tuple(self._link(noc.index, link) for link in noc.contended(source, target, slow_source))
+            self._paths[key] = path
         return path
 
     def _link(self, noc: int, link: Link) -> int:

@@ -34,15 +34,20 @@ class Noc:
                 at[axis] = (at[axis] + self.step) % self.size[axis]
         return links
 
-    def contended(self, source: Coord, target: Coord) -> list[Link]:
-        """Links of the route at which two streams can meet."""
-        first_axis = self.axes[0]
+    def contended(self, source: Coord, target: Coord, slow_source: bool = False) -> list[Link]:
+        """Links of the route at which two streams can meet.
+
+        What a `slow_source` sends, slower than a link, cannot queue before it has met another stream.
+        """
+        first_axis, second_axis = self.axes
+        alone = slow_source and sum(node[second_axis] == source[second_axis] for node in self.sources) == 1
         kept: list[Link] = []
         for x, y, axis in self.route(source, target):
-            starts_leg = not kept or kept[-1][2] != axis
-            injected = axis == first_axis and (x, y) in self.sources
-            turned_in = axis != first_axis and any(node[axis] == (x, y)[axis] for node in self.sources)
-            if starts_leg or injected or turned_in:
+            if axis == first_axis:
+                joined = (x, y) in self.sources and not alone
+            else:  # streams of every node in this line of the first axis may turn in here
+                joined = any(node[axis] == (x, y)[axis] for node in self.sources)
+            if joined:
                 kept.append((x, y, axis))
         return kept
 

@@ -76,7 +76,7 @@ class Compute:
             )
         block = self._block(("matmul", a.spec.format, b.spec.format, out.spec.format, m, n, k, h, w), self._matmul_stages)
         await self._wait(b, k * n)
-        ready = await self._arrivals(a, block, h * k)
+        ready = self._arrivals(a, block, h * k) or await self._late_arrivals(a, block, h * k)
         base, times = self._run(block, ready, a, await self._space(out, m * n), out)
         product = self._math.matmul(a.block(m, k), a.spec.format, b.block(k, n), transpose) if self.values else None
         out.write(m * n, product)
@@ -118,7 +118,7 @@ class Compute:
         await self._wait(scaler, 1)
         if before is not None:
             await self._wait(before, m)
-        ready = await self._arrivals(x, block, window * n)
+        ready = self._arrivals(x, block, window * n) or await self._late_arrivals(x, block, window * n)
         base, times = self._run(block, ready, x, await self._space(out, m), out)
         best = self._math.max_rows(x.block(m, n), before.block(m, 1) if before else None) if self.values else None
         out.write(m, best)
@@ -400,14 +400,20 @@ class Compute:
         await self._pushed(cb, tiles)
         await self._wait(cb, tiles)
 
-    async def _arrivals(self, cb: Fifo, block: Block, tiles: int) -> tuple[int, ...]:
-        """Cycles at which the stages of `block` can see the first `tiles`, 2 * `tiles`, ... tiles of `cb`."""
+    def _arrivals(self, cb: Fifo, block: Block, tiles: int) -> tuple[int, ...] | None:
+        """Cycles at which the stages of `block` can see `tiles`, 2 * `tiles`, ... tiles of `cb`; None before their push."""
         stages = len(block.stages)
         if cb.received - cb.popped < stages * tiles:
-            await self._pushed(cb, stages * tiles)
+            return None
         if cb.visible_at(stages * tiles) <= self.tensix.unpack:
             return block.no_wait
         return tuple([cb.visible_at((i + 1) * tiles) for i in range(stages)])
+
+    async def _late_arrivals(self, cb: Fifo, block: Block, tiles: int) -> tuple[int, ...]:
+        await self._pushed(cb, len(block.stages) * tiles)
+        arrivals = self._arrivals(cb, block, tiles)
+        assert arrivals is not None
+        return arrivals
 
     def _check_window(self, cb: Fifo, window: int, tiles: int) -> None:
         """A window takes equal shares of `tiles` tiles, and no more than a DST half."""

@@ -98,9 +98,10 @@ class DataMovement:
             raise SimulationError(
                 f"{into.label}: read of {tensor.format.name} tiles of {tensor.name} into a buffer of {into.spec.format.name}"
             )
-        if min(pages) < 0:
+        if (not isinstance(pages, range) and min(pages) < 0) or pages[0] < 0:
             raise SimulationError(f"read of page {min(pages)} of {tensor.name}; pages count from 0")
-        self._check_written(tensor, pages)
+        if tensor.output:
+            self._check_written(tensor, pages)
         await self._move("read", tensor, pages, barrier)
         block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
         into.write(rows * cols, block.transpose(2, 1, 0, 3) if transpose and block is not None else block)
@@ -174,8 +175,6 @@ class DataMovement:
             raise SimulationError(f"{cb.label}: {verb} by the {self.role}; this end belongs to the {owner}")
 
     def _check_written(self, tensor: Tensor, pages: Sequence[int]) -> None:
-        if not tensor.output:
-            return
         here = [p for p in pages if p < tensor.pages and not tensor.written[p]]
         if here:
             raise SimulationError(f"read of page {here[0]} of {tensor.name}, which nothing has written yet")
