@@ -39,7 +39,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except MemoryError:
-            fail("out of memory; set numerics: off, or give --jobs 1", 2)
+            fail("out of memory; set numerics: off or trace: off, or give --jobs 1; nothing was written", 2)
         except OSError as error:
             fail(f"{error.filename or 'output'}: {error.strerror or error}; nothing was written there", 2)
 

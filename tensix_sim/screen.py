@@ -1,10 +1,13 @@
 """What the commands print, as text."""
 
 from collections.abc import Iterable, Sequence
+from textwrap import fill
 
 from tensix_sim.accuracy import Accuracy
 from tensix_sim.arch import Machine
-from tensix_sim.simulation import Device, Result
+from tensix_sim.simulation import Device, Result, Spread
+
+WIDTH = 110
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -19,6 +22,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
+def wrapped(text: str) -> str:
+    """Lines of at most `WIDTH`, all but the first indented."""
+    return fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
 def run_screen(result: Result) -> str:
     """Each device of the ring, then where the cycles went, then how accurate the numbers are."""
     spec, effective = result.spec, result.report.effective
@@ -27,15 +35,23 @@ def run_screen(result: Result) -> str:
         f"{spec.op} on {spec.board}: {given.batch} x {given.q_heads} heads x {given.seq_len} tokens, "
         f"{given.kv_heads} KV heads, head_dim {given.head_dim}, {given.dtype}, ring of {spec.ring_size}"
     )
-    kernels = ", ".join(f"{key} {_text(value)}" for key, value in effective.items() if not isinstance(value, dict))
-    parts = [heading, f"effective: {kernels}", _devices(result.devices), _waits(result.devices)]
+    used = ", ".join(f"{name} {_text(value)}" for name, value in effective.items() if not isinstance(value, dict))
+    parts = [
+        heading,
+        wrapped(f"effective: {used}"),
+        _devices(result.devices),
+        _waits(result.devices),
+    ]
     if result.accuracy:
         parts.append(_accuracy(result.accuracy))
-    parts += [f"note: {advice}" for advice in result.report.warnings]
+    if result.report.warnings:
+        parts.append("\n".join(wrapped(f"note: {advice}") for advice in result.report.warnings))
     return "\n\n".join(parts)
 
 
 def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return "x".join(str(v) for v in value) if isinstance(value, list | tuple) else str(value)
 
 
@@ -53,7 +69,6 @@ def _devices(devices: list[Device]) -> str:
         "math util",
         "DRAM util",
         "DRAM read",
-        "busiest server",
         "rel L2",
     )
     rows = [
@@ -62,19 +77,22 @@ def _devices(devices: list[Device]) -> str:
             f"{d.cycles:,}",
             f"{d.duration_us:,.1f}",
             str(d.active_cores),
-            str(d.steps_per_core.max)
-            if d.steps_per_core.min == d.steps_per_core.max
-            else f"{d.steps_per_core.min}-{d.steps_per_core.max}",
+            _span(d.steps_per_core),
             *(f"{share / d.cycles:.1%}" for share in (d.fpu_cycles, d.sfpu_cycles, d.unpack_cycles, d.pack_cycles)),
             f"{d.math_utilization:.1%}",
             f"{d.dram_utilization:.1%}",
             f"{d.dram_read_bytes / 1e6:,.1f} MB",
-            f"{d.busiest_server} {d.busiest_server_utilization:.0%}",
             f"{d.accuracy.rel_l2:.2%}" if d.accuracy else "off",
         )
         for d in devices
     ]
-    return table(header, rows)
+    busiest = max(devices, key=lambda d: d.busiest_server_utilization)
+    share = f"{busiest.busiest_server_utilization:.0%}"
+    return table(header, rows) + f"\nbusiest server: {busiest.busiest_server} on device {busiest.ring_id}, {share} of the time"
+
+
+def _span(values: Spread) -> str:
+    return str(values.max) if values.min == values.max else f"{values.min}-{values.max}"
 
 
 def _waits(devices: list[Device]) -> str:

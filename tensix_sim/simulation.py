@@ -5,8 +5,10 @@ import resource
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -310,7 +312,6 @@ _shares: Any = None
 def _start_worker(shares: "Synchronized[Any]") -> None:
     global _shares
     _shares = shares
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _work(spec: RunSpec, ring_id: int, slot: int) -> DeviceRun:
@@ -324,17 +325,33 @@ def _in_processes(spec: RunSpec, ring_ids: Sequence[int], jobs: int, progress: P
     context = multiprocessing.get_context("spawn")
     shares = context.Array("d", len(ring_ids), lock=False)
     with ProcessPoolExecutor(min(jobs, len(ring_ids)), context, _start_worker, (shares,)) as pool:
-        futures: list[Future[DeviceRun]] = [pool.submit(_work, spec, ring_id, i) for i, ring_id in enumerate(ring_ids)]
+        with _interrupts_held():
+            futures = [pool.submit(_work, spec, ring_id, i) for i, ring_id in enumerate(ring_ids)]
         try:
-            pending = set(futures)
+            pending: set[Future[DeviceRun]] = set(futures)
             while pending:
                 done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
                 for future in done:
                     future.result()
                 progress(sum(shares) / len(ring_ids))
+        except BrokenProcessPool as error:
+            raise MemoryError("a worker process died") from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
     return [future.result() for future in futures]
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Processes started meanwhile inherit that Ctrl-C is not for them: the parent ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
