@@ -99,7 +99,7 @@ class Inputs(Strict):
             return given
         given = dict(given)
         if isinstance(given.get("files"), Mapping):
-            given |= given.pop("files")
+            given = {**given.pop("files"), **given}  # a key given by itself, with --set for one, wins
         paths = {name: given[name] for name in "qkv" if given.get(name) is not None}
         if not all(isinstance(path, str) for path in paths.values()):
             return given

@@ -27,7 +27,7 @@ from tensix_sim.ops import ring_distributed_sdpa as op
 from tensix_sim.ops.checks import Report, check
 from tensix_sim.ops.geometry import Geometry, spec_machine
 from tensix_sim.program import Values
-from tensix_sim.trace import Trace, write_chrome, write_core_csv, write_summary
+from tensix_sim.trace import Trace, write_chrome, write_core_csv, write_summary, write_transfers_csv
 
 Progress = Callable[[float], None]
 
@@ -165,7 +165,7 @@ class Result:
         """Write the traces and the summary into `folder`, each file whole or not at all.
 
         `trace.json` opens in Perfetto and chrome://tracing, `cores.csv` has each core's cycles by RISC and wait
-        cause, `summary.json` is what `run --json` writes.
+        cause, `transfers.csv` (at trace: transfers) each burst's parts, `summary.json` is what `run --json` writes.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if self.spec.trace != "off":
@@ -173,6 +173,8 @@ class Result:
             traces = sorted(self.trace.items())
             write_chrome(folder / "trace.json", traces, clock_hz)
             write_core_csv(folder / "cores.csv", traces)
+        if self.spec.trace == "transfers":
+            write_transfers_csv(folder / "transfers.csv", traces)
         write_summary(folder / "summary.json", self.summary())
 
 

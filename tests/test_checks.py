@@ -81,7 +81,7 @@ def test_work_of_published_shapes(
     rows: int, ring: int, q: int, k: int, grid: tuple[int, int], nq: int, active: int, steps: tuple[int, int],
     masked: int, ideal: int, matmul: int,
 ) -> None:  # fmt: skip
-    """Steps, masked steps, active cores and cycles of sdpa_kernel.md 3.3, the same on every device of the ring."""
+    """Steps, masked steps, active cores and cycles worked out by hand, the same on every device of the ring."""
     g = shape(rows, ring, q, k, grid)
     assert (g.nq, g.active_cores, g.ideal_cycles) == (nq, active, ideal)
     for ring_id in range(ring):
@@ -130,7 +130,7 @@ def test_subblocks_and_granularities(
     q: int, k: int, d: int, dst: int, tiles: tuple[int, int, int], qk: tuple[int, int], pv: tuple[int, int],
     stats: int, sub_exp: int, dht: int, reduce: int,
 ) -> None:  # fmt: skip
-    """Every row of sdpa_kernel.md 3.5."""
+    """Every row of a table worked out by hand."""
     g = shape(8 * 768, 4, q, k, (8, 8), inputs__head_dim=d, compute_kernel_config__fp32_dest_acc_en=dst == 4)
     assert ((g.M, g.N, g.D), g.dst, g.qk_subblock, g.pv_subblock) == (tiles, dst, qk, pv)
     assert (g.stats, g.sub_exp, g.dht, g.reduce) == (stats, sub_exp, dht, reduce)
@@ -163,7 +163,7 @@ def test_blocks_divide_what_they_cut(dst: int) -> None:
     ],
 )
 def test_barrier_thresholds(grids: list[tuple[int, int]], thresholds: tuple[int, int, int]) -> None:
-    """The table of sdpa_kernel.md 4.1, and no barrier beyond 512 cores."""
+    """A table worked out by hand, and no barrier beyond 512 cores."""
     fields = Geometry.of(RunSpec.model_validate(raw())).__dict__
     for grid in grids:
         g = Geometry(**{name: fields[name] for name in Geometry.__dataclass_fields__} | {"grid": grid})
@@ -200,7 +200,7 @@ DOES_NOT_FIT = {
 @pytest.mark.parametrize("chunks", L1_TABLE, ids=str)
 @pytest.mark.parametrize("board", DOES_NOT_FIT)
 def test_l1_footprint(board: str, chunks: tuple[int, int, int]) -> None:
-    """Bytes and verdict of every entry of sdpa_kernel.md section 10."""
+    """Bytes and verdict of every entry of a table worked out by hand."""
     q, k, d = chunks
     for dtype, total in zip(("bfloat4_b", "bfloat8_b", "bfloat16"), L1_TABLE[chunks], strict=True):
         if total is None:
@@ -220,7 +220,7 @@ def test_l1_footprint(board: str, chunks: tuple[int, int, int]) -> None:
 
 
 def test_buffers_in_order_of_their_indices() -> None:
-    """Names, formats and ends of sdpa_kernel.md 3.6; buffers follow each other from the base of L1."""
+    """Names, formats and ends as upstream has them; buffers follow each other from the base of L1."""
     dense, paged = check(raw()).l1, check(raw(paged_kv={"block_size": 64}, chunk_start_idx=256, board="p150b")).l1
     names = ["q_in", "k_in", "v_in", "mask_in", "identity_scale", "col_identity"]
     later = ["qk_im", "out_im_A", "out_im_B", "max_A", "max_B", "sum_A", "sum_B", "exp_max_diff", "out"]
@@ -241,7 +241,7 @@ def test_buffers_in_order_of_their_indices() -> None:
 
 
 def test_upstream_tests_are_legal_as_often_as_there() -> None:
-    """Of the parameters of test_sdpa_ring_distributed.py, 30 of 64 and 91 of 160 are legal: sdpa_kernel.md 11.1."""
+    """Of the parameters of test_sdpa_ring_distributed.py, 30 of 64 and 91 of 160 are legal, as upstream runs them."""
     lengths = [1024 << n for n in range(8)]
     main = [
         check(raw(inputs__seq_len=S, program_config__q_chunk_size=q, program_config__k_chunk_size=k))

@@ -339,3 +339,13 @@ def test_what_is_no_file_is_refused(source: Any) -> None:
     """Missing files, folders and things that are no path at all."""
     with pytest.raises(SpecError):
         read_spec(source)
+
+
+def test_a_file_given_by_itself_wins_over_the_list(tmp_path: Path) -> None:
+    """`--set inputs.v=other.npy` replaces one of `inputs.files`; it is not lost."""
+    for name in ("q", "k", "v", "other"):
+        np.save(tmp_path / f"{name}.npy", np.zeros((1, 1, 64, 32), np.float32))
+    files = {name: str(tmp_path / f"{name}.npy") for name in "qkv"}
+    spec = load_spec({"inputs": {"files": files}}, [f"inputs.v={tmp_path / 'other.npy'}"])
+    assert spec.inputs.v == str(tmp_path / "other.npy")
+    assert spec.inputs.k == files["k"]

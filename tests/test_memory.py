@@ -216,7 +216,7 @@ def test_a_server_is_free_when_its_work_is_done(late: int) -> None:
 
 @BOARDS
 def test_noc_0_is_the_one_to_read_with(board: str) -> None:
-    """All cores reading interleaved DRAM: NoC 1 is slower, as measured (hardware.md D.6); for writes NoC 0 is."""
+    """All cores reading interleaved DRAM: NoC 1 is slower, as measured; for writes NoC 0 is."""
     m = machine(board)
 
     def slowest(direction: Direction, noc: int) -> int:

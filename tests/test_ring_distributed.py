@@ -1,5 +1,7 @@
 """The main job: ring-distributed SDPA, numbers and cycles, against closed forms, float64 and a published time."""
 
+import csv
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +167,22 @@ def test_spans_tile_every_lane(name: str) -> None:
     assert check_lanes(trace, lives) is None
     assert check_counts(trace) is None
     assert max(end for _, end in lives.values()) == device.cycles
+
+
+def test_transfers_add_up_to_the_bytes(tmp_path: Path) -> None:
+    """The rows of transfers.csv hold every byte that was read and written."""
+    result = simulate(CONFIGS["GQA and batch"] | {"numerics": "off", "trace": "transfers"})
+    result.write(tmp_path)
+    moved: Counter[tuple[str, str]] = Counter()
+    with (tmp_path / "transfers.csv").open() as file:
+        for row in csv.DictReader(file):
+            moved[row["ring_id"], row["kind"]] += int(row["nbytes"])
+    for device in result.devices:
+        assert moved[str(device.ring_id), "READ"] == device.dram_read_bytes
+        assert moved[str(device.ring_id), "WRITE"] == device.dram_write_bytes
+    (trace, *_) = result.trace.values()
+    bins = {label: i for i, (label, _) in enumerate(trace.counters)}["read bytes"]
+    assert sum(row["value"] for row in trace.counts() if row["series"] == bins) == result.devices[0].dram_read_bytes
 
 
 @pytest.mark.parametrize("level", ["off", "zones", "transfers"])

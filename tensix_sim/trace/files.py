@@ -127,6 +127,19 @@ def write_core_csv(path: str | Path, devices: Devices) -> None:
                 rows.writerow([ring_id, *core, risc, *life, busy, *(spent.get(name, 0) for name in waits)])
 
 
+def write_transfers_csv(path: str | Path, devices: Devices) -> None:
+    """Write a row for each burst's part between a core and a bank or another core's L1, in the order of issue."""
+    columns = ("kind", "noc", "source_x", "source_y", "target_x", "target_y", "requests", "nbytes", "start", "end")
+    with atomic(path) as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["ring_id", "core_x", "core_y", "risc", *columns])
+        for ring_id, trace in devices:
+            lanes, names = trace.lanes, trace.names
+            for row in trace.transferred():
+                core, risc = lanes[row["lane"]]
+                rows.writerow([ring_id, *core, risc, names[row["kind"]], *(int(row[c]) for c in columns[1:])])
+
+
 def write_summary(path: str | Path, data: Mapping[str, Any]) -> None:
     """Write figures as JSON with sorted keys; NaN and infinity, which JSON lacks, become null."""
     with atomic(path) as file:
