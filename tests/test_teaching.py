@@ -143,7 +143,7 @@ def test_add_moves_each_tile_once(run: Any, tensor: Any, board: str, grid: tuple
 def test_matmul_reads_a_band_and_a_strip_for_each_block(
     run: Any, tensor: Any, grid: tuple[int, int], blocks: tuple[int, ...]
 ) -> None:
-    """M k + k n tiles for each of C's blocks; C is written once."""
+    """m k + k n tiles for each of C's blocks; C is written once."""
     rows, inner, cols, m, n = blocks
     ran = run(machine("p100a"), product(tensor, grid, blocks)[0])
     traffic = ran.chip.memory.traffic(ran.cycles)

@@ -61,7 +61,7 @@ class Arithmetic:
         return x if self.fp32_dest and not packed else round_bf16(x, out=x)
 
     def sub_exp(self, x: Values, column: Values, scale: float) -> None:
-        """X <- relu(exp((x - column) * scale)) in place, by the approximation without clamping, packed to bfloat16."""
+        """x <- relu(exp((x - column) * scale)) in place, by the approximation without clamping, packed to bfloat16."""
         np.subtract(x, column, out=x)
         self.to_dst(x)
         # half of EXP's integer, so that one shift by 16 places it and drops the bit that bfloat16 has no room for

@@ -23,6 +23,15 @@ from tensix_sim.trace import Trace
 Direction = Literal["read", "write"]
 
 
+class Route(NamedTuple):
+    """The way of one tile: the node at the other end, its ticks of work at each server, its fixed cycles, its hops."""
+
+    node: Coord
+    work: tuple[tuple[int, int], ...]
+    latency: int
+    hops: int
+
+
 class Burst(NamedTuple):
     """Tiles between two barriers: the ticks of work that they bring to each server, and their fixed times in cycles.
 
@@ -76,8 +85,8 @@ class Memory:
         self._links: dict[tuple[int, Link], int] = {}
         self._plans: tuple[dict[object, Plan], ...] = ({}, {})
         self._bursts: dict[object, Burst] = {}
-        self._work: dict[tuple[int, int], tuple[int, int]] = {}  # one object for equal items: bursts are many and caches small
-        self._paths: dict[tuple[int, Coord, Coord, bool], tuple[int, ...]] = {}
+        self._routes: dict[object, Route] = {}
+        self._shared: dict[tuple[int, int], tuple[int, int]] = {}  # equal items as one object: bursts are many, caches small
         self._retired: list[Plan] = []
         self.bytes_over_time: dict[Direction, TimeBins] | None = (
             {"read": TimeBins(), "write": TimeBins()} if trace.zones else None
@@ -108,57 +117,64 @@ class Memory:
             self._retired += self._plans[noc].values()
             self._plans[noc].clear()
             self._bursts.clear()
-            self._paths = {key: path for key, path in self._paths.items() if key[0] != noc}
+            self._routes.clear()
 
-    def _make_plan(self, direction: Direction, index: int, core: Coord, tensor: Tensor, banks: list[int], barrier: int) -> Plan:
-        noc = self.nocs[index]
-        to_dram = tensor.memory == "dram"
+    def _make_plan(self, direction: Direction, noc: int, core: Coord, tensor: Tensor, banks: list[int], barrier: int) -> Plan:
         tile_bytes = tensor.format.tile_bytes
         bursts = tuple(
             self._burst(direction, noc, core, tensor, tuple(banks[i : i + barrier])) for i in range(0, len(banks), barrier)
         )
-        nodes = [self._bank(tensor, bank)[1] for bank in banks]
-        hops = sum(noc.hops(node, core) if direction == "read" else noc.hops(core, node) for node in nodes)
-        issue = self._gap(direction) * len(banks)
-        return Plan(direction, index, core, to_dram, tile_bytes, bursts, issue, tile_bytes * len(banks), tile_bytes * hops)
+        hops = sum(self._route(direction, noc, core, tensor, bank).hops for bank in banks)
+        issue, nbytes = self._gap(direction) * len(banks), tile_bytes * len(banks)
+        return Plan(direction, noc, core, tensor.memory == "dram", tile_bytes, bursts, issue, nbytes, tile_bytes * hops)
 
     def _gap(self, direction: Direction) -> int:
         return self.spec.read_issue_cycles if direction == "read" else self.spec.write_issue_cycles
 
-    def _burst(self, direction: Direction, noc: Noc, core: Coord, tensor: Tensor, banks: tuple[int, ...]) -> Burst:
-        key = (direction, noc.index, core, tensor.memory, tensor.format.tile_bytes, banks)
+    def _burst(self, direction: Direction, noc: int, core: Coord, tensor: Tensor, banks: tuple[int, ...]) -> Burst:
+        key = (direction, noc, core, tensor.memory, tensor.format.tile_bytes, banks)
         burst = self._bursts.get(key)
         if burst is None:
-            burst = self._bursts[key] = self._make_burst(direction, noc, core, tensor, banks)
+            routes = [self._route(direction, noc, core, tensor, bank) for bank in banks]
+            burst = self._bursts[key] = self._make_burst(direction, self._packet(tensor), routes)
         return burst
 
-    def _make_burst(self, direction: Direction, noc: Noc, core: Coord, tensor: Tensor, banks: tuple[int, ...]) -> Burst:
-        spec = self.spec
-        service = self._bank_ticks(tensor)
-        packet = noc.packet_bytes(tensor.format.tile_bytes)
-        on_link = to_ticks(packet / spec.link_rate)
-        work: Counter[int] = Counter()
-        fixed, in_dram = (
-            (spec.software_cycles, self.dram.read_cycles)
-            if direction == "read"
-            else (spec.write_ack_base, self.dram.write_cycles)
-        )
-        if tensor.memory == "dram":
-            fixed += in_dram
-        latency = 0
-        for bank in banks:
-            server, node = self._bank(tensor, bank)
-            work[server] += service
-            source, target = (node, core) if direction == "read" else (core, node)
-            for link in self._path(noc, source, target, direction == "read" and service >= on_link):
-                work[link] += on_link
-            latency = max(latency, noc.round_trip(core, node) + fixed)
+    def _make_burst(self, direction: Direction, packet: int, routes: list[Route]) -> Burst:
+        work: dict[int, int] = {}
+        for route in routes:
+            for server, ticks in route.work:
+                work[server] = work.get(server, 0) + ticks
+        latency = max(route.latency for route in routes)
         gap = self._gap(direction) * TICKS
-        floor = gap + max(gap * (len(banks) - 1) + max(service, on_link), to_ticks(packet * len(banks) / spec.niu_rate))
+        one_tile = max(ticks for _, ticks in routes[0].work)
+        floor = gap + max(gap * (len(routes) - 1) + one_tile, to_ticks(packet * len(routes) / self.spec.niu_rate))
         unloaded = latency + whole_cycles(max(floor, gap + max(work.values())))
-        shared = tuple(self._work.setdefault(item, item) for item in work.items())
-        ends = Counter(self._bank(tensor, bank)[1] for bank in banks)
-        return Burst(shared, latency, gap, floor, unloaded, tuple(ends.items()))
+        shared = tuple(self._shared.setdefault(item, item) for item in work.items())
+        return Burst(shared, latency, gap, floor, unloaded, tuple(Counter(route.node for route in routes).items()))
+
+    def _packet(self, tensor: Tensor) -> int:
+        """Bytes of one tile on a link."""
+        return self.nocs[0].packet_bytes(tensor.format.tile_bytes)
+
+    def _route(self, direction: Direction, index: int, core: Coord, tensor: Tensor, bank: int) -> Route:
+        """The way of one tile between `core` and a bank."""
+        key = (direction, index, core, tensor.memory, tensor.format.tile_bytes, bank)
+        route = self._routes.get(key)
+        if route is None:
+            route = self._routes[key] = self._make_route(direction, self.nocs[index], core, tensor, bank)
+        return route
+
+    def _make_route(self, direction: Direction, noc: Noc, core: Coord, tensor: Tensor, bank: int) -> Route:
+        in_dram, reading = tensor.memory == "dram", direction == "read"
+        server, node = self._bank(tensor, bank)
+        source, target = (node, core) if reading else (core, node)
+        service, on_link = self._bank_ticks(tensor), to_ticks(self._packet(tensor) / self.spec.link_rate)
+        links = noc.contended(source, target, slow_source=reading and service >= on_link)
+        fixed = self.spec.software_cycles if reading else self.spec.write_ack_base
+        if in_dram:
+            fixed += self.dram.read_cycles if reading else self.dram.write_cycles
+        work = ((server, service), *((self._link(noc.index, link), on_link) for link in links))
+        return Route(node, work, noc.round_trip(core, node) + fixed, noc.hops(source, target))
 
     def _bank_ticks(self, tensor: Tensor) -> int:
         if tensor.memory == "l1":
@@ -169,15 +185,6 @@ class Memory:
         if tensor.memory == "l1":
             return self.dram.banks + bank, self.l1_banks[bank]
         return bank, self.dram.endpoints[bank]
-
-    def _path(self, noc: Noc, source: Coord, target: Coord, slow_source: bool) -> tuple[int, ...]:
-        """Servers of the links at which this stream meets others."""
-        key = (noc.index, source, target, slow_source)
-        path = self._paths.get(key)
-        if path is None:
-            path = tuple(self._link(noc.index, link) for link in noc.contended(source, target, slow_source))
-            self._paths[key] = path
-        return path
 
     def _link(self, noc: int, link: Link) -> int:
         server = self._links.get((noc, link))

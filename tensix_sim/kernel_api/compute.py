@@ -63,7 +63,7 @@ class Compute:
     async def matmul(
         self, a: Fifo, b: Fifo, out: Fifo, m: int, n: int, k: int, subblock: tuple[int, int], transpose: bool = False
     ) -> None:
-        """Out [m, n] = a [m, k] x b [k, n], in subblocks of DST; with `transpose` each tile of b is transposed.
+        """out [m, n] = a [m, k] x b [k, n], in subblocks of DST; with `transpose` each tile of b is transposed.
 
         Rows of `out` are pushed band by band, one subblock high, and rows of `a` are awaited so. Neither `a` nor
         `b` is popped.
@@ -97,7 +97,7 @@ class Compute:
         return [first] + [band] * (m // h - 1)
 
     async def sum_columns(self, x: Fifo, ones: Fifo, rows: int, window: int) -> None:
-        """X [rows, 1] <- x times a column of ones, in place: each row's sum, in column 0."""
+        """x [rows, 1] <- x times a column of ones, in place: each row's sum, in column 0."""
         self._check_window(x, window, rows)
         block = self._block(("sum columns", x.spec.format, rows, window), self._sum_stages)
         await self._wait(ones, 1)
@@ -112,7 +112,7 @@ class Compute:
     # -- rows ---------------------------------------------------------------------------------------------
 
     async def max_rows(self, x: Fifo, scaler: Fifo, out: Fifo, m: int, n: int, window: int, before: Fifo | None = None) -> None:
-        """Out [m, 1] = largest value of each row of x [m, n], and of `before` [m, 1] where given. Pops nothing."""
+        """out [m, 1] = largest value of each row of x [m, n], and of `before` [m, 1] where given. Pops nothing."""
         self._check_window(x, window, m)
         block = self._block(("max rows", x.spec.format, m, n, window, before is not None), self._max_stages)
         await self._wait(scaler, 1)
@@ -144,7 +144,7 @@ class Compute:
         return [first] + [rest] * (m // window - 1)
 
     async def sub_exp(self, x: Fifo, column: Fifo, sums: Fifo, m: int, n: int, window: int, scale: float) -> None:
-        """X [m, n] <- relu(exp((x - column) * scale)) in place; sums [m, 1] = the tiles of each row, added up.
+        """x [m, n] <- relu(exp((x - column) * scale)) in place; sums [m, 1] = the tiles of each row, added up.
 
         The exponential is the fast approximation, issued by the math thread. A tile of `sums` still has its 32
         columns apart: `sum_columns` adds them. `column` is not popped.
@@ -188,7 +188,7 @@ class Compute:
     # -- columns ------------------------------------------------------------------------------------------
 
     async def exp_difference(self, a: Fifo, b: Fifo, out: Fifo, m: int, scale: float) -> None:
-        """Out [m, 1] = exp((a - b) * scale) in column 0, by the accurate exponential. Pops nothing."""
+        """out [m, 1] = exp((a - b) * scale) in column 0, by the accurate exponential. Pops nothing."""
         block = self._block(("exp difference", a.spec.format, m), self._exp_difference_stages)
         await self._wait(a, m)
         await self._wait(b, m)
@@ -207,7 +207,7 @@ class Compute:
         return [first] + [stage] * (m - 1)
 
     async def reciprocal(self, x: Fifo, m: int) -> None:
-        """X [m, 1] <- 1 / x in column 0, in place."""
+        """x [m, 1] <- 1 / x in column 0, in place."""
         block = self._block(("reciprocal", x.spec.format, m), self._reciprocal_stages)
         await self._wait(x, m)
         self._update(block, x, m, 1, self._math.reciprocal)
@@ -220,7 +220,7 @@ class Compute:
         )
 
     async def mul_columns(self, x: Fifo, column: Fifo, m: int) -> None:
-        """X [m, 1] <- x * column, in place; `column` is not popped."""
+        """x [m, 1] <- x * column, in place; `column` is not popped."""
         block = self._block(("mul columns", x.spec.format, m), self._mul_stages)
         await self._wait(column, m)
         await self._wait(x, m)
@@ -233,7 +233,7 @@ class Compute:
         return self._in_place(self._costs.unpack(fmt, 1, fmt, 1), fpu, 0, math, self._costs.pack(fmt, 1), m)
 
     async def scale_rows(self, x: Fifo, column: Fifo, out: Fifo, m: int, n: int, window: int, accumulate: bool = False) -> None:
-        """Out [m, n] = x * column, the column [m, 1] broadcast; with `accumulate`, added to the tiles that `out` already holds.
+        """out [m, n] = x * column, the column [m, 1] broadcast; with `accumulate`, added to the tiles that `out` already holds.
 
         Pops nothing.
         """
@@ -271,7 +271,7 @@ class Compute:
     # -- element by element ---------------------------------------------------------------------------------
 
     async def add(self, a: Fifo, b: Fifo, out: Fifo, tiles: int) -> None:
-        """Out = a + b over `tiles` tiles. Pops nothing."""
+        """out = a + b over `tiles` tiles. Pops nothing."""
         block = self._block(("add", a.spec.format, b.spec.format, out.spec.format, tiles), self._add_stages)
         await self._wait(a, tiles)
         await self._wait(b, tiles)
@@ -290,7 +290,7 @@ class Compute:
         return [first] + [stage] * (tiles - 1)
 
     async def add_to(self, x: Fifo, y: Fifo, m: int) -> None:
-        """X [m, 1] <- x + y, in place; `y` is not popped."""
+        """x [m, 1] <- x + y, in place; `y` is not popped."""
         block = self._block(("add to", x.spec.format, m), self._add_to_stages)
         await self._wait(y, m)
         await self._wait(x, m)
