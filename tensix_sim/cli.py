@@ -66,7 +66,7 @@ def run(spec: str | None, overrides: tuple[str, ...], json_file: str | None, job
     """Run the op of SPEC on every device of its ring; without SPEC, the built-in example."""
     from tensix_sim.hw import SimulationError
     from tensix_sim.screen import run_screen
-    from tensix_sim.simulation import simulate
+    from tensix_sim.simulation import WorkerError, simulate
 
     checked, report = _check(spec, overrides)
     if checked is None:
@@ -76,6 +76,8 @@ def run(spec: str | None, overrides: tuple[str, ...], json_file: str | None, job
             result = simulate(checked, jobs, progress)
     except SimulationError as error:
         fail("\n".join([str(error), *getattr(error, "__notes__", [])]), 3)
+    except WorkerError as error:
+        fail(f"{error}; nothing was written", 2)
     folder = traces / (name or _run_name(checked))
     result.write(folder)
     if json_file:

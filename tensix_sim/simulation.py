@@ -40,6 +40,10 @@ class IllegalConfigError(ValueError):
         self.report = report
 
 
+class WorkerError(RuntimeError):
+    """A worker process ended before its device was done."""
+
+
 class Spread(BaseModel):
     """Smallest, mean and largest value over cores."""
 
@@ -187,6 +191,7 @@ def simulate(spec: RunSpec | dict[str, Any] | str, jobs: int = 1, progress: Prog
     Raises:
         IllegalConfigError: the spec is illegal; lists every violation.
         SimulationError: the simulated program failed, by a deadlock for example.
+        WorkerError: a worker process died.
     """
     report = check(spec)
     if not report.ok:
@@ -337,7 +342,10 @@ def _in_processes(spec: RunSpec, ring_ids: Sequence[int], jobs: int, progress: P
                     future.result()
                 progress(sum(shares) / len(ring_ids))
         except BrokenProcessPool as error:
-            raise MemoryError("a worker process died") from error
+            raise WorkerError(
+                "a worker process died: out of memory, killed, or started by a script that calls simulate(jobs=...) "
+                'outside `if __name__ == "__main__":`; jobs=1 needs no workers'
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
