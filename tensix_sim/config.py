@@ -1,6 +1,6 @@
 """What the user writes: the run spec and its parts, as frozen models that refuse unknown keys and loose types.
 
-These models know which values exist; `tensix_sim.ops.checks` knows which of them go together.
+These models know which values exist; `tensix_sim.ops.checks` and `rules` know which of them go together.
 """
 
 import json

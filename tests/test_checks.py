@@ -12,7 +12,7 @@ import pytest
 from tensix_sim.arch import BOARDS
 from tensix_sim.config import BUILT_IN, RunSpec
 from tensix_sim.formats import FORMATS
-from tensix_sim.ops import checks
+from tensix_sim.ops import rules
 from tensix_sim.ops.checks import Report, check
 from tensix_sim.ops.geometry import Geometry, circular_buffers, granularity, largest_subblock
 
@@ -499,7 +499,7 @@ def test_an_unknown_key_names_the_nearest(typo: str, meant: str) -> None:
 
 def test_values_must_fit_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers need memory on this computer; cycles alone do not."""
-    monkeypatch.setattr(checks, "host_memory_bytes", lambda: 2**20)
+    monkeypatch.setattr(rules, "host_memory_bytes", lambda: 2**20)
     (violation,) = check(raw(numerics="fast")).violations
     assert (violation.key, violation.nearest) == ("numerics", ({"numerics": "off"},))
     assert check(raw(numerics="off")).ok

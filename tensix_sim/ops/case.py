@@ -1,0 +1,211 @@
+"""A spec under check: its values by dotted key, with stand-ins for those that are invalid."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from tensix_sim.arch import Machine, machine
+from tensix_sim.arch.model import UnknownNameError
+from tensix_sim.config import BUILT_IN, RunSpec
+from tensix_sim.formats import FORMATS, TILE
+from tensix_sim.ops.geometry import Geometry, circular_buffers, page_table_row_bytes, program_config
+from tensix_sim.ops.report import Change, L1Buffer
+
+Q_CHUNK, K_CHUNK = "program_config.q_chunk_size", "program_config.k_chunk_size"
+GRID = "program_config.compute_with_storage_grid_size"
+BATCH, SEQ_LEN, HEAD_DIM, DTYPE = "inputs.batch", "inputs.seq_len", "inputs.head_dim", "inputs.dtype"
+Q_HEADS, KV_HEADS = "inputs.q_heads", "inputs.kv_heads"
+BLOCK, PREFIX, TABLE = "paged_kv.block_size", "chunk_start_idx", "paged_kv.page_table"
+FIDELITY, FP32_DEST = "compute_kernel_config.math_fidelity", "compute_kernel_config.fp32_dest_acc_en"
+
+
+class InvalidOperandError(Exception):
+    """A rule asked for a value that is itself invalid."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A rule broken by some values."""
+
+    found: Change
+    rule: str
+
+    @property
+    def key(self) -> str:
+        """The blamed key."""
+        return next(iter(self.found))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A spec with the op's own configs where none is given, and stand-ins for values that are `invalid`."""
+
+    spec: RunSpec
+    on: Machine
+    invalid: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, spec: RunSpec, on: Machine, invalid: frozenset[str] = frozenset()) -> "Case":
+        """Make the case, filling in what the op would."""
+        given = {"program_config": program_config(spec, on), "compute_kernel_config": spec.effective_compute_config}
+        return cls(spec.model_copy(update=given), on, invalid)
+
+    def __getitem__(self, key: str) -> Any:
+        """Look up the valid value at a dotted key."""
+        self.need(key)
+        value: Any = self.spec
+        for name in key.split("."):
+            value = None if value is None else getattr(value, name)
+        return value
+
+    def need(self, key: str) -> None:
+        """Skip the rule if `key`, or a part it lies in, is invalid."""
+        if any(f"{key}.".startswith(f"{bad}.") for bad in self.invalid):
+            raise InvalidOperandError(key)
+
+    def put(self, change: Change) -> "Case":
+        """Make a case with other values, which are then valid."""
+        spec = self.spec
+        for key, value in change.items():
+            spec = _put(spec, key.split("."), value)
+        on = make_machine(spec)[0] if "board" in change else self.on
+        return Case(spec, on, self.invalid - change.keys())
+
+    def fault(self, rule: str, *keys: str) -> Fault:
+        """Make a fault that blames the first of `keys` and shows the values of all."""
+        return Fault({key: self[key] for key in keys}, rule)
+
+    def tiles(self, key: str) -> int:
+        """Convert a size to tiles."""
+        size: int = self[key]
+        if size % TILE:
+            raise InvalidOperandError(key)
+        return size // TILE
+
+    def number(self, name: str) -> Any:
+        """Look up a valid number of the machine, named as in an override."""
+        self.need("board")
+        self.need(f"machine.{name}")
+        first = name.partition(".")[0]
+        value: Any = self.on if first in Machine.model_fields else self.on.chip
+        for part in name.split("."):
+            value = getattr(value, part)
+        return value
+
+    @property
+    def board(self) -> Machine:
+        """The machine, its chip's and its mesh's names and sizes."""
+        self.need("board")
+        return self.on
+
+    @property
+    def slab(self) -> int:
+        """Rows of one of a device's two slabs."""
+        rows, rest = divmod(self[SEQ_LEN], 2 * self["ring_size"])
+        if rest:
+            raise InvalidOperandError(SEQ_LEN)
+        return int(rows)
+
+    @property
+    def paged(self) -> bool:
+        """Whether K and V are read through a page table."""
+        return self["paged_kv"] is not None and self[PREFIX] is not None
+
+    @property
+    def kv_len(self) -> int:
+        """Rows of K and V."""
+        return int(self[SEQ_LEN] + (self[PREFIX] or 0))
+
+    @property
+    def elements(self) -> tuple[int, int]:
+        """Elements of Q, and of K or V."""
+        heads_q, heads_kv = self[BATCH] * self[Q_HEADS], self[BATCH] * self[KV_HEADS]
+        return heads_q * self[SEQ_LEN] * self[HEAD_DIM], heads_kv * self.kv_len * self[HEAD_DIM]
+
+    @property
+    def l1_output_bytes(self) -> int:
+        """What the output takes of each core's L1, tiles dealt over the board's cores."""
+        if self["memory_config"] != "l1_interleaved":
+            return 0
+        tiles = self[BATCH] * self[Q_HEADS] * (2 * self.slab // TILE) * self.tiles(HEAD_DIM)
+        columns, rows = self.number("grid")
+        return int(-(-tiles // (columns * rows)) * FORMATS[self[DTYPE]].tile_bytes)
+
+    @property
+    def table_row_bytes(self) -> int:
+        """Bytes of a row of the page table; 0 where K and V are dense."""
+        if not (self.paged and self.pages):
+            return 0
+        self.number("dram.page_alignment")
+        try:
+            return page_table_row_bytes(self.spec, self.board)
+        except ValueError as error:
+            raise InvalidOperandError(TABLE) from error
+
+    @property
+    def l1_table(self) -> tuple[L1Buffer, ...]:
+        """The circular buffers and where they lie."""
+        stick = self.table_row_bytes
+        d = self.tiles(HEAD_DIM)
+        buffers = circular_buffers(self.tiles(Q_CHUNK), self.tiles(K_CHUNK), d, d, FORMATS[self[DTYPE]], stick)
+        address = self.number("l1.base")
+        table = []
+        for index, b in enumerate(buffers):
+            table.append(L1Buffer(index=index, name=b.name, tiles=b.tiles, format=b.format.name, bytes=b.bytes, address=address))
+            address += b.bytes
+        return tuple(table)
+
+    @property
+    def geometry(self) -> Geometry:
+        """The geometry; the shapes must be legal."""
+        return Geometry.of(self.spec)
+
+    @property
+    def ring_axis(self) -> int | None:
+        """The mesh axis along which a device's position is inferred; the first where both would do."""
+        mesh, ring = self["mesh"], self["ring_size"]
+        return mesh.index(ring) if mesh is not None and self["ring_id"] is None and ring in mesh else None
+
+    @property
+    def pages(self) -> int:
+        """Pages of K and V that one batch needs."""
+        return int(self.kv_len // self[BLOCK])
+
+
+def _put(model: Any, path: list[str], value: Any) -> Any:
+    """Copy a model with the value at `path` replaced; the value is one of ours and not validated."""
+    name, *rest = path
+    return model.model_copy(update={name: _put(getattr(model, name), rest, value) if rest else value})
+
+
+def make_machine(spec: RunSpec) -> tuple[Machine, dict[str, Fault]]:
+    """Make the spec's machine, or a stand-in for one that cannot be, whose faults come along."""
+    try:
+        board = machine(spec.board)
+    except UnknownNameError:
+        return machine(BUILT_IN.board), {"board": Fault({"board": spec.board}, "there is no such board")}
+    found: dict[str, Fault] = {}
+    for name, value in spec.machine.items():
+        try:
+            board.override({name: value})
+        except UnknownNameError as error:
+            found[f"machine.{name}"] = Fault({f"machine.{name}": value}, str(error))
+        except ValidationError:
+            continue
+    changes = {name: value for name, value in spec.machine.items() if f"machine.{name}" not in found}
+    try:
+        return board.override(changes), found
+    except ValidationError as error:
+        return board, found | _machine_faults(error, changes)
+
+
+def _machine_faults(error: ValidationError, changes: Change) -> dict[str, Fault]:
+    """Sort what pydantic found wrong with a machine by the overrides that it is about; by all if by none."""
+    found = {}
+    for problem in error.errors(include_url=False):
+        path = ".".join(str(item) for item in problem["loc"] if item != "chip") + "."
+        about = {name for name in changes if f"{name}.".startswith(path) or path.startswith(f"{name}.")} or set(changes)
+        values = {f"machine.{name}": value for name, value in changes.items() if name in about}
+        found[next(iter(values))] = Fault(values, problem["msg"].removeprefix("Input ").removeprefix("Value error, "))
+    return found

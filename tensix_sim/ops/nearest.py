@@ -1,0 +1,166 @@
+"""The nearest legal values, found by trying.
+
+A change is offered if the rules then find no fault at all, or, where there is no such change, if it heals its own
+fault and brings no other.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from difflib import SequenceMatcher
+from itertools import product
+from math import isqrt, lcm
+from typing import Any, Literal, get_args, get_origin
+
+from tensix_sim.arch import BOARDS
+from tensix_sim.config import BUILT_IN, PagedKV
+from tensix_sim.formats import TILE
+from tensix_sim.ops.case import (
+    BATCH,
+    BLOCK,
+    GRID,
+    HEAD_DIM,
+    K_CHUNK,
+    KV_HEADS,
+    PREFIX,
+    Q_CHUNK,
+    Q_HEADS,
+    SEQ_LEN,
+    Case,
+    Fault,
+    InvalidOperandError,
+)
+from tensix_sim.ops.report import Change
+from tensix_sim.ops.rules import MAX_RING, buffers_fit_l1, dram_bytes, dram_capacity, faults
+from tensix_sim.ops.spec_types import annotation_of
+
+
+def _divisors(n: int) -> set[int]:
+    return {d for small in range(1, isqrt(n) + 1) if n % small == 0 for d in (small, n // small)}
+
+
+def _around(near: int, step: int, count: int = 32) -> list[int]:
+    middle = max(1, near // step)
+    return [m * step for m in range(max(1, middle - count), middle + count + 1)]
+
+
+def _chunk_sizes(rows: int, near: int) -> list[int]:
+    """Whole tiles that divide `rows`; any whole tiles where finding the divisors would take long."""
+    if rows % TILE or rows > 10**9:
+        return _around(near, TILE)
+    return [TILE * d for d in _divisors(rows // TILE)]
+
+
+def q_chunk_sizes(c: Case, near: int) -> list[int]:
+    """Sizes that a Q chunk may have, or any whole tiles where the slab is not known."""
+    return tried(lambda: _chunk_sizes(c.slab, near)) or _around(near, TILE)
+
+
+def _smaller_chunks(c: Case) -> Iterator[Change]:
+    """List what takes less L1: the output elsewhere, or chunks that leave no rest, the least smaller first."""
+    if c["memory_config"] == "l1_interleaved":
+        yield {"memory_config": "dram_interleaved"}
+    q, k = c[Q_CHUNK], c[K_CHUNK]
+    q_sizes = [size for size in q_chunk_sizes(c, q) if size <= q]
+    k_sizes = {size for size in _chunk_sizes(c.kv_len, k) if size <= k} | {k}
+    for new_q, new_k in sorted(product(q_sizes, k_sizes), reverse=True, key=sum):
+        yield {key: new for key, new, old in ((Q_CHUNK, new_q, q), (K_CHUNK, new_k, k)) if new != old}
+
+
+def _sequence_lengths(c: Case, near: int) -> list[int]:
+    step = 2 * c["ring_size"] * lcm(TILE, c[Q_CHUNK])
+    if c.paged:
+        step = lcm(step, c[BLOCK])
+    most = near * dram_capacity(c) // max(1, dram_bytes(c.put({SEQ_LEN: near})))
+    return _around(near, step) + _around(most, step)
+
+
+def _grids(c: Case, near: int) -> list[tuple[int, int]]:
+    columns, rows = c.number("grid")
+    program = c.spec.program_config
+    x, y = program.compute_with_storage_grid_size if program else (columns, rows)
+    return [(min(x, columns), min(y, rows)), (columns, rows)]
+
+
+CANDIDATES: dict[str, Callable[[Case, int], Iterable[Any]]] = {
+    "ring_size": lambda c, near: range(2, MAX_RING + 1, 2),
+    "ring_id": lambda c, near: range(min(c["ring_size"], MAX_RING)),
+    "ring_ids": lambda c, near: ["all"],
+    "board": lambda c, near: BOARDS,
+    "paged_kv": lambda c, near: [PagedKV(block_size=64), PagedKV(block_size=32)],
+    BATCH: lambda c, near: [*_around(near, 1), *_around(MAX_RING, 1)],
+    SEQ_LEN: _sequence_lengths,
+    HEAD_DIM: lambda c, near: [*_around(near, TILE), *_around(TILE, TILE)],
+    Q_HEADS: lambda c, near: [*_around(near, c[KV_HEADS]), *_around(1, c[KV_HEADS])],
+    KV_HEADS: lambda c, near: _divisors(min(c[Q_HEADS], 10**9)),
+    Q_CHUNK: q_chunk_sizes,
+    K_CHUNK: lambda c, near: _around(near, TILE) if c[PREFIX] is None else _chunk_sizes(c.kv_len, near),
+    GRID: _grids,
+    PREFIX: lambda c, near: [0, *_around(near, lcm(c[Q_CHUNK], c[BLOCK] or 1))],
+    BLOCK: lambda c, near: _chunk_sizes(c[SEQ_LEN], near),
+}
+
+
+def nearest(c: Case, known: set[str], rule: str, fault: Fault) -> tuple[Change, ...]:
+    """Find up to two changes that leave no fault, or else two that heal this one and bring no other."""
+    partly: list[Change] = []
+    for changes in _changes(c, rule, fault):
+        wholly = []
+        for change in changes:
+            after = [(name, f.key) for name, f in faults(c.put(change))]
+            if not after:
+                wholly.append(change)
+            elif len(partly) < 2 and all(name in known - {rule} and key not in change for name, key in after):
+                partly.append(change)
+            if len(wholly) == 2:
+                break
+        if wholly:
+            return tuple(wholly)
+    return tuple(partly)
+
+
+def _changes(c: Case, rule: str, fault: Fault) -> Iterator[Iterable[Change]]:
+    """List the changes worth trying, nearest first, key by key."""
+    if rule == buffers_fit_l1.__name__:  # single values won't do
+        yield tried(_smaller_chunks, c)
+        return
+    for key, found in fault.found.items():
+        yield [{key: value} for value in _candidates(c, key, found) if value != found]
+
+
+def _candidates(c: Case, key: str, found: Any) -> list[Any]:
+    """List the values worth trying for a key, nearest first."""
+    annotation = annotation_of(key)
+    if key.startswith("inputs.") and c.spec.inputs.from_files:
+        return []
+    near = _whole_number(found, key)
+    if get_origin(annotation) is Literal:
+        values = list(get_args(annotation))
+    elif key in CANDIDATES:
+        values = tried(CANDIDATES[key], c, near)
+    else:
+        return []
+    if all(isinstance(value, int) for value in values):
+        return sorted(set(values), key=lambda value: abs(value - near))
+    if all(isinstance(value, str) for value in values):
+        return sorted(values, key=lambda value: -SequenceMatcher(None, value, str(found)).ratio())
+    return values
+
+
+def tried(make: Callable[..., Iterable[Any]], *args: Any) -> list[Any]:
+    """List what `make` gives, or nothing if it needs a value that is invalid."""
+    try:
+        return list(make(*args))
+    except InvalidOperandError:
+        return []
+
+
+def _whole_number(found: Any, key: str) -> int:
+    """Guess the number that the user meant, or else take the built-in example's."""
+    if isinstance(found, int):
+        return found
+    try:
+        return int(float(found))
+    except (TypeError, ValueError, OverflowError):
+        value: Any = BUILT_IN
+        for name in key.split("."):
+            value = getattr(value, name, None)
+        return value if isinstance(value, int) else 0
