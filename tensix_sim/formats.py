@@ -123,8 +123,8 @@ def pack_to_format(x: Values, fmt: Format) -> Values:
         return np.array(x, np.float32)
     rounded = round_bf16(x)
     bits = rounded.view(np.uint32)
-    bits[np.isnan(x)] = 0x7F800000
-    bits[(bits & np.uint32(0x7F800000)) == 0] = 0
+    np.copyto(bits, np.uint32(0x7F800000), where=np.isnan(x))
+    np.copyto(bits, np.uint32(0), where=(bits & np.uint32(0x7F800000)) == 0)
     return rounded if fmt is BFLOAT16 else _in_groups(rounded, fmt, _packer_magnitudes)
 
 
@@ -144,8 +144,11 @@ def _in_groups(x: Values, fmt: Format, magnitudes: "Magnitudes") -> Values:
         significand = np.where(exponent > 0, (bits & np.uint32(0x7FFFFF)) | np.uint32(0x800000), np.uint32(0))
         magnitude = magnitudes(significand, shared - exponent, fmt.magnitude_bits)
         with np.errstate(over="ignore"):
-            size = np.ldexp(magnitude.astype(np.float32), shared.astype(np.int32) - (126 + fmt.magnitude_bits))
-        groups[...] = np.where((bits >> np.uint32(31)).astype(bool) & (magnitude > 0), -size, size)
+            unit = np.ldexp(np.float32(1), shared.astype(np.int32) - (126 + fmt.magnitude_bits))
+            size = magnitude.astype(np.float32)
+            size *= unit
+        np.copysign(size, groups, out=groups)
+        groups += np.float32(0)  # -0 has no place in a block format
     return result
 
 
@@ -158,10 +161,10 @@ def _host_magnitudes(significand: Bits, shift: Bits, bits: int) -> Bits:
 
 
 def _packer_magnitudes(significand: Bits, shift: Bits, bits: int) -> Bits:
-    few = np.minimum(shift, np.uint32(8))
-    seven = np.minimum(((significand >> np.uint32(16)) + (np.uint32(1) << few)) >> (few + np.uint32(1)), np.uint32(127))
-    kept: Bits = np.where(shift < 8, seven, np.uint32(0)) >> np.uint32(7 - bits)
-    return kept
+    few = np.minimum(shift, np.uint32(8))  # further away nothing is left
+    rounded = ((significand >> np.uint32(16)) + (np.uint32(1) << few)) >> (few + np.uint32(1))
+    seven: Bits = np.minimum(rounded, np.uint32(127))
+    return seven >> np.uint32(7 - bits)
 
 
 class Magnitudes(Protocol):

@@ -74,11 +74,11 @@ class Arithmetic:
 
     def row_sums(self, x: Values) -> Values:
         """Sum the tiles of each tile row as accumulating packs do, one bfloat16 addition a tile: [rows, 32, 1, 32]."""
-        total: Values = x[:, :, :1, :].copy()
+        total: Values = x[:, :, 0, :].copy()
         for tile in range(1, x.shape[2]):
-            total += x[:, :, tile : tile + 1, :]
+            total += x[:, :, tile, :]
             round_bf16_even(total, out=total)
-        return total
+        return total[:, :, np.newaxis, :]
 
     def max_rows(self, x: Values, before: Values | None) -> Values:
         """Largest value of each row, and of `before` where given."""
