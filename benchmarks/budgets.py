@@ -15,7 +15,8 @@ from tensix_sim import simulate
 from tensix_sim.config import BUILT_IN, RunSpec, load_spec
 from tensix_sim.hw import Chip
 from tensix_sim.kernel_api import launch
-from tensix_sim.ops import ring_distributed_sdpa as op
+from tensix_sim.ops.device_program import build
+from tensix_sim.ops.inputs import Inputs, make_inputs
 from tensix_sim.ops.geometry import Geometry, spec_machine
 from tensix_sim.trace import Trace
 
@@ -50,7 +51,7 @@ def long_sequence() -> None:
 def against_numpy() -> None:
     """One device with numbers against a bare blocked flash attention in NumPy, the faster of three runs each."""
     given = spec("trace=off")
-    g, machine, inputs = Geometry.of(given), spec_machine(given), op.make_inputs(given)
+    g, machine, inputs = Geometry.of(given), spec_machine(given), make_inputs(given)
 
     def simulated() -> None:
         chip = Chip(machine, program, Trace("off"))
@@ -60,17 +61,17 @@ def against_numpy() -> None:
     times = []
     with threadpool_limits(1):
         for _ in range(3):
-            program = op.build(given, g, machine, 0, inputs)
+            program = build(given, g, machine, 0, inputs)
             times.append((seconds(simulated), seconds(lambda: flash_attention(g, inputs))))
     line("S=8192 with numbers against blocked NumPy flash attention", min(t[0] for t in times) / min(t[1] for t in times), 2, "x")
 
 
-def flash_attention(g: Geometry, inputs: op.Inputs) -> None:
+def flash_attention(g: Geometry, inputs: Inputs) -> None:
     """What device 0 computes, chunk by chunk, without roundings or cycles."""
     M, N = g.M * 32, g.N * 32
     k, v = inputs.k[0, 0], inputs.v[0, 0]
     for head in range(g.NQH):
-        for rows in op.slabs(g, 0):
+        for rows in g.slabs(0):
             for start in range(rows.start, rows.stop, M):
                 q = inputs.q[0, head, start : start + M]
                 m, l = np.full((M, 1), -np.inf, np.float32), np.zeros((M, 1), np.float32)  # noqa: E741

@@ -75,6 +75,8 @@ class Noc(Frozen):
     read_issue_cycles: Cycles  # between two reads of one RISC
     write_issue_cycles: Cycles  # between two writes of one RISC
     write_ack_base: Cycles  # of a write, beyond its issue and its round trip, until the barrier sees the acknowledgement
+    buffer_bytes: Bytes  # of a bank's data before a busy link, until the bank must stop
+    backlog_lines: Count  # routers before a busy bank at which requests pile up and lines take turns
     semaphore_cycles: Cycles  # of a remote semaphore increase, beyond its way there, until the other RISC sees it
 
 
@@ -129,17 +131,23 @@ class Tensix(Frozen):
     reduce_unpack_cycles: Cycles  # row maximum, T0
     max_pool_fpu_cycles: Cycles  # row maximum, FPU busy
     max_pool_cycles: Cycles  # row maximum, math thread
-    max_row_cycles: Cycles  # row maximum: transpose and store, once per row of tiles
+    max_row_cycles: Cycles  # row maximum: transpose and store, once per row of tiles: math thread,
+    max_row_fpu_cycles: Cycles  # FPU busy
     exp_approx_cycles: MeanCycles  # SFPU, fast approximation
-    exp_column_cycles: Cycles  # SFPU, accurate exponential of a column
+    exp_column_cycles: Cycles  # SFPU, accurate exponential of a column, with a 16-bit DST,
+    exp_column_fp32_cycles: Cycles  # with a 32-bit one
+    exp_init_cycles: Cycles  # SFPU, constants of an exponential
     reciprocal_column_cycles: Cycles  # SFPU, reciprocal of a column
     sfpu_start_cycles: Cycles  # stall until the FPU is done, then set the DST base
     pack_rate: Rate
     pack_min_cycles: Cycles  # one row of 16 datums per cycle and packer: no tile takes less
     pack_call_cycles: MeanCycles  # each call of the packer
     l1_accumulate_factor: PositiveFloat  # of pack time, when the packer adds to what L1 holds
-    reconfigure_cycles: Cycles  # new formats or a new operation, per thread
+    accumulate_switch_cycles: Cycles  # packer's accumulation on and off
+    reconfigure_cycles: Cycles  # new formats for unpackers or packer
+    math_init_cycles: Cycles  # a new operation for the FPU
     dst_handshake_cycles: Cycles  # math to pack and back, per DST half
+    eltwise_halves: Count  # DST halves that element-wise verbs take turns with; products and maxima have both
     cb_wait_cycles: Cycles  # check a circular buffer's counter, tiles or space being there
     cb_update_cycles: Cycles  # push or pop: change the counter and the pointer
     cb_visible_cycles: Cycles  # from a push until another RISC's poll sees it

@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CoroutineType
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import simpy
 
@@ -63,19 +63,27 @@ class Task:
         return ", called from ".join(f"{f.f_code.co_filename}:{f.f_lineno}" for f in reversed(kernel))
 
 
+class Beside(Protocol):
+    """Something with events of its own, which only the engine's events can disturb."""
+
+    def run_to(self, horizon: float) -> None:
+        """Go on to cycle `horizon`, the engine's next event, or to the first event of its own that the engine must know."""
+
+
 class Engine:
     """One simulation's clock, in whole cycles, and the kernels that run on it."""
 
     def __init__(self) -> None:
         self.env = simpy.Environment()
         self.tasks: list[Task] = []
+        self.beside: list[Beside] = []
         self._guards: list[Coroutine[Any, Any, None]] = []
         self._failure: BaseException | None = None
 
     @property
     def now(self) -> int:
         """The current cycle."""
-        return cast(int, self.env.now)
+        return self.env._now  # type: ignore[return-value]  # `env.now` asks for it through two more calls
 
     def event(self) -> simpy.Event:
         """An event that someone will trigger."""
@@ -83,8 +91,20 @@ class Engine:
 
     def at(self, time: int, callback: Callable[[simpy.Event], None], value: Any = None) -> None:
         """Call `callback` at cycle `time`, with an event that carries `value`."""
-        callbacks = self.env.timeout(time - cast(int, self.env.now), value).callbacks
+        callbacks = self.env.timeout(time - self.now, value).callbacks
         callbacks.append(callback)
+
+    def wake(self, event: simpy.Event) -> None:
+        """Let `event` happen at once: to schedule it for the current cycle would cost as much as what it wakes."""
+        event._ok, event._value = True, None
+        callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
+        for callback in callbacks:
+            callback(event)
+
+    def happen(self, event: simpy.Event, time: int) -> None:
+        """Let `event` happen at cycle `time`."""
+        event._ok, event._value = True, None  # what succeed() does, which cannot wait
+        self.env.schedule(event, delay=time - self.now)
 
     def spawn(self, label: str, coroutine: Coroutine[Any, Any, None]) -> Task:
         """Start a kernel at the current cycle."""
@@ -112,9 +132,11 @@ class Engine:
             DeadlockError: kernels still wait; says who waits for whom, where.
             Exception: whatever a kernel raised.
         """
-        step = self.env.step
+        peek, step = self.env.peek, self.env.step
         try:
             while self._failure is None:
+                for beside in self.beside:
+                    beside.run_to(peek())
                 step()
         except simpy.core.EmptySchedule:
             pass

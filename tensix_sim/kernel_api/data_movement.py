@@ -3,6 +3,7 @@
 They live at the engine's clock. A verb that takes time is awaited; `push` and `pop` are done at once.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -28,7 +29,7 @@ class DataMovement:
         self.values = chip.values
         self.task: Task | None = None
         self.idle_from = 0
-        self.waits: dict[str, int] = {}
+        self.waits: Counter[str] = Counter()
         self.trace = chip.trace
         self._zones = chip.trace.zones
         self._lane = chip.trace.lane(core.logical, RISC_OF[role]) if self._zones else 0
@@ -102,7 +103,9 @@ class DataMovement:
             raise SimulationError(f"read of page {min(pages)} of {tensor.name}; pages count from 0")
         if tensor.output:
             self._check_written(tensor, pages)
-        await self._move("read", tensor, pages, barrier)
+        transfer = self._start("read", tensor, pages, barrier)
+        await Until(transfer.event)
+        self._end_move(transfer, f"read {tensor.name}")
         block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
         into.write(rows * cols, block.transpose(2, 1, 0, 3) if transpose and block is not None else block)
 
@@ -117,12 +120,34 @@ class DataMovement:
         outside = [p for p in (min(pages), max(pages)) if not 0 <= p < tensor.pages]
         if outside:
             raise SimulationError(f"write to page {outside[0]} of {tensor.name}, which has {tensor.pages}")
-        await self._move("write", tensor, pages, barrier)
+        transfer = self._start("write", tensor, pages, barrier)
+        await Until(transfer.event)
+        self._end_move(transfer, f"write {tensor.name}")
         if tensor.tiles is not None:
             page = np.asarray(pages).reshape(rows, cols)
             tensor.tiles[page // tensor.tile_cols, :, page % tensor.tile_cols, :] = cb.block(rows, cols).swapaxes(1, 2)
         tensor.written[np.asarray(pages)] = True
         self.core.chip.on_write(len(pages))
+
+    async def forward(self, cb: Fifo, tiles: int, target: tuple[int, int]) -> None:
+        """Copy the `tiles` tiles written to `cb` last, before their push, to the same buffer of core `target`.
+
+        That core must have reserved them; there they count as written. Waits until they have left this core (a flush).
+        What follows on the same way, such as a semaphore's increase, gets there after them.
+        """
+        there = self._other(target)
+        (cb_there,) = there.cbs((cb.spec.name,))
+        if cb.written < tiles:
+            raise SimulationError(f"{cb.label}: forward of {tiles} tiles; {cb.written} are written and not pushed")
+        plan = self._memory.copy_plan(self.noc, self.core.node, there.node, tiles * cb.spec.format.tile_bytes)
+        self._memory.start(plan, self._lane)
+        left = self.engine.event()
+        self.engine.happen(left, self.engine.now + plan.issue)
+        await Until(left)
+        cb_there.write(tiles, cb.pending[-1] if cb.pending else None)
+        if self._zones:
+            self._span(f"forward {cb.spec.name}", self.idle_from, self.engine.now)
+        self.idle_from = self.engine.now
 
     def fill(self, cb: Fifo, tiles: int, block: Values | None) -> None:
         """Write `tiles` generated tiles, [rows, 32, cols, 32], into reserved space; their cycles are not modelled."""
@@ -144,31 +169,39 @@ class DataMovement:
 
     def semaphore_increase(self, target: tuple[int, int], name: str, by: int = 1) -> None:
         """Raise semaphore `name` of core `target` over the NoC; does not wait."""
-        chip = self.core.chip
-        if target not in chip.cores:
-            raise SimulationError(f"semaphore {name}: no core {target}; the program's grid is {chip.program.grid}")
-        there = chip.cores[target]
+        chip, there = self.core.chip, self._other(target)
         travel = chip.memory.nocs[self.noc].one_way(self.core.node, there.node) + chip.machine.chip.noc.semaphore_cycles
         self.engine.at(self.engine.now + travel, there.semaphores[name].increase, by)
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    async def _move(self, verb: Direction, tensor: Tensor, pages: Sequence[int], barrier: int) -> None:
+    def _start(self, verb: Direction, tensor: Tensor, pages: Sequence[int], barrier: int) -> Transfer:
         plan = self._memory.plan(verb, self.noc, self.core.node, tensor, pages, barrier)
-        transfer = Transfer(self._memory, plan, self._lane)
         self._block(lambda: f"the NoC, to {verb} {tensor.name}", None)
-        await Until(transfer.event)
+        return self._memory.start(plan, self._lane)
+
+    def _end_move(self, transfer: Transfer, what: str) -> None:
+        """Say where the cycles of a transfer went: its issue, then the waits of its bursts."""
         start, end = self.idle_from, self.engine.now
-        at = min(start + plan.issue, end)
-        if self._zones:
-            self._span(f"{verb} {tensor.name}", start, at)
-        for cause, cycles in (("wait dram bank", transfer.queued_bank), ("wait noc link", transfer.queued_link)):
-            if cycles:
-                until = min(at + cycles, end)
-                self._wait(cause, at, until)
-                at = until
-        self._wait("wait noc latency", at, end)
         self.idle_from = end
+        issued = min(start + transfer.plan.issue, end)
+        bank_end = min(issued + transfer.queued_bank, end)
+        link_end = min(bank_end + transfer.queued_link, end)
+        waits = self.waits
+        waits["wait dram bank"] += bank_end - issued
+        waits["wait noc link"] += link_end - bank_end
+        waits["wait noc latency"] += end - link_end
+        if self._zones:
+            self._span(what, start, issued)
+            self._span("wait dram bank", issued, bank_end)
+            self._span("wait noc link", bank_end, link_end)
+            self._span("wait noc latency", link_end, end)
+
+    def _other(self, target: tuple[int, int]) -> Core:
+        chip = self.core.chip
+        if target not in chip.cores:
+            raise SimulationError(f"{self.core.label}: there is no core {target}; the program's grid is {chip.program.grid}")
+        return chip.cores[target]
 
     def _check_end(self, cb: Fifo, owner: Role, verb: str) -> None:
         if owner != self.role:
@@ -206,16 +239,13 @@ class DataMovement:
             self.task.waits_for = f"{self.core.label} {RISC_OF[owner]}" if owner else ""
 
     def _end_wait(self, cause: str) -> None:
-        now = self.engine.now
-        if now > self.idle_from:
-            self._wait(cause, self.idle_from, now)
+        start, now = self.idle_from, self.engine.now
+        if now > start:
+            self.waits[cause] += now - start
+            if self._zones:
+                self._span(cause, start, now)
             self.idle_from = now
 
-    def _wait(self, name: str, start: int, end: int) -> None:
-        if end > start:
-            self.waits[name] = self.waits.get(name, 0) + end - start
-            self._span(name, start, end)
-
     def _span(self, name: str, start: int, end: int) -> None:
-        if self._zones and end > start:
+        if end > start:
             self.trace.span(self._lane, self.trace.name(name), start, end)

@@ -1,0 +1,435 @@
+"""The queues of one chip's banks and links, tile by tile, as one compiled event loop beside the engine's clock.
+
+A tile's *request* travels to a bank, waits for its turn, is served, and its data pass the links that other
+streams share, each a FIFO server. What the engine sees is a *transfer*, the tiles of one read or write: `start` it,
+and `advance` says when it has landed. In between, a *burst* of its tiles is in flight at a time.
+
+A busy bank's requests back up into the routers before it. There the line of the bank's own router takes turns with
+all that comes from farther up, and so on, router by router, as far as requests pile up: the nearest line is served
+most. A bank whose data find their link taken holds them, and serves nobody, as soon as the buffers on the way are full.
+
+Times are in ticks. A transfer ends on a whole cycle.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tensix_sim.hw.engine import TICKS
+
+LINES = 6  # most lines that take turns at a bank: its own, those next to it, and all the others as one
+ISSUE, SEND, ARRIVE, SERVE, LANDED = range(5)
+NOBODY = -1
+NEVER = 1 << 39
+
+# Nothing here allocates, and counting references would take half of the time
+compiled = njit(cache=True, _nrt=False)  # type: ignore[call-overload]
+
+_I = np.int64
+BANK = np.dtype([("free", _I), ("waiting", _I), ("busy", _I), ("buffer", _I)])
+LINE = np.dtype([("first", _I), ("last", _I), ("waiting", _I), ("had_turn", _I)])
+SERVER = np.dtype([("free", _I), ("busy", _I)])  # a link, or a core's own port
+ROUTE = np.dtype(
+    [
+        ("bank", _I),
+        ("line", _I),  # through which it comes to the bank
+        ("there", _I),  # ticks from the core to the bank's queue,
+        ("service", _I),  # in the bank's hands,
+        ("back", _I),  # and from there until the core's RISC knows
+        ("port", _I),  # server: the core's own
+        ("port_ticks", _I),
+        ("links", _I),  # place of the first of the servers in `tables`,
+        ("links_end", _I),
+        ("link_ticks", _I),
+        ("first", _I),  # of its requests that wait at the bank,
+        ("last", _I),
+        ("waiting", _I),
+        ("next", _I),  # and the route that is served after it in its line
+    ]
+)
+REQUEST = np.dtype([("transfer", _I), ("route", _I), ("arrived", _I), ("next", _I)])
+TRANSFER = np.dtype(
+    [
+        ("writing", _I),
+        ("routes", _I),  # route of bank 0; those of the other banks follow
+        ("banks", _I),  # place of the first tile's bank in `tables`
+        ("tiles", _I),
+        ("barrier", _I),
+        ("gap", _I),
+        ("issued", _I),  # tiles so far
+        ("in_flight", _I),
+        ("flushed", _I),  # when the last burst has left the core
+        ("landed", _I),  # when the last tile so far lands,
+        ("queued_bank", _I),  # and what it waited at the bank
+        ("queued_link", _I),  # and at links
+        ("sum_bank", _I),  # the same over all bursts
+        ("sum_link", _I),
+        ("end", _I),  # when the burst to tell of has landed; 0: not known yet
+    ]
+)
+STATE = np.dtype([("events", _I), ("unused", _I), ("watch", _I), ("transfers", _I), ("lookahead", _I)])
+
+
+class Net(NamedTuple):
+    """All that the compiled loop works on."""
+
+    banks: NDArray[Any]
+    lines: NDArray[Any]  # [bank, line]
+    servers: NDArray[Any]
+    routes: NDArray[Any]
+    requests: NDArray[Any]  # those not in use are a chain from `unused`
+    transfers: NDArray[Any]
+    tables: NDArray[Any]  # servers of routes, banks of transfers' tiles
+    heap: NDArray[Any]  # time, kind and index of each event in one number
+    state: NDArray[Any]
+
+
+@compiled
+def _push(net: Any, time: int, kind: int, index: int) -> None:
+    """Add an event. Those of one time happen in the order of their kinds, then of their numbers."""
+    state, heap = net.state[0], net.heap
+    event = (time << 24) | (kind << 21) | index
+    i = state.events
+    state.events += 1
+    while i > 0:
+        above = (i - 1) >> 1
+        if heap[above] <= event:
+            break
+        heap[i] = heap[above]
+        i = above
+    heap[i] = event
+
+
+@compiled
+def _drop_first(net: Any) -> None:
+    """Take the first event away."""
+    heap = net.heap
+    n = net.state[0].events - 1
+    net.state[0].events = n
+    event = heap[n]
+    i = 0
+    below = 1
+    while below < n:
+        if below + 1 < n and heap[below + 1] < heap[below]:
+            below += 1
+        if event <= heap[below]:
+            break
+        heap[i] = heap[below]
+        i = below
+        below = 2 * i + 1
+    heap[i] = event
+
+
+@compiled
+def _occupy(server: Any, time: int, ticks: int) -> int:
+    """Work of `ticks` that comes to a server at `time`: when it begins."""
+    begin = max(time, server.free)
+    server.free = begin + ticks
+    server.busy += ticks
+    return begin
+
+
+@compiled
+def _pass_links(net: Any, route: Any, time: int) -> int:
+    """Send a tile over the shared links from `time` on: when its head has had its turn at the last of them."""
+    for place in range(route.links, route.links_end):
+        time = _occupy(net.servers[net.tables[place]], time, route.link_ticks)
+    return time
+
+
+@compiled
+def _issue(net: Any, i: int, now: int) -> None:
+    """Send the requests of transfer `i`'s next burst, a write's with their data."""
+    transfer, state = net.transfers[i], net.state[0]
+    tiles = min(transfer.barrier, transfer.tiles - transfer.issued)
+    transfer.in_flight += tiles
+    for n in range(tiles):
+        r = transfer.routes + net.tables[transfer.banks + transfer.issued + n]
+        route = net.routes[r]
+        at = now + (n + 1) * transfer.gap
+        request = state.unused
+        state.unused = net.requests[request].next
+        net.requests[request].transfer = i
+        net.requests[request].route = r
+        if transfer.writing:
+            head = _occupy(net.servers[route.port], at, route.port_ticks)
+            transfer.flushed = head + route.port_ticks
+            _push(net, head, SEND, request)
+        else:
+            _push(net, at + route.there, ARRIVE, request)
+    transfer.issued += tiles
+    if transfer.writing and transfer.issued < transfer.tiles:
+        _push(net, _whole_cycle(transfer.flushed), ISSUE, i)
+
+
+@compiled
+def _send(net: Any, index: int, now: int) -> None:
+    """The head of a write's tile has left the core."""
+    route = net.routes[net.requests[index].route]
+    head = _pass_links(net, route, now)
+    _push(net, head + route.port_ticks + route.there, ARRIVE, index)
+
+
+@compiled
+def _whole_cycle(ticks: int) -> int:
+    return -(-ticks // TICKS) * TICKS
+
+
+@compiled
+def _arrive(net: Any, index: int, now: int) -> None:
+    """A request is at its bank: serve it, or queue it."""
+    request = net.requests[index]
+    route = net.routes[request.route]
+    bank = net.banks[route.bank]
+    request.arrived = now
+    if now >= bank.free and not bank.waiting:
+        _serve(net, bank, index, now)
+        return
+    request.next = NOBODY
+    if route.waiting:
+        net.requests[route.last].next = index
+    else:
+        route.first = index
+        _join_line(net, request.route)
+    route.last = index
+    route.waiting += 1
+    net.lines[route.bank, route.line].waiting += 1
+    bank.waiting += 1
+    if bank.waiting == 1:
+        _push(net, bank.free, SERVE, route.bank)
+
+
+@compiled
+def _join_line(net: Any, r: int) -> None:
+    """Put route `r` at the end of its line."""
+    route = net.routes[r]
+    line = net.lines[route.bank, route.line]
+    route.next = NOBODY
+    if line.first == NOBODY:
+        line.first = r
+    else:
+        net.routes[line.last].next = r
+    line.last = r
+
+
+@compiled
+def _take_turns(net: Any, b: int, now: int) -> None:
+    """Bank `b` is free: serve a request. Lines take turns, and in a line the cores.
+
+    At each router its own line and what comes from farther up alternate.
+    """
+    bank = net.banks[b]
+    farther = bank.waiting
+    for n in range(LINES):
+        line = net.lines[b, n]
+        if line.waiting:
+            farther -= line.waiting
+            line.had_turn = not (line.had_turn and farther)
+            if line.had_turn:
+                break
+    r = line.first
+    route = net.routes[r]
+    line.first = route.next
+    index = route.first
+    route.first = net.requests[index].next
+    route.waiting -= 1
+    if route.waiting:
+        _join_line(net, r)
+    line.waiting -= 1
+    bank.waiting -= 1
+    _serve(net, bank, index, now)
+    if bank.waiting:
+        _push(net, bank.free, SERVE, b)
+
+
+@compiled
+def _serve(net: Any, bank: Any, index: int, now: int) -> None:
+    """Serve a request, and send a read's data."""
+    request = net.requests[index]
+    request.next = net.state[0].unused
+    net.state[0].unused = index
+    route, transfer = net.routes[request.route], net.transfers[request.transfer]
+    done = now + route.service
+    bank.busy += route.service
+    landed, queued_link = done, 0
+    if not transfer.writing:
+        head = max(now, done - route.link_ticks)
+        at = _pass_links(net, route, head)
+        queued_link = at - head
+        at = _occupy(net.servers[route.port], at, route.port_ticks)
+        landed = max(done, at + route.port_ticks)
+    bank.free = done + max(0, queued_link - bank.buffer)
+    landed += route.back
+    if landed >= transfer.landed:
+        transfer.landed = landed
+        transfer.queued_bank, transfer.queued_link = now - request.arrived, queued_link
+    transfer.in_flight -= 1
+    if transfer.in_flight == 0:
+        _end_burst(net, transfer, request.transfer)
+
+
+@compiled
+def _end_burst(net: Any, transfer: Any, i: int) -> None:
+    """All tiles in flight are served: issue the next ones when they have landed, or tell of them."""
+    all_issued = transfer.issued == transfer.tiles
+    if transfer.writing and not all_issued:
+        return
+    transfer.sum_bank += transfer.queued_bank
+    transfer.sum_link += transfer.queued_link
+    end = _whole_cycle(max(transfer.landed, transfer.flushed))
+    if all_issued or net.state[0].watch:
+        transfer.end = end
+        _push(net, end, LANDED, i)
+    else:
+        _push(net, end, ISSUE, i)
+
+
+@compiled
+def _advance(
+    banks: Any, lines: Any, servers: Any, routes: Any, requests: Any, transfers: Any, tables: Any, heap: Any, state: Any,
+    until: int,
+) -> tuple[int, int, int, int, int]:  # fmt: skip
+    """Let all happen up to tick `until` or to the first burst to tell of.
+
+    The time before which there is no other; of the burst its transfer, its end, and what all bursts of the transfer
+    waited for banks and links.
+    """
+    net = Net(banks, lines, servers, routes, requests, transfers, tables, heap, state)
+    told, now = NOBODY, until
+    while told == NOBODY and state[0].events and heap[0] >> 24 <= until:
+        now, kind, index = heap[0] >> 24, (heap[0] >> 21) & 7, heap[0] & 0x1FFFFF
+        _drop_first(net)
+        if kind == ARRIVE:
+            _arrive(net, index, now)
+        elif kind == SERVE:
+            _take_turns(net, index, now)
+        elif kind == ISSUE:
+            _issue(net, index, now)
+        elif kind == SEND:
+            _send(net, index, now)
+        else:
+            told = index
+            transfers[told].end = 0
+    due = (heap[0] >> 24) + state[0].lookahead if state[0].events else NEVER
+    for i in range(state[0].transfers):
+        if 0 < transfers[i].end < due:
+            due = transfers[i].end
+    return due, told, now, transfers[told].sum_bank, transfers[told].sum_link
+
+
+@compiled
+def _start(
+    transfers: Any, heap: Any, state: Any,
+    i: int, now: int, writing: int, routes: int, banks: int, tiles: int, barrier: int, gap: int,
+) -> None:  # fmt: skip
+    """Fill in transfer `i` and issue its first burst at tick `now`."""
+    t = transfers[i]
+    t.writing, t.routes, t.banks, t.tiles, t.barrier, t.gap = writing, routes, banks, tiles, barrier, gap
+    t.issued = t.in_flight = t.flushed = t.landed = 0
+    t.queued_bank = t.queued_link = t.sum_bank = t.sum_link = t.end = 0
+    _resume(heap, state, i, now)
+
+
+@compiled
+def _resume(heap: Any, state: Any, i: int, now: int) -> None:
+    """Issue the next burst of transfer `i`."""
+    _push(Net(state, state, state, state, state, state, state, heap, state), now, ISSUE, i)
+
+
+class Network:
+    """One chip's banks, servers and routes, built up as they come into use, and the transfers on their way."""
+
+    def __init__(self, buffers: Sequence[int], watch: bool = False) -> None:
+        """`buffers` has for each bank the ticks for which its data may queue before it stops; `watch` tells of each burst."""
+        state = np.zeros(1, STATE)
+        state["watch"], state["unused"] = watch, NOBODY
+        banks = np.zeros(len(buffers), BANK)
+        banks["buffer"] = buffers
+        lines = np.zeros((len(buffers), LINES), LINE)
+        lines["first"] = NOBODY
+        self.net = Net(
+            banks, lines, np.zeros(0, SERVER), np.zeros(0, ROUTE), np.zeros(0, REQUEST),
+            np.zeros(0, TRANSFER), np.zeros(0, _I), np.zeros(0, _I), state,
+        )  # fmt: skip
+        self._used: Counter[str] = Counter()
+        self._idle: list[int] = []  # transfers' places that nobody uses
+        self._lookahead = 0  # ticks from a tile's service until its landing, at least
+        self._reserved = 0  # requests that the transfers on their way may need at once,
+        self._room = 0  # and those that there are
+        self.due = NEVER  # tick before which there is nothing to tell
+
+    def add(self, table: str, rows: Sequence[Any]) -> int:
+        """Append records to a table: the place of the first."""
+        first = self._used[table]
+        self._used[table] += len(rows)
+        self._make_room(table, self._used[table])
+        getattr(self.net, table)[first : first + len(rows)] = rows
+        return first
+
+    def add_routes(self, routes: Sequence[Any]) -> int:
+        """Append routes, one for each bank: the place of the first."""
+        first = self.add("routes", routes)
+        self._lookahead = int(self.net.routes["back"][: self._used["routes"]].min())
+        self.net.state["lookahead"] = self._lookahead
+        return first
+
+    def _make_room(self, table: str, size: int) -> None:
+        before = getattr(self.net, table)
+        if size > len(before):
+            grown = np.zeros((max(64, 2 * size), *before.shape[1:]), before.dtype)
+            grown[: len(before)] = before
+            self.net = self.net._replace(**{table: grown})
+
+    def _add_requests(self) -> None:
+        """Make room for all requests that may be on their way at once, and for their events."""
+        before = len(self.net.requests)
+        self._make_room("requests", self._reserved)
+        chain = self.net.requests[before:]
+        chain["next"] = np.arange(before + 1, before + 1 + len(chain))
+        chain["next"][-1] = self.net.state[0]["unused"]
+        self.net.state[0]["unused"] = before
+        self._room = len(self.net.requests)
+        self._make_room("heap", self._room + len(self.net.transfers) + len(self.net.banks))
+
+    def start(self, now: int, writing: bool, routes: int, banks: int, tiles: int, barrier: int, gap: int) -> int:
+        """Start a transfer of `tiles` tiles at tick `now`, at most `barrier` of them in flight: its place.
+
+        `routes` is the place of bank 0's route, `banks` that of the first tile's bank in `tables`; `gap` is the ticks
+        between two requests.
+        """
+        self._reserved += tiles if writing else barrier
+        i = self._idle.pop() if self._idle else self._new_transfer()
+        if self._reserved > self._room:
+            self._add_requests()
+        net = self.net
+        _start(net.transfers, net.heap, net.state, i, now, writing, routes, banks, tiles, barrier, gap)
+        self.due = min(self.due, now + self._lookahead)
+        return i
+
+    def _new_transfer(self) -> int:
+        i = self.add("transfers", [0])
+        self.net.state["transfers"] = i + 1
+        self._make_room("heap", self._room + len(self.net.transfers) + len(self.net.banks))
+        return i
+
+    def advance(self, until: int) -> tuple[int, int, int, int]:
+        """Go on to tick `until`, or to the first burst to tell of.
+
+        Its transfer, or `NOBODY`; its end; and the ticks that the transfer's bursts waited for banks and for links.
+        """
+        self.due, told, end, bank, link = _advance(*self.net, until)
+        return told, end, bank, link
+
+    def resume(self, i: int, now: int) -> None:
+        """Go on with transfer `i`, of which a burst was told."""
+        _resume(self.net.heap, self.net.state, i, now)
+        self.due = min(self.due, now + self._lookahead)
+
+    def end(self, i: int, requests: int) -> None:
+        """Forget transfer `i`, which has landed, and the `requests` that were reserved for it."""
+        self._reserved -= requests
+        self._idle.append(i)
