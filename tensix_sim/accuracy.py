@@ -93,11 +93,13 @@ def total(moments: Iterable[Moments]) -> Moments:
     return result
 
 
-def compare_with_reference(q: Rows, k: Rows, v: Rows, out: Rows, first_key: int, scale: float) -> Moments:
-    """Compare `out` with causal attention in float64.
+def compare_with_reference(
+    q: Rows, k: Rows, v: Rows, out: Rows, first_key: int, scale: float, left: int | None = None, right: int | None = 0
+) -> Moments:
+    """Compare `out` with attention in float64.
 
-    q and out are [heads, rows, d], consecutive rows of the sequence; k and v are [kv_heads, keys, d]. Row i of q
-    sees keys 0 to `first_key` + i, both included.
+    q and out are [heads, rows, d], consecutive rows of the sequence; k and v are [kv_heads, keys, d]. Row i of q has
+    key `first_key` + i for its own, and sees it, `left` keys before and `right` keys after it; None is all there are.
     """
     heads, rows, _ = q.shape
     group = heads // k.shape[0]
@@ -106,14 +108,19 @@ def compare_with_reference(q: Rows, k: Rows, v: Rows, out: Rows, first_key: int,
         keys, values = k[head // group].astype(np.float64), v[head // group].astype(np.float64)
         for start in range(0, rows, BLOCK):
             stop = min(start + BLOCK, rows)
-            visible = first_key + stop
-            scores = q[head, start:stop].astype(np.float64) @ keys[:visible].T
+            own = np.arange(first_key + start, first_key + stop)
+            begin = 0 if left is None else max(0, own[0] - left)
+            end = len(keys) if right is None else min(own[-1] + right + 1, len(keys))
+            scores = q[head, start:stop].astype(np.float64) @ keys[begin:end].T
             scores *= scale
-            diagonal = first_key + start + 1
-            scores[:, diagonal:][np.triu_indices(stop - start, 0, visible - diagonal)] = -np.inf
+            distance = np.arange(begin, end) - own[:, np.newaxis]
+            if right is not None:
+                scores[distance > right] = -np.inf
+            if left is not None:
+                scores[distance < -left] = -np.inf
             scores -= scores.max(axis=1, keepdims=True)
             np.exp(scores, out=scores)
-            expected = scores @ values[:visible]
+            expected = scores @ values[begin:end]
             expected /= scores.sum(axis=1, keepdims=True)
             result += Moments.of(expected, out[head, start:stop])
     return result

@@ -63,7 +63,7 @@ def main() -> None:
 @click.option("--traces", type=click.Path(file_okay=False, path_type=Path), default=Path("traces/runs"), show_default=True)
 @guarded
 def run(spec: str | None, overrides: tuple[str, ...], json_file: str | None, jobs: int, name: str | None, traces: Path) -> None:
-    """Run the op of SPEC on every device of its ring; without SPEC, the built-in example."""
+    """Run the op of SPEC on its device or on every device of its ring; without SPEC, the built-in example."""
     from tensix_sim.hw import SimulationError
     from tensix_sim.screen import run_screen
     from tensix_sim.simulation import WorkerError, simulate
@@ -72,7 +72,8 @@ def run(spec: str | None, overrides: tuple[str, ...], json_file: str | None, job
     if checked is None:
         fail("\n".join([f"illegal: {len(report.violations)} rules broken", *(f"- {v.message}" for v in report.violations)]), 1)
     try:
-        with _progress(f"ring of {checked.ring_size} on {checked.board}") as progress:
+        where = f"ring of {checked.ring_size}" if checked.is_ring else checked.op
+        with _progress(f"{where} on {checked.board}") as progress:
             result = simulate(checked, jobs, progress)
     except SimulationError as error:
         fail("\n".join([str(error), *getattr(error, "__notes__", [])]), 3)
@@ -129,7 +130,7 @@ def _check(spec: str | None, overrides: tuple[str, ...]) -> tuple[Any, Any]:
 
 def _run_name(spec: Any) -> str:
     given = spec.inputs
-    return f"{spec.op}-{spec.board}-s{given.seq_len}-r{spec.ring_size}"
+    return f"{spec.op}-{spec.board}-s{given.seq_len}" + (f"-r{spec.ring_size}" if spec.is_ring else "")
 
 
 def _write_json(path: str, data: Any) -> None:

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 Core = Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
 CoreRange = Annotated[tuple[Core, Core], Field(strict=False)]
+Op = Literal["ring_distributed_sdpa", "sdpa", "chunked_sdpa"]
+ComputeKernel = Literal["legacy", "streaming"]
 DataType = Literal["bfloat16", "bfloat8_b", "bfloat4_b"]
 MathFidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
 ThrottleLevel = Literal["NO_THROTTLE", "LEVEL_1", "LEVEL_2", "LEVEL_3", "LEVEL_4", "LEVEL_5"]
@@ -71,8 +73,9 @@ OP_CHUNK_SIZE = 32
 class Inputs(Strict):
     """Q, K and V: drawn from `seed`, or read from .npy files, which then give the shapes.
 
-    q is [batch, q_heads, seq_len, head_dim]; k and v are [batch, kv_heads, prefix + seq_len, head_dim] in
-    sequence order, paged or not. `outliers` is the fraction of drawn elements that get an extra N(0, 10).
+    q is [batch, q_heads, seq_len, head_dim]; k and v are [batch, kv_heads, kv_len, head_dim] in sequence order,
+    paged or not. Without `kv_len` that is prefix + seq_len, without `kv_dtype` K and V are of `dtype` too.
+    `outliers` is the fraction of drawn elements that get an extra N(0, 10).
     """
 
     batch: PositiveInt = 1
@@ -80,7 +83,9 @@ class Inputs(Strict):
     kv_heads: PositiveInt
     seq_len: PositiveInt
     head_dim: PositiveInt
+    kv_len: PositiveInt | None = None
     dtype: DataType = "bfloat8_b"
+    kv_dtype: DataType | None = None
     seed: NonNegativeInt = 1234
     outliers: Annotated[float, Field(ge=0, le=1)] = 0.0
     q: str | None = None
@@ -118,7 +123,7 @@ def _shapes(given: Mapping[str, Any], paths: dict[str, str]) -> dict[str, int]:
     fields = {}
     if "q" in shapes and "k" in shapes:
         names = ("batch", "q_heads", "seq_len", "head_dim")
-        fields = dict(zip(names, shapes["q"], strict=True)) | {"kv_heads": shapes["k"][1]}
+        fields = dict(zip(names, shapes["q"], strict=True)) | {"kv_heads": shapes["k"][1], "kv_len": shapes["k"][2]}
     for name, size in fields.items():
         if given.get(name) not in (None, size):
             problems.append((name, given[name], f"the files have {size}; leave the key out or make them agree"))
@@ -165,9 +170,12 @@ class PagedKV(Strict):
 
 
 class RunSpec(Strict):
-    """One run of the op on the devices of a ring."""
+    """One run of an op: on the devices of a ring, or on one device.
 
-    op: Literal["ring_distributed_sdpa", "sdpa", "chunked_sdpa"] = "ring_distributed_sdpa"
+    Keys that an op does not take keep their defaults. Without `kernel` the op chooses, as ttnn does.
+    """
+
+    op: Op = "ring_distributed_sdpa"
     board: str = "galaxy"
     mesh: Pair | None = None
     ring_size: PositiveInt = 4
@@ -175,13 +183,15 @@ class RunSpec(Strict):
     ring_id: NonNegativeInt | None = None
     inputs: Inputs
     scale: float | None = None
+    is_causal: bool = True
+    sliding_window_size: PositiveInt | None = None
     program_config: SDPAProgramConfig | None = None
     compute_kernel_config: ComputeKernelConfig | None = None
     memory_config: MemoryConfig = "dram_interleaved"
     paged_kv: PagedKV | None = None
     chunk_start_idx: NonNegativeInt | None = None
     queue_id: NonNegativeInt = 0
-    kernel: Literal["legacy", "streaming"] = "legacy"
+    kernel: ComputeKernel | None = None
     numerics: Literal["off", "fast", "exact"] = "fast"
     trace: Literal["off", "zones", "transfers"] = "zones"
     machine: dict[str, Any] = {}
@@ -192,13 +202,32 @@ class RunSpec(Strict):
         return self.compute_kernel_config or OP_COMPUTE_CONFIG
 
     @property
+    def effective_kernel(self) -> ComputeKernel:
+        """The given compute kernel, or the one that ttnn chooses: streaming with a 16-bit DST, but not yet in the ring."""
+        if self.kernel:
+            return self.kernel
+        return "legacy" if self.is_ring or self.effective_compute_config.fp32_dest_acc_en else "streaming"
+
+    @property
+    def is_ring(self) -> bool:
+        """Whether the op shares its queries among the devices of a ring."""
+        return self.op == "ring_distributed_sdpa"
+
+    @property
     def prefix(self) -> int:
         """Rows already in the K/V cache."""
         return self.chunk_start_idx or 0
 
     @property
+    def kv_len(self) -> int:
+        """Rows of K and V."""
+        return self.inputs.kv_len or self.prefix + self.inputs.seq_len
+
+    @property
     def simulated_ring_ids(self) -> tuple[int, ...]:
-        """Ring positions to simulate; an explicit `ring_id` wins."""
+        """Ring positions to simulate; an explicit `ring_id` wins. The only device of another op has position 0."""
+        if not self.is_ring:
+            return (0,)
         if self.ring_id is not None:
             return (self.ring_id,)
         return tuple(range(self.ring_size)) if self.ring_ids == "all" else self.ring_ids

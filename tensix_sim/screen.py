@@ -5,6 +5,7 @@ from textwrap import fill
 
 from tensix_sim.accuracy import Accuracy
 from tensix_sim.arch import Machine
+from tensix_sim.config import RunSpec
 from tensix_sim.simulation import Device, Result, Spread
 
 WIDTH = 110
@@ -33,9 +34,11 @@ def run_screen(result: Result) -> str:
     given = spec.inputs
     heading = (
         f"{spec.op} on {spec.board}: {given.batch} x {given.q_heads} heads x {given.seq_len} tokens, "
-        f"{given.kv_heads} KV heads, head_dim {given.head_dim}, {given.dtype}, ring of {spec.ring_size}"
+        f"{given.kv_heads} KV heads, head_dim {given.head_dim}, {given.dtype}"
+    ) + _kind(spec)
+    used = ", ".join(
+        f"{name} {_text(value)}" for name, value in effective.items() if value is not None and not isinstance(value, dict)
     )
-    used = ", ".join(f"{name} {_text(value)}" for name, value in effective.items() if not isinstance(value, dict))
     parts = [
         heading,
         wrapped(f"effective: {used}"),
@@ -47,6 +50,19 @@ def run_screen(result: Result) -> str:
     if result.report.warnings:
         parts.append("\n".join(wrapped(f"note: {advice}") for advice in result.report.warnings))
     return "\n\n".join(parts)
+
+
+def _kind(spec: RunSpec) -> str:
+    """What sets the run apart from causal attention over as many keys as queries, in one data type, on one device."""
+    given, keys = spec.inputs, spec.kv_len
+    parts = [
+        (given.kv_dtype not in (None, given.dtype), f"K and V {given.kv_dtype}"),
+        (keys != given.seq_len, f"{keys} keys"),
+        (not spec.is_causal, "not causal"),
+        (spec.sliding_window_size is not None, f"window {spec.sliding_window_size}"),
+        (spec.is_ring, f"ring of {spec.ring_size}"),
+    ]
+    return "".join(f", {text}" for applies, text in parts if applies)
 
 
 def _text(value: object) -> str:

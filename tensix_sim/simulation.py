@@ -1,4 +1,4 @@
-"""`simulate`: run the op on every device of the ring, here or in worker processes, and gather what came out."""
+"""`simulate`: run the op on its device or on every device of its ring, here or in worker processes, and gather what came out."""
 
 import multiprocessing
 import resource
@@ -23,9 +23,10 @@ from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec, load_spec
 from tensix_sim.hw import Chip
 from tensix_sim.kernel_api import Compute, DataMovement, launch
-from tensix_sim.ops import ring_distributed_sdpa as op
 from tensix_sim.ops.checks import Report, check
+from tensix_sim.ops.device_program import build, output_rows
 from tensix_sim.ops.geometry import Geometry, spec_machine
+from tensix_sim.ops.inputs import Inputs, make_inputs
 from tensix_sim.program import Values
 from tensix_sim.trace import Trace, write_chrome, write_core_csv, write_summary, write_transfers_csv
 
@@ -60,7 +61,7 @@ class Spread(BaseModel):
 
 
 class Device(BaseModel):
-    """What the op did on one device of the ring. Engine cycles and waits are means over the active cores."""
+    """What the op did on one device. Engine cycles and waits are means over the active cores."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -91,7 +92,10 @@ class Device(BaseModel):
 
 @dataclass
 class DeviceRun:
-    """A device's figures, output [B, NQH, S / R, DH] (None with numerics off), trace and bytes over time."""
+    """A device's figures, trace and bytes over time, and its output [B, NQH, S / R, DH], R being 1 without a ring.
+
+    With numerics off there is no output.
+    """
 
     device: Device
     output: Values | None
@@ -101,7 +105,7 @@ class DeviceRun:
 
 @dataclass
 class Result:
-    """A finished run, one `DeviceRun` for each simulated ring position."""
+    """A finished run, one `DeviceRun` for each simulated ring position, or for position 0 where there is no ring."""
 
     spec: RunSpec
     report: Report
@@ -148,10 +152,10 @@ class Result:
         missing = sorted(set(range(g.R)) - set(outputs))
         if missing:
             raise ValueError(f"ring positions {missing} were not simulated; set ring_ids: all")
-        whole = np.empty((g.B, g.NQH, 2 * g.R * g.Sc, g.E * 32), np.float32)
+        whole = np.empty((g.B, g.NQH, g.S, g.E * 32), np.float32)
         for ring_id, output in outputs.items():
-            for half, rows in enumerate(op.slabs(g, ring_id)):
-                whole[:, :, rows] = output[:, :, half * g.Sc : (half + 1) * g.Sc]
+            for i, rows in enumerate(g.slabs(ring_id)):
+                whole[:, :, rows] = output[:, :, i * g.Sc : (i + 1) * g.Sc]
         return whole
 
     def summary(self) -> dict[str, Any]:
@@ -217,8 +221,8 @@ def run_device(spec: RunSpec, ring_id: int, progress: Progress) -> DeviceRun:
     """Simulate one device of a legal spec."""
     machine = spec_machine(spec)
     g = Geometry.of(spec)
-    inputs = None if spec.numerics == "off" else op.make_inputs(spec)
-    program = op.build(spec, g, machine, ring_id, inputs)
+    inputs = None if spec.numerics == "off" else make_inputs(spec)
+    program = build(spec, g, machine, ring_id, inputs)
     trace = Trace(spec.trace)
     trace.notes["queue_id"] = str(spec.queue_id)
     chip = Chip(machine, program, trace)
@@ -239,20 +243,19 @@ def run_device(spec: RunSpec, ring_id: int, progress: Progress) -> DeviceRun:
         if inputs is not None:
             values = program.tensors[-1].values
             assert values is not None
-            output = values.reshape(g.B, g.NQH, 2 * g.Sc, -1)
+            output = output_rows(g, values)
             moments = _moments(g, ring_id, inputs, output)
     figures = _figures(g, machine, chip, ring_id, contexts, moments)
     _trace_bytes(trace, chip)
     return DeviceRun(figures, output, trace, moments)
 
 
-def _moments(g: Geometry, ring_id: int, inputs: op.Inputs, output: Values) -> Moments:
+def _moments(g: Geometry, ring_id: int, inputs: Inputs, output: Values) -> Moments:
     parts = []
-    for half, rows in enumerate(op.slabs(g, ring_id)):
-        out = output[:, :, half * g.Sc : (half + 1) * g.Sc]
-        for b in range(g.B):
-            q = inputs.q[b, :, rows]
-            parts.append(compare_with_reference(q, inputs.k[b], inputs.v[b], out[b], g.prefix + rows.start, g.scale))
+    for i, rows in enumerate(g.slabs(ring_id)):
+        out, q = output[:, :, i * g.Sc : (i + 1) * g.Sc], inputs.q[:, :, rows]
+        seen = g.prefix + rows.start, g.scale, g.mask.left, g.mask.right
+        parts += [compare_with_reference(q[b], inputs.k[b], inputs.v[b], out[b], *seen) for b in range(g.B)]
     return total(parts)
 
 
@@ -262,7 +265,7 @@ def _figures(
     program = chip.program
     ends = [_core_end(logical, contexts) for logical in program.cores]
     cycles = max(ends)
-    active = [i for i in range(g.cores) if g.count(i)]
+    active = [i for i in range(g.cores) if g.deal.count(i)]
     cores = [chip.cores[program.cores[i]] for i in active]
     steps = [g.steps(i, ring_id) for i in active]
     waits: Counter[str] = Counter()

@@ -13,8 +13,9 @@ from tensix_sim.arch import BOARDS
 from tensix_sim.config import BUILT_IN, RunSpec
 from tensix_sim.formats import FORMATS
 from tensix_sim.ops import rules
+from tensix_sim.ops.blocks import Blocks, granularity, largest_subblock
 from tensix_sim.ops.checks import Report, check
-from tensix_sim.ops.geometry import Geometry, circular_buffers, granularity, largest_subblock
+from tensix_sim.ops.geometry import Geometry
 
 Raw = dict[str, Any]
 
@@ -83,13 +84,13 @@ def test_work_of_published_shapes(
 ) -> None:  # fmt: skip
     """Steps, masked steps, active cores and cycles worked out by hand, the same on every device of the ring."""
     g = shape(rows, ring, q, k, grid)
-    assert (g.nq, g.active_cores, g.ideal_cycles) == (nq, active, ideal)
+    assert (g.nq, g.deal.active_cores, g.ideal_cycles) == (nq, active, ideal)
     for ring_id in range(ring):
         of_cores = [g.steps(i, ring_id) for i in range(active)]
         assert (min(of_cores), max(of_cores)) == steps
         assert max(g.masked_steps(i, ring_id) for i in range(active)) == masked
         assert max(of_cores) * g.M * g.N * (g.D + g.E) * 32 == matmul
-        assert not any(g.count(i) or g.steps(i, ring_id) for i in range(active, g.cores))
+        assert not any(g.deal.count(i) or g.steps(i, ring_id) for i in range(active, g.cores))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_first_core_of_the_worked_example(ring_id: int, chunks: list[tuple[int, 
     g = shape(8192, 4, 128, 256, (8, 8))
     assert (g.Sc, g.Sqt, g.M, g.N, g.D, g.E, g.nq, g.nk) == (1024, 32, 4, 8, 4, 4, 8, 32)
     assert [(a, g.k_chunks(a)) for a in g.chunks(0, ring_id)] == chunks
-    assert [g.decode(g.start(i)) for i in range(5)] == [(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 0, 3), (0, 1, 0)]
+    assert [g.deal.places(i)[0] for i in range(5)] == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]
 
 
 @pytest.mark.parametrize(
@@ -132,8 +133,9 @@ def test_subblocks_and_granularities(
 ) -> None:  # fmt: skip
     """Every row of a table worked out by hand."""
     g = shape(8 * 768, 4, q, k, (8, 8), inputs__head_dim=d, compute_kernel_config__fp32_dest_acc_en=dst == 4)
-    assert ((g.M, g.N, g.D), g.dst, g.qk_subblock, g.pv_subblock) == (tiles, dst, qk, pv)
-    assert (g.stats, g.sub_exp, g.dht, g.reduce) == (stats, sub_exp, dht, reduce)
+    b = g.blocks
+    assert ((b.M, b.N, b.D), b.dst, b.qk_subblock, b.pv_subblock) == (tiles, dst, qk, pv)
+    assert (b.stats, b.sub_exp, b.dht, b.reduce) == (stats, sub_exp, dht, reduce)
 
 
 @pytest.mark.parametrize("dst", [4, 8])
@@ -205,7 +207,7 @@ def test_l1_footprint(board: str, chunks: tuple[int, int, int]) -> None:
     for dtype, total in zip(("bfloat4_b", "bfloat8_b", "bfloat16"), L1_TABLE[chunks], strict=True):
         if total is None:
             continue
-        assert sum(b.bytes for b in circular_buffers(q // 32, k // 32, d // 32, d // 32, FORMATS[dtype], 0)) == total
+        assert sum(b.bytes for b in legacy_blocks(q // 32, k // 32, d // 32, dtype).buffers(2, 2, 0)) == total
         report = check(
             raw(
                 board=board,
@@ -217,6 +219,11 @@ def test_l1_footprint(board: str, chunks: tuple[int, int, int]) -> None:
         )
         assert sum(b.bytes for b in report.l1) == report.effective["l1_bytes"] == total
         assert report.ok == ((*chunks, dtype) not in DOES_NOT_FIT[board])
+
+
+def legacy_blocks(m: int, n: int, d: int, dtype: str) -> Blocks:
+    """Blocks of the legacy kernel, 16-bit DST, one data type."""
+    return Blocks(m, n, d, d, 8, False, FORMATS[dtype], FORMATS[dtype])
 
 
 def test_buffers_in_order_of_their_indices() -> None:
@@ -232,7 +239,7 @@ def test_buffers_in_order_of_their_indices() -> None:
         assert [b.index for b in table] == list(range(len(table)))
         assert table[0].address == BOARDS[board].chip.l1.base
         assert all(a.address + a.bytes == b.address for a, b in pairwise(table))
-    kernels = circular_buffers(4, 8, 4, 4, FORMATS["bfloat8_b"], 32)
+    kernels = legacy_blocks(4, 8, 4, "bfloat8_b").buffers(2, 2, 32)
     assert {b.name for b in kernels if b.resident} == {"mask_in", "identity_scale", "col_identity"}
     assert Counter((b.producer, b.consumer) for b in kernels) == {
         ("reader", "compute"): 3, ("writer", "compute"): 3, ("reader", "reader"): 1,
@@ -289,18 +296,20 @@ class TestEveryGeometry:
 
     def test_cores_share_all_chunks(self, g: Geometry) -> None:
         """Every Q chunk of every head belongs to one core, and ranges follow each other."""
-        ends = [g.start(i) + g.count(i) for i in range(g.cores)]
-        assert [0, *ends[:-1]] == [g.start(i) for i in range(g.cores)]
-        assert ends[-1] == g.total
-        assert g.active_cores == sum(g.count(i) > 0 for i in range(g.cores))
-        decoded = {g.decode(index) for index in range(g.total)}
-        assert decoded == set(product(range(g.B), range(g.NQH), range(g.nq)))
+        deal = g.deal
+        ends = [deal.start(i) + deal.count(i) for i in range(g.cores)]
+        assert [0, *ends[:-1]] == [deal.start(i) for i in range(g.cores)]
+        assert ends[-1] == deal.total == g.B * g.NQH * g.nq
+        assert deal.active_cores == sum(deal.count(i) > 0 for i in range(g.cores))
+        dealt = [place for i in range(g.cores) for place in deal.places(i)]
+        assert sorted(dealt) == list(product(range(g.B * g.NQH), range(g.nq)))
 
     def test_pairs_weigh_the_same(self, g: Geometry) -> None:
         """Where a head has an even number of chunks, cores get pairs, each as heavy as the next."""
         if g.nq % 2 == 0:
-            assert all(g.start(i) % 2 == g.count(i) % 2 == 0 for i in range(g.cores))
-            assert {g.decode(n)[2] + g.decode(n + 1)[2] for n in range(0, g.total, 2)} == {g.nq - 1}
+            assert all(g.deal.start(i) % 2 == g.deal.count(i) % 2 == 0 for i in range(g.cores))
+            chunks = [[q for _, q in g.deal.places(i)] for i in range(g.cores)]
+            assert {q + other for of_core in chunks for q, other in zip(of_core[::2], of_core[1::2], strict=True)} == {g.nq - 1}
 
     def test_ring_covers_the_sequence(self, g: Geometry) -> None:
         """The slabs of all devices are the whole sequence, after the prefix."""
@@ -313,11 +322,11 @@ class TestEveryGeometry:
         for a in range(g.prefix // (g.M * 32), g.prefix // (g.M * 32) + 2 * g.R * g.nq):
             first_row, last_row = a * g.M, (a + 1) * g.M - 1
             visible = [j for j in range(g.nk) if j * g.N <= last_row]
-            assert list(range(g.k_chunks(a))) == visible
-            assert [g.masked(a, j) for j in visible] == [(j + 1) * g.N > first_row for j in visible]
+            assert list(g.mask.k_range(first_row)) == visible
+            assert [bool(g.mask.marks(first_row, j)) for j in visible] == [(j + 1) * g.N > first_row for j in visible]
         for r in range(g.R):
-            for i in range(g.active_cores):
-                stamped = sum(g.masked(a, j) for a in g.chunks(i, r) for j in range(g.k_chunks(a)))
+            for i in range(g.deal.active_cores):
+                stamped = sum(g.k_chunks(a) - a * g.M // g.N for a in g.chunks(i, r))
                 assert g.masked_steps(i, r) == stamped
 
 
@@ -360,9 +369,12 @@ RULES: list[tuple[Any, ...]] = [
     ({"memory_config": "l1_interleaved", "inputs.seq_len": 524288}, "program_config.q_chunk_size"),
     ({"inputs.seq_len": 2**30}, "inputs.seq_len"),
     ({"inputs.batch": 2**20}, "inputs.seq_len"),
-    ({"op": "sdpa"}, "op"),
-    ({"op": "chunked_sdpa"}, "op"),
-    ({"kernel": "streaming"}, "kernel"),
+    ({"op": "sdpa", "paged_kv": {"block_size": 64}}, "paged_kv"),
+    ({"kernel": "streaming", "compute_kernel_config.fp32_dest_acc_en": True}, "kernel"),
+    ({"is_causal": False}, "is_causal"),
+    ({"sliding_window_size": 128}, "sliding_window_size"),
+    ({"inputs.kv_dtype": "bfloat16"}, "inputs.kv_dtype"),
+    ({"inputs.kv_len": 4096}, "inputs.kv_len"),
     ({"numerics": "exact"}, "numerics"),
     ({"memory_config": "l1_height_sharded"}, "memory_config"),
     ({"board": "n151"}, "board"),
@@ -464,15 +476,19 @@ def test_all_violations_at_once() -> None:
             program_config__q_chunk_size=100,
             program_config__k_chunk_size=33,
             program_config__compute_with_storage_grid_size=[20, 1],
+            compute_kernel_config__fp32_dest_acc_en=True,
             kernel="streaming",
             memory_config="l1_block_sharded",
             board="n150",
             q_chunk_size=64,
+            attn_mask="mask.npy",
+            is_causal=False,
         )
     )
     assert blamed(report) == {
         "ring_size", "inputs.q_heads", "inputs.head_dim", "inputs.dtyp", "inputs.seq_len", "program_config.q_chunk_size",
         "program_config.k_chunk_size", "program_config.compute_with_storage_grid_size", "kernel", "memory_config", "q_chunk_size",
+        "attn_mask", "is_causal",
     }  # fmt: skip
 
 
@@ -514,7 +530,12 @@ WRONG: dict[str, list[Any]] = {
     "mesh": [[3, 3], [8], [0, 4], "8x4", [8, 4, 1], {}],
     "board": ["n151", "", 5, None, "GALAXY"],
     "op": ["sdpa", "chunked_sdpa", "attention", 1],
-    "kernel": ["streaming", "fast", None],
+    "kernel": ["fast", 1],
+    "is_causal": [False, "no", 0, None],
+    "sliding_window_size": [128, 0, -1, "128", 2.5],
+    "inputs.kv_len": [4096, 0, -8192, "8192", 10**30],
+    "inputs.kv_dtype": ["bfloat16", "float32", 8],
+    "attn_mask": ["mask.npy"],
     "numerics": ["exact", "on", False],
     "trace": ["all", True],
     "memory_config": ["l1_height_sharded", "dram_block_sharded", "sram", 3],
@@ -568,7 +589,7 @@ WRONG: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("seed", range(200))
 def test_random_illegal_specs_are_refused(seed: int) -> None:
-    """One to four random mistakes: each is shown with its value, and what is offered mends a fault and brings none."""
+    """One to four random mistakes: each is shown with its value, and what is offered mends a fault and makes none."""
     rng = random.Random(seed)
     mistakes: Raw = {}
     for key in rng.sample(sorted(WRONG), rng.randint(1, 4)):
@@ -584,7 +605,7 @@ def test_random_illegal_specs_are_refused(seed: int) -> None:
         for change in violation.nearest:
             after = check(with_mistakes(mistakes | change)).violations
             assert (violation.key, violation.rule) not in {(v.key, v.rule) for v in after}
-            assert {v.key for v in after} <= before
+            assert {v.key for v in after} <= before | mistakes.keys()
 
 
 def with_mistakes(mistakes: Raw) -> Raw:
@@ -611,6 +632,8 @@ def needs_another(key: str, value: Any, others: list[str]) -> bool:
     alone = [v for v in check(with_mistakes({key: value})).violations if key in v.found]
     operands = {operand for violation in alone for operand in violation.found if operand != key}
     operands |= {"machine"} if "board" in operands else set()
+    operands |= {"op"}  # it chooses the rules
+    operands |= {"board", "machine"} if key.startswith("machine.") else set()
     files = any(other == "inputs.q" for other in others) and (key.startswith("inputs.") or operands & set(WRONG))
     return not alone or bool(files) or any(related(operand, other) for operand in operands for other in others)
 

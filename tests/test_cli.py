@@ -50,6 +50,17 @@ def test_run_without_numbers_or_traces(command, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.json").read_text())["accuracy"] is None
 
 
+def test_a_plain_op_runs_on_one_device(command, tmp_path: Path) -> None:
+    """Plain SDPA by its name: one line, traces in a folder that speaks of no ring, and the kernel that was chosen."""
+    result = command("run", *SMALL, "--set", "op=sdpa", "--set", "mesh=null", "--set", "is_causal=false", "--json", "out.json")
+    assert result.exit_code == 0, result.output
+    assert "not causal" in result.stdout
+    assert [line.split()[0] for line in result.stdout.splitlines() if line[:1].isdigit()] == ["0"]
+    assert (tmp_path / "traces/runs/sdpa-galaxy-s512/trace.json").exists()
+    effective = json.loads((tmp_path / "out.json").read_text())["effective"]
+    assert (effective["kernel"], effective["kernel_requested"]) == ("legacy", None)
+
+
 @pytest.mark.parametrize("verb", ["run", "check"])
 def test_an_illegal_config_ends_with_1_and_every_violation(command, verb: str) -> None:
     """Both name every key at fault with its value; `run` simulates nothing."""
@@ -96,10 +107,11 @@ def test_a_bad_spec_file_is_one_message(command, content: str | None, wanted: st
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("value", ["streaming", "exact", "sdpa", "l1_height_sharded"])
-def test_what_is_not_modelled_says_so(command, value: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"), [("numerics", "exact"), ("memory_config", "l1_height_sharded"), ("attn_mask", "mask.npy")]
+)
+def test_what_is_not_modelled_says_so(command, key: str, value: str) -> None:
     """Known names that this version does not simulate are refused as such."""
-    key = {"streaming": "kernel", "exact": "numerics", "sdpa": "op", "l1_height_sharded": "memory_config"}[value]
     result = command("check", "--set", f"{key}={value}")
     assert result.exit_code == 1
     assert f"{key} = '{value}'" in result.output

@@ -119,7 +119,7 @@ def test_bytes_equal_the_closed_form(name: str) -> None:
         for core in range(g.cores):
             for offset in g.q_offsets(device.ring_id):
                 batch = None
-                for index in range(g.start(core), g.start(core) + g.count(core)):
+                for index in range(g.deal.start(core), g.deal.start(core) + g.deal.count(core)):
                     head, position = divmod(index, g.nq)
                     a = offset + zigzag(position, g.nq)
                     rows = sum(min(g.N, g.valid_Skt + offset * g.M - j * g.N) for j in range(g.k_chunks(a)))

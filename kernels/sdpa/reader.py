@@ -1,58 +1,106 @@
-"""NCRISC: reads Q, K and V chunks from DRAM. Each core streams its own K and V; nothing is shared or forwarded."""
+"""NCRISC: reads Q, K and V chunks from DRAM; where cores form a chain, K and V come from the core before."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
 
 from tensix_sim.kernel_api import DataMovement, Fifo, Tensor
 from tensix_sim.kernels.sdpa.args import Args, Phase
 
+Chain = tuple[tuple[int, int] | None, tuple[int, int] | None]  # the cores before and after this one
+
 
 async def reader(dm: DataMovement, a: Args) -> None:
-    """For each Q chunk: K0, Q, V0, then K and V in turn up to the diagonal."""
+    """For each Q chunk: the first K, Q, the first V, then K and V in turn as far as the chunk sees."""
     Q, K, V = dm.cbs("q_in", "k_in", "v_in")
     M, N = a.M, a.N
     h = a.qk_subblock[0]
     for phase in a.phases:
         batch = None
-        kv_bound = a.kv_rows + phase.q_offset * M
+        turns: Counter[int] = Counter()
+        kv_rows = rows_of_kv(a, phase)
         for b, head, q in a.chunks():
             if a.page_table is not None and b != batch:
                 await turn_page_table(dm, a, b, batch is not None)
                 batch = b
+            chain = a.neighbours(b * a.NQH + head, turns[b * a.NQH + head])
+            turns[b * a.NQH + head] += 1
             if h == M:
                 await read_q(dm, a, phase, Q, (b, head, q), 0, M)                    # Q          [M, D]
-            for j in range(a.k_chunks((phase.q_offset + q) * M)):
-                rows = min(N, kv_bound - j * N)
-                await read_kv(dm, a, a.k, K, (b, head), j * N, rows, transpose=True)  # K, by columns [D, N]
-                if j == 0 and h < M:
+            visited = a.k_range((phase.q_offset + q) * M)
+            for j in visited:
+                rows = min(N, kv_rows - j * N)
+                await read_kv(dm, a, a.k, K, (b, head), j * N, rows, chain, True)     # K, by columns [D, N]
+                if j == visited.start and h < M:
                     for i in range(0, M, h):
                         await read_q(dm, a, phase, Q, (b, head, q), i, h)             # Q, band by band [h, D]
-                await read_kv(dm, a, a.v, V, (b, head), j * N, rows)                  # V          [N, E]
+                await read_kv(dm, a, a.v, V, (b, head), j * N, rows, chain)           # V          [N, E]
         if batch is not None:
             (table,) = dm.cbs("page_table")
             dm.pop(table, 1)
 
 
+def rows_of_kv(a: Args, phase: Phase) -> int:
+    """Tile row at which reading K and V ends: past the tensor by the slab's offset, as upstream, but not past the page table."""
+    rows = a.kv_rows + phase.q_offset * a.M
+    return rows if a.page_table is None else min(rows, len(a.pages[0]) * a.block_rows)
+
+
 async def read_q(dm: DataMovement, a: Args, phase: Phase, Q: Fifo, chunk: tuple[int, int, int], i: int, rows: int) -> None:
-    """Rows i to i + `rows` of a Q chunk."""
+    """Rows i to i + `rows` of a Q chunk; zeros beyond the sequence."""
     b, head, q = chunk
-    row = (b * a.NQH + head) * a.q_rows + phase.read_row + q * a.M + i
+    first = phase.read_row + q * a.M + i
+    present = min(rows, a.q_rows - first)
+    start = (b * a.NQH + head) * a.q_rows + first
     await dm.reserve(Q, rows * a.D)
-    await dm.read(a.q, range(row * a.D, (row + rows) * a.D), Q, (rows, a.D), a.barrier)
+    if present > 0:
+        await dm.read(a.q, range(start * a.D, (start + present) * a.D), Q, (rows, a.D), a.barrier)
+    else:
+        dm.fill(Q, rows * a.D, np.zeros((rows, 32, a.D, 32), np.float32))
     dm.push(Q, rows * a.D)
 
 
 async def read_kv(
-    dm: DataMovement, a: Args, tensor: Tensor, cb: Fifo, head: tuple[int, int], row: int, rows: int, transpose: bool = False
+    dm: DataMovement, a: Args, tensor: Tensor, cb: Fifo, head: tuple[int, int], row: int, rows: int, chain: Chain, transpose: bool = False
 ) -> None:
     """The K or V chunk from tile row `row`: `rows` rows of it, the rest zeros. `transpose` lays its tiles down by columns."""
     cols = tensor.tile_cols
+    before, after = chain
+    await dm.reserve(cb, a.N * cols)
+    if before:
+        await receive(dm, before)
+    else:
+        barrier = 0 if after else a.barrier
+        await dm.read(tensor, kv_pages(a, head, cols, row, rows), cb, (a.N, cols), barrier, transpose)
+    if after:
+        await send(dm, cb, a.N * cols, after)
+    dm.push(cb, a.N * cols)
+    if after:
+        dm.semaphore_increase(after, "valid")
+
+
+async def receive(dm: DataMovement, before: tuple[int, int]) -> None:
+    """Ask the core before for its chunk, which it writes into the space reserved here."""
+    dm.semaphore_set("valid", 0)
+    dm.semaphore_increase(before, "wanted")
+    await dm.semaphore_wait("valid", 1)
+
+
+async def send(dm: DataMovement, cb: Fifo, tiles: int, after: tuple[int, int]) -> None:
+    """Wait until the next core has space, and copy the chunk there."""
+    await dm.semaphore_wait("wanted", 1)
+    dm.semaphore_set("wanted", 0)
+    await dm.forward(cb, tiles, after)
+
+
+def kv_pages(a: Args, head: tuple[int, int], cols: int, row: int, rows: int) -> Sequence[int]:
+    """Pages of `rows` tile rows of a query head's K or V."""
     b, kv_head = head[0], a.kv_head(head[1])
     if a.page_table is None:
         first = (b * a.NKH + kv_head) * a.kv_rows + row
-        pages: range | list[int] = range(first * cols, (first + rows) * cols)
-    else:
-        pages = [p for t in range(row, row + rows) for p in row_pages(a, b, kv_head, t, cols)]
-    await dm.reserve(cb, a.N * cols)
-    await dm.read(tensor, pages, cb, (a.N, cols), a.barrier, transpose)
-    dm.push(cb, a.N * cols)
+        return range(first * cols, (first + rows) * cols)
+    return [page for t in range(row, row + rows) for page in row_pages(a, b, kv_head, t, cols)]
 
 
 def row_pages(a: Args, b: int, kv_head: int, t: int, cols: int) -> range:

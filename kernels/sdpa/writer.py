@@ -1,35 +1,35 @@
 """BRISC: makes the constant tiles, then writes each finished output chunk to memory."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tensix_sim.kernel_api import DataMovement
-from tensix_sim.kernels.sdpa.args import DIAGONAL, Args
+from tensix_sim.kernels.sdpa.args import Args
 
 
 async def writer(dm: DataMovement, a: Args) -> None:
-    """Scaler, column of ones and mask templates once; then M x E output tiles for each Q chunk."""
-    await make_constants(dm)
+    """Scaler, column of ones and mask palette once; then M x E output tiles for each Q chunk, a band of rows at a time."""
+    await make_constant(dm, "identity_scale", np.ones((1, 32, 1, 32), np.float32))
+    await make_constant(dm, "col_identity", np.eye(1, 32, dtype=np.float32).repeat(32, axis=0).reshape(1, 32, 1, 32))
+    if a.palette:
+        await make_constant(dm, "mask_in", a.mask.tiles())
     (out,) = dm.cbs("out")
     M, E = a.M, a.E
     for phase in a.phases:
         for b, head, q in a.chunks():
-            row = (b * a.NQH + head) * a.out_rows + phase.write_row + q * M
-            await dm.wait(out, M * E)
-            await dm.write(out, a.out, range(row * E, (row + M) * E), (M, E), a.barrier)  # [M, E]
-            dm.pop(out, M * E)
+            first = phase.write_row + q * M
+            row = (b * a.NQH + head) * a.out_rows + first
+            for i in range(0, M, a.out_band):
+                rows = min(a.out_band, a.out_rows - first - i)
+                await dm.wait(out, a.out_band * E)
+                if rows > 0:
+                    await dm.write(out, a.out, range((row + i) * E, (row + i + rows) * E), (rows, E), a.barrier)
+                dm.pop(out, a.out_band * E)
 
 
-async def make_constants(dm: DataMovement) -> None:
-    """1.0 for the row maxima, a column of ones for the row sums, and the two tiles from which every causal mask is stamped."""
-    scaler, ones, mask = dm.cbs("identity_scale", "col_identity", "mask_in")
-    await dm.reserve(scaler, 1)
-    dm.fill(scaler, 1, np.ones((1, 32, 1, 32), np.float32))
-    dm.push(scaler, 1)
-    await dm.reserve(ones, 1)
-    dm.fill(ones, 1, np.eye(1, 32, dtype=np.float32).repeat(32, axis=0).reshape(1, 32, 1, 32))
-    dm.push(ones, 1)
-    templates = np.full((1, 32, 2, 32), -np.inf, np.float32)
-    templates[0, :, DIAGONAL, :] = np.where(np.tri(32, dtype=bool), 0, -np.inf)
-    await dm.reserve(mask, 2)
-    dm.fill(mask, 2, templates)
-    dm.push(mask, 2)
+async def make_constant(dm: DataMovement, name: str, tiles: NDArray[np.float32]) -> None:
+    """Fill a buffer with the tiles [1, 32, tiles, 32] that stay in it."""
+    (cb,) = dm.cbs(name)
+    await dm.reserve(cb, tiles.shape[2])
+    dm.fill(cb, tiles.shape[2], tiles)
+    dm.push(cb, tiles.shape[2])

@@ -7,7 +7,7 @@ from tensix_sim.formats import TILE
 from tensix_sim.ops.case import BLOCK, FIDELITY, FP32_DEST, K_CHUNK, PREFIX, Q_CHUNK, SEQ_LEN, Case
 from tensix_sim.ops.nearest import q_chunk_sizes
 from tensix_sim.ops.report import Advice
-from tensix_sim.ops.rules import ring_is_even
+from tensix_sim.ops.ring_distributed_sdpa import ring_is_even
 
 LONG_RUN_STEPS = 10_000_000  # of one device
 
@@ -35,17 +35,26 @@ def _ignored_fields(c: Case) -> Iterator[Advice]:
     if c["program_config"].exp_approx_mode is False:
         text = "False has no effect: the scores' exponential is always approximate, that of the correction accurate"
         yield Advice(key="program_config.exp_approx_mode", message=text)
-    if c["paged_kv"] is not None and c[PREFIX] is None:
+    if c.is_ring and c["paged_kv"] is not None and c[PREFIX] is None:
         text = "the page table has no effect without chunk_start_idx: K and V are read as dense tensors"
         yield Advice(key="paged_kv", message=text)
-    if c["ring_id"] is not None and c["ring_ids"] != "all":
+    if c.is_ring and c["ring_id"] is not None and c["ring_ids"] != "all":
         yield Advice(key="ring_ids", message=f"{c['ring_ids']} has no effect: ring_id {c['ring_id']} wins")
+
+
+def _kernel_choice(c: Case) -> Iterator[Advice]:
+    if c.is_ring and c["kernel"] == "streaming":
+        yield Advice(key="kernel", message="the ring takes the streaming kernel with tt-metal #57037, which is not merged")
+    elif not c.is_ring and c["kernel"] is None and c[FP32_DEST]:
+        yield Advice(key=FP32_DEST, message="a 32-bit DST takes the legacy kernel; the streaming one has none")
+    elif not c.is_ring and c["kernel"] == "legacy" and not c[FP32_DEST]:
+        yield Advice(key="kernel", message="with a 16-bit DST ttnn takes the streaming kernel, and lets nobody choose")
 
 
 def _ring_fits_the_board(c: Case) -> Iterator[Advice]:
     ring, on = c["ring_size"], c.board
     rows, columns = on.mesh
-    if any(ring_is_even(c)):
+    if not c.is_ring or any(ring_is_even(c)):
         return
     if ring > on.chips:
         text = f"the op allows {ring} devices, but {on.board} has {on.chips} chips; each is simulated as if it were there"
@@ -71,18 +80,19 @@ def _negative_scale(c: Case) -> Iterator[Advice]:
 
 
 def _over_hanging_chunk(c: Case) -> Iterator[Advice]:
-    if c[PREFIX] is None and (rest := c.kv_len % c[K_CHUNK]):
+    if c[PREFIX] is None and c.spec.effective_kernel == "legacy" and (rest := c.kv_len % c[K_CHUNK]):
         text = f"{c.kv_len} rows of K leave {rest} for the last chunk of {c[K_CHUNK]}: it is computed in full, and masked"
         yield Advice(key=K_CHUNK, message=text)
 
 
 def _idle_cores(c: Case) -> Iterator[Advice]:
     g = c.geometry
-    if 2 * g.active_cores > g.cores:
+    active = g.deal.active_cores
+    if 2 * active > g.cores:
         return
-    text = f"{g.cores - g.active_cores} of {g.cores} cores get no Q chunk and idle"
+    text = f"{g.cores - active} of {g.cores} cores get no Q chunk and idle"
     for size in sorted((size for size in q_chunk_sizes(c, g.M * TILE) if size < g.M * TILE), reverse=True):
-        active = c.put({Q_CHUNK: size}).geometry.active_cores
+        active = c.put({Q_CHUNK: size}).geometry.deal.active_cores
         if 2 * active > g.cores:
             text += f"; with q_chunk_size {size}, {active} would work"
             break
@@ -96,11 +106,14 @@ def _padded_table_rows(c: Case) -> Iterator[Advice]:
 
 def _long_run(c: Case) -> Iterator[Advice]:
     g = c.geometry
-    steps = 2 * g.total * max(1, (g.prefix + g.S // 2) // (g.N * TILE))
+    seen = min(g.prefix + g.S // 2 if g.causal else g.Sk, g.window or g.Sk)
+    steps = g.phases * g.deal.total * max(1, seen // (g.N * TILE))
     if steps > LONG_RUN_STEPS:
         text = f"about {steps:,} chunk steps on each device: the simulation will take long"
         yield Advice(key=SEQ_LEN, message=text)
 
 
-ADVICE = (_hardware_bug, _default_chunks, _over_hanging_chunk, _ignored_fields, _ring_fits_the_board, _negative_scale)
+ADVICE = (
+    _hardware_bug, _default_chunks, _over_hanging_chunk, _ignored_fields, _kernel_choice, _ring_fits_the_board, _negative_scale,
+)  # fmt: skip
 SHAPE_ADVICE = (_idle_cores, _padded_table_rows, _long_run)

@@ -9,13 +9,15 @@ from tensix_sim.arch import Machine, machine
 from tensix_sim.arch.model import UnknownNameError
 from tensix_sim.config import BUILT_IN, RunSpec
 from tensix_sim.formats import FORMATS, TILE
-from tensix_sim.ops.geometry import Geometry, circular_buffers, page_table_row_bytes, program_config
+from tensix_sim.ops.geometry import Geometry, pages, program_config
 from tensix_sim.ops.report import Change, L1Buffer
 
 Q_CHUNK, K_CHUNK = "program_config.q_chunk_size", "program_config.k_chunk_size"
 GRID = "program_config.compute_with_storage_grid_size"
 BATCH, SEQ_LEN, HEAD_DIM, DTYPE = "inputs.batch", "inputs.seq_len", "inputs.head_dim", "inputs.dtype"
 Q_HEADS, KV_HEADS = "inputs.q_heads", "inputs.kv_heads"
+KV_LEN, KV_DTYPE = "inputs.kv_len", "inputs.kv_dtype"
+CAUSAL, WINDOW = "is_causal", "sliding_window_size"
 BLOCK, PREFIX, TABLE = "paged_kv.block_size", "chunk_start_idx", "paged_kv.page_table"
 FIDELITY, FP32_DEST = "compute_kernel_config.math_fidelity", "compute_kernel_config.fp32_dest_acc_en"
 
@@ -100,9 +102,19 @@ class Case:
         return self.on
 
     @property
+    def is_ring(self) -> bool:
+        """Whether the op shares its queries among the devices of a ring."""
+        return bool(self["op"] == "ring_distributed_sdpa")
+
+    @property
+    def slabs(self) -> int:
+        """Slabs of queries: two a device of the ring, or one."""
+        return 2 * self["ring_size"] if self.is_ring else 1
+
+    @property
     def slab(self) -> int:
-        """Rows of one of a device's two slabs."""
-        rows, rest = divmod(self[SEQ_LEN], 2 * self["ring_size"])
+        """Rows of a slab."""
+        rows, rest = divmod(self[SEQ_LEN], self.slabs)
         if rest:
             raise InvalidOperandError(SEQ_LEN)
         return int(rows)
@@ -115,51 +127,62 @@ class Case:
     @property
     def kv_len(self) -> int:
         """Rows of K and V."""
-        return int(self[SEQ_LEN] + (self[PREFIX] or 0))
+        return int(self[KV_LEN] or self[SEQ_LEN] + (self[PREFIX] or 0))
+
+    @property
+    def kv_dtype(self) -> str:
+        """Data type of K and V."""
+        return str(self[KV_DTYPE] or self[DTYPE])
 
     @property
     def elements(self) -> tuple[int, int]:
-        """Elements of Q, and of K or V."""
+        """Elements of Q, and of K or V, in whole tile rows."""
         heads_q, heads_kv = self[BATCH] * self[Q_HEADS], self[BATCH] * self[KV_HEADS]
-        return heads_q * self[SEQ_LEN] * self[HEAD_DIM], heads_kv * self.kv_len * self[HEAD_DIM]
+        q_rows, kv_rows = (-(-rows // TILE) * TILE for rows in (self[SEQ_LEN], self.kv_len))
+        return heads_q * q_rows * self[HEAD_DIM], heads_kv * kv_rows * self[HEAD_DIM]
 
     @property
     def l1_output_bytes(self) -> int:
         """What the output takes of each core's L1, tiles dealt over the board's cores."""
         if self["memory_config"] != "l1_interleaved":
             return 0
-        tiles = self[BATCH] * self[Q_HEADS] * (2 * self.slab // TILE) * self.tiles(HEAD_DIM)
+        tile_rows = (2 if self.is_ring else 1) * -(-self.slab // TILE)
+        tiles = self[BATCH] * self[Q_HEADS] * tile_rows * self.tiles(HEAD_DIM)
         columns, rows = self.number("grid")
         return int(-(-tiles // (columns * rows)) * FORMATS[self[DTYPE]].tile_bytes)
 
     @property
     def table_row_bytes(self) -> int:
         """Bytes of a row of the page table; 0 where K and V are dense."""
-        if not (self.paged and self.pages):
+        if not self.paged:
             return 0
+        self.need(BLOCK)
         self.number("dram.page_alignment")
-        try:
-            return page_table_row_bytes(self.spec, self.board)
-        except ValueError as error:
-            raise InvalidOperandError(TABLE) from error
+        return self.geometry.page_table_stick_bytes
 
     @property
     def l1_table(self) -> tuple[L1Buffer, ...]:
         """The circular buffers and where they lie."""
-        stick = self.table_row_bytes
-        d = self.tiles(HEAD_DIM)
-        buffers = circular_buffers(self.tiles(Q_CHUNK), self.tiles(K_CHUNK), d, d, FORMATS[self[DTYPE]], stick)
+        for key in (Q_CHUNK, K_CHUNK, HEAD_DIM):
+            self.tiles(key)
+        more = () if self.is_ring else (FP32_DEST, BATCH, Q_HEADS, SEQ_LEN, KV_LEN, GRID, CAUSAL, WINDOW)
+        for key in ("kernel", DTYPE, KV_DTYPE, *more):
+            self.need(key)
         address = self.number("l1.base")
+        _ = self.table_row_bytes
         table = []
-        for index, b in enumerate(buffers):
+        for index, b in enumerate(self.geometry.buffers):
             table.append(L1Buffer(index=index, name=b.name, tiles=b.tiles, format=b.format.name, bytes=b.bytes, address=address))
             address += b.bytes
         return tuple(table)
 
     @property
     def geometry(self) -> Geometry:
-        """The geometry; the shapes must be legal."""
-        return Geometry.of(self.spec)
+        """The geometry; what is used of it must be legal."""
+        try:
+            return Geometry.of(self.spec, self.on)
+        except ValueError as error:
+            raise InvalidOperandError(TABLE) from error
 
     @property
     def ring_axis(self) -> int | None:
@@ -170,7 +193,9 @@ class Case:
     @property
     def pages(self) -> int:
         """Pages of K and V that one batch needs."""
-        return int(self.kv_len // self[BLOCK])
+        for key in (BLOCK, SEQ_LEN, PREFIX, KV_LEN):
+            self.need(key)
+        return pages(self.spec)
 
 
 def _put(model: Any, path: list[str], value: Any) -> Any:

@@ -10,7 +10,7 @@ from tensix_sim.ops.advice import ADVICE, SHAPE_ADVICE
 from tensix_sim.ops.case import FIDELITY, Case, Fault, make_machine
 from tensix_sim.ops.nearest import nearest, tried
 from tensix_sim.ops.report import Change, Report, Violation
-from tensix_sim.ops.rules import FILE_RULES, SHAPE_RULES, faults
+from tensix_sim.ops.rules import FILE_RULES, broken, faults, shape_rules
 from tensix_sim.ops.spec_types import part_in_doubt, read_types
 
 __all__ = ["Report", "check"]
@@ -28,9 +28,9 @@ def check(spec: Source) -> Report:
     invalid = {part_in_doubt(key) for key in found} | {key for fault in of_machine.values() for key in fault.found}
     case = Case.of(typed, on, frozenset(invalid))
     of_values = [*found.items(), *of_machine.items(), *faults(case)]
-    of_files = list(faults(case, FILE_RULES))
+    of_files = list(broken(case, FILE_RULES))
     names = {name for name, _ in of_values}
-    unshaped = invalid or of_files or names & {rule.__name__ for rule in SHAPE_RULES}
+    unshaped = invalid or of_files or names & shape_rules(case)
     return Report(
         violations=(
             *(_violation(fault, nearest(case, names, name, fault)) for name, fault in of_values),
@@ -43,31 +43,40 @@ def check(spec: Source) -> Report:
 
 
 def _violation(fault: Fault, nearest: tuple[Change, ...] = ()) -> Violation:
-    plain = tuple({key: v.model_dump() if isinstance(v, BaseModel) else v for key, v in change.items()} for change in nearest)
-    return Violation(found=fault.found, rule=fault.rule, nearest=plain)
+    return Violation(found=_plain(fault.found), rule=fault.rule, nearest=tuple(_plain(change) for change in nearest))
+
+
+def _plain(values: Change) -> Change:
+    return {key: value.model_dump() if isinstance(value, BaseModel) else value for key, value in values.items()}
 
 
 def _effective(c: Case) -> dict[str, Any]:
     """Collect what the kernels use, as opposed to what was asked for."""
     g = c.geometry
+    b = g.blocks
     return {
-        "kernel": c["kernel"],
+        "kernel": c.spec.effective_kernel,
+        "kernel_requested": c["kernel"],
         "math_fidelity": c[FIDELITY],
-        "dst_tiles": g.dst,
-        "qk_subblock": g.qk_subblock,
-        "pv_subblock": g.pv_subblock,
-        "granularities": {"stats": g.stats, "sub_exp": g.sub_exp, "dht": g.dht, "reduce": g.reduce},
+        "dst_tiles": b.dst,
+        "qk_subblock": b.qk_subblock,
+        "pv_subblock": b.pv_subblock,
+        **(
+            {"row_groups": {"scores": b.qk_subblock[0], "outputs": b.pv_rows}}
+            if b.streaming
+            else {"granularities": {"stats": b.stats, "sub_exp": b.sub_exp, "dht": b.dht, "reduce": b.reduce}}
+        ),
         "exp": {"scores": "fast approximation", "correction": "accurate, column 0"},
         "scale": g.scale,
-        "barrier_threshold": g.barrier_threshold(g.format.tile_bytes),
+        "barrier_threshold": g.barrier_threshold(b.q.tile_bytes),
         "grid": g.grid,
         "cores": g.cores,
-        "active_cores": g.active_cores,
+        "active_cores": g.deal.active_cores,
         "q_chunk_size": g.M * TILE,
         "k_chunk_size": g.N * TILE,
         "q_chunks": g.nq,
         "k_chunks": g.nk,
-        "ring_axis": c.ring_axis,
+        **({"ring_axis": c.ring_axis} if c.is_ring else {}),
         "l1_bytes": sum(buffer.bytes for buffer in g.buffers) + c.l1_output_bytes,
         "l1_budget": c.number("l1.size") - c.number("l1.base"),
     }

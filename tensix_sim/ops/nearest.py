@@ -16,20 +16,24 @@ from tensix_sim.formats import TILE
 from tensix_sim.ops.case import (
     BATCH,
     BLOCK,
+    CAUSAL,
     GRID,
     HEAD_DIM,
     K_CHUNK,
     KV_HEADS,
+    KV_LEN,
     PREFIX,
     Q_CHUNK,
     Q_HEADS,
     SEQ_LEN,
+    WINDOW,
     Case,
     Fault,
     InvalidOperandError,
 )
 from tensix_sim.ops.report import Change
-from tensix_sim.ops.rules import MAX_RING, buffers_fit_l1, dram_bytes, dram_capacity, faults
+from tensix_sim.ops.ring_distributed_sdpa import MAX_RING
+from tensix_sim.ops.rules import buffers_fit_l1, dram_bytes, dram_capacity, faults
 from tensix_sim.ops.spec_types import annotation_of
 
 
@@ -65,12 +69,25 @@ def _smaller_chunks(c: Case) -> Iterator[Change]:
         yield {key: new for key, new, old in ((Q_CHUNK, new_q, q), (K_CHUNK, new_k, k)) if new != old}
 
 
+def _k_chunk_sizes(c: Case, near: int) -> list[int]:
+    """Any whole tiles, or what divides the rows that must be whole K chunks: in the ring all of them, else the prefix."""
+    rows = 0 if c[PREFIX] is None else c.kv_len if c.is_ring else c[PREFIX]
+    return _chunk_sizes(rows, near) if rows else _around(near, TILE)
+
+
 def _sequence_lengths(c: Case, near: int) -> list[int]:
-    step = 2 * c["ring_size"] * lcm(TILE, c[Q_CHUNK])
-    if c.paged:
+    step = c.slabs * lcm(TILE, c[Q_CHUNK]) if c.is_ring else TILE
+    if c.paged and c.is_ring:
         step = lcm(step, c[BLOCK])
     most = near * dram_capacity(c) // max(1, dram_bytes(c.put({SEQ_LEN: near})))
     return _around(near, step) + _around(most, step)
+
+
+def _prefixes(c: Case, near: int) -> list[int | None]:
+    if c["op"] == "sdpa":
+        return [None]
+    step = lcm(c[Q_CHUNK], (c[BLOCK] or 1) if c.is_ring else c[K_CHUNK])
+    return [0, *_around(near, step)]
 
 
 def _grids(c: Case, near: int) -> list[tuple[int, int]]:
@@ -82,19 +99,23 @@ def _grids(c: Case, near: int) -> list[tuple[int, int]]:
 
 CANDIDATES: dict[str, Callable[[Case, int], Iterable[Any]]] = {
     "ring_size": lambda c, near: range(2, MAX_RING + 1, 2),
-    "ring_id": lambda c, near: range(min(c["ring_size"], MAX_RING)),
+    "ring_id": lambda c, near: range(min(c["ring_size"], MAX_RING)) if c.is_ring else [None],
+    "mesh": lambda c, near: [None],
     "ring_ids": lambda c, near: ["all"],
     "board": lambda c, near: BOARDS,
-    "paged_kv": lambda c, near: [PagedKV(block_size=64), PagedKV(block_size=32)],
+    "paged_kv": lambda c, near: [PagedKV(block_size=64), PagedKV(block_size=32), None],
+    CAUSAL: lambda c, near: [True, False],
+    WINDOW: lambda c, near: [width for width in (2 * (c[SEQ_LEN] - c.kv_len),) if width > 0] + [None],
+    KV_LEN: lambda c, near: [None],
     BATCH: lambda c, near: [*_around(near, 1), *_around(MAX_RING, 1)],
     SEQ_LEN: _sequence_lengths,
     HEAD_DIM: lambda c, near: [*_around(near, TILE), *_around(TILE, TILE)],
     Q_HEADS: lambda c, near: [*_around(near, c[KV_HEADS]), *_around(1, c[KV_HEADS])],
     KV_HEADS: lambda c, near: _divisors(min(c[Q_HEADS], 10**9)),
     Q_CHUNK: q_chunk_sizes,
-    K_CHUNK: lambda c, near: _around(near, TILE) if c[PREFIX] is None else _chunk_sizes(c.kv_len, near),
+    K_CHUNK: _k_chunk_sizes,
     GRID: _grids,
-    PREFIX: lambda c, near: [0, *_around(near, lcm(c[Q_CHUNK], c[BLOCK] or 1))],
+    PREFIX: _prefixes,
     BLOCK: lambda c, near: _chunk_sizes(c[SEQ_LEN], near),
 }
 
@@ -129,20 +150,22 @@ def _changes(c: Case, rule: str, fault: Fault) -> Iterator[Iterable[Change]]:
 def _candidates(c: Case, key: str, found: Any) -> list[Any]:
     """List the values worth trying for a key, nearest first."""
     annotation = annotation_of(key)
-    if key.startswith("inputs.") and c.spec.inputs.from_files:
+    if (key.startswith("inputs.") and c.spec.inputs.from_files) or (key == "op" and found == c.spec.op):
         return []
     near = _whole_number(found, key)
-    if get_origin(annotation) is Literal:
-        values = list(get_args(annotation))
-    elif key in CANDIDATES:
-        values = tried(CANDIDATES[key], c, near)
-    else:
-        return []
+    values = tried(CANDIDATES[key], c, near) if key in CANDIDATES else _named_values(annotation)
     if all(isinstance(value, int) for value in values):
         return sorted(set(values), key=lambda value: abs(value - near))
     if all(isinstance(value, str) for value in values):
         return sorted(values, key=lambda value: -SequenceMatcher(None, value, str(found)).ratio())
     return values
+
+
+def _named_values(annotation: Any) -> list[Any]:
+    """List the values that a key can have by name; None stands for the default of an optional one."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [value for option in get_args(annotation) for value in _named_values(option)]
 
 
 def tried(make: Callable[..., Iterable[Any]], *args: Any) -> list[Any]:

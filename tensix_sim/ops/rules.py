@@ -1,24 +1,31 @@
-"""What a run must obey, each rule a generator over a `Case` that yields a `Fault` for each value that breaks it.
+"""What every run must obey, each rule a generator over a `Case` that yields a `Fault` for each value that breaks it.
 
 A rule that needs a value which is itself invalid is skipped.
 """
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from tensix_sim.config import open_array
+from tensix_sim.config import RunSpec, open_array
 from tensix_sim.formats import FORMATS, TILE
+from tensix_sim.ops import chunked_sdpa, ring_distributed_sdpa, sdpa
 from tensix_sim.ops.case import (
     BATCH,
     BLOCK,
+    CAUSAL,
     DTYPE,
+    FP32_DEST,
     GRID,
     HEAD_DIM,
     K_CHUNK,
+    KV_DTYPE,
     KV_HEADS,
+    KV_LEN,
     PREFIX,
     Q_CHUNK,
     Q_HEADS,
@@ -29,35 +36,16 @@ from tensix_sim.ops.case import (
     InvalidOperandError,
 )
 
-MAX_RING = 32
+# -- of every op -------------------------------------------------------------------------------------------
 
-# -- of the op ---------------------------------------------------------------------------------------------
-
-
-def ring_is_even(c: Case) -> Iterator[Fault]:
-    """A ring is even, and not too long."""
-    ring = c["ring_size"]
-    if ring % 2 or ring > MAX_RING:
-        yield c.fault(f"a ring has an even number of devices, {MAX_RING} at most", "ring_size")
+OPS: dict[str, ModuleType] = {"ring_distributed_sdpa": ring_distributed_sdpa, "sdpa": sdpa, "chunked_sdpa": chunked_sdpa}
 
 
-def _positions_lie_on_the_ring(c: Case) -> Iterator[Fault]:
-    ring = c["ring_size"]
-    if c["ring_id"] is not None and c["ring_id"] >= ring:
-        yield c.fault(f"positions on the ring are 0 to {ring - 1}", "ring_id", "ring_size")
-    ids = c["ring_ids"]
-    if ids == "all":
-        return
-    if outside := [i for i in ids if i >= ring]:
-        yield c.fault(f"positions on the ring are 0 to {ring - 1}, so {outside} are none", "ring_ids", "ring_size")
-    if len(set(ids)) != len(ids) or not ids:
-        yield c.fault("lists at least one position and none twice", "ring_ids")
-
-
-def _mesh_tells_the_position(c: Case) -> Iterator[Fault]:
-    if c["mesh"] is not None and c["ring_id"] is None and c["ring_size"] not in c["mesh"]:
-        rule = "a device's position is its place along the mesh axis as long as the ring, and neither axis is; give ring_id"
-        yield c.fault(rule, "ring_size", "mesh")
+def _keys_belong_to_the_op(c: Case) -> Iterator[Fault]:
+    for key in OPS[c["op"]].FOREIGN_KEYS:
+        with suppress(InvalidOperandError):
+            if c[key] != RunSpec.model_fields[key].default:
+                yield c.fault(f"{c['op']} takes no {key}; leave it out", key, "op")
 
 
 def _heads_share_evenly(c: Case) -> Iterator[Fault]:
@@ -87,48 +75,17 @@ def _whole_tiles(c: Case, key: str, what: str) -> Iterator[Fault]:
         yield c.fault(f"{what} is whole tiles of {TILE}; {rest} left over", key)
 
 
-def _sequence_has_a_tile_for_each_slab(c: Case) -> Iterator[Fault]:
-    least = 2 * TILE * c["ring_size"]
-    if c[SEQ_LEN] < least:
-        yield c.fault(f"two slabs a device, a tile each, need {least} rows: {least - c[SEQ_LEN]} more", SEQ_LEN, "ring_size")
+def _every_key_has_a_query(c: Case) -> Iterator[Fault]:
+    rows = c[SEQ_LEN] + (c[PREFIX] or 0)
+    if c[CAUSAL] and c.kv_len != rows and not c["inputs"].from_files:
+        keys = (KV_LEN, SEQ_LEN, *([PREFIX] if c[PREFIX] else []), CAUSAL)
+        wrong = f"{abs(c.kv_len - rows)} too {'many' if c.kv_len > rows else 'few'}"
+        yield c.fault(f"causal attention has a key for each of prefix and queries, {rows}: {wrong}", *keys)
 
 
-def _sequence_makes_equal_slabs(c: Case) -> Iterator[Fault]:
-    slabs = 2 * c["ring_size"]
-    if rest := c[SEQ_LEN] % slabs:
-        yield c.fault(f"the sequence is cut in {slabs} equal slabs; {rest} left over", SEQ_LEN, "ring_size")
-
-
-def _q_chunks_fill_a_slab(c: Case) -> Iterator[Fault]:
-    if rest := c.slab % c[Q_CHUNK]:
-        over = f"is {c[Q_CHUNK] - c.slab} rows longer than" if c[Q_CHUNK] > c.slab else f"leaves {rest} rows of"
-        yield c.fault(f"a Q chunk {over} a slab, which is {c.slab} rows", Q_CHUNK, SEQ_LEN, "ring_size")
-
-
-def _prefix_is_paged(c: Case) -> Iterator[Fault]:
-    if c[PREFIX] is not None and c["paged_kv"] is None:
-        yield c.fault("a prefix is read through a page table, and there is none", "paged_kv", PREFIX)
-
-
-def _prefix_is_whole_q_chunks(c: Case) -> Iterator[Fault]:
-    if c[PREFIX] is not None and (rest := c[PREFIX] % c[Q_CHUNK]):
-        yield c.fault(f"a prefix is whole Q chunks; {rest} left over", PREFIX, Q_CHUNK)
-
-
-def _prefix_is_whole_blocks(c: Case) -> Iterator[Fault]:
-    if c.paged and (rest := c[PREFIX] % c[BLOCK]):
-        yield c.fault(f"a prefix is whole blocks; {rest} left over", PREFIX, BLOCK)
-
-
-def _sequence_is_whole_blocks(c: Case) -> Iterator[Fault]:
-    if c.paged and (rest := c[SEQ_LEN] % c[BLOCK]):
-        yield c.fault(f"the new rows are whole blocks; {rest} left over", BLOCK, SEQ_LEN)
-
-
-def _paged_rows_are_whole_k_chunks(c: Case) -> Iterator[Fault]:
-    if c[PREFIX] is not None and (rest := c.kv_len % c[K_CHUNK]):
-        rule = f"prefix and new rows, {c.kv_len} together, are whole K chunks; {rest} left over"
-        yield c.fault(rule, K_CHUNK, PREFIX, SEQ_LEN)
+def _streaming_needs_a_16_bit_dst(c: Case) -> Iterator[Fault]:
+    if c["kernel"] == "streaming" and c[FP32_DEST]:
+        yield c.fault("the streaming kernel has no 32-bit DST; that takes the legacy kernel", "kernel", FP32_DEST)
 
 
 # -- of the board and of this simulator ---------------------------------------------------------------------
@@ -158,14 +115,16 @@ def buffers_fit_l1(c: Case) -> Iterator[Fault]:
             f"circular buffers take {end - base:,} B of L1 from address {base:,}{above}; "
             f"they end at {end:,}, {end - limit:,} B beyond {limit:,}"
         )
-        keys = (Q_CHUNK, K_CHUNK, HEAD_DIM, DTYPE, *(["memory_config"] if output else []), "board")
+        more = [*([KV_DTYPE] if c[KV_DTYPE] else []), *(["memory_config"] if output else [])]
+        keys = (Q_CHUNK, K_CHUNK, HEAD_DIM, DTYPE, *more, "board")
         yield c.fault(rule, *keys)
 
 
 def _tensors_fit_dram(c: Case) -> Iterator[Fault]:
     need, have = dram_bytes(c), dram_capacity(c)
     if need > have:
-        keys = (SEQ_LEN, BATCH, Q_HEADS, KV_HEADS, HEAD_DIM, DTYPE, *([PREFIX] if c[PREFIX] else []), "board")
+        more = [key for key in (KV_LEN, KV_DTYPE, PREFIX) if c[key]]
+        keys = (SEQ_LEN, BATCH, Q_HEADS, KV_HEADS, HEAD_DIM, DTYPE, *more, "board")
         rule = f"Q, K, V and output take {need:,} B on each chip; its DRAM has {have:,} B, {need - have:,} too few"
         yield c.fault(rule, *keys)
 
@@ -178,8 +137,8 @@ def dram_capacity(c: Case) -> int:
 def dram_bytes(c: Case) -> int:
     """Bytes of Q, K, V and the output on one chip."""
     q, kv = c.elements
-    output = int(q // c["ring_size"])
-    return (q + 2 * kv + output) * FORMATS[c[DTYPE]].tile_bytes // TILE**2
+    output = q // c["ring_size"] if c.is_ring else q
+    return int((q + output) * FORMATS[c[DTYPE]].tile_bytes + 2 * kv * FORMATS[c.kv_dtype].tile_bytes) // TILE**2
 
 
 def _values_fit_the_host(c: Case) -> Iterator[Fault]:
@@ -189,7 +148,7 @@ def _values_fit_the_host(c: Case) -> Iterator[Fault]:
     need, have = np.dtype(np.float32).itemsize * (3 * q + 4 * kv), host_memory_bytes()
     if need > have:
         rule = f"the values take about {need:,} B of memory; this computer has {have:,} B, {need - have:,} too few"
-        yield c.fault(rule, "numerics", SEQ_LEN, BATCH, Q_HEADS, KV_HEADS, HEAD_DIM)
+        yield c.fault(rule, "numerics", SEQ_LEN, *([KV_LEN] if c[KV_LEN] else []), BATCH, Q_HEADS, KV_HEADS, HEAD_DIM)
 
 
 def host_memory_bytes() -> int:
@@ -197,20 +156,9 @@ def host_memory_bytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-NOT_MODELLED = {
-    "op": {"sdpa": "plain SDPA is not modelled yet", "chunked_sdpa": "chunked SDPA is not modelled yet"},
-    "kernel": {"streaming": "the streaming kernel is not modelled yet"},
-    "numerics": {"exact": "bit-exact arithmetic comes later; use fast"},
-}
-
-
-def _all_is_modelled(c: Case) -> Iterator[Fault]:
-    for key, absent in NOT_MODELLED.items():
-        try:
-            if c[key] in absent:
-                yield c.fault(absent[c[key]], key)
-        except InvalidOperandError:
-            continue
+def _numerics_are_modelled(c: Case) -> Iterator[Fault]:
+    if c["numerics"] == "exact":
+        yield c.fault("bit-exact arithmetic comes later; use fast", "numerics")
 
 
 def _output_is_interleaved(c: Case) -> Iterator[Fault]:
@@ -219,21 +167,36 @@ def _output_is_interleaved(c: Case) -> Iterator[Fault]:
 
 
 SHAPE_RULES = (
-    ring_is_even, _positions_lie_on_the_ring, _mesh_tells_the_position, _heads_share_evenly,
-    _head_dim_is_whole_tiles, _q_chunk_is_whole_tiles, _k_chunk_is_whole_tiles, _block_is_whole_tiles,
-    _sequence_has_a_tile_for_each_slab, _sequence_makes_equal_slabs, _q_chunks_fill_a_slab,
-    _prefix_is_paged, _prefix_is_whole_q_chunks, _prefix_is_whole_blocks, _sequence_is_whole_blocks,
-    _paged_rows_are_whole_k_chunks,
+    _keys_belong_to_the_op, _heads_share_evenly, _head_dim_is_whole_tiles, _q_chunk_is_whole_tiles, _k_chunk_is_whole_tiles,
+    _block_is_whole_tiles, _every_key_has_a_query, _streaming_needs_a_16_bit_dst,
 )  # fmt: skip
 RESOURCE_RULES = (
     _grid_lies_on_the_board, _page_table_rows_are_aligned, buffers_fit_l1, _tensors_fit_dram, _values_fit_the_host,
-    _all_is_modelled, _output_is_interleaved,
+    _numerics_are_modelled, _output_is_interleaved,
 )  # fmt: skip
 Rule = Callable[[Case], Iterator[Fault]]
 
 
-def faults(c: Case, rules: Iterable[Rule] = (*SHAPE_RULES, *RESOURCE_RULES)) -> Iterator[tuple[str, Fault]]:
-    """All faults of a case, each with the name of its rule."""
+def faults(c: Case) -> Iterator[tuple[str, Fault]]:
+    """All faults of a case but those of its files, each with the name of its rule."""
+    return broken(c, (*SHAPE_RULES, *_op_rules(c), *RESOURCE_RULES))
+
+
+def shape_rules(c: Case) -> set[str]:
+    """Names of the rules without which there is no geometry."""
+    return {rule.__name__ for rule in (*SHAPE_RULES, *_op_rules(c))}
+
+
+def _op_rules(c: Case) -> tuple[Rule, ...]:
+    try:
+        rules: tuple[Rule, ...] = OPS[c["op"]].RULES
+    except InvalidOperandError:
+        return ()
+    return rules
+
+
+def broken(c: Case, rules: Iterable[Rule]) -> Iterator[tuple[str, Fault]]:
+    """The faults that `rules` find, each with the name of its rule."""
     for rule in rules:
         try:
             for fault in rule(c):
@@ -249,7 +212,8 @@ def _files_agree(c: Case) -> Iterator[Fault]:
     given = c["inputs"]
     if not given.from_files:
         return
-    expected = (given.batch, given.kv_heads, c.kv_len, given.head_dim)
+    rows = given.seq_len + (c[PREFIX] or 0) if c[CAUSAL] else c.kv_len
+    expected = (given.batch, given.kv_heads, rows, given.head_dim)
     for name in "kv":
         path = getattr(given, name)
         if (shape := open_array(path, rank=4, kind="f").shape) != expected:
@@ -292,7 +256,7 @@ def _blocks_are_distinct(c: Case, used: "np.ndarray[Any, np.dtype[Any]]") -> Ite
         yield c.fault(f"has block {blocks[0]}; the first is 0", TABLE)
     elif (times > 1).any():
         yield c.fault(f"block {blocks[times.argmax()]} stands {times.max()} times; each page needs its own", TABLE)
-    block_bytes = c[KV_HEADS] * c[BLOCK] * c[HEAD_DIM] * FORMATS[c[DTYPE]].tile_bytes // TILE**2
+    block_bytes = c[KV_HEADS] * c[BLOCK] * c[HEAD_DIM] * FORMATS[c.kv_dtype].tile_bytes // TILE**2
     if (last := int(blocks[-1]) + 1) * 2 * block_bytes > dram_capacity(c):
         yield c.fault(f"names {last:,} blocks; K and V of so many do not fit the chip's DRAM", TABLE, BLOCK)
 

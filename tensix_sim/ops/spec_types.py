@@ -45,6 +45,22 @@ def _key_like(key: str) -> str:
     return max(ANNOTATIONS, key=likeness)
 
 
+NOT_MODELLED = {
+    "attn_mask": "a user's mask",
+    "attention_sink": "an attention sink",
+    "cu_window_seqlens": "windowed attention",
+    "head_dim_v": "MLA, with V of another width than K,",
+    "chunk_start_idx_tensor": "a prefix length in a tensor",
+}
+
+
+def _no_such_key(key: str) -> str:
+    """Tell what ttnn has and the simulator has not from what nobody knows."""
+    if what := NOT_MODELLED.get(key.rpartition(".")[2]):
+        return f"{what} is not modelled; leave the key out"
+    return f"there is no such key; the nearest is {_key_like(key)}"
+
+
 def _dotted(loc: tuple[int | str, ...]) -> str:
     """Name the key that an error is about; what lies within a value is left out."""
     key = ""
@@ -64,7 +80,7 @@ def _type_faults(error: ValidationError, raw: Mapping[str, Any]) -> dict[str, Fa
         if isinstance(cause, SpecError):
             found |= {f"{key}.{name}": Fault({f"{key}.{name}": value}, wrong) for name, value, wrong in cause.problems}
         elif problem["type"] in ("extra_forbidden", "invalid_key"):
-            found[key] = Fault({key: problem["input"]}, f"there is no such key; the nearest is {_key_like(key)}")
+            found[key] = Fault({key: problem["input"]}, _no_such_key(key))
         elif problem["type"] == "missing":
             found[key] = Fault({key: _lookup(raw, key)}, "is required" if _lookup(raw, key) is None else "has too few items")
         else:

@@ -1,0 +1,129 @@
+"""Which keys a query sees, in tiles: the K chunks to visit, the columns to compute, the tiles that hide the rest."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+TILE = 32
+NEG_INF, TRAILING, LEADING_PREVIOUS, LEADING, TRAILING_NEXT = range(5)  # tiles of the palette; a bar may follow
+HIDDEN = np.float32(-(2.0**100))  # -inf on the chip, which takes it for a huge number: less itself it is 0, not NaN
+
+Mark = tuple[int, int, range]  # a tile of the palette, added to columns of a row of scores
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """What a head's Q chunks of M tile rows see of `keys` rows of K, in chunks of N tile rows.
+
+    A causal query sees the `window` keys up to its own, or all of these; any other sees `window` // 2 keys to
+    either side, or all there are. With `narrow`, columns that no row of a Q chunk sees are not computed.
+    """
+
+    M: int
+    N: int
+    keys: int
+    causal: bool = True
+    window: int | None = None
+    narrow: bool = False
+    padded: bool = False  # Q or K is not whole chunks
+    _known: dict[tuple[int, int, int], list[Mark]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def left(self) -> int | None:
+        """Keys that a query sees before its own; None: all."""
+        if self.window is None:
+            return None
+        return self.window - 1 if self.causal else self.window // 2
+
+    @property
+    def right(self) -> int | None:
+        """Keys that a query sees after its own; None: all."""
+        if self.causal:
+            return 0
+        return None if self.window is None else self.window // 2
+
+    # -- what is computed ---------------------------------------------------------------------------------------
+
+    def k_range(self, row: int) -> range:
+        """K chunks that the Q chunk at absolute tile row `row` visits."""
+        first = 0 if self.left is None else max(0, row - -(-self.left // TILE)) // self.N
+        return range(first, -(-self._end(row) // self.N))
+
+    def active(self, row: int, j: int) -> int:
+        """Columns of K chunk `j` that are computed for the Q chunk at tile row `row`."""
+        return min(self.N, self._end(row) - j * self.N) if self.narrow else self.N
+
+    def _end(self, row: int) -> int:
+        """Tile column at which what a Q chunk sees ends."""
+        key_tiles = -(-self.keys // TILE)
+        if self.right is None:
+            return key_tiles
+        end = row + self.M - -self.right // TILE
+        return min(end, -(-key_tiles // self.N) * self.N if self.causal else key_tiles)
+
+    # -- what is hidden -----------------------------------------------------------------------------------------
+
+    @property
+    def palette(self) -> int:
+        """Tiles from which the masks are stamped; 0 where nothing is ever hidden."""
+        if self.window is not None:
+            return 5 + self._has_bar
+        if self.causal:
+            return 2
+        return 1 + self._has_bar if self.padded else 0
+
+    @property
+    def _has_bar(self) -> bool:
+        """Whether the palette's last tile hides the padding within K's last tile."""
+        return not self.causal and self.keys % TILE > 0
+
+    @property
+    def _edges(self) -> tuple[int, int]:
+        """Whole tiles between a row's own tile and the window's edge tiles, and the keys beyond them."""
+        assert self.window is not None
+        return divmod(self.window if self.causal else self.window // 2, TILE)
+
+    def tiles(self) -> NDArray[np.float32]:
+        """The palette, [1, 32, tiles, 32]: 0 where a key is seen."""
+        row, key = np.indices((TILE, TILE))
+        distance = key - row  # from a query's own key, were it in this tile
+        hidden = [np.ones((TILE, TILE), bool)]
+        if self.right is not None:
+            hidden.append(distance + TILE * (0 if self.causal else self._edges[0]) > self.right)
+            if self.left is not None:
+                away = TILE * self._edges[0]
+                hidden += [distance - away - TILE < -self.left, distance - away < -self.left, distance + away + TILE > self.right]
+        if self._has_bar:
+            hidden.append(key >= self.keys % TILE)
+        return np.where(np.stack(hidden, axis=1), HIDDEN, np.float32(0))[np.newaxis]
+
+    def marks(self, row: int, j: int) -> list[Mark]:
+        """Stamps on the scores of the Q chunk at tile row `row` and K chunk `j`, row by row."""
+        diagonal, end = row - j * self.N, self.active(row, j)
+        if self.window is None:
+            diagonal = min(diagonal, self.N) if self.causal else 0
+        key = diagonal, end, end if self.causal else min(end, self.keys // TILE - j * self.N)
+        marks = self._known.get(key)
+        if marks is None:
+            marks = self._known[key] = [mark for i in range(self.M) for mark in self._row_marks(i, *key)]
+        return marks
+
+    def _row_marks(self, i: int, diagonal: int, end: int, whole_keys: int) -> list[Mark]:
+        """Stamps of row `i`, whose own tile is column `diagonal` + i; columns from `whole_keys` on are padding."""
+        own = diagonal + i
+        marks: list[tuple[int, int, int]] = []
+        if self.window is not None:
+            away, rest = self._edges
+            edge, some = own - away, rest > 0
+            marks += [(NEG_INF, 0, edge - some), (LEADING_PREVIOUS, edge - some, edge), (LEADING, edge, edge + 1)]
+            if not self.causal:
+                edge = own + away
+                marks += [(TRAILING, edge, edge + 1), (TRAILING_NEXT, edge + 1, edge + 1 + some), (NEG_INF, edge + 1 + some, end)]
+        if self.causal:
+            marks += [(TRAILING, own, own + 1), (NEG_INF, own + 1, end)]
+        else:
+            bar = whole_keys + self._has_bar
+            marks += [(self.palette - 1, whole_keys, bar), (NEG_INF, bar, end)]
+        inside = [(tile, range(max(0, first), min(stop, end))) for tile, first, stop in marks]
+        return [(tile, i, columns) for tile, columns in inside if columns]
