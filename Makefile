@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: run test lint clean
+.PHONY: run test lint fidelity clean
 
 run: $(READY)  ## the main job on the built-in example: Llama-70B Galaxy prefill, 8k tokens, ring of 4
 	$(BIN)/tensix-sim run
@@ -21,6 +21,10 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
 	touch $@
+
+fidelity: $(READY)  ## docs/fidelity.md: published walls beside their predictions; takes minutes
+	$(BIN)/pip install --quiet -e '.[plot]'
+	$(BIN)/python benchmarks/fidelity.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info traces/runs

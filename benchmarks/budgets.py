@@ -16,8 +16,8 @@ from tensix_sim.config import BUILT_IN, RunSpec, load_spec
 from tensix_sim.hw import Chip
 from tensix_sim.kernel_api import launch
 from tensix_sim.ops.device_program import build
-from tensix_sim.ops.inputs import Inputs, make_inputs
 from tensix_sim.ops.geometry import Geometry, spec_machine
+from tensix_sim.ops.inputs import Inputs, make_inputs
 from tensix_sim.trace import Trace
 
 GRID = "program_config.compute_with_storage_grid_size=[8,8]"

@@ -115,6 +115,31 @@ def boards(json_file: str | None) -> None:
     click.echo(boards_screen(BOARDS.values()))
 
 
+@main.command()
+@click.argument("measurements", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--only", help="Only rows whose id contains this.")
+@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Rows run side by side.  [default: all CPUs]")
+@JSON
+@guarded
+def validate(measurements: Path | None, only: str | None, jobs: int, json_file: str | None) -> None:
+    """Predict every row of a CSV of MEASUREMENTS and show the errors; without one, of the published walls that ship with this."""
+    from tensix_sim import validate as v
+
+    try:
+        rows = [row for row in v.read_rows(measurements or v.SHIPPED) if only is None or only in row.id]
+    except v.MeasurementsError as error:
+        fail(str(error), 1)
+    if not rows:
+        fail(f"no row's id contains {only!r}", 2)
+    with _progress(f"{len(rows)} rows") as progress:
+        predictions = v.validate(rows, min(jobs, len(rows)), progress)
+    if json_file:
+        _write_json(json_file, v.summary(predictions))
+    click.echo(v.table(predictions))
+    if any(p.problem for p in predictions):
+        sys.exit(1)
+
+
 def _check(spec: str | None, overrides: tuple[str, ...]) -> tuple[Any, Any]:
     """The validated spec, None if it is illegal, and the report on it."""
     from tensix_sim.config import BUILT_IN, SpecError, load_spec, read_spec

@@ -184,19 +184,81 @@ def test_a_private_buffer_needs_no_event() -> None:
 
 
 @pytest.mark.parametrize("consumer", ["compute", "writer"])
-def test_bands_are_so_many_pushes(consumer: Role) -> None:
-    """`push_bands` is a push at each time, whoever reads the buffer."""
+def test_a_put_is_so_many_pushes(consumer: Role) -> None:
+    """Parts of a block's output are pushed each at its own cycle, whoever reads the buffer."""
     banded, plain = fifo(6, "compute", consumer), fifo(6, "compute", consumer)
-    for cb in (banded, plain):
-        cb.reserve(6)
-        cb.write(6)
-    banded.push_bands(2, [5, 9, 30], 7)
-    for time in (5, 9, 30):
+    plain.reserve(6)
+    plain.write(6)
+    banded.put(6, 100, [5, 9, 30], 7)
+    for time in (105, 109, 130):
         plain.push(2, time, time + 7)
     for cb in (banded, plain):
         cb.engine.run()
-    assert list(banded.log) == list(plain.log) == [(2, 12), (4, 16), (6, 37)]
+        assert [cb.visible_at(n) for n in range(1, 7)] == [112, 112, 116, 116, 137, 137]
+        assert cb.settled == 137
     assert (banded.front, banded.engine.now) == (plain.front, plain.engine.now)
+
+
+def test_a_put_ends_at_the_buffers_end() -> None:
+    """Two tiles into one are the error of any write across the end."""
+    cb = fifo(4, "compute", "compute")
+    cb.put(3, 0, [0], 0)
+    cb.pop(3, 0)
+    with pytest.raises(SimulationError, match="write of 2 tiles runs over the buffer's end, which is 1 tiles away"):
+        cb.put(2, 0, [0], 0)
+
+
+@pytest.mark.parametrize(("before", "tiles", "legal"), [(0, 4, True), (2, 2, True), (2, 4, False), (0, 3, False)])
+def test_tiles_change_in_place_when_they_are_all_there_is(before: int, tiles: int, legal: bool) -> None:
+    """Renewed tiles are seen when they are packed anew; a buffer that holds others as well would move them."""
+    cb = fifo(4, "compute", "compute")
+    cb.put(4, 0, [0], 0)
+    if before:
+        cb.pop(before, 0)
+    if legal:
+        cb.renew(tiles, 50, [10, 20], 7)
+        assert [cb.visible_at(n) for n in (1, tiles)] == [67, 77]
+        assert (cb.front, cb.settled) == (tiles, 77)
+    else:
+        with pytest.raises(SimulationError, match=f"in-place change of {tiles} tiles .* it holds {4 - before}"):
+            cb.renew(tiles, 50, [10, 20], 7)
+
+
+def test_what_is_shared_does_not_change_in_place() -> None:
+    """Its other end may be reading."""
+    cb = fifo(2)
+    put(cb, 2)
+    with pytest.raises(SimulationError, match="a buffer of the compute kernel's own"):
+        cb.renew(2, 0, [0], 0)
+
+
+@pytest.mark.parametrize("now", [0, 15, 16, 39, 40, 41])
+@pytest.mark.parametrize("popped", [0, 1, 4])
+def test_arrivals_are_the_waits_for_the_first_tiles(now: int, popped: int) -> None:
+    """Numbers that meet no push's end wait for the push that covers them; what is seen already, and nothing, have no wait."""
+    cb = fifo(12, "compute", "compute")
+    cb.put(4, 0, [10, 16], 0)
+    cb.put(6, 10, [20, 25, 30], 0)
+    seen = {1: 10, 2: 10, 3: 16, 4: 16, 5: 30, 6: 30, 7: 35, 8: 35, 9: 40, 10: 40}
+    if popped:
+        cb.pop(popped, 0)
+    for tiles in ([0], [0, 1, 5], [1, 2, 3, 6], [6, 6], [3]):
+        expected = [max(0, seen[popped + n] - now) if n else 0 for n in tiles]
+        assert cb.arrivals(tiles, now) == tuple(expected)
+
+
+@pytest.mark.parametrize(("older", "tiles", "legal"), [(4, 2, True), (2, 4, True), (0, 6, True), (0, 2, False), (4, 4, False)])
+def test_the_newest_tiles_can_change_in_place(older: int, tiles: int, legal: bool) -> None:
+    """What is older keeps the cycle at which it was seen; the two must be all that the buffer holds."""
+    cb = fifo(8, "compute", "compute")
+    for end in (10, 20, 30):
+        cb.put(2, 0, [end], 0)
+    if legal:
+        cb.renew(tiles, 0, [100], 7, older)
+        assert [cb.visible_at(n) for n in range(2, 7, 2)] == [10, 20, 30][: older // 2] + [107] * (tiles // 2)
+    else:
+        with pytest.raises(SimulationError, match="it holds 6"):
+            cb.renew(tiles, 0, [100], 7, older)
 
 
 # -- values -------------------------------------------------------------------------------------------------
@@ -255,3 +317,34 @@ def test_without_values_nothing_is_kept() -> None:
     put(cb, 4)
     cb.pop(2, 0)
     assert (cb.front, len(cb.blocks)) == (2, 0)
+
+
+def test_rows_are_a_view_of_what_is_there() -> None:
+    """Rows of bands that were pushed one by one, without a copy once they have been put together."""
+    cb = fifo(8)
+    for row in range(4):
+        put(cb, 2, block=grid(1, 2, 2 * row))
+    assert numbers(cb.rows(1, 3, 2)) == [2, 3, 4, 5]
+    assert np.shares_memory(cb.rows(0, 1, 2), cb.rows(0, 4, 2))
+    cb.pop(2, 0)
+    assert numbers(cb.rows(0, 1, 2)) == [2, 3]
+    with pytest.raises(SimulationError, match="use of 8 tiles; 6 are there"):
+        cb.rows(3, 4, 2)
+
+
+def test_addressed_memory_is_nan_until_written_and_stays_where_it_is() -> None:
+    """A grid is the buffer's own memory: its front moves with pops and wraps, its rows do not."""
+    cb = fifo(4, "compute", "compute")
+    memory = cb.grid(2)
+    assert memory.shape == (2, 32, 2, 32)
+    assert np.isnan(memory).all()
+    memory[:] = grid(2, 2)
+    cb.put(4, 0, [0], 0)
+    assert numbers(cb.block(2, 2)) == [0, 1, 2, 3]
+    cb.pop(2, 0)
+    assert numbers(cb.block(1, 2)) == [2, 3]
+    cb.pop(2, 0)
+    cb.put(2, 0, [0], 0)
+    assert numbers(cb.block(1, 2)) == [0, 1]
+    assert np.shares_memory(cb.grid(2), memory)
+    assert fifo(3, "compute", "compute").grid(1, 1).shape == (3, 32, 1, 1)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tensix_sim.arch import machine
-from tensix_sim.formats import BFLOAT8_B, BFLOAT16
+from tensix_sim.formats import BFLOAT8_B, BFLOAT16, FLOAT32, round_bf16, round_bf16_even
 from tensix_sim.hw import DeadlockError, SimulationError
+from tensix_sim.hw.arithmetic import Arithmetic, unpacked
 from tensix_sim.kernel_api import CircularBuffer, Compute, ComputeConfig, DataMovement, Kernel, Program, Tensor
 
 P100 = machine("p100a")
@@ -447,6 +448,43 @@ def test_adding_onto_nothing_is_an_error(run: Any, values: bool, tensor: Any) ->
     )
     with pytest.raises(SimulationError, match=r"core \(0,0\) o: .* it holds 0"):
         run(P100, made)
+
+
+# -- values -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_row_sums_are_one_addition_a_tile_rounded_to_even(seed: int) -> None:
+    """Sums of bfloat16 values, which tie all the time: the same bits as rounding each by the rule for integers."""
+    rng = np.random.default_rng(seed)
+    x = round_bf16(rng.random((2, 32, 9, 32)).astype(np.float32) * 2.0 ** rng.integers(-12, 3, (2, 32, 9, 32)))
+    expected = x[:, :, 0].copy()
+    for tile in range(1, 9):
+        expected = round_bf16_even(expected + x[:, :, tile])
+    sums = Arithmetic(ComputeConfig())
+    np.testing.assert_array_equal(sums.row_sums(x, BFLOAT16)[:, :, 0], expected)
+    wide = sums.row_sums(x, FLOAT32)[:, :, 0]
+    np.testing.assert_allclose(wide, x.sum(axis=2, dtype=np.float64), rtol=1e-6)
+
+
+def test_a_float32_exponential_has_the_bits_that_bfloat16_rounds_off() -> None:
+    """With a 32-bit DST the packer rounds to bfloat16, ties away from zero; to float32 it leaves all 8 bits of fraction."""
+    x = round_bf16(-20 * np.random.default_rng(1).random((2, 32, 2, 32)).astype(np.float32))
+    column = np.zeros((2, 32, 1, 1), np.float32)
+    exact = Arithmetic(ComputeConfig(fp32_dest_acc_en=True))
+    narrow, wide = x.copy(), x.copy()
+    exact.sub_exp(narrow, column, 0.5, BFLOAT16)
+    exact.sub_exp(wide, column, 0.5, FLOAT32)
+    assert (narrow != wide).any()
+    np.testing.assert_allclose(narrow, round_bf16(wide), rtol=2**-8)
+    np.testing.assert_allclose(wide, np.exp(0.5 * x), rtol=0.035)
+
+
+def test_float32_tiles_lose_thirteen_bits_on_their_way_to_a_source_register() -> None:
+    """TensorFloat-32, cut off; other formats arrive as they are."""
+    x = np.array([1 + 2**-10, 1 + 2**-11, 1 + 2**-10 + 2**-23, -1 - 2**-11, 2**-20], np.float32)
+    assert unpacked(x, FLOAT32).tolist() == [1 + 2**-10, 1, 1 + 2**-10, -1, 2**-20]
+    assert unpacked(x, BFLOAT16) is x
 
 
 # -- semaphores -----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 
 from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT16
-from tensix_sim.hw.tensix import Block, Costs, Stage, Tensix, Window
+from tensix_sim.hw.tensix import FIGURES, Block, Costs, Stage, Tensix, Window, overlap
 from tensix_sim.program import ComputeConfig
 
 HANDSHAKE = 20
@@ -79,6 +79,16 @@ def test_a_third_window_waits_for_the_first_half(pack: int, waits: int) -> None:
     assert run([Stage(window(math=100, pack=pack), 2)]).math == 220
 
 
+@pytest.mark.parametrize(("math", "pack"), [(100, 60), (60, 100), (10, 10)])
+def test_with_one_half_math_and_pack_take_turns(math: int, pack: int) -> None:
+    """A window costs its math, its pack and both handshakes."""
+    stages = [Stage(window(math=math, pack=pack), 30)]
+    core = Tensix()
+    block = Block("b", stages, HANDSHAKE, halves=1)
+    core.run(block, block.no_wait, 0)
+    assert core.pack == 30 * (math + pack + 2 * HANDSHAKE)
+
+
 @pytest.mark.parametrize(("space", "waits"), [(0, 0), (49, 0), (50, 0), (51, 1), (500, 450)])
 def test_the_packer_waits_for_space(space: int, waits: int) -> None:
     """A packer that is ready at cycle 50 waits for space that comes later, and for nothing else."""
@@ -92,6 +102,25 @@ def test_a_stage_waits_for_its_tiles(arrival: int, waits: int) -> None:
     core = run([Stage(window(unpack=30, first=30, math=5))] * 2, ready=(0, arrival))
     assert core.total("unpack_tiles") == waits
     assert core.unpack == 60 + waits
+
+
+@pytest.mark.parametrize(("arrival", "waits"), [(0, 0), (69, 0), (70, 0), (71, 1), (200, 130)])
+def test_set_up_comes_before_the_wait_and_what_a_wait_costs_after_it(arrival: int, waits: int) -> None:
+    """New formats for the unpacker, 70 cycles, hide behind a wait; the 40 from the last poll to the first tile do not."""
+    core = run([Stage(window(unpack=30, first=30), unpack_setup=70, seen=40)], ready=(arrival,))
+    assert core.total("unpack_tiles") == waits
+    assert core.total("unpack_busy") == 70 + 40 + 30
+    assert core.unpack == 140 + waits
+
+
+@pytest.mark.parametrize(("pack", "waits"), [(0, 0), (69, 0), (70, 0), (71, 1), (300, 230)])
+def test_unpack_can_wait_for_the_packer(pack: int, waits: int) -> None:
+    """A semaphore's handshake after all windows before are packed, unpack goes on: at cycle 90 it is free itself."""
+    before = Tensix()
+    before.pack = pack
+    core = run([Stage(window(unpack=30, first=30), unpack_setup=90, after_pack=True)], tensix=before)
+    assert core.total("unpack_pack") == waits
+    assert core.unpack == 120 + waits
 
 
 def test_set_up_is_paid_once_a_stage_on_each_thread() -> None:
@@ -115,7 +144,7 @@ def reference(
     packs = list(drained)
     for stage, arrival, space in stages:
         w = stage.window
-        unpack = max(unpack, arrival) + stage.unpack_setup
+        unpack = max(unpack + stage.unpack_setup, arrival) + stage.seen
         math += stage.math_setup
         pack += stage.pack_setup
         for _ in range(stage.repeat):
@@ -133,7 +162,8 @@ def random_stages(rng: random.Random, setup: int) -> list[Stage]:
     for _ in range(rng.randrange(1, 5)):
         unpack, math = rng.randrange(1, 300), rng.randrange(1, 300)
         w = window(unpack, rng.randrange(1, unpack + 1), math, rng.randrange(math + 1), rng.randrange(1, 300))
-        stages.append(Stage(w, rng.randrange(1, 5), *(setup + rng.choice([0, rng.randrange(80)]) for _ in range(3))))
+        set_up = [setup + rng.choice([0, rng.randrange(80)]) for _ in range(3)]
+        stages.append(Stage(w, rng.randrange(1, 5), *set_up, seen=rng.choice([0, 40])))
     return stages
 
 
@@ -145,12 +175,13 @@ def compare_with_reference(seed: int, setup: int) -> None:
     core, past = Tensix(), list[tuple[Stage, int, int]]()
     for _ in range(20):
         index = rng.randrange(3)
-        ready = tuple(sorted(core.unpack + rng.randrange(-200, 400) for _ in shapes[index]))
-        space = rng.choice([0, core.pack + rng.randrange(-300, 600)])
+        now = core.unpack
+        ready = tuple(sorted(max(0, rng.randrange(-200, 400)) for _ in shapes[index]))
+        space = rng.choice([0, max(0, core.pack - now + rng.randrange(-300, 600))])
         if rng.random() < 0.3:
             ready = blocks[index].no_wait
         core.run(blocks[index], ready, space)
-        past += [(stage, arrival, space) for stage, arrival in zip(shapes[index], ready, strict=True)]
+        past += [(stage, now + arrival, now + space) for stage, arrival in zip(shapes[index], ready, strict=True)]
         unpack, math, pack, packs = reference(past)
         assert (core.unpack, core.math, core.pack) == (unpack, math, pack)
         assert core.dst == tuple(packs[-2:])
@@ -188,9 +219,9 @@ def test_a_block_is_the_sum_of_its_stages(seed: int) -> None:
     ready = tuple(sorted(rng.randrange(2000) for _ in stages))
     whole, parts = run(stages, ready, 700), Tensix()
     for stage, arrival in zip(stages, ready, strict=True):
-        run([stage], (arrival,), 700, parts)
+        run([stage], (max(0, arrival - parts.unpack),), max(0, 700 - parts.unpack), parts)
     assert (whole.unpack, whole.math, whole.pack, whole.dst) == (parts.unpack, parts.math, parts.pack, parts.dst)
-    for what in ("unpack_busy", "unpack_tiles", "unpack_src", "math_busy", "math_dst", "pack_busy", "pack_space", "fpu", "sfpu"):
+    for what in FIGURES:
         assert whole.total(what) == parts.total(what), what
 
 
@@ -199,20 +230,20 @@ def test_an_outcome_is_worked_out_once_and_is_what_a_fresh_one_is() -> None:
     stages = [Stage(window(50, 20, 70, 5, 30), 4, 70, 70, 20), Stage(window(9, 9, 9, 9, 9))]
     block = Block("b", stages, HANDSHAKE)
     state = (3, 50, 7, 0, 400, (0, 900))
-    kept = block.outcome(*state)
-    assert block.outcome(*state) is kept
-    assert block.outcome(4, *state[1:]) is not kept
-    assert asdict(Block("b", stages, HANDSHAKE).outcome(*state)) == asdict(kept)
+    kept = block.outcome(state)
+    assert block.outcome(state) is kept
+    assert block.outcome((4, *state[1:])) is not kept
+    assert asdict(Block("b", stages, HANDSHAKE).outcome(state)) == asdict(kept)
 
 
 def test_forgotten_outcomes_are_worked_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory for outcomes has an end, and reaching it changes no number."""
     monkeypatch.setattr(Block, "KEEP", 3)
     block = Block("b", [Stage(window(), 2)], HANDSHAKE)
-    first = asdict(block.outcome(0, 0, 0, 0, 0, (0,)))
+    first = asdict(block.outcome((0, 0, 0, 0, 0, (0,))))
     for math in range(1, 10):
-        block.outcome(math, 0, 0, 0, 0, (0,))
-    assert asdict(block.outcome(0, 0, 0, 0, 0, (0,))) == first
+        block.outcome((math, 0, 0, 0, 0, (0,)))
+    assert asdict(block.outcome((0, 0, 0, 0, 0, (0,)))) == first
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -224,6 +255,47 @@ def test_busy_cycles_and_waits_add_up(seed: int) -> None:
     assert core.unpack == sum(core.total(what) for what in ("unpack_busy", "unpack_tiles", "unpack_src"))
     assert core.math >= core.total("math_busy") + core.total("math_dst")
     assert core.pack >= core.total("pack_busy")
+
+
+# -- two units at work ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("products", "vectors", "both"),
+    [
+        ([(0, 100, 100)], [], 0),
+        ([(0, 100, 100)], [(40, 70)], 30),  # within
+        ([(0, 100, 100)], [(90, 130)], 10),  # across the end
+        ([(0, 100, 100)], [(100, 130)], 0),  # edge: after it
+        ([(0, 100, 50)], [(40, 70)], 15),  # an FPU that works half of the time
+        ([(0, 50, 50), (80, 100, 20)], [(40, 90)], 20),  # one piece of vector work beside two windows
+    ],
+)
+def test_overlap_is_the_time_in_which_both_are_busy(
+    products: list[tuple[int, int, int]], vectors: list[tuple[int, int]], both: int
+) -> None:
+    """Of the FPU, that share of its window's time in which it works."""
+    assert overlap(products, vectors) == both
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_overlap_is_within_both(seed: int) -> None:
+    """Whatever the windows, FPU and SFPU share no more time than either is busy."""
+    rng = random.Random(seed)
+    stages = []
+    for stage in random_stages(rng, 0):
+        w = stage.window
+        vector = rng.randrange(w.pack + 1)
+        stages.append(stage._replace(window=w._replace(fpu=rng.randrange(w.math + 1), sfpu=vector, vector=vector)))
+    core = run(stages)
+    assert 0 <= core.total("overlap") <= min(core.total("fpu"), core.total("sfpu"))
+
+
+def test_vector_work_of_the_pack_thread_runs_beside_the_next_product() -> None:
+    """Window 1's 60 vector cycles fall into window 2's math, which is busy for 90 of 100; alone they share nothing."""
+    aside, product = window(math=10, pack=70)._replace(sfpu=60, vector=60), window(math=100, pack=5)._replace(fpu=90)
+    assert run([Stage(aside), Stage(product)]).total("overlap") == 54  # cycles 50 to 110 of 30 to 130
+    assert run([Stage(aside)]).total("overlap") == 0
 
 
 # -- costs ------------------------------------------------------------------------------------------------------
@@ -245,6 +317,13 @@ def test_an_add_takes_no_phases_and_a_multiply_does() -> None:
         costs = Costs(SPEC, ComputeConfig(math_fidelity=fidelity))  # type: ignore[arg-type]
         assert costs.eltwise(3)[0] == 3 * SPEC.eltwise_cycles
         assert costs.eltwise(3, multiply=True)[0] == 3 * SPEC.eltwise_cycles * phases
+
+
+def test_the_exponential_of_a_column_has_three_bodies() -> None:
+    """One with a 32-bit DST, whatever the flag says; two with a 16-bit one, of which the approximate one is the dearer."""
+    narrow, wide = (Costs(SPEC, ComputeConfig(fp32_dest_acc_en=fp32)) for fp32 in (False, True))
+    assert wide.exp_column() == wide.exp_column(approximate=False) == SPEC.exp_column_fp32_cycles
+    assert narrow.exp_column() == SPEC.exp_column_cycles > narrow.exp_column(approximate=False) == SPEC.exp_column_exact_cycles
 
 
 def test_packs_are_rounded_up_once_a_window() -> None:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from tensix_sim.kernel_api import Compute, Fifo
-from tensix_sim.kernels.sdpa.args import DIAGONAL, NEG_INF, Args
+from tensix_sim.kernels.sdpa.args import Args
 
 
 class Running(NamedTuple):
@@ -17,26 +17,30 @@ class Running(NamedTuple):
 async def compute(t: Compute, a: Args) -> None:
     """softmax(Q K^T scale) V for each Q chunk of the core's range, in both phases."""
     Q, K, V, S, alpha, out = t.cbs("q_in", "k_in", "v_in", "qk_im", "exp_max_diff", "out")
-    scaler, ones, mask = t.cbs("identity_scale", "col_identity", "mask_in")
+    scaler, ones = t.cbs("identity_scale", "col_identity")
     A = Running(*t.cbs("max_A", "sum_A", "out_im_A"))
     B = Running(*t.cbs("max_B", "sum_B", "out_im_B"))
     M, N, D, E = a.M, a.N, a.D, a.E
-    await t.wait(mask, 2)
+    mask = t.cbs("mask_in")[0] if a.palette else None
+    if mask:
+        await t.wait(mask, a.palette)
     for phase in a.phases:
         for _, _, q in a.chunks():
             row = (phase.q_offset + q) * M
             prev, cur = A, B
-            for j in range(a.k_chunks(row)):
+            visited = a.k_range(row)
+            for j in visited:
+                first = j == visited[0]
                 await t.matmul(Q, K, S, M, N, D, a.qk_subblock, transpose=True)              # S = Q K^T            [M, N]
                 t.pop(K, N * D)
-                if row < (j + 1) * N:
-                    await stamp_causal_mask(t, a, mask, S, row - j * N)                      # S = -inf past the diagonal
-                await t.max_rows(S, scaler, cur.m, M, N, a.reduce, prev.m if j else None)    # m = max(m', rowmax S) [M, 1]
+                if mask and (marks := a.marks(row, j)):
+                    await t.stamp(mask, S, M, N, marks, a.stamps)                            # S = -inf where hidden
+                await t.max_rows(S, scaler, cur.m, M, N, a.reduce, None if first else prev.m)  # m = max(m', rowmax S) [M, 1]
                 await t.sub_exp(S, cur.m, cur.l, M, N, a.sub_exp, a.scale)                   # P = exp((S - m) scale), l = sum P
                 await t.matmul(S, V, cur.O, M, E, N, a.pv_subblock)                          # O = P V              [M, E]
                 t.pop(V, N * E)
                 t.pop(S, M * N)
-                if j > 0:
+                if not first:
                     await t.exp_difference(prev.m, cur.m, alpha, M, a.scale)                 # α = exp((m' - m) scale) [M, 1]
                     t.pop(prev.m, M)
                     await t.mul_columns(prev.l, alpha, M)                                    # l' = α l'
@@ -54,14 +58,3 @@ async def compute(t: Compute, a: Args) -> None:
             t.pop(prev.m, M)
             t.pop(Q, M * D)
 
-
-async def stamp_causal_mask(t: Compute, a: Args, mask: Fifo, S: Fifo, diagonal: int) -> None:
-    """Add -inf to the scores above the diagonal, which crosses row 0 of S at tile column `diagonal`."""
-    marks = []
-    for i in range(a.M):
-        c = diagonal + i
-        if 0 <= c < a.N:
-            marks.append((DIAGONAL, i, range(c, c + 1)))
-        if c + 1 < a.N:
-            marks.append((NEG_INF, i, range(max(0, c + 1), a.N)))
-    await t.stamp(mask, S, a.M, a.N, marks, a.stamps)

@@ -73,6 +73,7 @@ BLACKHOLE = Chip(
         max_row_fpu_cycles=10,  # derived from LLK: without the counters; FPU counters of p100a-06, 39 and 56 agree
         exp_approx_cycles=70.0,  # #55760, SFPU counter in the kernel; tt-llk PR #1190 measures 68.6 alone
         exp_column_cycles=216,  # fitted to the SFPU counters of p100a-10, 13, 15 and 17: 70 a tile, 216 a column, 44 a step
+        exp_column_exact_cycles=160,  # fitted to the SFPU counter of p100a-50: 212 a step of 4 columns less than p100a-06
         exp_column_fp32_cycles=249,  # derived from #55759: (SFPU 6,515 of an 8x8 step - 64 * 70 - 44) / 8
         exp_init_cycles=22,  # fitted with exp_column_cycles: half of 44 a step; #55760 has 48
         reciprocal_column_cycles=28,  # fitted to the SFPU counters of p100a-06 and 13; LLK ckernel_sfpu_recip.h has 24 to 48

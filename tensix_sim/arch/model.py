@@ -135,7 +135,8 @@ class Tensix(Frozen):
     max_row_fpu_cycles: Cycles  # FPU busy
     exp_approx_cycles: MeanCycles  # SFPU, fast approximation
     exp_column_cycles: Cycles  # SFPU, accurate exponential of a column, with a 16-bit DST,
-    exp_column_fp32_cycles: Cycles  # with a 32-bit one
+    exp_column_exact_cycles: Cycles  # the same with exp_approx_mode off,
+    exp_column_fp32_cycles: Cycles  # with a 32-bit DST
     exp_init_cycles: Cycles  # SFPU, constants of an exponential
     reciprocal_column_cycles: Cycles  # SFPU, reciprocal of a column
     sfpu_start_cycles: Cycles  # stall until the FPU is done, then set the DST base

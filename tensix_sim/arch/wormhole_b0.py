@@ -67,6 +67,7 @@ WORMHOLE_B0 = Chip(
         max_row_fpu_cycles=10,  # derived from LLK: without the counters; FPU counters of p100a-06, 39 and 56 agree
         exp_approx_cycles=70.7,  # tt-llk PR #1190, measured
         exp_column_cycles=216,  # UNVERIFIED: as on Blackhole
+        exp_column_exact_cycles=160,  # UNVERIFIED: as on Blackhole
         exp_column_fp32_cycles=249,  # UNVERIFIED: as on Blackhole
         exp_init_cycles=22,  # UNVERIFIED: as on Blackhole
         reciprocal_column_cycles=125,  # UNVERIFIED, derived from LLK ckernel_sfpu_recip.h: 8 vectors of 12 to 16 slots

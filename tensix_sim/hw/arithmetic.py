@@ -11,6 +11,7 @@ import numpy as np
 
 from tensix_sim.formats import (
     BFLOAT16,
+    FLOAT32,
     TILE,
     Format,
     pack_to_format,
@@ -35,14 +36,14 @@ class Arithmetic:
         self.fp32_dest = config.fp32_dest_acc_en
         self.approximate_reciprocal = config.math_approx_mode
 
-    def matmul(self, a: Values, a_format: Format, b: Values, transpose_b: bool) -> Values:
-        """A x b; a goes through SrcB, b through SrcA. With `transpose_b` each tile of b is transposed by the unpacker."""
+    def matmul(self, a: Values, a_format: Format, b: Values, out: Format, transpose_b: bool) -> Values:
+        """A x b as packed to `out`; a goes through SrcB, b through SrcA. With `transpose_b` the unpacker transposes b's tiles."""
         rows, cols = a.shape[0], b.shape[2]
-        left = np.ascontiguousarray(a).reshape(rows * TILE, -1)
+        left = np.ascontiguousarray(unpacked(a, a_format)).reshape(rows * TILE, -1)
         right = (b.swapaxes(1, 3) if transpose_b else b).reshape(left.shape[1], cols * TILE)
-        out = np.empty((rows, TILE, cols, TILE), np.float32)
-        self._product(left, a_format, right, out.reshape(rows * TILE, cols * TILE))
-        return self.to_dst(out, packed=True)
+        product = np.empty((rows, TILE, cols, TILE), np.float32)
+        self._product(left, a_format, right, product.reshape(rows * TILE, cols * TILE))
+        return self.to_dst(product, packed=out is not FLOAT32)
 
     def _product(self, a: Values, a_format: Format, b: Values, out: Values) -> None:
         if self.phases == 4:
@@ -60,29 +61,39 @@ class Arithmetic:
         """Round in place as DST holds it; `packed` as it will be packed to bfloat16, which is the same with a 16-bit DST."""
         return x if self.fp32_dest and not packed else round_bf16(x, out=x)
 
-    def sub_exp(self, x: Values, column: Values, scale: float) -> None:
-        """x <- relu(exp((x - column) * scale)) in place, by the approximation without clamping, packed to bfloat16."""
-        np.subtract(x, column, out=x)
+    def sub_exp(self, x: Values, column: Values, scale: float, fmt: Format) -> None:
+        """x <- relu(exp((x - column) * scale)) in place, by the approximation without clamping, packed to `fmt`."""
+        np.subtract(unpacked(x, fmt), column, out=x)
         self.to_dst(x)
-        # half of EXP's integer, so that one shift by 16 places it and drops the bit that bfloat16 has no room for
-        x *= np.float32(EXP_A * scale / 2)
-        x += np.float32((EXP_B + (1.5 if self.fp32_dest else 0.5)) / 2)
+        # EXP's integer belongs 15 bits up; of bfloat16 half of it is made, for one shift that drops the bit there is no room for
+        wide = fmt is FLOAT32
+        half, up = (1, 15) if wide else (2, 16)
+        rounding = 1.5 if self.fp32_dest and not wide else 0.5
+        x *= np.float32(EXP_A * scale / half)
+        x += np.float32((EXP_B + rounding) / half)
         np.maximum(x, 0, out=x)
         bits = x.view(np.int32)
         np.copyto(bits, x, casting="unsafe")
-        bits <<= 16
+        bits <<= up
 
-    def row_sums(self, x: Values) -> Values:
-        """Sum the tiles of each tile row as accumulating packs do, one bfloat16 addition a tile: [rows, 32, 1, 32]."""
+    def row_sums(self, x: Values, fmt: Format) -> Values:
+        """Sum the tiles of each tile row as accumulating packs do, one addition in `fmt` a tile: [rows, 32, 1, 32]."""
         total: Values = x[:, :, 0, :].copy()
+        scaled = np.empty_like(total)
         for tile in range(1, x.shape[2]):
             total += x[:, :, tile, :]
-            round_bf16_even(total, out=total)
+            if fmt is FLOAT32:
+                continue
+            # Veltkamp's splitting: what is left has 8 bits, nearest, ties to even; it overflows near 2^111 only
+            np.multiply(total, np.float32(2**16 + 1), out=scaled)
+            total -= scaled
+            total += scaled
         return total[:, :, np.newaxis, :]
 
-    def max_rows(self, x: Values, before: Values | None) -> Values:
-        """Largest value of each row, and of `before` where given."""
+    def max_rows(self, x: Values, fmt: Format, before: Values | None) -> Values:
+        """Largest value of each row, and of `before` where given, as it stands in DST."""
         best: Values = x.reshape(x.shape[0] * TILE, -1).max(axis=1).reshape(x.shape[0], TILE, 1, 1)
+        best = unpacked(best, fmt)
         return best if before is None else np.maximum(best, before)
 
     def exp_difference(self, a: Values, b: Values, scale: float) -> Values:
@@ -90,8 +101,9 @@ class Arithmetic:
         difference = self.to_dst(a - b)
         return round_bf16_even(np.exp(difference * truncate_bf16(np.array(scale, np.float32))))
 
-    def mul_columns(self, x: Values, column: Values) -> Values:
+    def mul_columns(self, x: Values, x_format: Format, column: Values, column_format: Format) -> Values:
         """X * column, the column broadcast through SrcB; the result as it stands in DST."""
+        x, column = unpacked(x, x_format), unpacked(column, column_format)
         factor = column if self.phases >= 3 else src_b_high(column)
         return self.to_dst((src_a_high(x) if self.phases == 1 else x) * factor)
 
@@ -101,19 +113,30 @@ class Arithmetic:
         round_bf16_even(onto, out=onto)
 
     def add(self, a: Values, b: Values) -> Values:
-        """A + b, packed to bfloat16."""
-        return self.to_dst(a + b, packed=True)
+        """A + b, as it stands in DST."""
+        return self.to_dst(a + b)
 
-    def sum_columns(self, x: Values) -> Values:
-        """Sum of the 32 columns of a tile by a product with a column of ones, packed to bfloat16."""
+    def sum_columns(self, x: Values, fmt: Format) -> Values:
+        """Sum of the 32 columns of a tile by a product with a column of ones, as it stands in DST."""
+        x = unpacked(x, fmt)
         left = src_b_high(x) if self.phases < 3 else x
-        return self.to_dst(left.sum(axis=3, keepdims=True), packed=True)
+        return self.to_dst(left.sum(axis=3, keepdims=True))
 
-    def reciprocal(self, column: Values) -> Values:
-        """1 / column, packed to bfloat16; a 16-bit DST cuts the approximate one off."""
+    def reciprocal(self, column: Values, fmt: Format) -> Values:
+        """1 / column, packed to `fmt`; a 16-bit DST cuts the approximate one off."""
         inverse = np.float32(1) / column
+        if fmt is FLOAT32:
+            return inverse
         return truncate_bf16(inverse) if self.approximate_reciprocal and not self.fp32_dest else round_bf16_even(inverse)
 
     def pack(self, x: Values, fmt: Format) -> Values:
         """X as the packer writes it to L1 in `fmt`."""
         return round_bf16(x) if fmt is BFLOAT16 else pack_to_format(x, fmt)
+
+
+def unpacked(x: Values, fmt: Format) -> Values:
+    """X as it gets to a source register: TensorFloat-32 of float32, cut off to 10 bits of fraction; anything else as it is."""
+    if fmt is not FLOAT32:
+        return x
+    bits = x.view(np.uint32) & np.uint32(0xFFFFE000)
+    return bits.view(np.float32)

@@ -24,8 +24,8 @@ class Fifo:
     """
 
     __slots__ = (
-        "acked", "blocks", "engine", "free_event", "label", "log", "on_change", "pending", "popped", "pushed", "received",
-        "reserved", "shared", "spec", "tile_event", "tiles", "wait_space", "wait_tiles", "written",
+        "acked", "blocks", "engine", "free_event", "label", "log", "memory", "on_change", "pending", "popped", "pushed",
+        "received", "reserved", "settled", "shared", "spec", "tile_event", "tiles", "wait_space", "wait_tiles", "written",
     )  # fmt: skip
 
     def __init__(self, spec: CircularBuffer, engine: Engine, label: str) -> None:
@@ -38,9 +38,12 @@ class Fifo:
         self.shared = spec.producer != spec.consumer
         self.pushed = self.popped = self.received = self.acked = 0
         self.reserved = self.written = 0
-        self.log: list[tuple[int, int]] = []  # short: a deque would take ten times the cache
+        # pushes that are not popped: (tiles pushed by its end, tiles a part, cycle, when each part is seen after it)
+        self.log: list[tuple[int, int, int, Sequence[int]]] = []  # short: a deque would take ten times the cache
+        self.settled = 0  # cycle from which all that was pushed is seen
         self.blocks: list[Values] = []
         self.pending: list[Values] = []
+        self.memory: Values | None = None
         self.free_event: simpy.Event | None = None
         self.tile_event: simpy.Event | None = None
         self.on_change: Callable[[Fifo, int], None] | None = None
@@ -60,13 +63,18 @@ class Fifo:
     def visible_at(self, tiles: int) -> int:
         """Cycle from which the consumer can see `tiles` tiles; they must have been pushed."""
         target = self.popped + tiles
-        log = self.log
-        if log and log[0][0] >= target:
-            return log[0][1]
-        for cumulative, time in log:
-            if cumulative >= target:
-                return time
+        for end, part, start, times in self.log:
+            if end >= target:
+                return start + times[(target - end - 1) // part]
         return 0
+
+    def arrivals(self, tiles: Sequence[int], now: int) -> tuple[int, ...]:
+        """Cycles after `now` until the consumer can see the first so many tiles, for each number of `tiles`; 0 where it can."""
+        waits = []
+        for count in tiles:
+            wait = self.visible_at(count) - now if count else 0
+            waits.append(wait if wait > 0 else 0)
+        return tuple(waits)
 
     # -- bookkeeping, at no cost in cycles ---------------------------------------------------------------
 
@@ -104,8 +112,50 @@ class Fifo:
 
     def push(self, tiles: int, time: int, visible: int) -> None:
         """Hand `tiles` written tiles to the consumer: at cycle `time`, seen by it from cycle `visible`."""
-        self._take_written(tiles)
-        self.log.append((self.pushed, visible))
+        if tiles > self.written:
+            if tiles > self.reserved:
+                raise SimulationError(f"{self.label}: push of {tiles} tiles; {self.reserved} are reserved")
+            raise SimulationError(f"{self.label}: push of {tiles} tiles; only {self.written} of them were written")
+        self.reserved -= tiles
+        self.written -= tiles
+        if self.pending:
+            self.blocks.extend(self.pending)
+            self.pending.clear()
+        self._hand_over(tiles, time, visible)
+
+    def put(self, tiles: int, start: int, times: Sequence[int], delay: int) -> None:
+        """Write and push `tiles` free tiles, an equal part at each cycle `start` + `times`, seen `delay` cycles later."""
+        pushed = self.pushed
+        if pushed % self.tiles + tiles > self.tiles:
+            self._raise_wrap(pushed, tiles, "write")
+        part = tiles // len(times)
+        if self.shared:
+            for time in times:
+                self._hand_over(part, start + time, start + time + delay)
+            return
+        self.pushed = self.received = pushed + tiles
+        self.settled = start + delay + times[-1]
+        self.log.append((self.pushed, part, start + delay, times))
+
+    def renew(self, tiles: int, start: int, times: Sequence[int], delay: int, older: int = 0) -> None:
+        """Change the newest `tiles` tiles in place, an equal part at each cycle `start` + `times`, seen `delay` cycles later."""
+        if self.shared or self.received - self.popped != older + tiles:
+            raise SimulationError(
+                f"{self.label}: an in-place change of {tiles} tiles needs a buffer of the compute kernel's own "
+                f"that holds just them{f' and {older} before' if older else ''}; it holds {self.front}"
+            )
+        self.settled = start + delay + times[-1]
+        self.log = [push for push in self.log if push[0] <= self.received - tiles] if older else []
+        self.log.append((self.received, tiles // len(times), start + delay, times))
+
+    def keep(self, block: Values) -> None:
+        """Keep the values of tiles that were `put`."""
+        self.blocks.append(block)
+
+    def _hand_over(self, tiles: int, time: int, visible: int) -> None:
+        self.pushed += tiles
+        self.log.append((self.pushed, tiles, visible, (0,)))
+        self.settled = visible
         if not self.shared:
             self.received = self.pushed
             return
@@ -114,29 +164,6 @@ class Fifo:
             self._receive(tiles)
         else:
             self.engine.at(seen, self._on_receive, tiles)
-
-    def push_bands(self, tiles: int, times: Sequence[int], delay: int) -> None:
-        """Several pushes of `tiles` tiles at cycles `times`, each seen `delay` cycles later."""
-        if self.shared:
-            for time in times:
-                self.push(tiles, time, time + delay)
-            return
-        first = self.pushed
-        self._take_written(tiles * len(times))
-        self.log.extend([(first + i * tiles, time + delay) for i, time in enumerate(times, 1)])
-        self.received = self.pushed
-
-    def _take_written(self, tiles: int) -> None:
-        if tiles > self.written:
-            if tiles > self.reserved:
-                raise SimulationError(f"{self.label}: push of {tiles} tiles; {self.reserved} are reserved")
-            raise SimulationError(f"{self.label}: push of {tiles} tiles; only {self.written} of them were written")
-        self.reserved -= tiles
-        self.written -= tiles
-        self.pushed += tiles
-        if self.pending:
-            self.blocks.extend(self.pending)
-            self.pending.clear()
 
     def pop(self, tiles: int, time: int) -> None:
         """Give `tiles` tiles back to the producer at cycle `time`."""
@@ -202,6 +229,9 @@ class Fifo:
     def block(self, rows: int, cols: int) -> Values:
         """The first rows x cols tiles as one [rows, 32, cols, 32] block."""
         self.check_front(rows * cols)
+        if self.memory is not None:
+            start = self.popped % self.tiles // cols
+            return self.memory[start : start + rows]
         first = self.blocks[0]
         if first.shape[0] == rows and first.shape[2] == cols:
             return first
@@ -215,6 +245,22 @@ class Fifo:
         whole = np.concatenate(parts)
         self.blocks.insert(0, whole)
         return whole
+
+    def grid(self, cols: int, width: int = TILE) -> Values:
+        """The buffer's own memory by rows of `cols` tiles, [rows, 32, cols, width], NaN where nothing was written.
+
+        For a buffer whose tiles are addressed and not queued; `width` 1 is a column.
+        """
+        if self.memory is None:
+            self.memory = np.full((self.tiles // cols, TILE, cols, width), np.nan, np.float32)
+        return self.memory
+
+    def rows(self, start: int, stop: int, cols: int) -> Values:
+        """Rows `start` to `stop` of the tiles that are there, as rows of `cols`."""
+        self.check_front(stop * cols)
+        if not (self.blocks[0].shape[0] >= stop and self.blocks[0].shape[2] == cols):
+            self.block(self.front // cols, cols)
+        return self.blocks[0][start:stop]
 
     def _reshaped(self, part: Values, rows: int, cols: int) -> Values:
         """The next tiles in row-major order as at most `rows` rows of `cols`; what is left over stays in front."""

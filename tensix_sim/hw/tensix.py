@@ -1,12 +1,14 @@
 """The Tensix engine of one core: unpack (T0), math (T1: FPU and SFPU) and pack (T2), on three clocks.
 
 Work comes in *windows*: a DST half is acquired, operands are unpacked into SrcA and SrcB, math fills the
-half, commits it, and the packer drains it while math fills the other one. A *block* is the windows of one
-verb, in *stages* that each may wait for tiles. The clocks of a block depend on nothing but its windows, the
-skew of the clocks when it starts and the times at which tiles arrive: that is worked out once and kept.
+half, commits it, and the packer drains it while math fills the other one; before that, the pack thread may
+have the SFPU work on the half. A *block* is the windows of a verb, in *stages* that each may wait for tiles.
+The clocks of a block depend on nothing but its windows, the skew of the clocks when it starts and the times
+at which tiles arrive: that is worked out once and kept.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import ceil
 from typing import NamedTuple
@@ -21,7 +23,7 @@ class Window(NamedTuple):
 
     `first`: unpack cycles after which math can start. `last`: math cycles that are left when the last operand
     is there. `fpu` and `sfpu` are the busy cycles that the hardware's counters show; `math` is what the thread
-    spends, issue slots included.
+    spends, issue slots included. `vector`: SFPU cycles with which the pack thread begins, part of `sfpu` and of `pack`.
     """
 
     unpack: int
@@ -31,16 +33,23 @@ class Window(NamedTuple):
     math: int
     last: int
     pack: int
+    vector: int = 0
 
 
 class Stage(NamedTuple):
-    """Windows behind one wait for tiles: the threads' set-up, `repeat` equal windows, and the hand-over."""
+    """Windows behind one wait for tiles: the threads' set-up, the wait, its end, `repeat` equal windows.
+
+    The unpacker pays `unpack_setup` before it waits and `seen` when its tiles are there. With `after_pack` it waits,
+    by a semaphore, until all windows before have been packed.
+    """
 
     window: Window
     repeat: int = 1
     unpack_setup: int = 0
     math_setup: int = 0
     pack_setup: int = 0
+    seen: int = 0
+    after_pack: bool = False
 
 
 class Times(NamedTuple):
@@ -55,19 +64,28 @@ class Times(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Outcome:
-    """What a block does from one state: its times, and the cycles of each thread's busy time and waits."""
+    """What a block does from one state: its times, and the cycles of each thread's busy time and waits.
+
+    `overlap`: of `fpu` and `sfpu`, cycles in which both were busy, with an FPU that works evenly through its windows.
+    """
 
     times: Times
     unpack_busy: int
     unpack_tiles: int
     unpack_src: int
+    unpack_pack: int
     math_busy: int
     math_dst: int
     pack_busy: int
     pack_space: int
     fpu: int
     sfpu: int
+    overlap: int
 
+
+# Math, pack, the DST half to fill, the other half, space of the output, tiles of each stage: when they are free or there,
+# counted from the unpack clock. What has passed is 0; only a DST half may be free since a handshake ago.
+State = tuple[int, int, int, int, int, tuple[int, ...]]
 
 FIGURES = tuple(f.name for f in fields(Outcome) if f.name != "times")
 
@@ -77,36 +95,41 @@ class Block:
 
     KEEP = 8192  # outcomes: random arrivals give ever new skews, the memory for them has an end
 
-    def __init__(self, name: str, stages: list[Stage], handshake: int) -> None:
+    def __init__(self, name: str, stages: Sequence[Stage], handshake: int, halves: int = 2) -> None:
         self.name = name
+        self.halves = halves  # of DST, that windows take turns with; with 1, math waits for the pack of the window before
         self.stages = tuple(stages)
         self.handshake = handshake
+        self.passed = -handshake  # a half that was drained a handshake ago costs nothing
+        self.setup = stages[0].unpack_setup
         self.no_wait = (0,) * len(stages)
-        self._seen: dict[tuple[int, int, int, int, int, tuple[int, ...]], Outcome] = {}
+        self.seen: dict[State, Outcome] = {}
 
-    def outcome(self, math: int, pack: int, half: int, other: int, space: int, ready: tuple[int, ...]) -> Outcome:
-        """The block's outcome; all times count from the unpack clock, and one that has passed is 0.
-
-        Only a DST half may be free since `-handshake`.
-        """
-        key = (math, pack, half, other, space, ready)
-        found = self._seen.get(key)
+    def outcome(self, state: State) -> Outcome:
+        """What the block does from `state`, worked out the first time."""
+        found = self.seen.get(state)
         if found is None:
-            if len(self._seen) >= self.KEEP:
-                self._seen.clear()
-            found = self._seen[key] = self._schedule(math, pack, half, other, space, ready)
+            if len(self.seen) >= self.KEEP:
+                self.seen.clear()
+            found = self.seen[state] = self._schedule(*state)
         return found
 
     def _schedule(self, math: int, pack: int, half: int, other: int, space: int, ready: tuple[int, ...]) -> Outcome:
         unpack = 0
-        unpack_busy = waited_tiles = waited_src = math_busy = waited_dst = pack_busy = waited_space = fpu = sfpu = 0
+        unpack_busy = waited_tiles = waited_src = waited_pack = math_busy = waited_dst = pack_busy = waited_space = 0
         packed = []
+        products: list[tuple[int, int, int]] = []  # begin, end and FPU cycles of each window,
+        vectors: list[tuple[int, int]] = []  # begin and end of the SFPU's work on the pack thread
         for stage, arrival in zip(self.stages, ready, strict=True):
+            unpack += stage.unpack_setup
             if arrival > unpack:
                 waited_tiles += arrival - unpack
                 unpack = arrival
-            unpack += stage.unpack_setup
-            unpack_busy += stage.unpack_setup
+            if stage.after_pack and pack + self.handshake > unpack:
+                waited_pack += pack + self.handshake - unpack
+                unpack = pack + self.handshake
+            unpack += stage.seen
+            unpack_busy += stage.unpack_setup + stage.seen
             math += stage.math_setup
             math_busy += stage.math_setup
             pack += stage.pack_setup
@@ -128,14 +151,26 @@ class Block:
                 waited_space += begin_pack - committed
                 pack = begin_pack + w.pack
                 pack_busy += w.pack
-                half, other = other, pack
-                fpu += w.fpu
-                sfpu += w.sfpu
+                half, other = (other if self.halves > 1 else pack), pack
+                products.append((begun, math, w.fpu))
+                if w.vector:
+                    vectors.append((begin_pack, begin_pack + w.vector))
             packed.append(pack)
-        times = Times(unpack, math, pack, (half, other), tuple(packed))
+        windows = [stage.window for stage in self.stages for _ in range(stage.repeat)]
         return Outcome(
-            times, unpack_busy, waited_tiles, waited_src, math_busy, waited_dst, pack_busy, waited_space, fpu, sfpu
+            Times(unpack, math, pack, (half, other), tuple(packed)),
+            unpack_busy, waited_tiles, waited_src, waited_pack, math_busy, waited_dst, pack_busy, waited_space,
+            sum(w.fpu for w in windows), sum(w.sfpu for w in windows), overlap(products, vectors),
         )  # fmt: skip
+
+
+def overlap(products: list[tuple[int, int, int]], vectors: list[tuple[int, int]]) -> int:
+    """Cycles in which FPU and SFPU are both busy: (begin, end, FPU cycles) of windows against (begin, end) of vector work."""
+    shared = 0.0
+    for begin, end, fpu in products:
+        common = sum(max(0, min(end, stop) - max(begin, start)) for start, stop in vectors)
+        shared += common * fpu / max(1, end - begin)
+    return round(shared)
 
 
 class Costs:
@@ -144,6 +179,7 @@ class Costs:
     def __init__(self, spec: model.Tensix, config: ComputeConfig) -> None:
         self.spec = spec
         self.phases = config.phases
+        self.fp32_dest = config.fp32_dest_acc_en
         self.handshake = spec.dst_handshake_cycles
 
     def unpack(self, a: Format, a_tiles: int, b: Format | None = None, b_tiles: int = 0) -> int:
@@ -165,6 +201,12 @@ class Costs:
         fpu = macs * self.spec.mvmul_cycles * self.phases
         return fpu, fpu + macs * self.spec.matmul_issue_cycles
 
+    def exp_column(self, approximate: bool = True) -> int:
+        """SFPU cycles of the accurate exponential of a column; without a 32-bit DST `approximate` chooses between two bodies."""
+        if self.fp32_dest:
+            return self.spec.exp_column_fp32_cycles
+        return self.spec.exp_column_cycles if approximate else self.spec.exp_column_exact_cycles
+
     def eltwise(self, tiles: int, multiply: bool = False) -> tuple[int, int]:
         """FPU busy cycles and math-thread cycles of an add, subtract or (in fidelity phases) multiply."""
         fpu = tiles * self.spec.eltwise_cycles * (self.phases if multiply else 1)
@@ -174,41 +216,39 @@ class Costs:
 class Tensix:
     """The three clocks of one core and where its cycles went."""
 
-    __slots__ = ("_folded", "counts", "dst", "math", "pack", "popping", "unpack", "waits")
+    __slots__ = ("counts", "dst", "extra", "math", "pack", "popping", "unpack", "waits")
 
     def __init__(self) -> None:
         self.unpack = self.math = self.pack = 0
         self.popping = 0  # cycles of T0 on pops
         self.dst = (0, 0)
         self.counts: Counter[Outcome] = Counter()
-        self._folded: Counter[str] = Counter()  # what `counts` held before it grew too long
+        self.extra: Counter[str] = Counter()  # what is not in `counts`: it held more and was cleared, or there was no block
         self.waits: Counter[str] = Counter()
 
     def run(self, block: Block, ready: tuple[int, ...], space: int) -> Outcome:
-        """Run a block whose stages' tiles arrive at cycles `ready` (0: long ago) and whose output has space at cycle `space`."""
+        """Run a block whose stages' tiles come `ready` and whose space comes `space` cycles after the unpack clock."""
         base = self.unpack
-        math, pack = self.math - base, self.pack - base
         half, other = self.dst
+        math = self.math - base
+        pack = self.pack - base
         half -= base
         other -= base
-        space -= base
-        passed = -block.handshake  # a half that was drained a handshake ago costs nothing
-        if ready is not block.no_wait:
-            ready = tuple([t - base if t > base else 0 for t in ready])
-        outcome = block.outcome(
+        passed = block.passed
+        state = (
             math if math > 0 else 0,
             pack if pack > 0 else 0,
             half if half > passed else passed,
             other if other > passed else passed,
-            space if space > 0 else 0,
+            space,
             ready,
         )
-        times = outcome.times
-        self.unpack = base + times.unpack
-        self.math = base + times.math
-        self.pack = base + times.pack
-        a, b = times.dst
-        self.dst = (base + a, base + b)
+        outcome = block.seen.get(state) or block.outcome(state)
+        unpack, math, pack, (half, other), _ = outcome.times
+        self.unpack = base + unpack
+        self.math = base + math
+        self.pack = base + pack
+        self.dst = (base + half, base + other)
         self.counts[outcome] += 1
         if len(self.counts) > Block.KEEP:
             self._fold()
@@ -216,7 +256,7 @@ class Tensix:
 
     def _fold(self) -> None:
         for what in FIGURES:
-            self._folded[what] = self.total(what)
+            self.extra[what] = self.total(what)
         self.counts.clear()
 
     def lane_waits(self) -> dict[str, int]:
@@ -224,6 +264,7 @@ class Tensix:
         waits = {f"unpack: {cause}": cycles for cause, cycles in self.waits.items() if not cause.startswith("wait space")}
         waits |= {f"pack: {cause}": cycles for cause, cycles in self.waits.items() if cause.startswith("wait space")}
         waits["unpack: wait math"] = self.total("unpack_src")
+        waits["unpack: wait pack"] = self.total("unpack_pack")
         waits["math: wait dst"] = self.total("math_dst")
         waits["math: wait unpack"] = self.math - self.total("math_busy") - self.total("math_dst")
         waits["pack: wait math"] = self.pack - self.total("pack_busy") - self.total("pack_space")
@@ -231,4 +272,4 @@ class Tensix:
 
     def total(self, what: str) -> int:
         """Sum of one of `Outcome`'s cycle counts over all blocks so far."""
-        return self._folded[what] + sum(n * int(getattr(outcome, what)) for outcome, n in self.counts.items())
+        return self.extra[what] + sum(n * int(getattr(outcome, what)) for outcome, n in self.counts.items())

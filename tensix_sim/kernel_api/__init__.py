@@ -4,9 +4,13 @@ from tensix_sim.hw.chip import Chip
 from tensix_sim.hw.circular_buffer import Fifo
 from tensix_sim.kernel_api.compute import Compute
 from tensix_sim.kernel_api.data_movement import DataMovement
+from tensix_sim.kernel_api.matrix import ExpDifference, Matrix, SubExp
 from tensix_sim.program import RISC_OF, CircularBuffer, ComputeConfig, Kernel, Program, Tensor
 
-__all__ = ["CircularBuffer", "Compute", "ComputeConfig", "DataMovement", "Fifo", "Kernel", "Program", "Tensor", "launch"]
+__all__ = [
+    "CircularBuffer", "Compute", "ComputeConfig", "DataMovement", "ExpDifference", "Fifo", "Kernel", "Matrix", "Program",
+    "SubExp", "Tensor", "launch",
+]  # fmt: skip
 
 
 def launch(chip: Chip) -> dict[tuple[tuple[int, int], str], DataMovement | Compute]:

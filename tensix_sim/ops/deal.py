@@ -11,12 +11,24 @@ class Deal:
     """The Q chunks of all heads in one row, cut into runs for `cores` cores.
 
     With `zigzag` light and heavy chunks of a head take turns; pairs of the two stay together where they come out even.
+    `rounds` leaves out work: each core gets what it gets in so many of its rounds, the last of which may be for some cores only.
     """
 
     heads: int  # of all batches
     chunks: int  # of a head
     cores: int
     zigzag: bool
+    rounds: int | None = None
+
+    @property
+    def hand(self) -> int:
+        """Q chunks that a core gets in a round: two where light and heavy ones pair up."""
+        return 2 if self.zigzag and self.chunks % 2 == 0 else 1
+
+    @property
+    def all_rounds(self) -> int:
+        """Rounds in which the chunks are dealt; the last one need not reach every core."""
+        return -(-self.total // (self.hand * self.cores))
 
     @property
     def total(self) -> int:
@@ -26,9 +38,10 @@ class Deal:
     @cached_property
     def _hands(self) -> tuple[int, int, int]:
         """What every core gets, how many get more, and how much more."""
-        hand = 2 if self.zigzag and self.chunks % 2 == 0 else 1
-        each, extra = divmod(self.total // hand, self.cores)
-        return each * hand, extra, hand
+        each, extra = divmod(self.total // self.hand, self.cores)
+        if self.rounds is not None:
+            each = min(each, self.rounds - (extra > 0))
+        return each * self.hand, extra, self.hand
 
     def start(self, i: int) -> int:
         """First Q chunk of core `i`."""

@@ -97,6 +97,7 @@ class Geometry:
     fidelity_phases: int
     block_rows: int  # tile rows of a K/V page, 0 where K and V are dense
     page_table_stick_bytes: int
+    rounds: int | None = None  # of the work that is dealt; None: all
 
     @classmethod
     def of(cls, spec: RunSpec, on: Machine | None = None) -> "Geometry":
@@ -206,7 +207,7 @@ class Geometry:
     @cached_property
     def deal(self) -> Deal:
         """The Q chunks of each core, the same in every phase."""
-        return Deal(self.B * self.NQH, self.nq, self.cores, self.causal)
+        return Deal(self.B * self.NQH, self.nq, self.cores, self.causal, self.rounds)
 
     def slabs(self, ring_id: int = 0) -> tuple[slice, ...]:
         """Rows of the sequence that a device computes: a slab from the front and its mirror image from the back, or all."""

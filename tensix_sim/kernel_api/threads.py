@@ -1,0 +1,201 @@
+"""The three threads of a compute kernel at work: operations, the tiles and the space they wait for, what they hand over."""
+
+from collections.abc import Callable
+
+from tensix_sim.hw.chip import Core
+from tensix_sim.hw.circular_buffer import Fifo
+from tensix_sim.hw.engine import DeadlockError, SimulationError, Task, Until
+from tensix_sim.hw.tensix import Outcome
+from tensix_sim.kernel_api.operations import Operation
+from tensix_sim.program import RISC_OF, Role
+
+
+class Threads:
+    """Unpack, math and pack of one core, ahead of the engine's clock; they meet it where a reader or writer can see."""
+
+    def __init__(self, core: Core) -> None:
+        chip = core.chip
+        self.core = core
+        self.engine = chip.engine
+        self.tensix = core.tensix
+        self.task: Task | None = None
+        self._spec = chip.costs.spec
+        self._visible = self._spec.cb_visible_cycles
+        self._trace = chip.trace
+        self._zones = chip.trace.zones
+        self._lanes = [chip.trace.lane(core.logical, f"TRISC_{i}") for i in range(3)] if self._zones else []
+
+    async def run(self, op: Operation) -> None:
+        """Wait for the tiles and the space of `op`, run its windows, and hand over what they make."""
+        tensix, block, source, out = self.tensix, op.block, op.source, op.out
+        for cb, tiles in op.inputs:
+            if cb.received - cb.popped < tiles:
+                await self._pushed(cb, tiles)
+            if cb.settled > tensix.unpack + block.setup:
+                self._see(cb, tiles, block.setup)
+        ready, space = block.no_wait, 0
+        if op.needs:
+            if source.received - source.popped < op.needs[-1]:
+                await self._pushed(source, op.needs[-1])
+            if source.settled > tensix.unpack:
+                ready = source.arrivals(op.needs, tensix.unpack)
+        if out is not None and out.tiles - out.pushed + out.acked < op.tiles:
+            space = max(0, await self._freed(out, op.tiles) - tensix.unpack)
+        start = tensix.unpack
+        before = (start, tensix.math, tensix.pack)
+        outcome = tensix.run(block, ready, space)
+        packed = outcome.times.packed
+        if op.changed is not None:
+            op.changed.renew(op.changed_tiles, start, packed[op.renewed], self._visible, op.older_tiles)
+        if out is not None:
+            times = packed[op.pushed] if op.early is None else (max(packed[op.early[0]], packed[-1] - op.early[1]),)
+            out.put(op.tiles, start, times, self._visible)
+        if outcome.unpack_tiles:
+            tensix.waits[source.wait_tiles] += outcome.unpack_tiles
+        if outcome.pack_space and out is not None:
+            tensix.waits[out.wait_space] += outcome.pack_space
+        if self._zones:
+            self._trace_block(block.name, outcome, before, source, out or source)
+
+    # -- circular buffers -----------------------------------------------------------------------------------
+
+    async def wait(self, cb: Fifo, tiles: int) -> None:
+        """Hold the unpacker until it can see `tiles` tiles."""
+        check_consumer(cb, "wait")
+        if cb.front < tiles:
+            await self._pushed(cb, tiles)
+        self._see(cb, tiles)
+
+    async def reserve(self, cb: Fifo, tiles: int) -> None:
+        """Hold the packer until `tiles` tiles are free."""
+        check_producer(cb)
+        tensix = self.tensix
+        if cb.tiles - cb.pushed + cb.acked < tiles:
+            since = await self._freed(cb, tiles)
+            if since > tensix.pack:
+                tensix.waits[cb.wait_space] += since - tensix.pack
+                if self._zones:
+                    self._span(2, cb.wait_space, tensix.pack, since)
+                tensix.pack = since
+        self.spend_on_pack("reserve", self._spec.cb_wait_cycles)
+
+    def push(self, cb: Fifo, tiles: int) -> None:
+        """Hand `tiles` tiles over when the packer has packed what was issued so far."""
+        check_producer(cb)
+        if cb.space < tiles:
+            raise SimulationError(f"{cb.label}: push of {tiles} tiles; {cb.space} are free")
+        self.spend_on_pack("push", self._spec.cb_update_cycles)
+        cb.put(tiles, self.tensix.pack, (0,), self._visible)
+
+    def pop(self, cb: Fifo, tiles: int) -> None:
+        """Give `tiles` tiles back when the unpacker has read what was issued so far."""
+        check_consumer(cb, "pop")
+        tensix, cycles = self.tensix, self._spec.cb_update_cycles
+        tensix.unpack += cycles
+        tensix.popping += cycles
+        cb.pop(tiles, tensix.unpack)
+        if self._zones:
+            self._span(0, "pop", tensix.unpack - cycles, tensix.unpack)
+
+    # -- threads ----------------------------------------------------------------------------------------------
+
+    def spend_on_pack(self, name: str, cycles: int, sfpu: int = 0) -> None:
+        """Work of the pack thread outside windows; `sfpu` of its cycles are the vector unit's."""
+        tensix = self.tensix
+        tensix.pack += cycles
+        tensix.extra["pack_busy"] += cycles
+        if sfpu:
+            tensix.extra["sfpu"] += sfpu
+        if self._zones:
+            self._span(2, name, tensix.pack - cycles, tensix.pack)
+
+    def hand_over(self) -> None:
+        """Hold the unpacker until all that was issued so far is packed, by a semaphore from pack to unpack."""
+        tensix = self.tensix
+        packed = tensix.pack + self._spec.dst_handshake_cycles
+        if packed > tensix.unpack:
+            tensix.extra["unpack_pack"] += packed - tensix.unpack
+            if self._zones:
+                self._span(0, "wait pack", tensix.unpack, packed)
+            tensix.unpack = packed
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _see(self, cb: Fifo, tiles: int, setup: int = 0) -> None:
+        """Hold the unpacker until it can see the first `tiles` tiles of `cb`, which have been pushed, `setup` cycles later."""
+        tensix = self.tensix
+        arrival = cb.visible_at(tiles) - setup
+        if arrival > tensix.unpack:
+            tensix.waits[cb.wait_tiles] += arrival - tensix.unpack
+            if self._zones:
+                self._span(0, cb.wait_tiles, tensix.unpack, arrival)
+            tensix.unpack = arrival
+
+    async def _pushed(self, cb: Fifo, tiles: int) -> None:
+        """Suspend the kernel until `tiles` tiles have been pushed."""
+        cb.check_request(tiles, "wait for")
+        self._block_on(cb, lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
+        while cb.front < tiles:
+            await Until(cb.next_push())
+
+    async def _freed(self, cb: Fifo, tiles: int) -> int:
+        """Suspend the kernel until `tiles` tiles are free; the cycle from which they are."""
+        cb.check_request(tiles, "reserve of")
+        why = f"space for {tiles} tiles in {cb.spec.name}, which has {cb.space} of {cb.spec.tiles} free"
+        self._block_on(cb, lambda: why, cb.spec.consumer)
+        while cb.space < tiles:
+            await Until(cb.next_pop())
+        return self.engine.now
+
+    def _block_on(self, cb: Fifo, what: Callable[[], str], other: Role) -> None:
+        """Tell the engine what this kernel waits for, and from whom."""
+        if not cb.shared:
+            raise DeadlockError(
+                f"{self.core.label} TRISC waits for itself: {what()}, and only the compute kernel can change that"
+            )
+        if self.task is not None:
+            self.task.blocked = what
+            self.task.waits_for = f"{self.core.label} {RISC_OF[other]}"
+
+    def _trace_block(self, name: str, outcome: Outcome, before: tuple[int, int, int], source: Fifo, out: Fifo) -> None:
+        tensix = self.tensix
+        after = (tensix.unpack, tensix.math, tensix.pack)
+        parts = (
+            (
+                (source.wait_tiles, outcome.unpack_tiles),
+                ("wait pack", outcome.unpack_pack),
+                ("wait math", outcome.unpack_src),
+                (name, outcome.unpack_busy),
+            ),
+            (
+                ("wait unpack", after[1] - before[1] - outcome.math_dst - outcome.math_busy),
+                ("wait dst", outcome.math_dst),
+                (name, outcome.math_busy),
+            ),
+            (
+                ("wait math", after[2] - before[2] - outcome.pack_space - outcome.pack_busy),
+                (out.wait_space, outcome.pack_space),
+                (name, outcome.pack_busy),
+            ),
+        )
+        for lane, (start, lane_parts) in enumerate(zip(before, parts, strict=True)):
+            at = start
+            for label, cycles in lane_parts:
+                self._span(lane, label, at, at + cycles)
+                at += cycles
+
+    def _span(self, lane: int, name: str, start: int, end: int) -> None:
+        if end > start:
+            self._trace.span(self._lanes[lane], self._trace.name(name), start, end)
+
+
+def check_consumer(cb: Fifo, verb: str) -> None:
+    """Only the consumer may wait and pop."""
+    if cb.spec.consumer != "compute":
+        raise SimulationError(f"{cb.label}: {verb} by the compute kernel; this end belongs to the {cb.spec.consumer}")
+
+
+def check_producer(cb: Fifo) -> None:
+    """Only the producer may reserve and push."""
+    if cb.spec.producer != "compute":
+        raise SimulationError(f"{cb.label}: reserve by the compute kernel; this end belongs to the {cb.spec.producer}")

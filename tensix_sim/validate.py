@@ -1,0 +1,320 @@
+"""Predictions beside published device times: every row of a measurements file, run with numerics off.
+
+A row is one kernel's wall on one board, in the columns of `data/measurements.csv`. Its prediction is the end of the
+last kernel; of a ring, the median over the positions named. Nothing here enters the model.
+"""
+
+import csv
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tensix_sim.config import RunSpec
+from tensix_sim.ops.checks import check
+from tensix_sim.ops.geometry import Geometry
+from tensix_sim.simulation import run_device
+
+SHIPPED = Path(__file__).parent / "data" / "measurements.csv"
+
+# Rectangles for rows whose grid was not published, only its cores
+ASSUMED_GRIDS = {48: (8, 6), 32: (8, 4), 16: (4, 4)}
+
+# A run of more rounds than this is drawn out from two short ones: its cores do the same work in each round
+WHOLE_ROUNDS = 12
+SHORT_ROUNDS = (3, 5)
+
+
+class MeasurementsError(ValueError):
+    """A measurements file that cannot be read; names line and column."""
+
+
+class Row(BaseModel):
+    """One published wall. Columns that a file has beyond these are carried along unread."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    id: str
+    board: str
+    op: str
+    kernel: str
+    causal: bool
+    batch: int
+    q_heads: int
+    kv_heads: int
+    seq_q: int
+    seq_kv: int
+    chunk_start_idx: int
+    sliding_window: int
+    head_dim: int
+    q_dtype: str
+    kv_dtype: str
+    q_chunk: int
+    k_chunk: int
+    grid_x: int | None
+    grid_y: int | None
+    math_fidelity: str
+    math_approx: bool
+    exp_approx: bool
+    fp32_dest: bool
+    ring_size: int | None = None
+    wall_cycles: int = Field(gt=0)
+    fpu_cycles: int | None = None
+    sfpu_cycles: int | None = None
+    math_cycles: int | None = None
+    source: str = ""
+    note: str = ""
+
+    @field_validator("grid_x", "grid_y", "ring_size", "fpu_cycles", "sfpu_cycles", "math_cycles", mode="before")
+    @classmethod
+    def _blank_is_none(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Columns and rows of cores, assumed where only their number was published."""
+        if self.grid_x and self.grid_y:
+            return self.grid_x, self.grid_y
+        cores = int(self.note.split(maxsplit=1)[0])
+        return ASSUMED_GRIDS[cores]
+
+    @property
+    def assumption(self) -> str:
+        """What had to be assumed, as a sentence; empty where all was published."""
+        if self.grid_x and self.grid_y:
+            return ""
+        return f"grid {self.grid[0]}x{self.grid[1]} assumed"
+
+    @property
+    def spec(self) -> RunSpec:
+        """The run that the row describes."""
+        ring, paged = self.op == "ring_distributed_sdpa", self.op == "chunked_sdpa"
+        inputs: dict[str, Any] = {
+            "batch": self.batch, "q_heads": self.q_heads, "kv_heads": self.kv_heads, "seq_len": self.seq_q,
+            "head_dim": self.head_dim, "dtype": self.q_dtype,
+        }  # fmt: skip
+        if not ring:
+            inputs["kv_dtype"] = self.kv_dtype
+        given: dict[str, Any] = {
+            "op": self.op, "board": self.board, "kernel": self.kernel, "numerics": "off", "trace": "off", "inputs": inputs,
+            "program_config": {
+                "compute_with_storage_grid_size": self.grid, "q_chunk_size": self.q_chunk, "k_chunk_size": self.k_chunk,
+                "exp_approx_mode": self.exp_approx,
+            },
+            "compute_kernel_config": {
+                "math_fidelity": self.math_fidelity, "math_approx_mode": self.math_approx, "fp32_dest_acc_en": self.fp32_dest,
+            },
+        }  # fmt: skip
+        if ring:
+            given["ring_size"] = self.ring_size
+        elif paged:
+            given |= {"chunk_start_idx": self.chunk_start_idx, "paged_kv": {"block_size": 64, "page_table": "identity"}}
+        else:
+            given["is_causal"] = self.causal
+            if self.sliding_window:
+                given["sliding_window_size"] = self.sliding_window
+            if self.seq_kv != self.seq_q:
+                inputs["kv_len"] = self.seq_kv
+        return RunSpec.model_validate(given)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one row, beside what was measured."""
+
+    row: Row
+    cycles: int | None = None
+    fpu_cycles: float = 0
+    sfpu_cycles: float = 0
+    bound: str = ""
+    rounds: int = 0
+    simulated_rounds: tuple[int, ...] = ()
+    problem: str = ""
+
+    @property
+    def error(self) -> float | None:
+        """Signed share by which the prediction is above the measurement."""
+        return None if self.cycles is None else self.cycles / self.row.wall_cycles - 1
+
+    def summary(self) -> dict[str, Any]:
+        """As `validate --json` writes it."""
+        row = self.row
+        return {
+            "id": row.id, "op": row.op, "kernel": row.kernel, "board": row.board, "bound": self.bound,
+            "measured_cycles": row.wall_cycles, "predicted_cycles": self.cycles, "error": self.error,
+            "measured_fpu_cycles": row.fpu_cycles, "predicted_fpu_cycles": self.fpu_cycles,
+            "measured_sfpu_cycles": row.sfpu_cycles, "predicted_sfpu_cycles": self.sfpu_cycles,
+            "rounds": self.rounds, "simulated_rounds": self.simulated_rounds,
+            "assumption": row.assumption, "problem": self.problem, "source": row.source,
+        }  # fmt: skip
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a measurements file.
+
+    Raises:
+        MeasurementsError: a column is missing or a value does not fit; names line, column and value.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        needed = [name for name, field in Row.model_fields.items() if field.is_required()]
+        missing = [name for name in needed if name not in (table.fieldnames or [])]
+        if missing:
+            raise MeasurementsError(f"{path}: line 1 lacks the columns {', '.join(missing)}; a file needs {', '.join(needed)}")
+        rows = [_read_row(path, table.line_num, record) for record in table]
+    if not rows:
+        raise MeasurementsError(f"{path}: no rows below the heading")
+    return rows
+
+
+def _read_row(path: Path, line: int, record: dict[str, str]) -> Row:
+    try:
+        row = Row.model_validate(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        column = ".".join(str(part) for part in first["loc"])
+        raise MeasurementsError(f"{path}: line {line}, column {column}: {first['msg']}; given {first['input']!r}") from None
+    cores = row.note.split(maxsplit=1)[0] if row.note else ""
+    if not (row.grid_x and row.grid_y) and not (cores.isdigit() and int(cores) in ASSUMED_GRIDS):
+        known = ", ".join(f"{n} cores" for n in ASSUMED_GRIDS)
+        raise MeasurementsError(f"{path}: line {line}, column grid_x: no grid, and the note does not begin with one of {known}")
+    return row
+
+
+def predict(row: Row) -> Prediction:
+    """Run one row, or the two short runs that tell it."""
+    try:
+        spec = row.spec
+    except ValidationError as error:
+        return Prediction(row, problem=str(error.errors()[0]["msg"]))
+    report = check(spec)
+    if not report.ok:
+        return Prediction(row, problem=report.violations[0].message)
+    rounds = Geometry.of(spec).deal.all_rounds
+    short = SHORT_ROUNDS if rounds > WHOLE_ROUNDS else (rounds,)
+    positions = [(run, ring_id) for run in short for ring_id in spec.simulated_ring_ids]
+    devices = {at: run_device(spec, at[1], lambda share: None, at[0] if len(short) > 1 else None).device for at in positions}
+
+    def whole(what: Callable[[Any], float]) -> float:
+        """A figure of the whole run: that of the longer short one, and what each further round adds."""
+        figures = [median(what(devices[run, ring_id]) for ring_id in spec.simulated_ring_ids) for run in short]
+        if len(short) == 1:
+            return figures[0]
+        each = (figures[1] - figures[0]) / (short[1] - short[0])
+        return figures[1] + (rounds - short[1]) * each
+
+    last = devices[positions[-1]]
+    return Prediction(
+        row,
+        round(whole(lambda device: device.cycles)),
+        whole(lambda device: device.fpu_cycles),
+        whole(lambda device: device.sfpu_cycles),
+        _bound(last),
+        rounds,
+        short,
+    )
+
+
+def _bound(device: Any) -> str:
+    """What a device's wall is bound by: idle cores, memory or compute."""
+    spread = device.kernel_cycles_per_core
+    if spread.mean < 0.85 * spread.max:
+        return "straggler"
+    waiting = sum(cycles for cause, cycles in device.waits.items() if cause in ("unpack: wait k_in", "unpack: wait v_in"))
+    return "dram" if waiting > 0.1 * spread.mean else "compute"
+
+
+def validate(rows: Sequence[Row], jobs: int = 1, progress: Callable[[float], None] | None = None) -> list[Prediction]:
+    """Predict all rows, the longest first, in `jobs` processes; the results in the order of the rows."""
+    tell = progress or (lambda share: None)
+    order = sorted(range(len(rows)), key=lambda i: -_work(rows[i]))
+    found: dict[int, Prediction] = {}
+    if jobs == 1:
+        for n, i in enumerate(order, 1):
+            found[i] = predict(rows[i])
+            tell(n / len(rows))
+        return [found[i] for i in range(len(rows))]
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(predict, rows[i]): i for i in order}
+        for n, future in enumerate(as_completed(futures), 1):
+            found[futures[future]] = future.result()
+            tell(n / len(rows))
+    return [found[i] for i in range(len(rows))]
+
+
+def _work(row: Row) -> float:
+    """About how long a row takes, in any unit."""
+    steps = row.batch * row.q_heads * row.seq_q * row.seq_kv / (row.q_chunk * row.k_chunk)
+    return steps * (1 + row.k_chunk / 128) * (0.5 if row.causal else 1) / (row.ring_size or 1)
+
+
+GROUPS: dict[str, Callable[[Prediction], str]] = {
+    "op": lambda p: p.row.op,
+    "kernel": lambda p: p.row.kernel,
+    "mask": lambda p: "window" if p.row.sliding_window else "causal" if p.row.causal else "not causal",
+    "bound": lambda p: p.bound,
+    "cores": lambda p: str(p.row.grid[0] * p.row.grid[1]),
+    "fidelity": lambda p: p.row.math_fidelity,
+    "chunks": lambda p: f"q{p.row.q_chunk} k{p.row.k_chunk}",
+    "K and V": lambda p: p.row.kv_dtype,
+    "head dim": lambda p: str(p.row.head_dim),
+    "board": lambda p: p.row.board,
+}
+
+
+def groups(predictions: Sequence[Prediction]) -> Iterator[tuple[str, str, list[float]]]:
+    """Kind of group, group and its rows' errors, for every group with a predicted row."""
+    told = [p for p in predictions if p.error is not None]
+    for kind, name_of in GROUPS.items():
+        for name in sorted({name_of(p) for p in told}):
+            yield kind, name, [p.error for p in told if name_of(p) == name and p.error is not None]
+
+
+def summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """As `validate --json` writes it: the rows, and the errors overall and by group."""
+    errors = [p.error for p in predictions if p.error is not None]
+    return {
+        "rows": [p.summary() for p in predictions],
+        "summary": _errors(errors) | {"not_predicted": len(predictions) - len(errors)},
+        "groups": [{"kind": kind, "name": name, **_errors(members)} for kind, name, members in groups(predictions)],
+    }
+
+
+def _errors(errors: Sequence[float]) -> dict[str, Any]:
+    size = [abs(error) for error in errors] or [float("nan")]
+    return {
+        "rows": len(errors),
+        "mean_abs_error": mean(size),
+        "median_abs_error": median(size),
+        "worst_abs_error": max(size),
+        "mean_error": mean(errors or [float("nan")]),
+    }
+
+
+def table(predictions: Sequence[Prediction]) -> str:
+    """What `validate` prints: a line a row, then the groups, then all."""
+    lines = [f"{'row':<22}{'kernel':<10}{'bound':<10}{'measured':>14}{'predicted':>14}{'error':>8}  remarks"]
+    for p in predictions:
+        if p.error is None:
+            lines.append(f"{p.row.id:<22}{p.row.kernel:<10}{'':<10}{p.row.wall_cycles:>14,}{'none':>14}{'':>8}  {p.problem}")
+            continue
+        drawn_out = f"{' and '.join(map(str, p.simulated_rounds))} of {p.rounds} rounds" if len(p.simulated_rounds) > 1 else ""
+        remarks = ", ".join(filter(None, [p.row.assumption, drawn_out]))
+        lines.append(
+            f"{p.row.id:<22}{p.row.kernel:<10}{p.bound:<10}{p.row.wall_cycles:>14,}{p.cycles:>14,}{p.error:>+8.1%}"
+            + f"  {remarks}".rstrip()
+        )
+    lines += ["", f"{'group':<32}{'rows':>6}{'mean':>8}{'median':>8}{'worst':>8}{'bias':>8}"]
+    errors = [p.error for p in predictions if p.error is not None]
+    for kind, name, members in [*groups(predictions), ("all", "", errors)]:
+        e = _errors(members)
+        lines.append(
+            f"{f'{kind} {name}'.strip():<32}{e['rows']:>6}{e['mean_abs_error']:>8.1%}{e['median_abs_error']:>8.1%}"
+            f"{e['worst_abs_error']:>8.1%}{e['mean_error']:>+8.1%}"
+        )
+    return "\n".join(lines)
