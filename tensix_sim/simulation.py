@@ -291,7 +291,7 @@ def _figures(
         masked_steps=sum(g.masked_steps(i, ring_id) for i in active),
         fpu_cycles=mean("fpu"),
         sfpu_cycles=mean("sfpu"),
-        math_cycles=mean("fpu") + mean("sfpu"),
+        math_cycles=mean("fpu") + mean("sfpu") - mean("overlap"),
         unpack_cycles=mean("unpack_busy") + sum(core.tensix.popping for core in cores) / len(cores),
         pack_cycles=mean("pack_busy"),
         **traffic,

@@ -143,7 +143,7 @@ def run(
         q_rows=c.M * c.q_chunks, kv_rows=c.k_rows // 32, out_rows=c.M * c.q_chunks, M=c.M, N=c.N, D=c.D, E=c.D,
         q_chunks=c.q_chunks, mask=mask, streaming=is_streaming, qk_subblock=b.qk_subblock, pv_subblock=b.pv_subblock,
         pv_rows=b.pv_rows, out_band=b.out_band, stats=b.stats, sub_exp=b.sub_exp, dht=b.dht, reduce=b.reduce, stamps=8,
-        scale=(32 * c.D) ** -0.5, barrier=4, phases=(Phase(0, 0, 0),), start=0, count=c.q_chunks,
+        scale=(32 * c.D) ** -0.5, exp_approx=True, barrier=4, phases=(Phase(0, 0, 0),), start=0, count=c.q_chunks,
     )  # fmt: skip
     h.times = []
     h.out = None if h.q is None else np.full((32 * c.M * c.q_chunks, 32 * c.D), np.nan, np.float32)

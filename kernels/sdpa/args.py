@@ -59,6 +59,7 @@ class Args:
     reduce: int  # the row maxima,
     stamps: int  # the mask
     scale: float
+    exp_approx: bool  # of the factors between K chunks
     barrier: int  # reads or writes in flight
     phases: tuple[Phase, ...]
     start: int

@@ -70,7 +70,7 @@ class Streaming:
         E, w = a.E, a.pv_subblock[1]
 
         def factors(rows: range) -> ExpDifference:
-            return ExpDifference(prev.m, cur.m, alpha, rows, a.scale)                         # α = exp((m' - m) scale)  [h, 1]
+            return ExpDifference(prev.m, cur.m, alpha, rows, a.scale, a.exp_approx)           # α = exp((m' - m) scale)  [h, 1]
 
         await t.reserve(cur.O.cb, cur.O.tiles)
         rows, *others = groups(a.M, a.pv_rows)

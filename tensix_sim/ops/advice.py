@@ -33,7 +33,8 @@ def _ignored_fields(c: Case) -> Iterator[Advice]:
         if getattr(value, name) != type(value).model_fields[name].default:
             yield Advice(key=f"{part}.{name}", message=f"{getattr(value, name)} has no effect: {why}")
     if c["program_config"].exp_approx_mode is False:
-        text = "False has no effect: the scores' exponential is always approximate, that of the correction accurate"
+        scores, correction = "the scores' exponential is always approximate", "that of the correction accurate"
+        text = f"False has no effect on the numbers: {scores}, {correction}"
         yield Advice(key="program_config.exp_approx_mode", message=text)
     if c.is_ring and c["paged_kv"] is not None and c[PREFIX] is None:
         text = "the page table has no effect without chunk_start_idx: K and V are read as dense tensors"

@@ -45,7 +45,8 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: In
         "M": g.M, "N": g.N, "D": g.D, "E": g.E, "q_chunks": g.nq, "mask": g.mask, "streaming": b.streaming,
         "qk_subblock": b.qk_subblock, "pv_subblock": b.pv_subblock, "pv_rows": b.pv_rows, "out_band": b.out_band,
         "stats": b.stats, "sub_exp": b.sub_exp, "dht": b.dht, "reduce": b.reduce, "stamps": b.dst,
-        "scale": g.scale, "barrier": g.barrier_threshold(b.q.tile_bytes), "phases": phases(g, ring_id),
+        "scale": g.scale, "exp_approx": g.exp_approx,
+        "barrier": g.barrier_threshold(b.q.tile_bytes), "phases": phases(g, ring_id),
     }  # fmt: skip
     cores = [(i % g.grid[0], i // g.grid[0]) for i in range(g.cores)]
     links = chain_links(g.deal, cores, [machine.worker(core)[0] for core in cores]) if g.chained else [None] * g.cores

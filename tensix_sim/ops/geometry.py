@@ -94,6 +94,7 @@ class Geometry:
     blocks: Blocks
     grid: tuple[int, int]
     scale: float
+    exp_approx: bool
     fidelity_phases: int
     block_rows: int  # tile rows of a K/V page, 0 where K and V are dense
     page_table_stick_bytes: int
@@ -119,6 +120,7 @@ class Geometry:
             blocks=blocks(spec, program),
             grid=program.compute_with_storage_grid_size,
             scale=given.head_dim**-0.5 if spec.scale is None else spec.scale,
+            exp_approx=program.exp_approx_mode is not False,
             fidelity_phases=compute_config(spec).phases,
             block_rows=paged.block_size // TILE if paged else 0,
             page_table_stick_bytes=page_table_row_bytes(spec, on),
