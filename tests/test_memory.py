@@ -1,4 +1,4 @@
-"""DRAM and L1: which bank has a page, how long a burst takes alone and beside others, and where its bytes are counted."""
+"""DRAM and L1: which bank has a page, how long a transfer takes alone and beside others, and where its bytes are counted."""
 
 from collections.abc import Callable, Sequence
 from math import ceil
@@ -9,7 +9,7 @@ import pytest
 from tensix_sim.arch import Machine, machine
 from tensix_sim.formats import BFLOAT8_B, BFLOAT16, FORMATS
 from tensix_sim.hw.engine import Engine
-from tensix_sim.hw.memory import Direction, Memory, Plan, TimeBins, Transfer
+from tensix_sim.hw.memory import Direction, Memory, Plan, TimeBins
 from tensix_sim.program import Tensor
 from tensix_sim.trace import Trace
 
@@ -28,7 +28,7 @@ def ends(memory: Memory, plans: list[Plan], start: int = 0) -> list[int]:
 
     def begin(_: object) -> None:
         for i, plan in enumerate(plans):
-            Transfer(memory, plan).event.callbacks.append(lambda _, i=i: times.update({i: engine.now}))
+            memory.start(plan).event.callbacks.append(lambda _, i=i: times.update({i: engine.now}))
 
     engine.at(start, begin)
     engine.run()
@@ -44,14 +44,10 @@ def plan_of(
     return memory, memory.plan(direction, int(direction == "write"), m.worker((0, 0)), tensor, pages, barrier)
 
 
-def banks_of(memory: Memory, plan: Plan) -> dict[str, int]:
-    """Ticks of work at each bank."""
-    work: dict[str, int] = {}
-    for burst in plan.bursts:
-        for server, ticks in burst.work:
-            if "link" not in memory.names[server]:
-                work[memory.names[server]] = work.get(memory.names[server], 0) + ticks
-    return work
+def banks_of(memory: Memory, plan: Plan) -> list[str]:
+    """Names of the banks that serve a plan's tiles."""
+    ends(memory, [plan])
+    return [name for name, ticks in memory.busy().items() if ticks and name.startswith(("dram", "l1"))]
 
 
 # -- where pages lie --------------------------------------------------------------------------------------------
@@ -62,14 +58,14 @@ def banks_of(memory: Memory, plan: Plan) -> dict[str, int]:
 def test_page_i_lies_in_bank_i_modulo_banks(board: str, page: int) -> None:
     """Interleaving goes round the DRAM banks, tensor by tensor from bank 0."""
     m = machine(board)
-    assert list(banks_of(*plan_of(m, [page]))) == [f"dram bank {page % m.chip.dram.banks}"]
+    assert banks_of(*plan_of(m, [page])) == [f"dram bank {page % m.chip.dram.banks}"]
 
 
 def test_an_l1_page_lies_in_a_worker_row_by_row() -> None:
     """In L1 the banks are the workers: page i is in worker i modulo workers, row after row."""
     for page in (0, 1, 11, 12, 110 + 3):
         x, y = P100.worker((page % 110 % 11, page % 110 // 11))
-        assert list(banks_of(*plan_of(P100, [page], memory="l1"))) == [f"l1 {x}-{y}"]
+        assert banks_of(*plan_of(P100, [page], memory="l1")) == [f"l1 {x}-{y}"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +84,7 @@ def test_the_plan_of_other_pages_is_not_mistaken_for_this_one(first: Sequence[in
     for pages in (first, second):
         plan = memory.plan("read", 0, node, tensor, pages, 0)
         assert plan.nbytes == len(pages) * 2048
-        assert set(banks_of(memory, plan)) == {f"dram bank {p % 7}" for p in pages}
+        assert memory.network.net.tables[plan.banks : plan.banks + plan.tiles].tolist() == [p % 7 for p in pages]
 
 
 def test_bytes_are_counted_by_kind_and_survive_new_plans() -> None:
@@ -110,63 +106,79 @@ def test_bytes_are_counted_by_kind_and_survive_new_plans() -> None:
     assert traffic["l1_write_bytes"] == 7 * 1088
 
 
-# -- one burst alone ----------------------------------------------------------------------------------------------
+# -- alone --------------------------------------------------------------------------------------------------------
+
+
+def lone(m: Machine, core: tuple[int, int], bank: int, tile_bytes: int) -> int:
+    """Cycles of one DRAM read when nobody else is there."""
+    noc, dram = m.chip.noc, m.chip.dram
+    memory = Memory(m, Engine(), Trace("off"))
+    packet = memory.nocs[0].packet_bytes(tile_bytes)
+    moving = max(dram.request_cycles, tile_bytes / dram.bank_rate, packet / noc.link_rate, packet / noc.niu_rate)
+    trip = memory.nocs[0].round_trip(m.worker(core), dram.endpoints[bank])
+    return ceil(noc.read_issue_cycles + trip + noc.software_cycles + dram.read_cycles + moving - 1 / 128)
 
 
 @BOARDS
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("core", [(0, 0), (7, 7)])
 def test_a_lone_read_takes_issue_latency_and_its_slowest_server(board: str, fmt: Any, core: tuple[int, int]) -> None:
-    """One page: issue, round trip, software, DRAM, and the page through the bank, the link or the NIU."""
+    """One page: issue, round trip, software, DRAM, and the page through the bank, the links or the port."""
     m = machine(board)
-    noc, dram = m.chip.noc, m.chip.dram
     memory = Memory(m, Engine(), Trace("off"))
     plan = memory.plan("read", 0, m.worker(core), shapes(1, fmt=fmt), [0], 0)
-    packet = memory.nocs[0].packet_bytes(fmt.tile_bytes)
-    moving = max(dram.request_cycles, fmt.tile_bytes / dram.bank_rate, packet / noc.link_rate, packet / noc.niu_rate)
-    trip = memory.nocs[0].round_trip(m.worker(core), dram.endpoints[0])
-    expected = ceil(noc.read_issue_cycles + trip + noc.software_cycles + dram.read_cycles + moving - 1 / 128)
-    assert ends(memory, [plan], start=1000) == [1000 + expected]
+    assert ends(memory, [plan], start=1000) == [1000 + lone(m, core, 0, fmt.tile_bytes)]
+
+
+@pytest.mark.parametrize(("pages", "barrier"), [(1, 1), (7, 1), (9, 1)])
+def test_a_barrier_after_each_read_makes_as_many_round_trips(pages: int, barrier: int) -> None:
+    """Each read is alone: their times add up."""
+    memory, plan = plan_of(P100, range(pages), barrier=barrier)
+    assert ends(memory, [plan]) == [sum(lone(P100, (0, 0), p % 7, 2048) for p in range(pages))]
 
 
 @pytest.mark.parametrize(("direction", "memory"), [("read", "dram"), ("read", "l1"), ("write", "dram"), ("write", "l1")])
-def test_alone_a_burst_lands_at_its_unloaded_time(direction: Direction, memory: str) -> None:
-    """Nobody else there: `unloaded` to the cycle, nothing queued, whatever the cycle it starts."""
-    for start in (0, 12345):
-        servers, plan = plan_of(P100, range(16), direction, memory=memory)
-        assert len(plan.bursts) == 1
-        assert ends(servers, [plan], start) == [start + plan.bursts[0].unloaded]
-
-
-@pytest.mark.parametrize(("pages", "barrier"), [(1, 1), (7, 1), (8, 3), (9, 3), (10, 3), (10, 10), (10, 11), (10, 0)])
-def test_a_barrier_after_so_many_reads_makes_so_many_round_trips(pages: int, barrier: int) -> None:
-    """N pages with a barrier at b: ceil(n / b) bursts, each begun when the last has landed."""
-    memory, plan = plan_of(P100, range(pages), barrier=barrier)
-    bursts = ceil(pages / (barrier or pages))
-    assert len(plan.bursts) == bursts
-    assert ends(memory, [plan]) == [sum(burst.unloaded for burst in plan.bursts)]
-    trips = sum(burst.latency for burst in plan.bursts)
-    noc, dram = P100.chip.noc, P100.chip.dram
-    assert trips >= bursts * (noc.round_trip_base + noc.software_cycles + dram.read_cycles)
+def test_a_transfer_alone_takes_as_long_at_any_time(direction: Direction, memory: str) -> None:
+    """What went before leaves nothing behind."""
+    servers, plan = plan_of(P100, range(16), direction, memory=memory)
+    (first,) = ends(servers, [plan])
+    start = first + 12_345
+    (again,) = ends(servers, [plan], start)
+    assert again - start == first
 
 
 def test_far_reads_are_bound_by_issue_and_many_from_one_bank_by_its_rate() -> None:
     """Spread over the banks, a RISC's issue is the limit; from one bank, the bank is."""
     banks = P100.chip.dram.banks
     noc, dram = P100.chip.noc, P100.chip.dram
-    spread = [plan_of(P100, range(n * banks))[1].bursts[0].unloaded for n in (4, 5)]
+    spread = [ends(*_one(plan_of(P100, range(n * banks))))[0] for n in (4, 5)]
     assert spread[1] - spread[0] == banks * noc.read_issue_cycles
-    one = [plan_of(P100, [banks * i for i in range(n)])[1].bursts[0].unloaded for n in (40, 41)]
+    one = [ends(*_one(plan_of(P100, [banks * i for i in range(n)])))[0] for n in (40, 41)]
     assert one[1] - one[0] == pytest.approx(2048 / dram.bank_rate, abs=1)
 
 
+def _one(planned: tuple[Memory, Plan]) -> tuple[Memory, list[Plan]]:
+    return planned[0], [planned[1]]
+
+
 def test_a_write_is_done_with_its_last_acknowledgement() -> None:
-    """Flushes between bursts wait until the data has left L1; the end waits for the acknowledgement of the last."""
-    memory, plan = plan_of(P100, range(8), "write", barrier=2)
-    left = sum(ceil(burst.floor / 256) for burst in plan.bursts[:-1])
-    (end,) = ends(memory, [plan])
-    assert end == left + plan.bursts[-1].unloaded
-    assert end < sum(burst.unloaded for burst in plan.bursts)
+    """Bursts follow when the data have left the core, so barriers cost a write far less than as many round trips."""
+    free = ends(*_one(plan_of(P100, range(8), "write")))[0]
+    flushed = ends(*_one(plan_of(P100, range(8), "write", barrier=2)))[0]
+    single = ends(*_one(plan_of(P100, range(2), "write")))[0]
+    assert free <= flushed < 4 * single
+
+
+def test_a_copy_moves_at_the_cores_rate() -> None:
+    """Between two L1s a long copy takes its bytes over the port, and one latency."""
+    memory = Memory(P100, Engine(), Trace("off"))
+    a, b = P100.worker((0, 0)), P100.worker((1, 0))
+    times = []
+    for nbytes in (16_384, 32_768):
+        start = memory.engine.now
+        times.append(ends(memory, [memory.copy_plan(0, a, b, nbytes)], start)[0] - start)
+    assert times[1] - times[0] == pytest.approx(16_384 / P100.chip.noc.niu_rate * 65 / 64, rel=0.06)
+    assert memory.traffic(1)["l1_write_bytes"] == 49_152
 
 
 # -- beside others --------------------------------------------------------------------------------------------------
@@ -174,44 +186,25 @@ def test_a_write_is_done_with_its_last_acknowledgement() -> None:
 
 @pytest.mark.parametrize("small", [False, True], ids=["bound by bytes", "bound by requests"])
 def test_readers_of_one_bank_share_it(small: bool) -> None:
-    """K bursts of n pages from one bank: the last lands when the bank has served k n pages, big by rate, small by request."""
-    m = P100 if not small else P100.override({"dram.request_cycles": 60.0})
+    """The last of k readers of n pages of a bank is done when the bank has served k n pages: big by rate, small by request."""
+    m = P100.override({"dram.request_cycles": 60.0}) if small else P100
     service = 60.0 if small else 2048 / m.chip.dram.bank_rate
     memory, plan = plan_of(m, [7 * i for i in range(10)])
     times = ends(memory, [plan] * 4)
-    fixed = plan.bursts[0].latency + m.chip.noc.read_issue_cycles
-    assert times == [fixed + ceil(k * 10 * round(service * 256) / 256) for k in (1, 2, 3, 4)]
+    fixed = lone(m, (0, 0), 0, 2048) - service
+    assert max(times) == pytest.approx(fixed + 40 * service, abs=2)
 
 
 def test_readers_of_different_banks_do_not_meet() -> None:
     """Another bank, other links, another core: as if alone."""
-    memory = Memory(P100, Engine(), Trace("off"))
-    tensor = shapes(7)
     near, far = P100.worker((0, 9)), P100.worker((10, 1))  # endpoints (0, 11) and (9, 3)
-    plans = [memory.plan("read", 0, node, tensor, [bank] * 8, 0) for node, bank in ((near, 0), (far, 5))]
-    assert not {s for s, _ in plans[0].bursts[0].work} & {s for s, _ in plans[1].bursts[0].work}
-    assert ends(memory, plans) == [plan.bursts[0].unloaded for plan in plans]
 
+    def times(*chosen: int) -> list[int]:
+        memory = Memory(P100, Engine(), Trace("off"))
+        pairs = [((near, 0), (far, 5))[i] for i in chosen]
+        return ends(memory, [memory.plan("read", 0, node, shapes(7), [bank] * 8, 0) for node, bank in pairs])
 
-@pytest.mark.parametrize("late", [-1, 0, 1])
-def test_a_server_is_free_when_its_work_is_done(late: int) -> None:
-    """A second burst that comes a cycle too early waits that cycle; one that comes as the bank is done waits none."""
-    m = P100.override({"dram.request_cycles": 64.0})
-    memory, plan = plan_of(m, [0] * 10)
-    engine, transfers, times = memory.engine, [], []
-
-    def begin(_: object) -> None:
-        transfers.append(Transfer(memory, plan))
-        transfers[-1].event.callbacks.append(lambda _: times.append(engine.now))
-
-    for start in (0, 640 + late):
-        engine.at(start, begin)
-    engine.run()
-    alone = plan.bursts[0].unloaded
-    assert alone == plan.bursts[0].latency + P100.chip.noc.read_issue_cycles + 640
-    waited = max(0, -late)
-    assert times == [alone, 640 + late + alone + waited]
-    assert (transfers[1].queued_bank, transfers[1].queued_link) == (waited, 0)
+    assert times(0, 1) == times(0) + times(1)
 
 
 @BOARDS
@@ -242,7 +235,7 @@ def test_bins_double_in_width_and_lose_nothing(limit: int) -> None:
     added: list[tuple[int, int]] = []
     for i in range(200):
         time = i * i
-        bins.add(time, i + 1)
+        bins.spread(time, time, i + 1)
         added.append((time, i + 1))
         assert len(bins.bins) <= limit
     expected = [0] * len(bins.bins)
@@ -255,10 +248,17 @@ def test_bins_double_in_width_and_lose_nothing(limit: int) -> None:
 def test_bins_double_at_their_end_and_not_before() -> None:
     """The last cycle that fits leaves the width alone; the next one doubles it."""
     bins = TimeBins(limit=4, shift=3)
-    bins.add(31, 1)
+    bins.spread(31, 31, 1)
     assert bins.width == 8
-    bins.add(32, 2)
+    bins.spread(32, 32, 2)
     assert (bins.width, bins.bins) == (16, [0, 1, 2])
+
+
+def test_bytes_spread_evenly_over_the_time_they_move() -> None:
+    """Each bin gets its share of the span, and the shares add up to the bytes."""
+    bins = TimeBins(limit=16, shift=3)
+    bins.spread(4, 28, 2400)
+    assert bins.bins == [400, 800, 800, 400]
 
 
 def test_a_transfer_is_counted_once_in_its_direction(tensor: Callable[..., Tensor]) -> None:

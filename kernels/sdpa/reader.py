@@ -71,8 +71,7 @@ async def read_kv(
     if before:
         await receive(dm, before)
     else:
-        barrier = 0 if after else a.barrier
-        await dm.read(tensor, kv_pages(a, head, cols, row, rows), cb, (a.N, cols), barrier, transpose)
+        await dm.read(tensor, kv_pages(a, head, cols, row, rows), cb, (a.N, cols), a.barrier, transpose)
     if after:
         await send(dm, cb, a.N * cols, after)
     dm.push(cb, a.N * cols)

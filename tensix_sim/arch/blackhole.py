@@ -32,10 +32,8 @@ BLACKHOLE = Chip(
         read_issue_cycles=38,  # polaris READ_LATENCY_MODEL.md, fitted; NE 36.3, DM 36.6 a read
         write_issue_cycles=25,  # NE: 256 writes of 64 B, 24.3 each to L1, 25.4 to DRAM (DM)
         write_ack_base=5,  # derived: what 65 + 9 * 29, issue and 2 flits leave of 358, NE's 64 B L1 write
-        # UNVERIFIED: Wormhole's 480 B of input buffer per virtual channel (ISA NoC/README.md), twice as wide; the bandwidth-bound
-        # walls of measurements.csv move by less than 2 % from 512 to 2048
-        buffer_bytes=1_024,
-        backlog_lines=3,  # fitted: causal walls at 110 cores, S = 1024 to 4096; from 2 to 5 they move by less than 3 %
+        buffer_bytes=4_096,  # derived: Wormhole's 2 KiB of input buffer a router port (ISA NoC/README.md), flits twice as wide
+        backlog_lines=5,  # fitted: p100a-06, -28, -29, -59; from 3 to 5 they move by less than 4 %
         semaphore_cycles=40,  # UNVERIFIED, derived: issue 25 + L1 atomic 5 + a poll (L1 load 8, branch)
     ),
     dram=Dram(

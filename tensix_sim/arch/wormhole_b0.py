@@ -30,8 +30,8 @@ WORMHOLE_B0 = Chip(
         read_issue_cycles=26,  # NE: 256 reads of 64 B from L1, 26.1 each (stateful API 18.5)
         write_issue_cycles=23,  # NE: 256 writes of 64 B to L1, 23.1 each (stateful API 21.1)
         write_ack_base=0,  # derived: 70 + 9 * 22, issue and 2 flits already make 294; NE measures 293 for a 64 B L1 write
-        buffer_bytes=480,  # ISA NoC/README.md: most that one virtual channel gets of a router's 2 KiB
-        backlog_lines=3,  # UNVERIFIED: as on Blackhole
+        buffer_bytes=2_048,  # ISA NoC/README.md: input buffer of a router port
+        backlog_lines=5,  # UNVERIFIED: as on Blackhole
         semaphore_cycles=40,  # UNVERIFIED, derived: issue 23 + L1 atomic 5 + a poll (L1 load 8, branch)
     ),
     dram=Dram(

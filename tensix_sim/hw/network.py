@@ -257,11 +257,11 @@ def _serve(net: Any, bank: Any, index: int, now: int) -> None:
     bank.busy += route.service
     landed, queued_link = done, 0
     if not transfer.writing:
-        head = max(now, done - route.link_ticks)
+        head = max(now, done - max(route.link_ticks, route.port_ticks))
         at = _pass_links(net, route, head)
         queued_link = at - head
-        at = _occupy(net.servers[route.port], at, route.port_ticks)
-        landed = max(done, at + route.port_ticks)
+        into_core = _occupy(net.servers[route.port], at, route.port_ticks)
+        landed = max(done, at + route.link_ticks, into_core + route.port_ticks)
     bank.free = done + max(0, queued_link - bank.buffer)
     landed += route.back
     if landed >= transfer.landed:

@@ -1,0 +1,271 @@
+"""Banks, lines and links, tile by tile: whose turn it is, what holds up what, and when a transfer has landed."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from tensix_sim.hw.engine import TICKS
+from tensix_sim.hw.network import LINES, NEVER, NOBODY, Network
+
+SERVICE, BACK, GAP = 100 * TICKS, 200 * TICKS, 10 * TICKS
+
+
+class Rig:
+    """A network whose routes are made by hand: nothing takes time but what a test gives it."""
+
+    def __init__(self, banks: int = 1, buffer: int = 1 << 30, watch: bool = False) -> None:
+        self.net = Network([buffer] * banks, watch)
+        self.landed: list[tuple[int, int]] = []
+
+    def link(self) -> int:
+        """A new server."""
+        return self.net.add("servers", [(0, 0)])
+
+    def route(self, bank: int = 0, line: int = 0, links: tuple[int, ...] = (), ticks: int = 0, there: int = 0) -> int:
+        """A route of its own port, which takes no time."""
+        first = self.net.add("tables", links)
+        row = (bank, line, there, SERVICE, BACK, self.link(), 0, first, first + len(links), ticks, 0, 0, 0, 0)
+        return self.net.add_routes([row])
+
+    def start(self, route: int, tiles: int = 1, barrier: int = 0, now: int = 0, gap: int = 0, writing: bool = False) -> int:
+        """Tiles over one route."""
+        return self.net.start(now, writing, route, self.net.add("tables", [0] * tiles), tiles, barrier or tiles, gap)
+
+    def run(self, step: Callable[[], int] = lambda: NEVER) -> list[tuple[int, int]]:
+        """Advance in steps of so many ticks until nothing is left: (transfer, cycle) as they land."""
+        now = 0
+        while self.net.due < NEVER:
+            now = min(now + step(), NEVER - 1)
+            place, end, _, _ = self.net.advance(now)
+            if place != NOBODY:
+                self.landed.append((place, end // TICKS))
+        return self.landed
+
+
+def cycles(*parts: int) -> int:
+    """Ticks as whole cycles."""
+    return -(-sum(parts) // TICKS)
+
+
+# -- one bank -------------------------------------------------------------------------------------------------------
+
+
+def test_a_tile_alone_takes_its_issue_its_way_its_service_and_its_way_back() -> None:
+    """Nothing else is added, and cycles are rounded up once."""
+    rig = Rig()
+    rig.start(rig.route(there=7), gap=GAP)
+    assert rig.run() == [(0, cycles(GAP, 7, SERVICE, BACK))]
+
+
+@pytest.mark.parametrize(("tiles", "barrier"), [(1, 1), (8, 1), (8, 3), (9, 3), (10, 0)])
+def test_each_burst_waits_for_the_one_before(tiles: int, barrier: int) -> None:
+    """N tiles with a barrier at b make ceil(n / b) round trips."""
+    rig = Rig()
+    rig.start(rig.route(), tiles, barrier)
+    trips = -(-tiles // (barrier or tiles))
+    assert rig.run() == [(0, cycles(tiles * SERVICE, trips * BACK))]
+
+
+@pytest.mark.parametrize("late", [-1, 0, 1])
+def test_a_bank_is_free_when_its_service_ends(late: int) -> None:
+    """A request that comes a tick too early waits that tick; one that comes as the bank is done waits none."""
+    rig = Rig()
+    a, b = rig.route(), rig.route()
+    rig.start(a)
+    rig.start(b, now=SERVICE + late)
+    rig.net.advance(SERVICE + late)
+    place, end, waited, _ = -1, 0, 0, 0
+    while place != 1:
+        place, end, waited, _ = rig.net.advance(NEVER - 1)
+    assert waited == max(0, -late)
+    assert end == cycles(SERVICE + late + max(0, -late), SERVICE, BACK) * TICKS
+
+
+def served(rig: Rig, starts: dict[str, list[int]]) -> str:
+    """Who is served when, with everything waiting while the bank is at another tile: a letter a tile."""
+    names = {rig.start(rig.route()): ""}
+    names |= {rig.start(route, now=1): name for name, routes in starts.items() for route in routes}
+    return "".join(names[place] for place, _ in rig.run())
+
+
+def test_with_two_lines_each_gets_every_second_turn() -> None:
+    """The bank's own line and what comes from farther up alternate; the first comes first."""
+    rig = Rig()
+    near, far = [rig.route(line=0) for _ in range(4)], [rig.route(line=1) for _ in range(4)]
+    assert served(rig, {"n": near, "f": far}) == "nfnfnfnf"
+
+
+def test_with_three_lines_the_far_ones_share_what_the_near_one_leaves() -> None:
+    """Half, a quarter, a quarter."""
+    rig = Rig()
+    lines = {name: [rig.route(line=line) for _ in range(8)] for line, name in enumerate("abc")}
+    assert served(rig, lines)[:8] == "abacabac"
+
+
+def test_a_lone_line_gets_every_turn() -> None:
+    """Nobody waits for lines that want nothing."""
+    rig = Rig()
+    assert served(rig, {"x": [rig.route(line=LINES - 1) for _ in range(5)]}) == "xxxxx"
+
+
+def test_in_a_line_the_cores_take_turns() -> None:
+    """A core that asks for many tiles does not keep another from its one."""
+    rig = Rig()
+    rig.start(rig.route())
+    many, one = rig.start(rig.route(), 10, now=1), rig.start(rig.route(), 1, now=1)
+    assert rig.run()[1:] == [(one, cycles(3 * SERVICE, BACK)), (many, cycles(12 * SERVICE, BACK))]
+
+
+def test_banks_do_not_meet() -> None:
+    """Another bank: as if alone."""
+    rig = Rig(banks=2)
+    rig.start(rig.route(0), 5)
+    rig.start(rig.route(1), 5)
+    assert {end for _, end in rig.run()} == {cycles(5 * SERVICE, BACK)}
+
+
+# -- links ----------------------------------------------------------------------------------------------------------
+
+
+def test_tiles_of_two_banks_queue_at_the_link_they_share() -> None:
+    """A link that takes as long as a bank sends one tile after the other."""
+    rig = Rig(banks=2)
+    link = rig.link()
+    for bank in (0, 1):
+        rig.start(rig.route(bank, links=(link,), ticks=SERVICE))
+    assert [end for _, end in rig.run()] == [cycles(SERVICE, BACK), cycles(2 * SERVICE, BACK)]
+
+
+@pytest.mark.parametrize("ticks", [SERVICE // 2, SERVICE, 2 * SERVICE])
+def test_a_tile_passes_bank_and_link_at_the_same_time(ticks: int) -> None:
+    """Cut-through: alone, the slower of the two counts."""
+    rig = Rig()
+    rig.start(rig.route(links=(rig.link(),), ticks=ticks))
+    assert [end for _, end in rig.run()] == [cycles(max(SERVICE, ticks), BACK)]
+
+
+@pytest.mark.parametrize("short", [0, 1, TICKS])
+def test_a_bank_stops_when_its_data_queue_longer_than_the_buffer(short: int) -> None:
+    """With room for the wait it serves on at once; so much room less, and it serves so much later."""
+    rig = Rig(banks=2, buffer=SERVICE - short)
+    link = rig.link()
+    first, second = (rig.route(bank, links=(link,), ticks=SERVICE) for bank in (0, 1))
+    rig.start(first)
+    held = rig.start(second)  # its data wait one service at the link
+    after = rig.start(rig.route(1), now=1)
+    ends = dict(rig.run())
+    assert ends[held] == cycles(2 * SERVICE, BACK)
+    assert ends[after] == cycles(2 * SERVICE, BACK, short)
+
+
+def test_a_core_takes_in_one_tile_at_a_time() -> None:
+    """Tiles of all banks share the core's own port."""
+    rig = Rig(banks=4)
+    port = rig.link()
+    for bank in range(4):
+        rig.net.add_routes([(bank, 0, 0, SERVICE, BACK, port, SERVICE, 0, 0, 0, 0, 0, 0, 0)])
+    pattern = rig.net.add("tables", [0, 1, 2, 3])
+    rig.net.start(0, False, 0, pattern, 4, 4, 0)
+    ((_, end),) = rig.run()
+    assert end == cycles(4 * SERVICE, BACK)  # the first passes while its bank serves it
+
+
+# -- writes ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_write_goes_on_when_its_data_have_left_and_ends_with_its_last_acknowledgement() -> None:
+    """A flush between bursts, a barrier at the end."""
+    rig = Rig()
+    port, ticks = rig.link(), 30 * TICKS
+    rig.net.add_routes([(0, 0, 0, SERVICE, BACK, port, ticks, 0, 0, 0, 0, 0, 0, 0)])
+    rig.start(0, tiles=6, barrier=2, writing=True)
+    assert rig.run() == [(0, cycles(ticks, 6 * SERVICE, BACK))]  # two tiles leave while the bank is at the first
+
+
+# -- laws over random traffic ---------------------------------------------------------------------------------------
+
+
+def random_traffic(seed: int, watch: bool = False) -> tuple[Rig, int]:
+    """Reads and writes of many cores over four banks and shared links; the rig and its number of tiles."""
+    rng = random.Random(seed)
+    rig = Rig(banks=4, buffer=rng.choice([0, 50, 1000]) * TICKS, watch=watch)
+    links = [rig.link() for _ in range(3)]
+    routes = [
+        rig.route(rng.randrange(4), rng.randrange(LINES), tuple(rng.sample(links, rng.randrange(4))), rng.randrange(200) * 99)
+        for _ in range(20)
+    ]
+    tiles = 0
+    for _ in range(60):
+        n = rng.randrange(1, 12)
+        tiles += n
+        rig.start(
+            rng.choice(routes),
+            n,
+            rng.randrange(n + 1),
+            rng.randrange(2000) * TICKS,
+            rng.randrange(40) * TICKS,
+            rng.random() < 0.3,
+        )
+    return rig, tiles
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_tile_is_served_once(seed: int) -> None:
+    """Banks work for as many services as there are tiles, each transfer lands once, nothing is left."""
+    rig, tiles = random_traffic(seed)
+    landed = rig.run()
+    assert sorted(place for place, _ in landed) == list(range(60))
+    assert rig.net.net.banks["busy"].sum() == tiles * SERVICE
+    assert rig.net.net.banks["waiting"].sum() == rig.net.net.lines["waiting"].sum() == rig.net.net.routes["waiting"].sum() == 0
+    assert rig.net.due == NEVER
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_how_far_it_advances_at_a_time_changes_nothing(seed: int) -> None:
+    """One go or many small steps: the same transfers at the same cycles."""
+    whole, _ = random_traffic(seed)
+    steps, _ = random_traffic(seed)
+    rng = random.Random(seed)
+    assert steps.run(lambda: rng.randrange(1, 300) * TICKS) == whole.run()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nothing_is_told_before_it_is_due(seed: int) -> None:
+    """`due` is a lower bound of the next landing, whenever it is asked."""
+    rig, _ = random_traffic(seed)
+    now = 0
+    rng = random.Random(seed)
+    while rig.net.due < NEVER:
+        due = rig.net.due
+        now += rng.randrange(1, 500) * TICKS
+        place, end, _, _ = rig.net.advance(now)
+        if place != NOBODY:
+            assert end >= due
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_being_told_of_each_burst_changes_nothing(seed: int) -> None:
+    """With `watch` the last burst of each transfer lands when the transfer does without."""
+    plain, _ = random_traffic(seed)
+    watched, _ = random_traffic(seed, watch=True)
+    last: dict[int, int] = {}
+    while watched.net.due < NEVER:
+        place, end, _, _ = watched.net.advance(NEVER - 1)
+        if place == NOBODY:
+            continue
+        last[place] = end // TICKS
+        record = watched.net.net.transfers[place]
+        if record["issued"] < record["tiles"]:
+            watched.net.resume(place, end)
+    assert last == dict(plain.run())
+
+
+def test_two_networks_do_not_meet() -> None:
+    """Traffic in one is nothing to the other."""
+    alone, _ = random_traffic(1)
+    expected = alone.run()
+    a, _ = random_traffic(1)
+    b, _ = random_traffic(2)
+    b.run()
+    assert a.run() == expected
