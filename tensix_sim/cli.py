@@ -118,12 +118,24 @@ def boards(json_file: str | None) -> None:
 @main.command()
 @click.argument("measurements", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--only", help="Only rows whose id contains this.")
+@click.option("--micro", is_flag=True, help="Published microbenchmarks of NoC and DRAM instead of walls.")
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Rows run side by side.  [default: all CPUs]")
 @JSON
 @guarded
-def validate(measurements: Path | None, only: str | None, jobs: int, json_file: str | None) -> None:
+def validate(measurements: Path | None, only: str | None, micro: bool, jobs: int, json_file: str | None) -> None:
     """Predict every row of a CSV of MEASUREMENTS and show the errors; without one, of the published walls that ship with this."""
+    from tensix_sim import microbench
     from tensix_sim import validate as v
+    from tensix_sim.simulation import WorkerError
+
+    if micro:
+        if measurements or only:
+            fail("--micro compares all microbenchmarks that ship; it takes neither MEASUREMENTS nor --only", 2)
+        points, left_out = microbench.compare()
+        if json_file:
+            _write_json(json_file, microbench.summary(points, left_out))
+        click.echo(microbench.table(points, left_out))
+        return
 
     try:
         rows = [row for row in v.read_rows(measurements or v.SHIPPED) if only is None or only in row.id]
@@ -131,8 +143,11 @@ def validate(measurements: Path | None, only: str | None, jobs: int, json_file: 
         fail(str(error), 1)
     if not rows:
         fail(f"no row's id contains {only!r}", 2)
-    with _progress(f"{len(rows)} rows") as progress:
-        predictions = v.validate(rows, min(jobs, len(rows)), progress)
+    try:
+        with _progress(f"{len(rows)} rows") as progress:
+            predictions = v.validate(rows, min(jobs, len(rows)), progress)
+    except WorkerError as error:
+        fail(f"{error}; nothing was written", 2)
     if json_file:
         _write_json(json_file, v.summary(predictions))
     click.echo(v.table(predictions))

@@ -333,18 +333,36 @@ def _work(spec: RunSpec, ring_id: int, slot: int) -> DeviceRun:
 
 
 def _in_processes(spec: RunSpec, ring_ids: Sequence[int], jobs: int, progress: Progress) -> list[DeviceRun]:
-    context = multiprocessing.get_context("spawn")
-    shares = context.Array("d", len(ring_ids), lock=False)
-    with ProcessPoolExecutor(min(jobs, len(ring_ids)), context, _start_worker, (shares,)) as pool:
-        with _interrupts_held():
-            futures = [pool.submit(_work, spec, ring_id, i) for i, ring_id in enumerate(ring_ids)]
+    shares = multiprocessing.get_context("spawn").Array("d", len(ring_ids), lock=False)
+    with worker_processes(min(jobs, len(ring_ids)), _start_worker, (shares,)) as submit:
+        pending: set[Future[DeviceRun]] = set(futures := submit(_work, [(spec, r, i) for i, r in enumerate(ring_ids)]))
+        while pending:
+            done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+            progress(sum(shares) / len(ring_ids))
+    return [future.result() for future in futures]
+
+
+@contextmanager
+def worker_processes(
+    jobs: int, start: Callable[..., None] | None = None, args: tuple[Any, ...] = ()
+) -> Iterator[Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Future[Any]]]]:
+    """Worker processes, and the function that gives them their work: a function and the arguments of each call.
+
+    Whatever ends the block early ends them too. Ctrl-C is for the parent alone.
+
+    Raises:
+        WorkerError: one of them died.
+    """
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), start, args) as pool:
+
+        def submit(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Future[Any]]:
+            with _interrupts_held():
+                return [pool.submit(function, *call) for call in calls]
+
         try:
-            pending: set[Future[DeviceRun]] = set(futures)
-            while pending:
-                done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                progress(sum(shares) / len(ring_ids))
+            yield submit
         except BrokenProcessPool as error:
             raise WorkerError(
                 "a worker process died: out of memory, killed, or started by a script that calls simulate(jobs=...) "
@@ -355,7 +373,6 @@ def _in_processes(spec: RunSpec, ring_ids: Sequence[int], jobs: int, progress: P
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
-    return [future.result() for future in futures]
 
 
 @contextmanager

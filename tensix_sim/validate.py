@@ -5,9 +5,8 @@ last kernel; of a ring, the median over the positions named. Nothing here enters
 """
 
 import csv
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tensix_sim.config import RunSpec
 from tensix_sim.ops.checks import check
 from tensix_sim.ops.geometry import Geometry
-from tensix_sim.simulation import run_device
+from tensix_sim.simulation import run_device, worker_processes
 
 SHIPPED = Path(__file__).parent / "data" / "measurements.csv"
 
@@ -27,7 +26,7 @@ ASSUMED_GRIDS = {48: (8, 6), 32: (8, 4), 16: (4, 4)}
 
 # A run of more rounds than this is drawn out from two short ones: its cores do the same work in each round
 WHOLE_ROUNDS = 12
-SHORT_ROUNDS = (3, 5)
+SHORT_ROUNDS = (2, 7)
 
 
 class MeasurementsError(ValueError):
@@ -230,7 +229,11 @@ def _bound(device: Any) -> str:
 
 
 def validate(rows: Sequence[Row], jobs: int = 1, progress: Callable[[float], None] | None = None) -> list[Prediction]:
-    """Predict all rows, the longest first, in `jobs` processes; the results in the order of the rows."""
+    """Predict all rows, the longest first, in `jobs` processes; the results in the order of the rows.
+
+    Raises:
+        WorkerError: a worker process died.
+    """
     tell = progress or (lambda share: None)
     order = sorted(range(len(rows)), key=lambda i: -_work(rows[i]))
     found: dict[int, Prediction] = {}
@@ -239,8 +242,8 @@ def validate(rows: Sequence[Row], jobs: int = 1, progress: Callable[[float], Non
             found[i] = predict(rows[i])
             tell(n / len(rows))
         return [found[i] for i in range(len(rows))]
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(predict, rows[i]): i for i in order}
+    with worker_processes(jobs) as submit:
+        futures = dict(zip(submit(predict, [(rows[i],) for i in order]), order, strict=True))
         for n, future in enumerate(as_completed(futures), 1):
             found[futures[future]] = future.result()
             tell(n / len(rows))

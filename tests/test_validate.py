@@ -86,9 +86,9 @@ def test_a_long_run_is_told_by_two_short_ones(monkeypatch):
     row = v.Row.model_validate(SMALL | {"q_heads": "16", "grid_x": "2", "grid_y": "1"})
     whole = v.predict(row)
     assert whole.rounds > 12 or whole.simulated_rounds == (whole.rounds,)
-    monkeypatch.setattr(v, "WHOLE_ROUNDS", 6)
+    monkeypatch.setattr(v, "WHOLE_ROUNDS", 7)
     drawn_out = v.predict(row)
-    assert drawn_out.simulated_rounds == (3, 5)
+    assert drawn_out.simulated_rounds == (2, 7)
     full = run_device(row.spec, 0, lambda share: None).device
     assert drawn_out.cycles == pytest.approx(full.cycles, rel=0.02)
     assert drawn_out.fpu_cycles == pytest.approx(full.fpu_cycles, rel=0.01)

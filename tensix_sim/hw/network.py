@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tensix_sim.hw.engine import TICKS
 
 LINES = 6  # most lines that take turns at a bank: its own, those next to it, and all the others as one
-ISSUE, SEND, ARRIVE, SERVE, LANDED = range(5)
+LANDED, ISSUE, SEND, ARRIVE, SERVE = range(5)  # in this order at one time
 NOBODY = -1
 NEVER = 1 << 39
 
@@ -170,8 +170,7 @@ def _issue(net: Any, i: int, now: int) -> None:
 def _send(net: Any, index: int, now: int) -> None:
     """The head of a write's tile has left the core."""
     route = net.routes[net.requests[index].route]
-    head = _pass_links(net, route, now)
-    _push(net, head + route.port_ticks + route.there, ARRIVE, index)
+    _push(net, _pass_links(net, route, now) + route.there, ARRIVE, index)
 
 
 @compiled
@@ -255,8 +254,10 @@ def _serve(net: Any, bank: Any, index: int, now: int) -> None:
     route, transfer = net.routes[request.route], net.transfers[request.transfer]
     done = now + route.service
     bank.busy += route.service
-    landed, queued_link = done, 0
-    if not transfer.writing:
+    queued_link = 0
+    if transfer.writing:
+        landed = max(done, now + route.port_ticks)  # its last flit comes so long after its first
+    else:
         head = max(now, done - max(route.link_ticks, route.port_ticks))
         at = _pass_links(net, route, head)
         queued_link = at - head
