@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tensix_sim.hw.engine import TICKS
+from tensix_sim.hw.engine import TICKS, SimulationError
 from tensix_sim.hw.network import LINES, NEVER, NOBODY, Network
 
 SERVICE, BACK, GAP = 100 * TICKS, 200 * TICKS, 10 * TICKS
@@ -181,6 +181,20 @@ def test_a_write_goes_on_when_its_data_have_left_and_ends_with_its_last_acknowle
     rig.net.add_routes([(0, 0, 0, SERVICE, BACK, port, ticks, 0, 0, 0, 0, 0, 0, 0)])
     rig.start(0, tiles=6, barrier=2, writing=True)
     assert rig.run() == [(0, cycles(6 * SERVICE, BACK))]  # the bank begins with the first flit, and the rest keeps up
+
+
+# -- limits ---------------------------------------------------------------------------------------------------------
+
+
+def test_more_than_it_can_count_is_an_error() -> None:
+    """Times and tiles in flight share one number: too late or too many is said, not wrapped."""
+    rig = Rig()
+    route = rig.route()
+    rig.start(route, now=NEVER // 2 - 1)
+    with pytest.raises(SimulationError, match="longer than 4,294,967,296 cycles"):
+        rig.start(route, now=NEVER // 2)
+    with pytest.raises(SimulationError, match="tiles in flight at once"):
+        rig.start(route, 200_000)
 
 
 # -- laws over random traffic ---------------------------------------------------------------------------------------

@@ -19,12 +19,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tensix_sim.hw.engine import TICKS
+from tensix_sim.hw.engine import TICKS, SimulationError
 
 LINES = 6  # most lines that take turns at a bank: its own, those next to it, and all the others as one
 LANDED, ISSUE, SEND, ARRIVE, SERVE = range(5)  # in this order at one time
 NOBODY = -1
-NEVER = 1 << 39
+
+# An event is one number: its time in ticks, its kind, and the number of a request, bank or transfer
+NUMBER_BITS, KIND_BITS = 18, 3
+TIME_SHIFT = NUMBER_BITS + KIND_BITS
+NEVER = 1 << (62 - TIME_SHIFT)
 
 # Nothing here allocates, and counting references would take half of the time
 compiled = njit(cache=True, _nrt=False)  # type: ignore[call-overload]
@@ -92,7 +96,7 @@ class Net(NamedTuple):
 def _push(net: Any, time: int, kind: int, index: int) -> None:
     """Add an event. Those of one time happen in the order of their kinds, then of their numbers."""
     state, heap = net.state[0], net.heap
-    event = (time << 24) | (kind << 21) | index
+    event = (time << TIME_SHIFT) | (kind << NUMBER_BITS) | index
     i = state.events
     state.events += 1
     while i > 0:
@@ -301,8 +305,10 @@ def _advance(
     """
     net = Net(banks, lines, servers, routes, requests, transfers, tables, heap, state)
     told, now = NOBODY, until
-    while told == NOBODY and state[0].events and heap[0] >> 24 <= until:
-        now, kind, index = heap[0] >> 24, (heap[0] >> 21) & 7, heap[0] & 0x1FFFFF
+    while told == NOBODY and state[0].events and heap[0] >> TIME_SHIFT <= until:
+        now = heap[0] >> TIME_SHIFT
+        kind = (heap[0] >> NUMBER_BITS) & ((1 << KIND_BITS) - 1)
+        index = heap[0] & ((1 << NUMBER_BITS) - 1)
         _drop_first(net)
         if kind == ARRIVE:
             _arrive(net, index, now)
@@ -315,7 +321,7 @@ def _advance(
         else:
             told = index
             transfers[told].end = 0
-    due = (heap[0] >> 24) + state[0].lookahead if state[0].events else NEVER
+    due = (heap[0] >> TIME_SHIFT) + state[0].lookahead if state[0].events else NEVER
     for i in range(state[0].transfers):
         if 0 < transfers[i].end < due:
             due = transfers[i].end
@@ -387,6 +393,8 @@ class Network:
 
     def _add_requests(self) -> None:
         """Make room for all requests that may be on their way at once, and for their events."""
+        if 2 * self._reserved > 1 << NUMBER_BITS:
+            raise SimulationError(f"{self._reserved} tiles in flight at once; the model keeps count of {1 << NUMBER_BITS - 1}")
         before = len(self.net.requests)
         self._make_room("requests", self._reserved)
         chain = self.net.requests[before:]
@@ -402,6 +410,8 @@ class Network:
         `routes` is the place of bank 0's route, `banks` that of the first tile's bank in `tables`; `gap` is the ticks
         between two requests.
         """
+        if now >= NEVER // 2:
+            raise SimulationError(f"the run is longer than {NEVER // 2 // TICKS:,} cycles, the most that the model can time")
         self._reserved += tiles if writing else barrier
         i = self._idle.pop() if self._idle else self._new_transfer()
         if self._reserved > self._room:
