@@ -30,8 +30,15 @@ NUMBER_BITS, KIND_BITS = 18, 3
 TIME_SHIFT = NUMBER_BITS + KIND_BITS
 NEVER = 1 << (62 - TIME_SHIFT)
 
-# Nothing here allocates, and counting references would take half of the time
-compiled = njit(cache=True, _nrt=False)  # type: ignore[call-overload]
+
+def compiled(function: Any) -> Any:
+    """Compile with numba, and keep the result on disk where that can be written."""
+    options: Any = {"_nrt": False}  # nothing here allocates, and counting references would take half of the time
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # neither beside the package nor in the user's cache
+        return njit(**options)(function)
+
 
 _I = np.int64
 BANK = np.dtype([("free", _I), ("waiting", _I), ("busy", _I), ("buffer", _I)])
