@@ -30,8 +30,8 @@ configuration differ by up to 5 % where memory is the bound (p100a-21 and -51, -
 `eltwise_halves` (p100a-80 and #55759), `exp_column_cycles`, `exp_init_cycles`, `reciprocal_column_cycles` and
 `exp_column_exact_cycles` (SFPU counters of p100a-06, -10, -13, -15, -17, -50). Several hand-shake and set-up constants have
 no published number; they are derived, marked UNVERIFIED there, and were settled while the compute-bound walls were known.
-Everything else comes from microbenchmarks, documents or source code. No row has a term of its own. There is no
-leave-out test yet.
+Everything else comes from microbenchmarks, documents or source code. No row has a term of its own.
+What the first two owe to each regime: [leave_out.md](leave_out.md).
 
 Rows of more than {whole} rounds of work are drawn out from runs of {short} rounds; their rates still drift by some percent from
 round to round where memory is the bound. The largest misses are the non-causal rows with chunks of q 128 and k 128 or 512:
