@@ -199,7 +199,7 @@ class Fifo:
             self.on_change(self, self.engine.now)
         if self.tile_event is not None:
             event, self.tile_event = self.tile_event, None
-            event.succeed()
+            self.engine.wake(event)
 
     def _on_ack(self, event: simpy.Event) -> None:
         self._ack(cast(int, event.value))
@@ -210,7 +210,7 @@ class Fifo:
             self.on_change(self, self.engine.now)
         if self.free_event is not None:
             event, self.free_event = self.free_event, None
-            event.succeed()
+            self.engine.wake(event)
 
     def next_push(self) -> simpy.Event:
         """Event of the next push that the consumer can see."""

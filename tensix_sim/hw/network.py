@@ -89,7 +89,7 @@ class Net(NamedTuple):
     """All that the compiled loop works on."""
 
     banks: NDArray[Any]
-    lines: NDArray[Any]  # [bank, line]
+    lines: NDArray[Any]  # `LINES` a bank
     servers: NDArray[Any]
     routes: NDArray[Any]
     requests: NDArray[Any]  # those not in use are a chain from `unused`
@@ -97,6 +97,10 @@ class Net(NamedTuple):
     tables: NDArray[Any]  # servers of routes, banks of transfers' tiles
     heap: NDArray[Any]  # time, kind and index of each event in one number
     state: NDArray[Any]
+
+    def plain(self) -> "Net":
+        """The same memory as whole numbers: numba takes a table of records ten times as long to let in."""
+        return Net(*(table.view(_I) for table in self))
 
 
 @compiled
@@ -117,7 +121,7 @@ def _push(net: Any, time: int, kind: int, index: int) -> None:
 
 @compiled
 def _drop_first(net: Any) -> None:
-    """Take the first event away."""
+    """Take the first event away: its place goes down to the end of the heap, and what was last rises from there."""
     heap = net.heap
     n = net.state[0].events - 1
     net.state[0].events = n
@@ -125,13 +129,16 @@ def _drop_first(net: Any) -> None:
     i = 0
     below = 1
     while below < n:
-        if below + 1 < n and heap[below + 1] < heap[below]:
-            below += 1
-        if event <= heap[below]:
-            break
+        below += heap[below + 1] < heap[below]  # where `below` is last, what follows is `event`, and not less than it or moot
         heap[i] = heap[below]
         i = below
         below = 2 * i + 1
+    while i > 0:
+        above = (i - 1) >> 1
+        if heap[above] <= event:
+            break
+        heap[i] = heap[above]
+        i = above
     heap[i] = event
 
 
@@ -207,7 +214,7 @@ def _arrive(net: Any, index: int, now: int) -> None:
         _join_line(net, request.route)
     route.last = index
     route.waiting += 1
-    net.lines[route.bank, route.line].waiting += 1
+    net.lines[route.bank * LINES + route.line].waiting += 1
     bank.waiting += 1
     if bank.waiting == 1:
         _push(net, bank.free, SERVE, route.bank)
@@ -217,7 +224,7 @@ def _arrive(net: Any, index: int, now: int) -> None:
 def _join_line(net: Any, r: int) -> None:
     """Put route `r` at the end of its line."""
     route = net.routes[r]
-    line = net.lines[route.bank, route.line]
+    line = net.lines[route.bank * LINES + route.line]
     route.next = NOBODY
     if line.first == NOBODY:
         line.first = r
@@ -235,7 +242,7 @@ def _take_turns(net: Any, b: int, now: int) -> None:
     bank = net.banks[b]
     farther = bank.waiting
     for n in range(LINES):
-        line = net.lines[b, n]
+        line = net.lines[b * LINES + n]
         if line.waiting:
             farther -= line.waiting
             line.had_turn = not (line.had_turn and farther)
@@ -310,9 +317,12 @@ def _advance(
     The time before which there is no other; of the burst its transfer, its end, and what all bursts of the transfer
     waited for banks and links.
     """
-    net = Net(banks, lines, servers, routes, requests, transfers, tables, heap, state)
+    net = Net(
+        banks.view(BANK), lines.view(LINE), servers.view(SERVER), routes.view(ROUTE), requests.view(REQUEST),
+        transfers.view(TRANSFER), tables, heap, state.view(STATE),
+    )  # fmt: skip
     told, now = NOBODY, until
-    while told == NOBODY and state[0].events and heap[0] >> TIME_SHIFT <= until:
+    while told == NOBODY and net.state[0].events and heap[0] >> TIME_SHIFT <= until:
         now = heap[0] >> TIME_SHIFT
         kind = (heap[0] >> NUMBER_BITS) & ((1 << KIND_BITS) - 1)
         index = heap[0] & ((1 << NUMBER_BITS) - 1)
@@ -327,12 +337,12 @@ def _advance(
             _send(net, index, now)
         else:
             told = index
-            transfers[told].end = 0
-    due = (heap[0] >> TIME_SHIFT) + state[0].lookahead if state[0].events else NEVER
-    for i in range(state[0].transfers):
-        if 0 < transfers[i].end < due:
-            due = transfers[i].end
-    return due, told, now, transfers[told].sum_bank, transfers[told].sum_link
+            net.transfers[told].end = 0
+    due = (heap[0] >> TIME_SHIFT) + net.state[0].lookahead if net.state[0].events else NEVER
+    for i in range(net.state[0].transfers):
+        if 0 < net.transfers[i].end < due:
+            due = net.transfers[i].end
+    return due, told, now, net.transfers[told].sum_bank, net.transfers[told].sum_link
 
 
 @compiled
@@ -341,7 +351,7 @@ def _start(
     i: int, now: int, writing: int, routes: int, banks: int, tiles: int, barrier: int, gap: int,
 ) -> None:  # fmt: skip
     """Fill in transfer `i` and issue its first burst at tick `now`."""
-    t = transfers[i]
+    t = transfers.view(TRANSFER)[i]
     t.writing, t.routes, t.banks, t.tiles, t.barrier, t.gap = writing, routes, banks, tiles, barrier, gap
     t.issued = t.in_flight = t.flushed = t.landed = 0
     t.queued_bank = t.queued_link = t.sum_bank = t.sum_link = t.end = 0
@@ -351,7 +361,8 @@ def _start(
 @compiled
 def _resume(heap: Any, state: Any, i: int, now: int) -> None:
     """Issue the next burst of transfer `i`."""
-    _push(Net(state, state, state, state, state, state, state, heap, state), now, ISSUE, i)
+    records = state.view(STATE)
+    _push(Net(records, records, records, records, records, records, records, heap, records), now, ISSUE, i)
 
 
 class Network:
@@ -363,12 +374,13 @@ class Network:
         state["watch"], state["unused"] = watch, NOBODY
         banks = np.zeros(len(buffers), BANK)
         banks["buffer"] = buffers
-        lines = np.zeros((len(buffers), LINES), LINE)
+        lines = np.zeros(len(buffers) * LINES, LINE)
         lines["first"] = NOBODY
         self.net = Net(
             banks, lines, np.zeros(0, SERVER), np.zeros(0, ROUTE), np.zeros(0, REQUEST),
             np.zeros(0, TRANSFER), np.zeros(0, _I), np.zeros(0, _I), state,
         )  # fmt: skip
+        self._plain = self.net.plain()
         self._used: Counter[str] = Counter()
         self._idle: list[int] = []  # transfers' places that nobody uses
         self._lookahead = 0  # ticks from a tile's service until its landing, at least
@@ -394,9 +406,10 @@ class Network:
     def _make_room(self, table: str, size: int) -> None:
         before = getattr(self.net, table)
         if size > len(before):
-            grown = np.zeros((max(64, 2 * size), *before.shape[1:]), before.dtype)
+            grown = np.zeros(max(64, 2 * size), before.dtype)
             grown[: len(before)] = before
             self.net = self.net._replace(**{table: grown})
+            self._plain = self.net.plain()
 
     def _add_requests(self) -> None:
         """Make room for all requests that may be on their way at once, and for their events."""
@@ -423,7 +436,7 @@ class Network:
         i = self._idle.pop() if self._idle else self._new_transfer()
         if self._reserved > self._room:
             self._add_requests()
-        net = self.net
+        net = self._plain
         _start(net.transfers, net.heap, net.state, i, now, writing, routes, banks, tiles, barrier, gap)
         self.due = min(self.due, now + self._lookahead)
         return i
@@ -439,12 +452,12 @@ class Network:
 
         Its transfer, or `NOBODY`; its end; and the ticks that the transfer's bursts waited for banks and for links.
         """
-        self.due, told, end, bank, link = _advance(*self.net, until)
+        self.due, told, end, bank, link = _advance(*self._plain, until)
         return told, end, bank, link
 
     def resume(self, i: int, now: int) -> None:
         """Go on with transfer `i`, of which a burst was told."""
-        _resume(self.net.heap, self.net.state, i, now)
+        _resume(self._plain.heap, self._plain.state, i, now)
         self.due = min(self.due, now + self._lookahead)
 
     def end(self, i: int, requests: int) -> None:
