@@ -28,7 +28,16 @@ from tensix_sim.ops.device_program import build, output_rows
 from tensix_sim.ops.geometry import Geometry, spec_machine
 from tensix_sim.ops.inputs import Inputs, make_inputs
 from tensix_sim.program import Values
-from tensix_sim.trace import Trace, write_chrome, write_core_csv, write_summary, write_transfers_csv
+from tensix_sim.trace import (
+    SUMMARY,
+    Trace,
+    save,
+    trace_file,
+    write_chrome,
+    write_core_csv,
+    write_summary,
+    write_transfers_csv,
+)
 
 Progress = Callable[[float], None]
 
@@ -61,7 +70,10 @@ class Spread(BaseModel):
 
 
 class Device(BaseModel):
-    """What the op did on one device. Engine cycles and waits are means over the active cores."""
+    """What the op did on one device. Engine cycles and waits are means over the active cores.
+
+    `servers` gives the share of the time for which each DRAM bank, NoC link and core port moved data; none without a trace.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -84,6 +96,7 @@ class Device(BaseModel):
     noc_utilization: float
     busiest_server: str
     busiest_server_utilization: float
+    servers: dict[str, float]
     ideal_cycles: int
     math_utilization: float
     waits: dict[str, float]
@@ -172,8 +185,9 @@ class Result:
     def write(self, folder: Path) -> None:
         """Write the traces and the summary into `folder`, each file whole or not at all.
 
-        `trace.json` opens in Perfetto and chrome://tracing, `cores.csv` has each core's cycles by RISC and wait
-        cause, `transfers.csv` (at trace: transfers) each burst's parts, `summary.json` is what `run --json` writes.
+        `trace.json` opens in Perfetto and chrome://tracing, `cores.csv` has each core's cycles by RISC and wait cause,
+        `device-<ring_id>.npz` is the trace by columns (`trace.open_run` and `np.load` read it), `transfers.csv` (at
+        trace: transfers) has each burst's parts, `summary.json` is what `run --json` writes.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if self.spec.trace != "off":
@@ -181,9 +195,11 @@ class Result:
             traces = sorted(self.trace.items())
             write_chrome(folder / "trace.json", traces, clock_hz)
             write_core_csv(folder / "cores.csv", traces)
+            for ring_id, trace in traces:
+                save(folder / trace_file(ring_id), trace)
         if self.spec.trace == "transfers":
             write_transfers_csv(folder / "transfers.csv", traces)
-        write_summary(folder / "summary.json", self.summary())
+        write_summary(folder / SUMMARY, self.summary())
 
 
 def simulate(spec: RunSpec | dict[str, Any] | str, jobs: int = 1, progress: Progress | None = None) -> Result:
@@ -295,6 +311,7 @@ def _figures(
         unpack_cycles=mean("unpack_busy") + sum(core.tensix.popping for core in cores) / len(cores),
         pack_cycles=mean("pack_busy"),
         **traffic,
+        servers=chip.memory.shares(cycles) if chip.trace.zones else {},
         ideal_cycles=g.ideal_cycles,
         math_utilization=g.ideal_cycles / cycles,
         waits={cause: n / len(cores) for cause, n in sorted(waits.items()) if n},
@@ -309,12 +326,10 @@ def _core_end(logical: tuple[int, int], contexts: dict[Any, DataMovement | Compu
 
 def _trace_bytes(trace: Trace, chip: Chip) -> None:
     """Counters of bytes over time: the sum in each bin, at the bin's start."""
-    if chip.memory.bytes_over_time is None:
-        return
-    for direction, bins in chip.memory.bytes_over_time.items():
-        series = trace.series(f"{direction} bytes", "bytes")
-        for i, nbytes in enumerate(bins.bins):
-            trace.count(series, i * bins.width, nbytes)
+    for name, (width, bins) in chip.memory.bytes_over_time().items():
+        series = trace.series(f"{name} bytes", "bytes")
+        for i, nbytes in enumerate(bins):
+            trace.count(series, i * width, nbytes)
 
 
 _shares: Any = None

@@ -25,11 +25,12 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_run_prints_each_device_and_leaves_its_traces(command, tmp_path: Path) -> None:
-    """`run` has a line for each device on stdout, three files in its folder, and the JSON that it was asked for."""
+    """`run` has a line for each device on stdout, its files in its folder, and the JSON that it was asked for."""
     result: Result = command("run", *SMALL, "--name", "mine", "--json", "out.json")
     assert result.exit_code == 0, result.output
     assert [line.split()[0] for line in result.stdout.splitlines() if line[:1].isdigit()] == ["0", "1", "2", "3"]
-    assert {f.name for f in (tmp_path / "traces/runs/mine").iterdir()} == {"trace.json", "cores.csv", "summary.json"}
+    written = {f.name for f in (tmp_path / "traces/runs/mine").iterdir()}
+    assert written == {"trace.json", "cores.csv", "summary.json", *(f"device-{i}.npz" for i in range(4))}
     data = json.loads((tmp_path / "out.json").read_text())
     assert {"spec", "effective", "devices", "accuracy", "wall_seconds", "peak_rss_bytes"} <= set(data)
     device = data["devices"][0]

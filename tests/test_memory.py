@@ -9,7 +9,7 @@ import pytest
 from tensix_sim.arch import Machine, machine
 from tensix_sim.formats import BFLOAT8_B, BFLOAT16, FORMATS
 from tensix_sim.hw.engine import Engine
-from tensix_sim.hw.memory import Direction, Memory, Plan, TimeBins
+from tensix_sim.hw.memory import Direction, Memory, Plan
 from tensix_sim.program import Tensor
 from tensix_sim.trace import Trace
 
@@ -228,39 +228,6 @@ def test_noc_0_is_the_one_to_read_with(board: str) -> None:
 # -- bytes over time --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [4, 5, 512])
-def test_bins_double_in_width_and_lose_nothing(limit: int) -> None:
-    """Widths are powers of two, the bins stay within the limit, and every byte is in the bin of its cycle."""
-    bins = TimeBins(limit=limit, shift=2)
-    added: list[tuple[int, int]] = []
-    for i in range(200):
-        time = i * i
-        bins.spread(time, time, i + 1)
-        added.append((time, i + 1))
-        assert len(bins.bins) <= limit
-    expected = [0] * len(bins.bins)
-    for time, nbytes in added:
-        expected[time // bins.width] += nbytes
-    assert bins.bins == expected
-    assert bins.width & (bins.width - 1) == 0
-
-
-def test_bins_double_at_their_end_and_not_before() -> None:
-    """The last cycle that fits leaves the width alone; the next one doubles it."""
-    bins = TimeBins(limit=4, shift=3)
-    bins.spread(31, 31, 1)
-    assert bins.width == 8
-    bins.spread(32, 32, 2)
-    assert (bins.width, bins.bins) == (16, [0, 1, 2])
-
-
-def test_bytes_spread_evenly_over_the_time_they_move() -> None:
-    """Each bin gets its share of the span, and the shares add up to the bytes."""
-    bins = TimeBins(limit=16, shift=3)
-    bins.spread(4, 28, 2400)
-    assert bins.bins == [400, 800, 800, 400]
-
-
 def test_a_transfer_is_counted_once_in_its_direction(tensor: Callable[..., Tensor]) -> None:
     """Reads and writes have bins of their own, and both add up to what moved."""
     memory = Memory(P100, Engine(), Trace("zones"))
@@ -272,5 +239,16 @@ def test_a_transfer_is_counted_once_in_its_direction(tensor: Callable[..., Tenso
             memory.plan("write", 1, node, tensor("u", 2, 1), range(2), 1),
         ],
     )
-    assert memory.bytes_over_time is not None
-    assert {d: sum(b.bins) for d, b in memory.bytes_over_time.items()} == {"read": 3 * 2048, "write": 2 * 2048}
+    moved = {name: sum(bins) for name, (_, bins) in memory.bytes_over_time().items()}
+    banks = [moved.pop(f"dram bank {b}") for b in range(P100.chip.dram.banks)]
+    assert moved == {"read": 3 * 2048, "write": 2 * 2048, "noc0": 3 * 2048, "noc1": 2 * 2048}
+    assert banks == [2 * 2048, 2 * 2048, 2048] + [0] * (P100.chip.dram.banks - 3)
+
+
+def test_bytes_over_links_are_those_of_the_routes(tensor: Callable[..., Tensor]) -> None:
+    """A tile counts on every link of its route, contended or not."""
+    memory = Memory(P100, Engine(), Trace("off"))
+    node = P100.worker((0, 0))
+    plan = memory.plan("read", 0, node, tensor("t", 3, 1), range(3), 1)
+    ends(memory, [plan, plan])
+    assert sum(memory.link_bytes().values()) == 2 * plan.hop_tiles * 2048

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tensix_sim.hw.engine import TICKS, SimulationError
-from tensix_sim.hw.network import LINES, NEVER, NOBODY, Network
+from tensix_sim.hw.network import BIN_SHIFT, BINS, LINES, NEVER, NOBODY, Network
 
 SERVICE, BACK, GAP = 100 * TICKS, 200 * TICKS, 10 * TICKS
 
@@ -14,18 +14,23 @@ SERVICE, BACK, GAP = 100 * TICKS, 200 * TICKS, 10 * TICKS
 class Rig:
     """A network whose routes are made by hand: nothing takes time but what a test gives it."""
 
-    def __init__(self, banks: int = 1, buffer: int = 1 << 30, watch: bool = False) -> None:
-        self.net = Network([buffer] * banks, watch)
+    def __init__(self, banks: int = 1, buffer: int = 1 << 30, watch: bool = False, flows: int = 0) -> None:
+        self.net = Network([buffer] * banks, watch, flows)
         self.landed: list[tuple[int, int]] = []
 
     def link(self) -> int:
         """A new server."""
         return self.net.add("servers", [(0, 0)])
 
-    def route(self, bank: int = 0, line: int = 0, links: tuple[int, ...] = (), ticks: int = 0, there: int = 0) -> int:
+    def route(
+        self, bank: int = 0, line: int = 0, links: tuple[int, ...] = (), ticks: int = 0, there: int = 0,
+        nbytes: int = 0, flows: tuple[int, ...] = (),
+    ) -> int:  # fmt: skip
         """A route of its own port, which takes no time."""
         first = self.net.add("tables", links)
-        row = (bank, line, there, SERVICE, BACK, self.link(), 0, first, first + len(links), ticks, 0, 0, 0, 0)
+        end = first + len(links)
+        flow = self.net.add("tables", flows)
+        row = (bank, line, there, SERVICE, BACK, self.link(), 0, first, end, ticks, nbytes, flow, flow + len(flows), *(0,) * 4)
         return self.net.add_routes([row])
 
     def start(self, route: int, tiles: int = 1, barrier: int = 0, now: int = 0, gap: int = 0, writing: bool = False) -> int:
@@ -164,7 +169,7 @@ def test_a_core_takes_in_one_tile_at_a_time() -> None:
     rig = Rig(banks=4)
     port = rig.link()
     for bank in range(4):
-        rig.net.add_routes([(bank, 0, 0, SERVICE, BACK, port, SERVICE, 0, 0, 0, 0, 0, 0, 0)])
+        rig.net.add_routes([(bank, 0, 0, SERVICE, BACK, port, SERVICE, *(0,) * 10)])
     pattern = rig.net.add("tables", [0, 1, 2, 3])
     rig.net.start(0, False, 0, pattern, 4, 4, 0)
     ((_, end),) = rig.run()
@@ -178,7 +183,7 @@ def test_a_write_goes_on_when_its_data_have_left_and_ends_with_its_last_acknowle
     """A flush between bursts, a barrier at the end."""
     rig = Rig()
     port, ticks = rig.link(), 30 * TICKS
-    rig.net.add_routes([(0, 0, 0, SERVICE, BACK, port, ticks, 0, 0, 0, 0, 0, 0, 0)])
+    rig.net.add_routes([(0, 0, 0, SERVICE, BACK, port, ticks, 0, 0, 0, *(0,) * 7)])
     rig.start(0, tiles=6, barrier=2, writing=True)
     assert rig.run() == [(0, cycles(6 * SERVICE, BACK))]  # the bank begins with the first flit, and the rest keeps up
 
@@ -283,3 +288,37 @@ def test_two_networks_do_not_meet() -> None:
     b, _ = random_traffic(2)
     b.run()
     assert a.run() == expected
+
+
+# -- bytes over time --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("late", [-1, 0])
+def test_bins_double_when_the_last_is_full_and_not_before(late: int) -> None:
+    """Bytes served in the last cycle of the last bin leave the width alone; a cycle later it doubles."""
+    rig = Rig(flows=1)
+    route = rig.route(nbytes=10, flows=(0,))
+    for cycle in (0, BINS << BIN_SHIFT):
+        rig.start(route, now=(cycle + (late if cycle else 0)) * TICKS)
+    rig.run()
+    width, bins = rig.net.bytes_over_time(0)
+    assert width == 1 << BIN_SHIFT if late else 1 << BIN_SHIFT + 1
+    assert (bins[0], bins[-1], len(bins), sum(bins)) == (10, 10, BINS if late else BINS // 2 + 1, 20)
+
+
+def test_each_flow_counts_its_own_bytes_in_the_bin_of_their_service() -> None:
+    """Folded or not, a flow's bins hold what its routes moved, and a route may count in several."""
+    rig, rng = Rig(banks=3, flows=3), random.Random(1)
+    routes = [rig.route(bank, nbytes=bank + 1, flows=flows) for bank, flows in enumerate([(0,), (0, 1), (2,)])]
+    starts = sorted(rng.randrange(3 * BINS << BIN_SHIFT) for _ in range(40))
+    expected: list[dict[int, int]] = [{}, {}, {}]
+    for i, cycle in enumerate(starts):
+        rig.start(routes[i % 3], now=cycle * TICKS)
+        rig.net.advance(cycle * TICKS)  # nobody waits: each is served as it comes
+        for flow in ((0,), (0, 1), (2,))[i % 3]:
+            expected[flow][cycle >> BIN_SHIFT + 2] = expected[flow].get(cycle >> BIN_SHIFT + 2, 0) + i % 3 + 1
+    rig.run()
+    for flow in range(3):
+        width, bins = rig.net.bytes_over_time(flow)
+        assert width == 1 << BIN_SHIFT + 2
+        assert {i: n for i, n in enumerate(bins) if n} == expected[flow]

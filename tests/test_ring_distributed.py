@@ -188,4 +188,5 @@ def test_transfers_add_up_to_the_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("level", ["off", "zones", "transfers"])
 def test_tracing_does_not_change_a_cycle(level: str) -> None:
     """The level of tracing has no part in the simulation."""
-    assert simulate(spec(trace=level, numerics="off")).devices == simulate(spec(numerics="off")).devices
+    traced, plain = (simulate(spec(numerics="off", trace=which)).devices for which in (level, "off"))
+    assert [device.model_copy(update={"servers": {}}) for device in traced] == plain

@@ -15,17 +15,22 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tensix_sim.trace import (
     RISCS,
     Lane,
+    RunError,
     Totals,
     Trace,
     atomic,
     busy,
     check_counts,
     check_lanes,
+    load,
+    open_run,
+    save,
     waits,
     write_chrome,
     write_core_csv,
@@ -492,3 +497,109 @@ def test_devices_are_written_in_place() -> None:
     with atomic("/dev/null") as file:
         file.write("gone")
     assert not Path("/dev/null").is_file()
+
+
+# -- store ------------------------------------------------------------------------------------------------------------
+
+
+def filled(spill_rows: int = 1 << 20) -> Trace:
+    """A trace of every kind of row."""
+    trace = Trace("transfers", spill_rows)
+    trace.notes["queue_id"] = "0"
+    a, b = trace.lane((0, 0), "NCRISC"), trace.lane((1, 0), "TRISC_1")
+    names = [trace.name(text) for text in ("read k", "wait k_in", "matmul", "wait dst")]
+    for i in range(50):
+        trace.span(a, names[i % 2], 10 * i, 10 * i + 10)
+        trace.span(b, names[2 + i % 2], 20 * i, 20 * i + 20)
+        trace.count(trace.series("read bytes", "bytes"), 256 * i, i)
+        trace.transfer(i, i + 3, 0, (1, 2), (3, 4), 2048, lane=a, kind=names[0])
+    return trace
+
+
+@pytest.mark.parametrize("spill_rows", [7, 1 << 20])
+def test_a_trace_comes_back_as_it_was_saved(tmp_path: Path, spill_rows: int) -> None:
+    """Every row, name, lane, counter and note survives the file, in memory or spilled."""
+    save(tmp_path / "t.npz", filled(spill_rows))
+    there, back = filled(), load(tmp_path / "t.npz", spill_rows)
+    assert (back.level, back.notes, back.names, back.lanes, back.counters) == (
+        there.level, there.notes, there.names, there.lanes, there.counters
+    )  # fmt: skip
+    for name, table in there.tables.items():
+        assert table.array().tolist() == back.tables[name].array().tolist()
+
+
+def test_a_saved_trace_opens_with_numpy_and_has_the_same_bytes_each_time(tmp_path: Path) -> None:
+    """The columns are plain arrays, and nothing in the file depends on when it was written or how it was spilled."""
+    for name, spill_rows in (("a", 7), ("b", 1 << 20)):
+        save(tmp_path / f"{name}.npz", filled(spill_rows))
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    with np.load(tmp_path / "a.npz") as columns:
+        assert columns["spans.end"].sum() == filled().spans()["end"].sum()
+        assert list(columns["names"]) == filled().names
+
+
+@pytest.mark.parametrize("cut", [0, 10, 400, -30])
+def test_a_broken_trace_is_refused_by_name(tmp_path: Path, cut: int) -> None:
+    """A file that was cut short is no trace, and the message names it."""
+    path = tmp_path / "t.npz"
+    save(path, filled())
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(RunError, match=r"t\.npz: not a trace"):
+        load(path)
+
+
+def test_a_damaged_byte_is_noticed(tmp_path: Path) -> None:
+    """Wherever a byte is wrong, the file is refused or the byte had no meaning: rows never change."""
+    path = tmp_path / "t.npz"
+    save(path, filled())
+    good, rows = path.read_bytes(), [table.array().tolist() for table in filled().tables.values()]
+    refused = 0
+    for at in range(0, len(good), 17):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :])
+        try:
+            assert [table.array().tolist() for table in load(path).tables.values()] == rows
+        except RunError:
+            refused += 1
+    assert refused > 20
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    """No summary, a broken one, and a trace that is missing: each says so."""
+    with pytest.raises(RunError, match="no run is there"):
+        open_run(tmp_path)
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(RunError, match="not the summary of a run"):
+        open_run(tmp_path)
+    (tmp_path / "summary.json").write_text('{"devices": [{"ring_id": 3}], "spec": {"trace": "zones"}}')
+    with pytest.raises(RunError, match=r"device-3.npz missing, although the run had trace: zones"):
+        open_run(tmp_path)
+
+
+# -- questions --------------------------------------------------------------------------------------------------------
+
+
+def test_spans_are_chosen_by_core_risc_and_time() -> None:
+    """A span that ends when the time starts is not in it; one that ends a cycle later is."""
+    trace = filled()
+    assert len(trace.spans()) == 100
+    assert len(trace.spans(core=(0, 0))) == len(trace.spans(risc="NCRISC")) == 50
+    assert len(trace.spans(core=(1, 0), risc="NCRISC")) == 0
+    assert trace.spans(core=(0, 0), start=10, end=30)["start"].tolist() == [10, 20]
+    assert trace.spans(core=(0, 0), start=9, end=31)["start"].tolist() == [0, 10, 20, 30]
+
+
+def test_waits_add_up_the_same_by_cause_core_and_risc() -> None:
+    """Three views of the same cycles."""
+    trace = filled()
+    assert trace.waits() == {"dst": 500, "k_in": 250}
+    assert trace.waits(by="core") == {(1, 0): 500, (0, 0): 250}
+    assert trace.waits(by="risc") == {"TRISC_1": 500, "NCRISC": 250}
+
+
+def test_bandwidth_is_bytes_a_cycle_and_unknown_names_are_refused() -> None:
+    """Bins times their width are the bytes."""
+    starts, rate = filled().bandwidth("read")
+    assert starts[1] - starts[0] == 256
+    assert (rate * 256).sum() == sum(range(50))
+    with pytest.raises(KeyError, match="no counter 'dram bank 9 bytes'; there are read bytes"):
+        filled().bandwidth("dram bank 9")

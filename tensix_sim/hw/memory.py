@@ -71,7 +71,8 @@ class Memory:
         self.l1_banks = [machine.worker((x, y)) for y in range(machine.grid[1]) for x in range(machine.grid[0])]
         self._nodes = {"dram": list(chip.dram.endpoints), "l1": self.l1_banks}
         buffer = to_ticks(chip.noc.buffer_bytes / chip.noc.link_rate)
-        self.network = Network([buffer] * (chip.dram.banks + len(self.l1_banks)), watch=trace.transfers)
+        self.flows = ("read", "write", "noc0", "noc1", *(f"dram bank {b}" for b in range(chip.dram.banks))) if trace.zones else ()
+        self.network = Network([buffer] * (chip.dram.banks + len(self.l1_banks)), trace.transfers, len(self.flows))
         self.names: list[str] = []  # of the network's servers
         self._links: dict[tuple[int, Link], int] = {}
         self._ports: dict[tuple[int, Direction, Coord], int] = {}
@@ -81,9 +82,6 @@ class Memory:
         self._retired: list[Plan] = []
         self._under_way: dict[int, Transfer] = {}
         engine.beside.append(self)
-        self.bytes_over_time: dict[Direction, TimeBins] | None = (
-            {"read": TimeBins(), "write": TimeBins()} if trace.zones else None
-        )
 
     # -- transfers ----------------------------------------------------------------------------------------
 
@@ -116,8 +114,6 @@ class Memory:
         plan = transfer.plan
         del self._under_way[place]
         self.network.end(place, plan.tiles if plan.path.direction == "write" else plan.barrier)
-        if self.bytes_over_time is not None:
-            self.bytes_over_time[plan.path.direction].spread(transfer.start, end, plan.nbytes)
         self.engine.happen(transfer.event, end)
 
     def _record_burst(self, transfer: "Transfer", place: int, end: int) -> bool:
@@ -202,6 +198,8 @@ class Memory:
         source, target = (node, core) if reading else (core, node)
         links = [self._link(path.noc, link) for link in noc.contended(source, target, slow_source=reading and service >= on_link)]
         first = self.network.add("tables", links)
+        flows = [self.flows.index(flow) for flow in self._flows_of(path, bank)] if self.flows else []
+        first_flow = self.network.add("tables", flows)
         there = noc.one_way(core, node)
         fixed = spec.software_cycles if reading else spec.write_ack_base
         if in_dram:
@@ -218,8 +216,15 @@ class Memory:
             first,
             first + len(links),
             on_link,
+            path.tile_bytes,
+            first_flow,
+            first_flow + len(flows),
             *(0, 0, 0, 0),  # nobody waits
         )
+
+    def _flows_of(self, path: Path, bank: int) -> list[str]:
+        """Names of the flows that count the bytes of a path's tiles."""
+        return [path.direction, f"noc{path.noc}", *([f"dram bank {bank}"] if path.memory == "dram" else [])]
 
     def _line(self, noc: Noc, core: Coord, node: Coord) -> int:
         """Through which of a bank's lines the requests of `core` come: how many lines of workers turn in nearer to it."""
@@ -239,9 +244,12 @@ class Memory:
 
     def _link(self, noc: int, link: Link) -> int:
         if (noc, link) not in self._links:
-            x, y, axis = link
-            self._links[noc, link] = self._server(f"noc{noc} link {x}-{y} {(('east', 'south'), ('west', 'north'))[noc][axis]}")
+            self._links[noc, link] = self._server(self._link_name(noc, link))
         return self._links[noc, link]
+
+    def _link_name(self, noc: int, link: Link) -> str:
+        x, y, axis = link
+        return f"noc{noc} link {x}-{y} {(('east', 'south'), ('west', 'north'))[noc][axis]}"
 
     def _port(self, path: Path) -> int:
         key = (path.noc, path.direction, path.core)
@@ -260,7 +268,7 @@ class Memory:
         """Bytes moved and how busy banks and links were over `cycles`."""
         moved: Counter[tuple[Direction, str]] = Counter()
         hop_bytes = 0
-        for plan in [*self._retired, *self._plans[0].values(), *self._plans[1].values()]:
+        for plan in self._all_plans():
             moved[plan.path.direction, plan.path.memory] += plan.uses * plan.nbytes
             hop_bytes += plan.uses * plan.hop_tiles * plan.path.tile_bytes
         busy = self.busy()
@@ -277,6 +285,30 @@ class Memory:
             "busiest_server": busiest,
             "busiest_server_utilization": busy[busiest] / (cycles * TICKS),
         }
+
+    def bytes_over_time(self) -> dict[str, tuple[int, list[int]]]:
+        """Cycles in a bin and the bytes in each, of reads, writes, each NoC and each DRAM bank; nothing without a trace."""
+        return {name: self.network.bytes_over_time(i) for i, name in enumerate(self.flows)}
+
+    def link_bytes(self) -> dict[str, int]:
+        """Bytes of tiles over each link, by name, for links with any."""
+        moved: Counter[tuple[int, Link]] = Counter()
+        for plan in self._all_plans():
+            path = plan.path
+            noc, nodes = self.nocs[path.noc], self._nodes[path.memory]
+            for bank, tiles in Counter(self.network.net.tables[plan.banks : plan.banks + plan.tiles].tolist()).items():
+                ends = (nodes[bank], path.core) if path.direction == "read" else (path.core, nodes[bank])
+                moved.update(dict.fromkeys([(path.noc, link) for link in noc.route(*ends)], plan.uses * tiles * path.tile_bytes))
+        return {self._link_name(noc, link): nbytes for (noc, link), nbytes in sorted(moved.items()) if nbytes}
+
+    def shares(self, cycles: int) -> dict[str, float]:
+        """Share of `cycles` for which each DRAM bank, link and core port moved data, by name, for those that did."""
+        busy = {name: ticks / TICKS for name, ticks in self.busy().items()}
+        busy |= {name: nbytes / self.spec.link_rate for name, nbytes in self.link_bytes().items()}
+        return {name: spent / max(cycles, 1) for name, spent in sorted(busy.items()) if spent}
+
+    def _all_plans(self) -> list[Plan]:
+        return [*self._retired, *self._plans[0].values(), *self._plans[1].values()]
 
     def busy(self) -> dict[str, int]:
         """Ticks for which each bank, link and core port was at work, by name."""
@@ -301,37 +333,3 @@ class Transfer:
         self.start = self.burst = start  # when it was issued, and its burst under way
         self.recorded = 0  # tiles before that burst
         self.queued_bank = self.queued_link = 0
-
-
-class TimeBins:
-    """Bytes over time in at most `limit` bins, whose width doubles as time goes on."""
-
-    def __init__(self, limit: int = 512, shift: int = 8) -> None:
-        self.bins = [0]
-        self.limit = limit
-        self.shift = shift
-
-    def spread(self, start: int, end: int, nbytes: int) -> None:
-        """Count `nbytes` that move evenly from cycle `start` to cycle `end`."""
-        while end >> self.shift >= self.limit:
-            self._fold()
-        first, last = start >> self.shift, end >> self.shift
-        if last >= len(self.bins):
-            self.bins.extend([0] * (last + 1 - len(self.bins)))
-        before = 0
-        for index in range(first, last):
-            until = nbytes * (((index + 1) << self.shift) - start) // (end - start)
-            self.bins[index] += until - before
-            before = until
-        self.bins[last] += nbytes - before
-
-    def _fold(self) -> None:
-        self.shift += 1
-        if len(self.bins) % 2:
-            self.bins.append(0)
-        self.bins[:] = [a + b for a, b in zip(self.bins[::2], self.bins[1::2], strict=True)]
-
-    @property
-    def width(self) -> int:
-        """Cycles in one bin."""
-        return 1 << self.shift

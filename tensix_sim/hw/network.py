@@ -56,6 +56,9 @@ ROUTE = np.dtype(
         ("links", _I),  # place of the first of the servers in `tables`,
         ("links_end", _I),
         ("link_ticks", _I),
+        ("nbytes", _I),  # of a tile,
+        ("flows", _I),  # counted in these flows: place of the first in `tables`
+        ("flows_end", _I),
         ("first", _I),  # of its requests that wait at the bank,
         ("last", _I),
         ("waiting", _I),
@@ -82,7 +85,9 @@ TRANSFER = np.dtype(
         ("end", _I),  # when the burst to tell of has landed; 0: not known yet
     ]
 )
-STATE = np.dtype([("events", _I), ("unused", _I), ("watch", _I), ("transfers", _I), ("lookahead", _I)])
+STATE = np.dtype([(n, _I) for n in ("events", "unused", "watch", "transfers", "lookahead", "bin_shift")])
+BINS = 512  # of bytes over time; a bin is 2^`bin_shift` cycles, which doubles as time goes on
+BIN_SHIFT = 8
 
 
 class Net(NamedTuple):
@@ -97,6 +102,7 @@ class Net(NamedTuple):
     tables: NDArray[Any]  # servers of routes, banks of transfers' tiles
     heap: NDArray[Any]  # time, kind and index of each event in one number
     state: NDArray[Any]
+    flows: NDArray[Any]  # `BINS` a flow: bytes served over time
 
     def plain(self) -> "Net":
         """The same memory as whole numbers: numba takes a table of records ten times as long to let in."""
@@ -282,6 +288,8 @@ def _serve(net: Any, bank: Any, index: int, now: int) -> None:
         into_core = _occupy(net.servers[route.port], at, route.port_ticks)
         landed = max(done, at + route.link_ticks, into_core + route.port_ticks)
     bank.free = done + max(0, queued_link - bank.buffer)
+    if route.flows < route.flows_end:
+        _count_bytes(net, route, now)
     landed += route.back
     if landed >= transfer.landed:
         transfer.landed = landed
@@ -289,6 +297,21 @@ def _serve(net: Any, bank: Any, index: int, now: int) -> None:
     transfer.in_flight -= 1
     if transfer.in_flight == 0:
         _end_burst(net, transfer, request.transfer)
+
+
+@compiled
+def _count_bytes(net: Any, route: Any, now: int) -> None:
+    """Count a tile in the flows of its route."""
+    state, flows = net.state[0], net.flows
+    while now // TICKS >> state.bin_shift >= BINS:
+        state.bin_shift += 1
+        for pair in range(len(flows) // 2):
+            flows[pair] = flows[2 * pair] + flows[2 * pair + 1]
+        for first in range(len(flows) - BINS, -1, -BINS):  # folded, all flows lie in the first half
+            for n in range(BINS):
+                flows[first + n] = flows[first // 2 + n] if n < BINS // 2 else 0
+    for place in range(route.flows, route.flows_end):
+        flows[net.tables[place] * BINS + (now // TICKS >> state.bin_shift)] += route.nbytes
 
 
 @compiled
@@ -310,7 +333,7 @@ def _end_burst(net: Any, transfer: Any, i: int) -> None:
 @compiled
 def _advance(
     banks: Any, lines: Any, servers: Any, routes: Any, requests: Any, transfers: Any, tables: Any, heap: Any, state: Any,
-    until: int,
+    flows: Any, until: int,
 ) -> tuple[int, int, int, int, int]:  # fmt: skip
     """Let all happen up to tick `until` or to the first burst to tell of.
 
@@ -319,7 +342,7 @@ def _advance(
     """
     net = Net(
         banks.view(BANK), lines.view(LINE), servers.view(SERVER), routes.view(ROUTE), requests.view(REQUEST),
-        transfers.view(TRANSFER), tables, heap, state.view(STATE),
+        transfers.view(TRANSFER), tables, heap, state.view(STATE), flows,
     )  # fmt: skip
     told, now = NOBODY, until
     while told == NOBODY and net.state[0].events and heap[0] >> TIME_SHIFT <= until:
@@ -362,23 +385,26 @@ def _start(
 def _resume(heap: Any, state: Any, i: int, now: int) -> None:
     """Issue the next burst of transfer `i`."""
     records = state.view(STATE)
-    _push(Net(records, records, records, records, records, records, records, heap, records), now, ISSUE, i)
+    _push(Net(records, records, records, records, records, records, records, heap, records, records), now, ISSUE, i)
 
 
 class Network:
     """One chip's banks, servers and routes, built up as they come into use, and the transfers on their way."""
 
-    def __init__(self, buffers: Sequence[int], watch: bool = False) -> None:
-        """`buffers` has for each bank the ticks for which its data may queue before it stops; `watch` tells of each burst."""
+    def __init__(self, buffers: Sequence[int], watch: bool = False, flows: int = 0) -> None:
+        """`buffers` has for each bank the ticks for which its data may queue before it stops; `watch` tells of each burst.
+
+        `flows` is how many there are for routes to count their bytes in, over time.
+        """
         state = np.zeros(1, STATE)
-        state["watch"], state["unused"] = watch, NOBODY
+        state["watch"], state["unused"], state["bin_shift"] = watch, NOBODY, BIN_SHIFT
         banks = np.zeros(len(buffers), BANK)
         banks["buffer"] = buffers
         lines = np.zeros(len(buffers) * LINES, LINE)
         lines["first"] = NOBODY
         self.net = Net(
             banks, lines, np.zeros(0, SERVER), np.zeros(0, ROUTE), np.zeros(0, REQUEST),
-            np.zeros(0, TRANSFER), np.zeros(0, _I), np.zeros(0, _I), state,
+            np.zeros(0, TRANSFER), np.zeros(0, _I), np.zeros(0, _I), state, np.zeros(flows * BINS, _I),
         )  # fmt: skip
         self._plain = self.net.plain()
         self._used: Counter[str] = Counter()
@@ -402,6 +428,12 @@ class Network:
         self._lookahead = int(self.net.routes["back"][: self._used["routes"]].min())
         self.net.state["lookahead"] = self._lookahead
         return first
+
+    def bytes_over_time(self, flow: int) -> tuple[int, list[int]]:
+        """Cycles in a bin, and the bytes of a flow that banks served in each bin, up to the last with any."""
+        bins = self.net.flows[flow * BINS : (flow + 1) * BINS]
+        used = np.flatnonzero(bins)
+        return 1 << int(self.net.state[0]["bin_shift"]), bins[: used[-1] + 1 if len(used) else 0].tolist()
 
     def _make_room(self, table: str, size: int) -> None:
         before = getattr(self.net, table)

@@ -20,7 +20,14 @@ Devices = Sequence[tuple[int, Trace]]  # ring position, trace
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[TextIO]:
-    """Open a text file that takes its name only when the block ends well; until then an older file keeps it.
+    """Open a text file that takes its name only when the block ends well; until then an older file keeps it."""
+    with atomic_path(path) as written, open(written, "w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a name under which to write a file that takes the name `path` only when the block ends well.
 
     What is no regular file, such as /dev/stdout, is written as it stands. An OSError names `path`, whatever
     the file was called when it went wrong.
@@ -30,8 +37,7 @@ def atomic(path: str | Path) -> Iterator[TextIO]:
     target = path if in_place else path.resolve()
     written = target if in_place else target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        with open(written, "w" if in_place else "x", encoding="utf-8", newline="\n") as file:
-            yield file
+        yield written
         if not in_place:
             written.replace(target)
     except BaseException as error:

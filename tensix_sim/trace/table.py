@@ -39,6 +39,15 @@ class Table:
         if len(self.rows) >= self.limit:
             self._spill()
 
+    def extend(self, rows: Rows) -> None:
+        """Add rows of the table's dtype."""
+        self.rows += rows.tobytes()
+        if len(self.rows) >= self.limit:
+            self._spill()
+
+    def __len__(self) -> int:
+        return (self._spilled + len(self.rows)) // self.dtype.itemsize
+
     def blocks(self) -> Iterator[Rows]:
         """Read all rows in order, at most `BLOCK` at a time, as read-only arrays."""
         return (np.frombuffer(chunk, self.dtype) for chunk in self._chunks())

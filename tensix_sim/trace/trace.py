@@ -1,9 +1,11 @@
 """What a simulated device did, cycle by cycle: spans on lanes, counters, transfers."""
 
+from collections import Counter
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tensix_sim.trace.table import Rows, Table
 
@@ -127,9 +129,64 @@ class Trace:
         """Counters by number."""
         return list(self._series)
 
-    def spans(self) -> Rows:
-        """Read all spans, in the order of recording: `SPAN` rows."""
-        return self._spans.array()
+    @property
+    def tables(self) -> dict[str, Table]:
+        """What was recorded, by kind."""
+        return {"spans": self._spans, "counts": self._counts, "transfers": self._transfers}
+
+    def spans(self, core: tuple[int, int] | None = None, risc: str | None = None, start: int = 0, end: int | None = None) -> Rows:
+        """Read spans, in the order of recording: `SPAN` rows.
+
+        All of them, or those of a core, of a RISC, of both, and those that reach into the cycles from `start` up to `end`.
+        """
+        if core is None and risc is None and not start and end is None:
+            return self._spans.array()
+        chosen = np.array([core in (None, lane.core) and risc in (None, lane.risc) for lane in self.lanes], bool)
+        last = np.iinfo(np.int64).max if end is None else end
+        pieces = [b[chosen[b["lane"]] & (b["end"] > start) & (b["start"] < last)] for b in self._spans.blocks()]
+        return np.concatenate(pieces) if pieces else np.empty(0, SPAN)
+
+    def waits(self, by: Literal["cause", "core", "risc"] = "cause") -> dict[Any, int]:
+        """Cycles of waiting over all lanes by cause, by core or by RISC, the longest first."""
+        waits = np.array([name.startswith(WAIT) for name in self.names], bool)
+        cycles: Counter[Any] = Counter()
+        for block in self._spans.blocks():
+            rows = block[waits[block["name"]]]
+            keys = rows["name" if by == "cause" else "lane"]
+            spent = np.zeros(max(len(self._names), len(self._lanes)), np.int64)
+            np.add.at(spent, keys, rows["end"] - rows["start"])
+            for i in np.flatnonzero(spent).tolist():
+                cycles[self.names[i].removeprefix(WAIT) if by == "cause" else getattr(self.lanes[i], by)] += int(spent[i])
+        return dict(cycles.most_common())
+
+    def counter(self, label: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Cycles at which a counter changed and its values from then on, such as those of "(0,0) k_in".
+
+        Raises:
+            KeyError: there is no such counter; names those that there are.
+        """
+        series = [i for i, known in enumerate(self._series) if known.label == label]
+        if not series:
+            known = ", ".join(sorted(s.label for s in self._series)) or "none, for the trace was off"
+            raise KeyError(f"no counter {label!r}; there are {known}")
+        rows = [block[block["series"] == series[0]] for block in self._counts.blocks()]
+        values = np.concatenate(rows) if rows else np.empty(0, COUNT)
+        return values["time"], values["value"]
+
+    def bandwidth(self, what: str = "read") -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Starts of equal bins of time and the bytes a cycle in them: of "read", "write", "noc0", "dram bank 3" and so on.
+
+        Raises:
+            KeyError: nothing of that name was recorded.
+        """
+        starts, nbytes = self.counter(f"{what} bytes")
+        width = int(starts[1] - starts[0]) if len(starts) > 1 else max(1, self.end)
+        return starts, nbytes / width
+
+    @property
+    def end(self) -> int:
+        """Cycle at which the last span ends."""
+        return max((int(block["end"].max()) for block in self._spans.blocks() if len(block)), default=0)
 
     def counts(self) -> Rows:
         """Read all counter values, in the order of recording: `COUNT` rows."""
