@@ -34,8 +34,8 @@ Everything else comes from microbenchmarks, documents or source code. No row has
 What the first two owe to each regime: [leave_out.md](leave_out.md).
 
 Rows of more than {whole} rounds of work are drawn out from runs of {short} rounds; their rates still drift by some percent from
-round to round where memory is the bound. The largest misses are the non-causal rows with chunks of q 128 and k 128 or 512:
-cores that belong to no chain wait for banks longer here than on the chip.
+round to round where memory is the bound. The largest misses are the legacy rows with bfloat16 K and V: on the chip seven
+DRAM banks give 260 bytes a cycle there, close to what the links beside them carry, and 240 to 246 here.
 
 There is no published wall for Wormhole: it shares the mechanisms, with its own constants, and is not validated.
 

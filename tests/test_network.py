@@ -188,6 +188,23 @@ def test_a_write_goes_on_when_its_data_have_left_and_ends_with_its_last_acknowle
     assert rig.run() == [(0, cycles(6 * SERVICE, BACK))]  # the bank begins with the first flit, and the rest keeps up
 
 
+@pytest.mark.parametrize("buffer", [0, 40, 50, 51])
+def test_data_that_find_a_link_taken_hold_up_what_follows_from_their_core(buffer: int) -> None:
+    """The next tile leaves when the buffers on the way have taken the one before, whatever way it goes itself."""
+    rig = Rig(banks=2, buffer=buffer * TICKS)
+    link, port = rig.link(), rig.link()
+    rig.start(rig.route(links=(link,), ticks=100 * TICKS), writing=True)
+    blocked, other = (
+        rig.net.add_routes([(bank, 0, 0, SERVICE, BACK, port, 0, first, first + 1 - bank, 10 * TICKS, *(0,) * 7)])
+        for bank, first in enumerate([rig.net.add("tables", [link])] * 2)
+    )
+    rig.start(blocked, writing=True)
+    rig.net.advance(49 * TICKS)
+    second = rig.start(other, now=50 * TICKS, writing=True)
+    ends = dict(rig.run())
+    assert ends[second] == cycles(max(50, 100 - buffer) * TICKS, SERVICE, BACK)
+
+
 # -- limits ---------------------------------------------------------------------------------------------------------
 
 

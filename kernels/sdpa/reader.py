@@ -71,7 +71,8 @@ async def read_kv(
     if before:
         await receive(dm, before)
     else:
-        await dm.read(tensor, kv_pages(a, head, cols, row, rows), cb, (a.N, cols), a.barrier, transpose)
+        in_flight = 0 if after else a.barrier                                         # the first of a chain: no limit
+        await dm.read(tensor, kv_pages(a, head, cols, row, rows), cb, (a.N, cols), in_flight, transpose)
     if after:
         await send(dm, cb, a.N * cols, after)
     dm.push(cb, a.N * cols)

@@ -6,7 +6,7 @@ A burst is what a data-movement RISC issues between two barriers; `Network` move
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, inf
+from math import inf
 from typing import Any, Literal, NamedTuple
 
 import simpy
@@ -32,6 +32,7 @@ class Path(NamedTuple):
     core: Coord  # NoC position
     memory: str
     tile_bytes: int
+    acknowledged: bool = True  # the core waits for the answer to a write; else only until the data are there
 
 
 @dataclass(eq=False, slots=True)
@@ -119,7 +120,7 @@ class Memory:
     def _record_burst(self, transfer: "Transfer", place: int, end: int) -> bool:
         """Record what a burst moved between the core and each bank; whether it was the transfer's last."""
         plan, trace = transfer.plan, self.trace
-        direction, noc, core, memory, tile_bytes = plan.path
+        direction, noc, core, memory, tile_bytes, _ = plan.path
         issued = int(self.network.net.transfers[place]["issued"])
         kind = trace.name(direction.upper())
         banks = self.network.net.tables[plan.banks + transfer.recorded : plan.banks + issued].tolist()
@@ -152,7 +153,7 @@ class Memory:
         return plan
 
     def copy_plan(self, noc: int, source: Coord, target: Coord, nbytes: int) -> Plan:
-        """How to write `nbytes` from the L1 of one core to that of another; `issue` lasts until all have left.
+        """How to write `nbytes` from the L1 of one core to that of another, without waiting for an answer.
 
         Other packets go between the flits of a long one, on other virtual channels: it moves in pieces.
         """
@@ -161,10 +162,9 @@ class Memory:
         if plan is None:
             self._learn_sources("write", noc, "l1")
             pieces = -(-nbytes // PIECE_BYTES)
-            path = Path("write", noc, source, "l1", -(-nbytes // pieces))
+            path = Path("write", noc, source, "l1", -(-nbytes // pieces), acknowledged=False)
             plan = self._plans[noc][key] = self._make_plan(path, (self.l1_banks.index(target),) * pieces, pieces, 0)
-            leaving = ceil(pieces * self._packet(path) / self.spec.niu_rate)
-            plan.issue = self.spec.write_issue_cycles * -(-nbytes // self.spec.max_packet_bytes) + leaving
+            plan.issue = self.spec.write_issue_cycles * -(-nbytes // self.spec.max_packet_bytes)
         return plan
 
     def _learn_sources(self, direction: Direction, noc: int, memory: str) -> None:
@@ -204,7 +204,7 @@ class Memory:
         fixed = spec.software_cycles if reading else spec.write_ack_base
         if in_dram:
             fixed += self.dram.read_cycles if reading else self.dram.write_cycles
-        back = noc.round_trip(core, node) + fixed - there
+        back = noc.round_trip(core, node) + fixed - there if path.acknowledged else 0
         return (
             bank + (0 if in_dram else self.dram.banks),
             self._line(noc, core, node),

@@ -76,7 +76,9 @@ TRANSFER = np.dtype(
         ("gap", _I),
         ("issued", _I),  # tiles so far
         ("in_flight", _I),
-        ("flushed", _I),  # when the last burst has left the core
+        ("sent", _I),  # of a write, tiles that left the core,
+        ("next_at", _I),  # when the RISC has issued the next of them
+        ("flushed", _I),  # and when the last burst has left
         ("landed", _I),  # when the last tile so far lands,
         ("queued_bank", _I),  # and what it waited at the bank
         ("queued_link", _I),  # and at links
@@ -167,34 +169,59 @@ def _pass_links(net: Any, route: Any, time: int) -> int:
 
 @compiled
 def _issue(net: Any, i: int, now: int) -> None:
-    """Send the requests of transfer `i`'s next burst, a write's with their data."""
-    transfer, state = net.transfers[i], net.state[0]
+    """Send the requests of transfer `i`'s next burst; of a write the first, with its data."""
+    transfer = net.transfers[i]
     tiles = min(transfer.barrier, transfer.tiles - transfer.issued)
+    first = transfer.issued
     transfer.in_flight += tiles
-    for n in range(tiles):
-        r = transfer.routes + net.tables[transfer.banks + transfer.issued + n]
-        route = net.routes[r]
-        at = now + (n + 1) * transfer.gap
-        request = state.unused
-        state.unused = net.requests[request].next
-        net.requests[request].transfer = i
-        net.requests[request].route = r
-        if transfer.writing:
-            head = _occupy(net.servers[route.port], at, route.port_ticks)
-            transfer.flushed = head + route.port_ticks
-            _push(net, head, SEND, request)
-        else:
-            _push(net, at + route.there, ARRIVE, request)
     transfer.issued += tiles
-    if transfer.writing and transfer.issued < transfer.tiles:
-        _push(net, _whole_cycle(transfer.flushed), ISSUE, i)
+    if transfer.writing:
+        transfer.next_at = now
+        _load(net, i)
+        return
+    for n in range(tiles):
+        request = _new_request(net, i, first + n)
+        route = net.routes[net.requests[request].route]
+        _push(net, now + (n + 1) * transfer.gap + route.there, ARRIVE, request)
+
+
+@compiled
+def _new_request(net: Any, i: int, n: int) -> int:
+    """A request for tile `n` of transfer `i`."""
+    transfer, state = net.transfers[i], net.state[0]
+    request: int = state.unused
+    state.unused = net.requests[request].next
+    net.requests[request].transfer = i
+    net.requests[request].route = transfer.routes + net.tables[transfer.banks + n]
+    return request
+
+
+@compiled
+def _load(net: Any, i: int) -> None:
+    """Queue the next tile of a write at the core's port."""
+    transfer = net.transfers[i]
+    request = _new_request(net, i, transfer.sent)
+    route = net.routes[net.requests[request].route]
+    transfer.sent += 1
+    transfer.next_at += transfer.gap
+    _push(net, _occupy(net.servers[route.port], transfer.next_at, route.port_ticks), SEND, request)
 
 
 @compiled
 def _send(net: Any, index: int, now: int) -> None:
-    """The head of a write's tile has left the core."""
-    route = net.routes[net.requests[index].route]
-    _push(net, _pass_links(net, route, now) + route.there, ARRIVE, index)
+    """The head of a write's tile leaves the core. Data that find a link taken hold up what follows them."""
+    i = net.requests[index].transfer
+    route, transfer = net.routes[net.requests[index].route], net.transfers[i]
+    at = _pass_links(net, route, now)
+    _push(net, at + route.there, ARRIVE, index)
+    held = max(0, at - now - net.banks[route.bank].buffer)
+    net.servers[route.port].free += held
+    if transfer.sent < transfer.issued:
+        _load(net, i)
+        return
+    transfer.flushed = now + held + route.port_ticks
+    if transfer.issued < transfer.tiles:
+        _push(net, _whole_cycle(transfer.flushed), ISSUE, i)
 
 
 @compiled
@@ -376,7 +403,7 @@ def _start(
     """Fill in transfer `i` and issue its first burst at tick `now`."""
     t = transfers.view(TRANSFER)[i]
     t.writing, t.routes, t.banks, t.tiles, t.barrier, t.gap = writing, routes, banks, tiles, barrier, gap
-    t.issued = t.in_flight = t.flushed = t.landed = 0
+    t.issued = t.in_flight = t.sent = t.next_at = t.flushed = t.landed = 0
     t.queued_bank = t.queued_link = t.sum_bank = t.sum_link = t.end = 0
     _resume(heap, state, i, now)
 

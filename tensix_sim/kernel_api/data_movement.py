@@ -132,18 +132,17 @@ class DataMovement:
     async def forward(self, cb: Fifo, tiles: int, target: tuple[int, int]) -> None:
         """Copy the `tiles` tiles written to `cb` last, before their push, to the same buffer of core `target`.
 
-        That core must have reserved them; there they count as written. Waits until they have left this core (a flush).
-        What follows on the same way, such as a semaphore's increase, gets there after them.
+        That core must have reserved them; there they count as written. Waits until they have left this core (a flush),
+        which is taken to be when the last has arrived: what follows, such as a semaphore's increase, gets there after them.
         """
         there = self._other(target)
         (cb_there,) = there.cbs((cb.spec.name,))
         if cb.written < tiles:
             raise SimulationError(f"{cb.label}: forward of {tiles} tiles; {cb.written} are written and not pushed")
         plan = self._memory.copy_plan(self.noc, self.core.node, there.node, tiles * cb.spec.format.tile_bytes)
-        self._memory.start(plan, self._lane)
-        left = self.engine.event()
-        self.engine.happen(left, self.engine.now + plan.issue)
-        await Until(left)
+        self._block(lambda: f"the NoC, to forward {cb.spec.name}", None)
+        transfer = self._memory.start(plan, self._lane)
+        await Until(transfer.event)
         cb_there.write(tiles, cb.pending[-1] if cb.pending else None)
         if self._zones:
             self._span(f"forward {cb.spec.name}", self.idle_from, self.engine.now)
