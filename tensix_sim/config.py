@@ -169,6 +169,19 @@ class PagedKV(Strict):
         return None if self.page_table in ("identity", "shuffled") else self.page_table
 
 
+class WhatIf(Strict):
+    """Departures from how the op is built, to ask what a run would cost with them.
+
+    `barrier_tiles` is the tiles a core moves before it waits for all of them (0: all), `buffers` the tiles of circular
+    buffers by name, `deal` the Q chunks of each core (of a phase, in a ring); without `mask` nothing is stamped.
+    """
+
+    barrier_tiles: NonNegativeInt | None = None
+    buffers: dict[str, PositiveInt] = {}
+    deal: Annotated[tuple[NonNegativeInt, ...], Field(strict=False)] | None = None
+    mask: bool = True
+
+
 class RunSpec(Strict):
     """One run of an op: on the devices of a ring, or on one device.
 
@@ -195,6 +208,7 @@ class RunSpec(Strict):
     numerics: Literal["off", "fast", "exact"] = "fast"
     trace: Literal["off", "zones", "transfers"] = "zones"
     machine: dict[str, Any] = {}
+    what_if: WhatIf = WhatIf()
 
     @property
     def effective_compute_config(self) -> ComputeKernelConfig:

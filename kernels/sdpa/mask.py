@@ -27,6 +27,7 @@ class Mask:
     window: int | None = None
     narrow: bool = False
     padded: bool = False  # Q or K is not whole chunks
+    stamped: bool = True
     _known: dict[tuple[int, int, int], list[Mark]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -100,6 +101,8 @@ class Mask:
 
     def marks(self, row: int, j: int) -> list[Mark]:
         """Stamps on the scores of the Q chunk at tile row `row` and K chunk `j`, row by row."""
+        if not self.stamped:
+            return []
         diagonal, end = row - j * self.N, self.active(row, j)
         if self.window is None:
             diagonal = min(diagonal, self.N) if self.causal else 0

@@ -86,6 +86,7 @@ class Dram(Frozen):
     banks: Count
     endpoints: tuple[Coord, ...]  # where each bank meets the NoC
     bank_rate: Rate  # of one bank, sustained
+    bank_shares: tuple[PositiveFloat, ...] = ()  # of that rate that each bank gives; none named: all of it
     request_cycles: MeanCycles  # a bank accepts one request in this time
     read_cycles: Cycles  # a read's latency beyond that of L1
     write_cycles: Cycles  # a write's, until it is acknowledged
@@ -96,7 +97,13 @@ class Dram(Frozen):
     def _one_endpoint_for_each_bank(self) -> Self:
         if len(set(self.endpoints)) != self.banks or len(self.endpoints) != self.banks:
             raise ValueError(f"{self.banks} banks need {self.banks} endpoints, each its own; given {self.endpoints}")
+        if self.bank_shares and len(self.bank_shares) != self.banks:
+            raise ValueError(f"{self.banks} banks need {self.banks} shares of the rate; given {self.bank_shares}")
         return self
+
+    def rate_of(self, bank: int) -> float:
+        """Bytes a cycle that a bank gives."""
+        return self.bank_rate * (self.bank_shares[bank] if self.bank_shares else 1.0)
 
 
 class Ethernet(Frozen):

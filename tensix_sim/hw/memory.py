@@ -193,7 +193,7 @@ class Memory:
         noc, spec, core = self.nocs[path.noc], self.spec, path.core
         reading, in_dram = path.direction == "read", path.memory == "dram"
         node = self._nodes[path.memory][bank]
-        service = self._service(path)
+        service = self._service(path, bank)
         on_link = to_ticks(self._packet(path) / spec.link_rate)
         source, target = (node, core) if reading else (core, node)
         links = [self._link(path.noc, link) for link in noc.contended(source, target, slow_source=reading and service >= on_link)]
@@ -237,10 +237,10 @@ class Memory:
         """Bytes of one tile on a link."""
         return self.nocs[0].packet_bytes(path.tile_bytes)
 
-    def _service(self, path: Path) -> int:
+    def _service(self, path: Path, bank: int) -> int:
         if path.memory == "l1":
             return to_ticks(path.tile_bytes / self.spec.niu_rate)
-        return to_ticks(max(self.dram.request_cycles, path.tile_bytes / self.dram.bank_rate))
+        return to_ticks(max(self.dram.request_cycles, path.tile_bytes / self.dram.rate_of(bank)))
 
     def _link(self, noc: int, link: Link) -> int:
         if (noc, link) not in self._links:
@@ -280,7 +280,7 @@ class Memory:
             "dram_read_bytes": moved["read", "dram"],
             "dram_write_bytes": moved["write", "dram"],
             "l1_write_bytes": moved["write", "l1"],
-            "dram_utilization": dram_bytes / (cycles * self.dram.banks * self.dram.bank_rate),
+            "dram_utilization": dram_bytes / (cycles * sum(map(self.dram.rate_of, range(self.dram.banks)))),
             "noc_utilization": hop_bytes / (cycles * links * self.spec.link_rate),
             "busiest_server": busiest,
             "busiest_server_utilization": busy[busiest] / (cycles * TICKS),

@@ -11,6 +11,7 @@ class Deal:
     """The Q chunks of all heads in one row, cut into runs for `cores` cores.
 
     With `zigzag` light and heavy chunks of a head take turns; pairs of the two stay together where they come out even.
+    `given`, if any, is the Q chunks of each core instead.
     `rounds` leaves out work: each core gets what it gets in so many of its rounds, the last of which may be for some cores only.
     """
 
@@ -19,6 +20,7 @@ class Deal:
     cores: int
     zigzag: bool
     rounds: int | None = None
+    given: tuple[int, ...] | None = None
 
     @property
     def hand(self) -> int:
@@ -45,17 +47,23 @@ class Deal:
 
     def start(self, i: int) -> int:
         """First Q chunk of core `i`."""
+        if self.given:
+            return sum(self.given[:i])
         each, extra, hand = self._hands
         return i * each + min(i, extra) * hand
 
     def count(self, i: int) -> int:
         """Q chunks of core `i`."""
+        if self.given:
+            return min(self.given[i], self.hand * self.rounds) if self.rounds else self.given[i]
         each, extra, hand = self._hands
         return each + hand * (i < extra)
 
     @property
     def active_cores(self) -> int:
-        """Cores that get any Q chunk: the first ones."""
+        """Cores that get any Q chunk."""
+        if self.given:
+            return sum(count > 0 for count in self.given)
         each, extra, _ = self._hands
         return self.cores if each else extra
 

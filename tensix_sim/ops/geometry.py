@@ -5,11 +5,11 @@ its queries in slabs of `Sqt` tile rows: two of the ring's 2R, a phase each, or 
 `nq` Q chunks, K and V `valid_Skt` tile rows or `nk` K chunks; the last chunk of either may over-hang.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tensix_sim.arch import Machine, machine
-from tensix_sim.config import OP_CHUNK_SIZE, RunSpec, SDPAProgramConfig, open_array
+from tensix_sim.config import OP_CHUNK_SIZE, RunSpec, SDPAProgramConfig, WhatIf, open_array
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.kernels.sdpa import Mask
 from tensix_sim.ops.blocks import Blocks
@@ -17,6 +17,7 @@ from tensix_sim.ops.deal import Deal
 from tensix_sim.program import CircularBuffer, ComputeConfig
 
 PAGE_TABLE_ENTRY_BYTES = 4
+AS_BUILT = WhatIf()
 PEAK_FLOPS_PER_CYCLE = 4096  # of one core at LoFi
 
 
@@ -98,6 +99,7 @@ class Geometry:
     fidelity_phases: int
     block_rows: int  # tile rows of a K/V page, 0 where K and V are dense
     page_table_stick_bytes: int
+    what_if: WhatIf = AS_BUILT
     rounds: int | None = None  # of the work that is dealt; None: all
 
     @classmethod
@@ -124,6 +126,7 @@ class Geometry:
             fidelity_phases=compute_config(spec).phases,
             block_rows=paged.block_size // TILE if paged else 0,
             page_table_stick_bytes=page_table_row_bytes(spec, on),
+            what_if=spec.what_if,
         )
 
     # -- sizes ------------------------------------------------------------------------------------------
@@ -178,10 +181,12 @@ class Geometry:
         """What the Q chunks see of K."""
         chunk = TILE * self.M, TILE * self.N
         padded = self.Sc % chunk[0] > 0 or self.Sk % chunk[1] > 0
-        return Mask(self.M, self.N, self.Sk, self.causal, self.window, self.blocks.streaming, padded)
+        return Mask(self.M, self.N, self.Sk, self.causal, self.window, self.blocks.streaming, padded, self.what_if.mask)
 
     def barrier_threshold(self, tile_bytes: int) -> int:
         """Tiles that a core moves before it waits for all of them; 0 is no such wait."""
+        if self.what_if.barrier_tiles is not None:
+            return self.what_if.barrier_tiles
         return 512 // self.cores * 1152 // tile_bytes
 
     @property
@@ -192,7 +197,8 @@ class Geometry:
     @cached_property
     def buffers(self) -> tuple[CircularBuffer, ...]:
         """The circular buffers of every core, in the order of their indices."""
-        return self.blocks.buffers(self.q_chunks_held, self.mask.palette, self.page_table_stick_bytes)
+        buffers = self.blocks.buffers(self.q_chunks_held, self.mask.palette, self.page_table_stick_bytes)
+        return tuple(replace(b, tiles=self.what_if.buffers.get(b.name, b.tiles)) for b in buffers)
 
     # -- who computes what ------------------------------------------------------------------------------
 
@@ -209,7 +215,7 @@ class Geometry:
     @cached_property
     def deal(self) -> Deal:
         """The Q chunks of each core, the same in every phase."""
-        return Deal(self.B * self.NQH, self.nq, self.cores, self.causal, self.rounds)
+        return Deal(self.B * self.NQH, self.nq, self.cores, self.causal, self.rounds, self.what_if.deal)
 
     def slabs(self, ring_id: int = 0) -> tuple[slice, ...]:
         """Rows of the sequence that a device computes: a slab from the front and its mirror image from the back, or all."""

@@ -205,6 +205,35 @@ def broken(c: Case, rules: Iterable[Rule]) -> Iterator[tuple[str, Fault]]:
             continue
 
 
+# -- of what-ifs, for which the shapes must be legal ---------------------------------------------------------
+
+
+def _deal_covers_the_work(c: Case) -> Iterator[Fault]:
+    if (given := c["what_if.deal"]) is None:
+        return
+    usual = c.put({"what_if.deal": None}).geometry
+    if len(given) != usual.cores or sum(given) != usual.deal.total:
+        rule = (
+            f"{usual.deal.total} Q chunks go to {usual.cores} cores; here {sum(given)} go to {len(given)}; "
+            f"ttnn deals {[usual.deal.count(i) for i in range(usual.cores)]}"
+        )
+        yield c.fault(rule, "what_if.deal", GRID)
+
+
+def _changed_buffers_exist(c: Case) -> Iterator[Fault]:
+    known = [buffer.name for buffer in c.put({"what_if.buffers": {}}).geometry.buffers]
+    if unknown := sorted(set(c["what_if.buffers"]) - set(known)):
+        yield c.fault(f"no circular buffer {', '.join(unknown)}; there are {', '.join(known)}", "what_if.buffers")
+
+
+def _without_a_mask_there_are_no_numbers(c: Case) -> Iterator[Fault]:
+    if not c["what_if.mask"] and c["numerics"] != "off":
+        yield c.fault("without the mask's stamps the output is wrong; set numerics: off", "what_if.mask", "numerics")
+
+
+WHAT_IF_RULES = (_deal_covers_the_work, _changed_buffers_exist, _without_a_mask_there_are_no_numbers)
+
+
 # -- of files -----------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,74 @@
+"""The critical path: the chain of work and waits that, step by step, set the end of the run."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+
+from tensix_sim.analysis.budget import Coord, last_core
+from tensix_sim.program import CircularBuffer, Role
+from tensix_sim.trace import RISCS, WAIT, Trace
+from tensix_sim.trace.table import Rows
+
+SPACE = "space "
+BETWEEN_THREADS = {"math": "TRISC_1", "unpack": "TRISC_0", "pack": "TRISC_2", "dst": "TRISC_2"}
+PUSHES: dict[Role, str] = {"reader": "NCRISC", "compute": "TRISC_2", "writer": "BRISC"}
+POPS: dict[Role, str] = {"reader": "NCRISC", "compute": "TRISC_0", "writer": "BRISC"}
+
+
+class Segment(NamedTuple):
+    """A piece of the path: what a RISC did, or waited for, in cycles `start` up to `end`."""
+
+    core: Coord
+    risc: str
+    what: str
+    start: int
+    end: int
+
+
+def critical_path(trace: Trace, buffers: Sequence[CircularBuffer]) -> list[Segment]:
+    """Find the path from cycle 0 to the end of the last kernel, oldest first, without gap or overlap.
+
+    It goes back from the last span. Where a RISC waited for tiles, space or another thread, it goes on at the RISC that
+    ended the wait; waits for banks, links and semaphores of other cores stay part of it. Two threads that wait for each
+    other, as within a verb, whose waits are drawn before its work, leave the wait of the one that the path came through.
+    """
+    core = last_core(trace)
+    spans = trace.spans(core=core)
+    lanes = {risc: spans[spans["lane"] == i] for i, (_, risc) in enumerate(trace.lanes) if _ == core}
+    risc = max(lanes, key=lambda name: (lanes[name]["end"][-1], RISCS.index(name)))
+    wakers = _wakers(buffers)
+    time, path, asked = int(lanes[risc]["end"][-1]), list[Segment](), set[str]()
+    while time > 0:
+        name, start = _at(trace, lanes[risc], time)
+        waker = wakers.get(name)
+        asked.add(risc)
+        if waker in lanes and waker not in asked and lanes[waker]["start"][0] < time:
+            start = min(time, int(lanes[waker]["end"][-1]))
+        else:
+            waker = risc
+        if start < time:
+            path.append(Segment(core, risc, name, start, time))
+            asked.clear()
+        risc, time = waker, start
+    return path[::-1]
+
+
+def _wakers(buffers: Sequence[CircularBuffer]) -> dict[str, str]:
+    """Which RISC of the core ends a wait, by the wait's name."""
+    ends = {f"{WAIT}{thread}": risc for thread, risc in BETWEEN_THREADS.items()}
+    ends |= {f"{WAIT}{b.name}": PUSHES[b.producer] for b in buffers}
+    return ends | {f"{WAIT}{SPACE}{b.name}": POPS[b.consumer] for b in buffers}
+
+
+def _at(trace: Trace, lane: Rows, time: int) -> tuple[str, int]:
+    """Name and start of what a lane did just before `time`."""
+    i = int(np.searchsorted(lane["end"], time))
+    return trace.names[lane["name"][i]], int(lane["start"][i])
+
+
+def merged(path: Sequence[Segment]) -> list[Segment]:
+    """The path with neighbours that are the same made one."""
+    runs = (list(run) for _, run in groupby(path, key=lambda s: (s.core, s.risc, s.what)))
+    return [run[0]._replace(end=run[-1].end) for run in runs]

@@ -1,0 +1,156 @@
+"""What-ifs: each relieves one resource of a run, and what that saves says how much the resource binds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tensix_sim.analysis.budget import Budget
+from tensix_sim.arch import Machine
+from tensix_sim.config import RunSpec
+from tensix_sim.ops.checks import check
+from tensix_sim.ops.geometry import Geometry, program_config, spec_machine
+from tensix_sim.trace import WAIT
+
+FPU, SFPU, UNPACK, PACK = "FPU", "SFPU", "unpack", "pack"
+HANDSHAKES, ISSUE, BARRIER = "hand-shakes", "reader issue", "barrier"
+BANKS, LINKS, MASK, READS = "DRAM banks", "NoC links", "mask", "all reads"
+STRAGGLER, IDLE = "straggler", "idle cores"
+BOUNDS = (READS,)  # causes that are no single resource: said, never blamed
+
+FASTER = {
+    FPU: (
+        "tensix.mvmul_cycles", "tensix.matmul_issue_cycles", "tensix.eltwise_cycles", "tensix.eltwise_overhead",
+        "tensix.copy_cycles", "tensix.max_pool_cycles", "tensix.max_pool_fpu_cycles", "tensix.max_row_cycles",
+        "tensix.max_row_fpu_cycles",
+    ),
+    SFPU: (
+        "tensix.exp_approx_cycles", "tensix.exp_column_cycles", "tensix.exp_column_exact_cycles",
+        "tensix.exp_column_fp32_cycles", "tensix.exp_init_cycles", "tensix.reciprocal_column_cycles", "tensix.sfpu_start_cycles",
+    ),
+    UNPACK: (
+        "tensix.unpack_rate_one", "tensix.unpack_rate_both", "tensix.unpack_tile_overhead", "tensix.reduce_unpack_cycles",
+    ),
+    PACK: ("tensix.pack_rate", "tensix.pack_min_cycles", "tensix.pack_call_cycles"),
+    HANDSHAKES: (
+        "tensix.accumulate_switch_cycles", "tensix.reconfigure_cycles", "tensix.math_init_cycles",
+        "tensix.dst_handshake_cycles", "tensix.cb_wait_cycles", "tensix.cb_update_cycles", "tensix.cb_visible_cycles",
+    ),
+    BANKS: ("dram.bank_rate", "dram.request_cycles"),
+    LINKS: ("noc.link_rate", "noc.niu_rate"),
+    ISSUE: ("noc.read_issue_cycles", "noc.write_issue_cycles"),
+}  # fmt: skip
+FREE_READS = 1024  # times as fast: what is left is nothing
+
+
+@dataclass(frozen=True)
+class Relief:
+    """A run in which one cause is relieved; if it leaves work out, it is not `whole`, and `scale` brings its cycles to all."""
+
+    cause: str
+    change: str
+    spec: RunSpec
+    scale: float = 1.0
+    whole: bool = True
+
+
+def reliefs(spec: RunSpec, ring_id: int, servers: Mapping[str, float], core: Budget) -> Iterator[Relief]:
+    """What to try for one device: `servers` are its shares of banks and links, `core` the budget of its last core."""
+    plain = spec.model_copy(update={"numerics": "off", "trace": "off", "ring_id": ring_id if spec.is_ring else None})
+    machine, g = spec_machine(spec), Geometry.of(spec)
+    for cause, names in FASTER.items():
+        yield Relief(cause, f"{cause} twice as fast", _machine(plain, {name: _faster(machine, name, 2) for name in names}))
+    yield from _one_bank(plain, machine, servers)
+    moves = [*FASTER[BANKS], *FASTER[LINKS], *FASTER[ISSUE], "dram.read_cycles", "noc.round_trip_base", "noc.software_cycles"]
+    free = _machine(plain, {name: _faster(machine, name, FREE_READS) for name in moves})
+    yield Relief(READS, "reads and writes at no cost", _what_if(free, barrier_tiles=0))
+    if barrier := g.barrier_threshold(g.blocks.q.tile_bytes):
+        yield Relief(BARRIER, f"{2 * barrier} tiles between barriers, not {barrier}", _what_if(plain, barrier_tiles=2 * barrier))
+    if g.mask.palette:
+        yield Relief(MASK, "no mask stamped", _what_if(plain, mask=False))
+    yield from _buffers(plain, g, core)
+    yield from _work(plain, g, ring_id)
+
+
+def _machine(spec: RunSpec, changes: dict[str, Any]) -> RunSpec:
+    return spec.model_copy(update={"machine": {**spec.machine, **changes}})
+
+
+def _what_if(spec: RunSpec, **changes: Any) -> RunSpec:
+    return spec.model_copy(update={"what_if": spec.what_if.model_copy(update=changes)})
+
+
+def _faster(machine: Machine, name: str, times: int) -> Any:
+    """A number of the machine for something so many times as fast: more bytes a cycle, or fewer cycles."""
+    part, field = name.split(".")
+    value = getattr(getattr(machine.chip, part), field)
+    if field.endswith("_rate") or "_rate_" in field:
+        return value * times
+    return value // times if isinstance(value, int) else value / times
+
+
+def _one_bank(spec: RunSpec, machine: Machine, servers: Mapping[str, float]) -> Iterator[Relief]:
+    """The busiest bank twice as fast, if it works longer than the others do."""
+    banks = range(machine.chip.dram.banks)
+    busy = [servers.get(f"dram bank {bank}", 0.0) for bank in banks]
+    worst = max(banks, key=lambda bank: busy[bank])
+    if busy[worst] > 1.1 * sorted(busy)[len(busy) // 2]:
+        shares = machine.chip.dram.bank_shares or (1.0,) * len(busy)
+        changed = [share * (2 if bank == worst else 1) for bank, share in enumerate(shares)]
+        yield Relief(f"DRAM bank {worst}", f"bank {worst} twice as fast", _machine(spec, {"dram.bank_shares": changed}))
+
+
+def _buffers(spec: RunSpec, g: Geometry, core: Budget) -> Iterator[Relief]:
+    """Twice the tiles in each circular buffer between RISCs whose producer waits for space, if they fit."""
+    waits = {name for lane in core.lanes.values() for name in lane}
+    for b in g.buffers:
+        if b.producer != b.consumer and f"{WAIT}space {b.name}" in waits:
+            changed = _what_if(spec, buffers={**spec.what_if.buffers, b.name: 2 * b.tiles})
+            if check(changed).ok:
+                yield Relief(f"buffer {b.name}", f"{2 * b.tiles} tiles in {b.name}, not {b.tiles}", changed)
+
+
+def _work(spec: RunSpec, g: Geometry, ring_id: int) -> Iterator[Relief]:
+    """The same work, the same for every core; and for cores without any, smaller Q chunks."""
+    steps = [g.steps(i, ring_id) for i in range(g.cores)]
+    counts = [g.deal.count(i) for i in range(g.cores)]
+    share = sum(steps) / g.cores
+    if g.deal.given:
+        yield Relief(STRAGGLER, "Q chunks dealt as ttnn deals them", _what_if(spec, deal=None))
+    elif min(counts) == 0:
+        yield from _smaller_chunks(spec)
+    elif max(steps) > share:
+        even = _what_if(spec, deal=(min(counts),) * g.cores)
+        most = max(Geometry.of(even).steps(i, ring_id) for i in range(g.cores))
+        yield Relief(STRAGGLER, f"{share:.1f} steps for every core, not up to {max(steps)}", even, share / most, whole=False)
+
+
+def _smaller_chunks(spec: RunSpec) -> Iterator[Relief]:
+    config = program_config(spec, spec_machine(spec))
+    size = config.q_chunk_size // 2
+    while size >= 32:
+        smaller = spec.model_copy(update={"program_config": config.model_copy(update={"q_chunk_size": size})})
+        if check(smaller).ok:
+            yield Relief(IDLE, f"q_chunk_size {size}, not {config.q_chunk_size}", smaller)
+        size //= 2
+
+
+ADVICE: Sequence[tuple[str, str]] = (
+    (FPU, "a lower math_fidelity, or larger K chunks"),
+    (SFPU, "the streaming kernel, which takes the exponentials beside the products"),
+    (UNPACK, "narrower K and V (bfloat8_b, bfloat4_b), larger Q chunks"),
+    (PACK, "larger K chunks: fewer corrections of the output"),
+    (HANDSHAKES, "larger chunks: fewer, longer verbs"),
+    (ISSUE, "larger Q chunks: each reads K and V once"),
+    (BARRIER, "fewer cores a device, or narrower tiles, raise the tiles between barriers"),
+    (LINKS, "larger Q chunks: K and V are read fewer times"),
+    (MASK, "larger chunks: fewer of them lie on the diagonal"),
+    (STRAGGLER, "a grid or a q_chunk_size that deals Q chunks evenly"),
+    (IDLE, "a smaller q_chunk_size, or a smaller grid that does not pay for idle cores"),
+    ("DRAM", "larger Q chunks, or narrower K and V: fewer bytes"),
+    ("buffer", "a larger buffer, if L1 has the room"),
+)
+
+
+def advice(cause: str) -> str:
+    """What a user can change about a cause."""
+    return next(text for start, text in ADVICE if cause.startswith(start))
