@@ -155,6 +155,37 @@ def validate(measurements: Path | None, only: str | None, micro: bool, jobs: int
         sys.exit(1)
 
 
+@main.command()
+@click.argument("before", type=click.Path(exists=True, path_type=Path))
+@click.argument("after", type=click.Path(exists=True, path_type=Path))
+@click.option("--call", type=click.IntRange(0), help="Which call of a profile that has several.")
+@JSON
+@guarded
+def compare(before: Path, after: Path, call: int | None, json_file: str | None) -> None:
+    """Say what changed between two runs, or a run and a hardware profile, and why.
+
+    A run is its folder, a profile an ops_perf_results*.csv or a profile_log_device.csv.
+    """
+    from dataclasses import asdict
+
+    from tensix_sim.analysis import ProfileError, read_side
+    from tensix_sim.analysis import compare as compare_sides
+    from tensix_sim.analysis.compare import clock_hz
+    from tensix_sim.screen import compare_screen
+    from tensix_sim.trace import RunError
+
+    if before.is_file() and after.is_file():
+        fail(f"{before} and {after} are both profiles; one of the two must be the folder of a run", 2)
+    try:
+        clock = clock_hz(before) or clock_hz(after)
+        comparison = compare_sides(*(read_side(side, clock, call) for side in (before, after)))
+    except (ProfileError, RunError) as error:
+        fail(str(error), 2)
+    if json_file:
+        _write_json(json_file, asdict(comparison))
+    click.echo(compare_screen(comparison))
+
+
 def _check(spec: str | None, overrides: tuple[str, ...]) -> tuple[Any, Any]:
     """The validated spec, None if it is illegal, and the report on it."""
     from tensix_sim.config import BUILT_IN, SpecError, load_spec, read_spec

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from textwrap import fill
 
 from tensix_sim.accuracy import Accuracy
+from tensix_sim.analysis import Change, Comparison, Verdict
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.simulation import Device, Result, Spread
@@ -151,3 +152,41 @@ def boards_screen(boards: Iterable[Machine]) -> str:
         for m in boards
     ]
     return table(header, rows)
+
+
+SHOWN = 12  # changes of a device's critical path; the rest is one line
+
+
+def verdict_screen(verdicts: Iterable[Verdict]) -> str:
+    """What binds each device, in words, with the what-ifs that save anything."""
+    parts = []
+    for v in verdicts:
+        rows = [(w.cause, w.change, f"{w.cycles:,}", f"{w.gain:.1%}") for w in v.what_ifs if abs(w.gain) >= 0.0005]
+        parts.append(wrapped(f"device {v.ring_id}: {v.text}") + "\n\n" + table(("what if", "", "cycles", "saved"), rows))
+    return "\n\n".join(parts)
+
+
+def compare_screen(c: Comparison) -> str:
+    """Settings that differ, then each device: cycles, why, and other figures."""
+    parts = [f"before: {c.before}\nafter:  {c.after}"]
+    if c.settings:
+        parts.append(table(("setting", "before", "after"), [(key, _text(a), _text(b)) for key, a, b in c.settings]))
+    parts += [f"device {d}: only in {name}" for d, name in c.only.items()]
+    for device in c.devices:
+        header = f"device {device.device}"
+        parts.append(table((header, "before", "after", "change", ""), [_change_row(device.cycles)]))
+        if device.path:
+            rest = device.path[SHOWN:]
+            other = [Change(f"{len(rest)} others", sum(p.before for p in rest), sum(p.after for p in rest))] if rest else []
+            rows = [_change_row(p) for p in [*device.path[:SHOWN], *other, device.cycles]]
+            parts.append(table(("critical path", "before", "after", "change", ""), rows))
+        if rows := [_change_row(f) for f in device.figures if f.by]:
+            parts.append(table(("figures", "before", "after", "change", ""), rows))
+    return "\n\n".join(parts)
+
+
+def _change_row(c: Change) -> tuple[str, ...]:
+    share = "share" in c.what
+    shown = [f"{value:.1%}" if share else f"{value:,.0f}" for value in (c.before, c.after)]
+    by = f"{100 * c.by:+.1f} points" if share else f"{c.by:+,.0f}"
+    return c.what, *shown, by, "" if share or not c.before else f"{c.by / c.before:+.1%}"

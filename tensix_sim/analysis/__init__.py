@@ -1,11 +1,13 @@
 """What a trace means: cycle budgets, the critical path, the roofline, and the verdict on what binds each device."""
 
 from tensix_sim.analysis.budget import Budget, budget, budgets, last_core
+from tensix_sim.analysis.compare import Change, Comparison, DeviceChange, Side, compare, read_side
 from tensix_sim.analysis.critical import Segment, critical_path, merged
+from tensix_sim.analysis.profile import ProfileError
 from tensix_sim.analysis.roofline import Bound, Roofline, roofline
 from tensix_sim.analysis.verdict import Verdict, WhatIf, judge
 
 __all__ = [
-    "Bound", "Budget", "Roofline", "Segment", "Verdict", "WhatIf", "budget", "budgets", "critical_path", "judge", "last_core",
-    "merged", "roofline",
+    "Bound", "Budget", "Change", "Comparison", "DeviceChange", "ProfileError", "Roofline", "Segment", "Side", "Verdict", "WhatIf",
+    "budget", "budgets", "compare", "critical_path", "judge", "last_core", "merged", "read_side", "roofline",
 ]  # fmt: skip

@@ -1,0 +1,164 @@
+"""Two runs, or a run and a hardware profile: what changed, on each device, and what on its critical path made the difference."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tensix_sim.analysis.critical import critical_path
+from tensix_sim.analysis.profile import KERNEL, UTILISATIONS, read_profile
+from tensix_sim.config import RunSpec, load_spec
+from tensix_sim.ops.geometry import Geometry, spec_machine
+from tensix_sim.trace import RISCS, Run, Totals, Trace, open_run
+
+THREADS = {"NCRISC": "reader", "TRISC_0": "unpack", "TRISC_1": "math", "TRISC_2": "pack", "BRISC": "writer"}
+FPU, SFPU, DRAM = UTILISATIONS.values()
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure before and after."""
+
+    what: str
+    before: float
+    after: float
+
+    @property
+    def by(self) -> float:
+        """How much more it is after."""
+        return self.after - self.before
+
+
+@dataclass(frozen=True)
+class Side:
+    """A run or a profile: its settings, and for each device its cycles, figures, and critical path by lane and what was done.
+
+    The path adds up to the cycles; a profile has none.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    cycles: dict[int, int]
+    figures: dict[int, dict[str, float]]
+    path: dict[int, dict[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DeviceChange:
+    """A device before and after. `path` says why: its changes add up to that of the cycles, the largest first."""
+
+    device: int
+    cycles: Change
+    path: list[Change]
+    figures: list[Change]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs between two sides; `only` has the devices that one side alone has, with its name."""
+
+    before: str
+    after: str
+    settings: list[tuple[str, Any, Any]]
+    devices: list[DeviceChange]
+    only: dict[int, str]
+
+
+def compare(before: Side, after: Side) -> Comparison:
+    """Set two sides side by side, device by device."""
+    known = list({**before.settings, **after.settings})
+    settings = [(key, before.settings.get(key), after.settings.get(key)) for key in known]
+    both = sorted(before.cycles.keys() & after.cycles.keys())
+    only = {d: side.name for side in (before, after) for d in side.cycles if d not in both}
+    return Comparison(
+        before.name,
+        after.name,
+        [(key, a, b) for key, a, b in settings if a != b] if before.settings and after.settings else [],
+        [_device(d, before, after) for d in both],
+        dict(sorted(only.items())),
+    )
+
+
+def _device(d: int, before: Side, after: Side) -> DeviceChange:
+    path: list[Change] = []
+    if d in before.path and d in after.path:
+        path = _changes(before.path[d], after.path[d])
+    shared = [name for name in before.figures[d] if name in after.figures[d]]
+    figures = [Change(name, before.figures[d][name], after.figures[d][name]) for name in shared]
+    return DeviceChange(d, Change("cycles", before.cycles[d], after.cycles[d]), path, figures)
+
+
+def _changes(before: Mapping[str, float], after: Mapping[str, float]) -> list[Change]:
+    changes = [Change(what, before.get(what, 0), after.get(what, 0)) for what in sorted(before.keys() | after.keys())]
+    return sorted(changes, key=lambda c: (-abs(c.by), -c.after, c.what))
+
+
+def read_side(path: Path, clock_hz: int | None = None, call: int | None = None) -> Side:
+    """Read a run's folder, or a profile, whose nanoseconds become cycles of `clock_hz`.
+
+    Raises:
+        RunError: the folder holds no run.
+        ProfileError: the file is no profile, or says nothing of the one call that is meant.
+        OSError: it cannot be read.
+    """
+    if path.is_file():
+        measured = read_profile(path, clock_hz or 1_000_000_000, call)
+        cycles = {d: m.cycles for d, m in measured.items()}
+        return Side(str(path), {}, cycles, {d: m.figures for d, m in measured.items()})
+    return of_run(open_run(path), str(path))
+
+
+def of_run(run: Run, name: str) -> Side:
+    """A run as one side."""
+    spec = load_spec(run.summary["spec"])
+    devices = {device["ring_id"]: device for device in run.summary["devices"]}
+    return Side(
+        name,
+        _flat(run.summary["spec"]) | _flat(run.summary["effective"], "effective."),
+        {d: device["cycles"] for d, device in devices.items()},
+        {d: _figures(spec, device, run.traces.get(d)) for d, device in devices.items()},
+        {d: _path(spec, trace) for d, trace in run.traces.items()},
+    )
+
+
+def clock_hz(side: Path) -> int | None:
+    """The clock of a run's board, Hz; None for a profile."""
+    if side.is_file():
+        return None
+    return spec_machine(load_spec(open_run(side, traces=False).summary["spec"])).chip.clock_hz
+
+
+def _figures(spec: RunSpec, device: Mapping[str, Any], trace: Trace | None) -> dict[str, float]:
+    g = Geometry.of(spec)
+    active, wall = device["active_cores"], max(1, device["cycles"])
+    figures: dict[str, float] = {"cores": active, "steps of the busiest core": device["steps_per_core"]["max"]}
+    if trace is not None:
+        totals = Totals.of(trace)
+        for risc in RISCS:
+            ends = [end for lane, end in zip(totals.lanes, totals.end.tolist(), strict=True) if lane.risc == risc]
+            figures[f"{risc} {KERNEL}"] = max(ends, default=0)
+    for name in ("dram_read_bytes", "dram_write_bytes"):
+        figures[name.replace("_", " ").replace("dram", "DRAM")] = device[name]
+    figures[FPU] = device["fpu_cycles"] * active / g.cores / wall
+    figures[SFPU] = device["sfpu_cycles"] * active / g.cores / wall
+    figures[DRAM] = device["dram_utilization"]
+    waits = {f"{cause}, mean of active cores": cycles for cause, cycles in device["waits"].items()}
+    return figures | waits
+
+
+def _path(spec: RunSpec, trace: Trace) -> dict[str, int]:
+    cycles: Counter[str] = Counter()
+    for piece in critical_path(trace, Geometry.of(spec).buffers):
+        cycles[f"{THREADS[piece.risc]}: {piece.what}"] += piece.end - piece.start
+    return dict(cycles)
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,0 +1,166 @@
+"""Comparing runs and profiles: what is said to have changed adds up to what did."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tensix_sim import simulate
+from tensix_sim.analysis import ProfileError, compare, read_side
+from tensix_sim.analysis.profile import read_profile
+from tensix_sim.cli import main
+from tensix_sim.config import load_spec
+
+RING: dict[str, Any] = {
+    "board": "galaxy",
+    "ring_size": 2,
+    "numerics": "off",
+    "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 512, "head_dim": 64},
+    "program_config": {"compute_with_storage_grid_size": [2, 2], "q_chunk_size": 64, "k_chunk_size": 64},
+}
+HEADER = (
+    "OP CODE,GLOBAL CALL COUNT,DEVICE ID,CORE COUNT,DEVICE KERNEL DURATION [ns],DEVICE TRISC1 KERNEL DURATION [ns],"
+    "Avg FPU util on full grid (%)"
+)
+LOG_HEADER = (
+    "PCIe slot, core_x, core_y, RISC processor type, timer_id, time[cycles since reset], data, run host ID, trace id, "
+    "trace id counter, zone name, type, source line, source file, meta data"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs: HiFi2, and HiFi4 with larger K chunks."""
+    folder = tmp_path_factory.mktemp("runs")
+    simulate(load_spec(RING)).write(folder / "a")
+    changes = ["compute_kernel_config.math_fidelity=HiFi4", "program_config.k_chunk_size=128"]
+    simulate(load_spec(RING, changes)).write(folder / "b")
+    return folder
+
+
+def results(folder: Path, *rows: str) -> Path:
+    """An ops_perf_results file of these rows."""
+    path = folder / "ops_perf_results_x.csv"
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    return path
+
+
+def device_log(folder: Path, *zones: tuple[int, int, int, str, str, int, int]) -> Path:
+    """A device log of (slot, x, y, RISC, zone, start, end)."""
+    lines = ["ARCH: wormhole_b0, CHIP_FREQ[MHz]: 1000, Max Compute Cores: 64", LOG_HEADER]
+    for slot, x, y, risc, zone, start, end in zones:
+        for kind, time in (("ZONE_START", start), ("ZONE_END", end)):
+            lines.append(f"{slot},{x},{y},{risc},1,{time},0,{(5 << 10) | slot},,,{zone},{kind},1,a.cpp,")
+    path = folder / "profile_log_device.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_the_changes_of_the_path_add_up_to_that_of_the_cycles(folder: Path) -> None:
+    """Every cycle by which a device is slower or faster stands in some line."""
+    comparison = compare(read_side(folder / "a"), read_side(folder / "b"))
+    assert [d.device for d in comparison.devices] == [0, 1]
+    for device in comparison.devices:
+        assert device.cycles.by != 0
+        assert sum(p.by for p in device.path) == device.cycles.by
+        assert sum(p.before for p in device.path) == device.cycles.before
+        assert [abs(p.by) for p in device.path] == sorted((abs(p.by) for p in device.path), reverse=True)
+
+
+def test_settings_that_differ_are_told_and_no_others(folder: Path) -> None:
+    """What was set, and what follows from it."""
+    found = {key: (a, b) for key, a, b in compare(read_side(folder / "a"), read_side(folder / "b")).settings}
+    assert found["program_config.k_chunk_size"] == (64, 128)
+    assert found["effective.math_fidelity"] == ("HiFi2", "HiFi4")
+    assert not any(key.startswith(("inputs", "board")) for key in found)
+
+
+def test_a_run_against_itself_has_no_changes(folder: Path) -> None:
+    """Same run, no difference."""
+    same = compare(read_side(folder / "a"), read_side(folder / "a"))
+    assert not same.settings
+    assert not any(change.by for d in same.devices for change in [d.cycles, *d.path, *d.figures])
+
+
+def test_devices_of_one_side_alone_are_told(folder: Path, tmp_path: Path) -> None:
+    """A ring of two beside one of its devices."""
+    simulate(load_spec(RING, ["ring_ids=[1]"])).write(tmp_path / "one")
+    comparison = compare(read_side(folder / "a"), read_side(tmp_path / "one"))
+    assert comparison.only == {0: str(folder / "a")}
+    assert [d.device for d in comparison.devices] == [1]
+
+
+def test_nanoseconds_of_a_profile_are_cycles_of_the_board(tmp_path: Path) -> None:
+    """At 1.35 GHz 1000 ns are 1350 cycles; percentages are shares."""
+    found = read_profile(results(tmp_path, "RingDistributedSdpaDeviceOperation,1024,0,4,1000,800,25"), 1_350_000_000)
+    assert found[0].cycles == 1350
+    assert found[0].figures == {"TRISC_1 kernel cycles": 1080, "cores": 4, "FPU, share of the grid": 0.25}
+
+
+def test_a_profile_is_set_beside_a_run(folder: Path, tmp_path: Path) -> None:
+    """Figures that both have are compared; a profile has no critical path."""
+    path = results(tmp_path, *(f"RingDistributedSdpaDeviceOperation,{1024 + d},{d},4,1000,800," for d in (0, 1)))
+    comparison = compare(read_side(folder / "a"), read_side(path, 1_000_000_000))
+    assert [d.cycles.after for d in comparison.devices] == [1000, 1000]
+    assert [f.what for f in comparison.devices[0].figures] == ["cores", "TRISC_1 kernel cycles"]
+    assert not comparison.devices[0].path
+
+
+def test_of_several_calls_one_must_be_chosen(tmp_path: Path) -> None:
+    """The message lists them; --call takes one."""
+    path = results(
+        tmp_path, "SDPAOperation,1024,0,4,1000,,", "SDPAOperation,2048,0,4,3000,,", "MatmulDeviceOperation,3072,0,4,5,,"
+    )
+    with pytest.raises(ProfileError, match="holds 2 calls of an attention op, 1, 2; choose one with --call"):
+        read_profile(path, 10**9)
+    assert read_profile(path, 10**9, call=2)[0].cycles == 3000
+
+
+def test_a_device_log_gives_kernels_by_risc(tmp_path: Path) -> None:
+    """From the first kernel's start to the last one's end; of each RISC the longest; firmware does not count."""
+    path = device_log(
+        tmp_path,
+        (0, 1, 1, "NCRISC", "NCRISC-KERNEL", 100, 250), (0, 2, 1, "NCRISC", "NCRISC-KERNEL", 110, 200),
+        (0, 1, 1, "TRISC_1", "TRISC-KERNEL", 120, 300), (0, 1, 1, "BRISC", "BRISC-FW", 50, 900),
+        (1, 1, 1, "BRISC", "BRISC-KERNEL", 7, 17),
+    )  # fmt: skip
+    found = read_profile(path, 1)
+    assert (found[0].cycles, found[1].cycles) == (200, 10)
+    assert found[0].figures == {"NCRISC kernel cycles": 150, "TRISC_1 kernel cycles": 180, "cores": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a,b\n1,2\n", "neither ops_perf_results"),
+        (HEADER + "\nMatmul,1,0,4,1,1,\n", "no row whose OP CODE is an attention op"),
+        ("ARCH: wormhole_b0\nPCIe slot, core_x\n", "column 'core_y' is missing"),
+        ("ARCH: wormhole_b0\n" + LOG_HEADER + "\n", "no kernel zones"),
+        (HEADER + "\nSDPA,1,0,4,,1,\n", "device 0 has no DEVICE KERNEL DURATION"),
+    ],
+)
+def test_what_is_no_profile_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    """The message names the file and what is missing."""
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    with pytest.raises(ProfileError, match=f"x.csv: {says}"):
+        read_profile(path, 10**9)
+
+
+def test_the_command_prints_what_changed_and_writes_it(folder: Path, tmp_path: Path) -> None:
+    """Text on stdout, the same as JSON in a file."""
+    done = CliRunner().invoke(main, ["compare", str(folder / "a"), str(folder / "b"), "--json", str(tmp_path / "c.json")])
+    assert done.exit_code == 0
+    assert "critical path" in done.stdout
+    assert "program_config.k_chunk_size" in done.stdout
+    assert [d["device"] for d in json.loads((tmp_path / "c.json").read_text())["devices"]] == [0, 1]
+
+
+def test_two_profiles_are_not_compared(tmp_path: Path) -> None:
+    """One side must be a run: it gives the clock."""
+    path = str(results(tmp_path, "SDPA,1024,0,4,1000,,"))
+    done = CliRunner().invoke(main, ["compare", path, path])
+    assert done.exit_code == 2
+    assert "must be the folder of a run" in done.stderr
