@@ -1,4 +1,4 @@
-"""The command line: `run`, `check` and `boards`. Results on stdout, progress and complaints on stderr.
+"""The command line. Results on stdout, progress and complaints on stderr.
 
 Exit codes: 0 fine, 1 the config is illegal, 2 usage or a file that cannot be written, 3 the simulated program
 failed, 130 interrupted.
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -61,9 +62,25 @@ def main() -> None:
 )
 @click.option("--name", help="Name of the folder with the traces.  [default: from the spec]")
 @click.option("--traces", type=click.Path(file_okay=False, path_type=Path), default=Path("traces/runs"), show_default=True)
+@click.option(
+    "--emit",
+    "kinds",
+    multiple=True,
+    type=click.Choice(("device-log", "perf-csv", "npe", "visualizer", "perfetto")),
+    help="Also write files that other tools open.",
+)
 @guarded
-def run(spec: str | None, overrides: tuple[str, ...], json_file: str | None, jobs: int, name: str | None, traces: Path) -> None:
+def run(
+    spec: str | None,
+    overrides: tuple[str, ...],
+    json_file: str | None,
+    jobs: int,
+    name: str | None,
+    traces: Path,
+    kinds: tuple[str, ...],
+) -> None:
     """Run the op of SPEC on its device or on every device of its ring; without SPEC, the built-in example."""
+    from tensix_sim.emit import EmitError, MissingPackageError, check_kinds, emit
     from tensix_sim.hw import SimulationError
     from tensix_sim.screen import run_screen
     from tensix_sim.simulation import WorkerError, simulate
@@ -72,15 +89,19 @@ def run(spec: str | None, overrides: tuple[str, ...], json_file: str | None, job
     if checked is None:
         fail("\n".join([f"illegal: {len(report.violations)} rules broken", *(f"- {v.message}" for v in report.violations)]), 1)
     try:
+        check_kinds(kinds, checked.trace)
         where = f"ring of {checked.ring_size}" if checked.is_ring else checked.op
         with _progress(f"{where} on {checked.board}") as progress:
             result = simulate(checked, jobs, progress)
+    except (EmitError, MissingPackageError) as error:
+        fail(f"--emit {error}", 2)
     except SimulationError as error:
         fail("\n".join([str(error), *getattr(error, "__notes__", [])]), 3)
     except WorkerError as error:
         fail(f"{error}; nothing was written", 2)
     folder = traces / (name or _run_name(checked))
     result.write(folder)
+    emit(result.as_run(), kinds, folder)
     if json_file:
         _write_json(json_file, result.summary())
     click.echo(run_screen(result))
@@ -156,6 +177,37 @@ def validate(measurements: Path | None, only: str | None, micro: bool, jobs: int
 
 
 @main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The page.  [default: RUN/report.html]")
+@click.option("--png", is_flag=True, help="Also pictures of the main charts, beside the page.")
+@click.option("--what-ifs/--no-what-ifs", default=True, help="Run each device again with one resource relieved at a time.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="What-ifs run side by side.  [default: all CPUs]"
+)
+@guarded
+def report(folder: Path, output: Path | None, png: bool, what_ifs: bool, jobs: int) -> None:
+    """Write a page on RUN, the folder of a run: what binds each device, where its cycles went. It opens offline."""
+    from tensix_sim.report import write_pngs, write_report
+    from tensix_sim.screen import verdict_screen
+    from tensix_sim.simulation import WorkerError
+    from tensix_sim.trace import RunError, open_run
+
+    if png and find_spec("matplotlib") is None:
+        fail("--png draws with matplotlib, which is not installed: pip install 'tensix-sim[plot]'", 2)
+    try:
+        done = open_run(folder)
+        verdicts = _judge(done, jobs) if what_ifs and done.traces else []
+    except (RunError, WorkerError) as error:
+        fail(str(error), 2)
+    page = output or folder / "report.html"
+    write_report(done, verdicts, page)
+    pictures = write_pngs(done, verdicts, page.parent) if png else []
+    if verdicts:
+        click.echo(verdict_screen(verdicts))
+    click.echo("\n".join(f"wrote {path}" for path in [page, *pictures]), err=True)
+
+
+@main.command()
 @click.argument("before", type=click.Path(exists=True, path_type=Path))
 @click.argument("after", type=click.Path(exists=True, path_type=Path))
 @click.option("--call", type=click.IntRange(0), help="Which call of a profile that has several.")
@@ -184,6 +236,16 @@ def compare(before: Path, after: Path, call: int | None, json_file: str | None) 
     if json_file:
         _write_json(json_file, asdict(comparison))
     click.echo(compare_screen(comparison))
+
+
+def _judge(run: Any, jobs: int) -> Any:
+    """The verdict on each device of a run that was read back."""
+    from tensix_sim.analysis import judge
+    from tensix_sim.simulation import Device
+
+    devices = [Device.model_validate(device) for device in run.summary["devices"]]
+    with _progress("what-ifs") as progress:
+        return judge(run.spec, [(device, run.traces[device.ring_id]) for device in devices], jobs, progress)
 
 
 def _check(spec: str | None, overrides: tuple[str, ...]) -> tuple[Any, Any]:

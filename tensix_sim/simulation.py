@@ -30,6 +30,7 @@ from tensix_sim.ops.inputs import Inputs, make_inputs
 from tensix_sim.program import Values
 from tensix_sim.trace import (
     SUMMARY,
+    Run,
     Trace,
     save,
     trace_file,
@@ -170,6 +171,10 @@ class Result:
             for i, rows in enumerate(g.slabs(ring_id)):
                 whole[:, :, rows] = output[:, :, i * g.Sc : (i + 1) * g.Sc]
         return whole
+
+    def as_run(self) -> Run:
+        """The run as `trace.open_run` reads it back from its folder."""
+        return Run(self.summary(), self.trace)
 
     def summary(self) -> dict[str, Any]:
         """What `run --json` writes."""

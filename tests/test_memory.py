@@ -246,9 +246,9 @@ def test_a_transfer_is_counted_once_in_its_direction(tensor: Callable[..., Tenso
 
 
 def test_bytes_over_links_are_those_of_the_routes(tensor: Callable[..., Tensor]) -> None:
-    """A tile counts on every link of its route, contended or not."""
+    """A tile and its header flit count on every link of its route, contended or not."""
     memory = Memory(P100, Engine(), Trace("off"))
     node = P100.worker((0, 0))
     plan = memory.plan("read", 0, node, tensor("t", 3, 1), range(3), 1)
     ends(memory, [plan, plan])
-    assert sum(memory.link_bytes().values()) == 2 * plan.hop_tiles * 2048
+    assert sum(memory.link_bytes().values()) == 2 * plan.hop_tiles * (2048 + P100.chip.noc.flit_bytes)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tensix_sim.analysis.critical import critical_path
 from tensix_sim.analysis.profile import KERNEL, UTILISATIONS, read_profile
-from tensix_sim.config import RunSpec, load_spec
+from tensix_sim.config import RunSpec
 from tensix_sim.ops.geometry import Geometry, spec_machine
 from tensix_sim.trace import RISCS, Run, Totals, Trace, open_run
 
@@ -111,7 +111,7 @@ def read_side(path: Path, clock_hz: int | None = None, call: int | None = None) 
 
 def of_run(run: Run, name: str) -> Side:
     """A run as one side."""
-    spec = load_spec(run.summary["spec"])
+    spec = run.spec
     devices = {device["ring_id"]: device for device in run.summary["devices"]}
     return Side(
         name,
@@ -126,7 +126,7 @@ def clock_hz(side: Path) -> int | None:
     """The clock of a run's board, Hz; None for a profile."""
     if side.is_file():
         return None
-    return spec_machine(load_spec(open_run(side, traces=False).summary["spec"])).chip.clock_hz
+    return spec_machine(open_run(side, traces=False).spec).chip.clock_hz
 
 
 def _figures(spec: RunSpec, device: Mapping[str, Any], trace: Trace | None) -> dict[str, float]:

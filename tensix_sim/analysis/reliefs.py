@@ -125,12 +125,16 @@ def _work(spec: RunSpec, g: Geometry, ring_id: int) -> Iterator[Relief]:
 
 
 def _smaller_chunks(spec: RunSpec) -> Iterator[Relief]:
+    """Q chunks of half the size, a quarter and so on, until every core has one."""
     config = program_config(spec, spec_machine(spec))
     size = config.q_chunk_size // 2
     while size >= 32:
         smaller = spec.model_copy(update={"program_config": config.model_copy(update={"q_chunk_size": size})})
         if check(smaller).ok:
             yield Relief(IDLE, f"q_chunk_size {size}, not {config.q_chunk_size}", smaller)
+            g = Geometry.of(smaller)
+            if g.deal.active_cores == g.cores:
+                return
         size //= 2
 
 

@@ -291,14 +291,15 @@ class Memory:
         return {name: self.network.bytes_over_time(i) for i, name in enumerate(self.flows)}
 
     def link_bytes(self) -> dict[str, int]:
-        """Bytes of tiles over each link, by name, for links with any."""
+        """Bytes of packets over each link, by name, for links with any."""
         moved: Counter[tuple[int, Link]] = Counter()
         for plan in self._all_plans():
             path = plan.path
             noc, nodes = self.nocs[path.noc], self._nodes[path.memory]
             for bank, tiles in Counter(self.network.net.tables[plan.banks : plan.banks + plan.tiles].tolist()).items():
                 ends = (nodes[bank], path.core) if path.direction == "read" else (path.core, nodes[bank])
-                moved.update(dict.fromkeys([(path.noc, link) for link in noc.route(*ends)], plan.uses * tiles * path.tile_bytes))
+                nbytes = plan.uses * tiles * self._packet(path)
+                moved.update(dict.fromkeys([(path.noc, link) for link in noc.route(*ends)], nbytes))
         return {self._link_name(noc, link): nbytes for (noc, link), nbytes in sorted(moved.items()) if nbytes}
 
     def shares(self, cycles: int) -> dict[str, float]:

@@ -146,6 +146,13 @@ def write_transfers_csv(path: str | Path, devices: Devices) -> None:
                 rows.writerow([ring_id, *core, risc, names[row["kind"]], *(int(row[c]) for c in columns[1:])])
 
 
+def write_text(path: Path, text: str) -> Path:
+    """Write a small file."""
+    with atomic(path) as file:
+        file.write(text)
+    return path
+
+
 def write_summary(path: str | Path, data: Mapping[str, Any]) -> None:
     """Write figures as JSON with sorted keys; NaN and infinity, which JSON lacks, become null."""
     with atomic(path) as file:

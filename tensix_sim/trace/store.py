@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from tensix_sim.config import RunSpec, load_spec
 from tensix_sim.trace.files import atomic_path
 from tensix_sim.trace.table import BLOCK, Rows, Table
 from tensix_sim.trace.trace import Level, Trace
@@ -38,6 +39,13 @@ class Run:
 
     summary: dict[str, Any]
     traces: dict[int, Trace]
+
+    @property
+    def spec(self) -> RunSpec:
+        """The spec. Shapes that came from files of values are in it; the files need not be there any more."""
+        given = self.summary["spec"]
+        inputs = {key: value for key, value in given["inputs"].items() if key not in ("q", "k", "v")}
+        return load_spec({**given, "inputs": inputs})
 
 
 def save(path: Path, trace: Trace) -> None:

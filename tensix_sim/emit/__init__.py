@@ -1,0 +1,62 @@
+"""A run as files that other tools open: tt-metal's profiler formats, tt-npe, ttnn-visualizer, Perfetto."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tensix_sim.emit import device_log, npe, perf_results, perfetto, visualizer
+from tensix_sim.emit.perfetto import MissingPackageError
+from tensix_sim.emit.run import Emission
+from tensix_sim.trace import Run
+
+__all__ = ["KINDS", "EmitError", "MissingPackageError", "check_kinds", "emit"]
+
+KINDS = ("device-log", "perf-csv", "npe", "visualizer", "perfetto")
+
+
+class EmitError(ValueError):
+    """What was asked for cannot be made of this run."""
+
+
+def emit(run: Run, kinds: Iterable[str], folder: Path) -> list[Path]:
+    """Write a run in other tools' formats into `folder`; the files that were written.
+
+    `device-log` is profile_log_device.csv, `perf-csv` ops_perf_results_<folder>.csv, `npe` a NoC trace for each device,
+    `visualizer` the folder that ttnn-visualizer opens, `perfetto` trace.pftrace.
+
+    Raises:
+        EmitError: no such kind, or the run's trace has too little for it.
+        MissingPackageError: a kind needs a package that is not installed.
+        OSError: a file cannot be written.
+    """
+    wanted = list(dict.fromkeys(kinds))
+    emission = Emission(run)
+    check_kinds(wanted, emission.spec.trace)
+    if not wanted:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    results = f"ops_perf_results_{folder.resolve().name}.csv"
+    written: list[Path] = []
+    for kind in wanted:
+        if kind == "device-log":
+            written.append(device_log.write(emission, folder / "profile_log_device.csv"))
+        elif kind == "perf-csv":
+            written.append(perf_results.write(emission, folder / results))
+        elif kind == "npe":
+            written += npe.write_traces(emission, folder)
+        elif kind == "visualizer":
+            written += visualizer.write(emission, folder / "ttnn-visualizer", results)
+        else:
+            written.append(perfetto.write(emission, folder / "trace.pftrace"))
+    return written
+
+
+def check_kinds(kinds: Sequence[str], level: str) -> None:
+    """Say, before a run, what keeps it from being emitted at its trace level; see `emit`."""
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise EmitError(f"{', '.join(unknown)}: no such format; there are {', '.join(KINDS)}")
+    if kinds and level == "off":
+        raise EmitError(f"{', '.join(kinds)}: the run has no trace; set trace: zones")
+    if "npe" in kinds and level != "transfers":
+        raise EmitError(f"npe: needs each transfer, and the run has trace: {level}; set trace: transfers")
+    if "perfetto" in kinds:
+        perfetto.packages()

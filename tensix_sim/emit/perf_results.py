@@ -1,0 +1,141 @@
+"""`ops_perf_results_*.csv`, as tt-metal's `process_ops_logs.py` writes it: a row for each device.
+
+Empty where this simulator has no number: host times, dispatch, kernel sizes and hashes, NPE's congestion.
+"""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tensix_sim.emit.device_log import buffer_waits
+from tensix_sim.emit.run import Emission, OpTensor, host_id
+from tensix_sim.trace import Totals, Trace
+from tensix_sim.trace.files import atomic
+
+AXES = "WZYX"
+
+
+def _tensor_columns(which: str) -> tuple[str, ...]:
+    return (*(f"{which}_{axis}_PAD[LOGICAL]" for axis in AXES), f"{which}_LAYOUT", f"{which}_DATATYPE", f"{which}_MEMORY")
+
+
+def _kernel_sizes(*cores: str) -> tuple[str, ...]:
+    return tuple(f"{core} MAX KERNEL SIZE [B]" for core in cores)
+
+
+# In the order of tt-metal tools/tracy/process_ops_logs.py, OPS_CSV_HEADER
+COLUMNS = (
+    "OP CODE", "OP TYPE", "GLOBAL CALL COUNT", "DEVICE ID", "DEVICE ARCH", "ATTRIBUTES", "MATH FIDELITY", "CORE COUNT",
+    "AVAILABLE WORKER CORE COUNT", "PARALLELIZATION STRATEGY", "HOST START TS", "HOST END TS", "HOST DURATION [ns]",
+    "DEVICE FW START CYCLE", "DEVICE FW END CYCLE", "OP TO OP LATENCY [ns]", "OP TO OP LATENCY BR/NRISC START [ns]",
+    "DEVICE FW DURATION [ns]", "DEVICE KERNEL DURATION [ns]", "DEVICE KERNEL DURATION DM START [ns]",
+    "DEVICE KERNEL DURATION PER CORE MIN [ns]", "DEVICE KERNEL DURATION PER CORE MAX [ns]",
+    "DEVICE KERNEL DURATION PER CORE AVG [ns]", "DEVICE KERNEL FIRST TO LAST START [ns]",
+    "DEVICE BRISC KERNEL DURATION [ns]", "DEVICE NCRISC KERNEL DURATION [ns]", "DEVICE TRISC0 KERNEL DURATION [ns]",
+    "DEVICE TRISC1 KERNEL DURATION [ns]", "DEVICE TRISC2 KERNEL DURATION [ns]", "DEVICE ERISC KERNEL DURATION [ns]",
+    "DEVICE COMPUTE CB WAIT FRONT [ns]", "DEVICE COMPUTE CB RESERVE BACK [ns]", "DISPATCH TOTAL CQ CMD OP TIME [ns]",
+    "DISPATCH GO SEND WAIT TIME [ns]",
+    *_tensor_columns("INPUT_0"), *_tensor_columns("INPUT_1"), *_tensor_columns("INPUT_2"), *_tensor_columns("OUTPUT_0"),
+    "METAL TRACE ID", "METAL TRACE REPLAY SESSION ID", "COMPUTE KERNEL SOURCE", "COMPUTE KERNEL HASH",
+    "DATA MOVEMENT KERNEL SOURCE", "DATA MOVEMENT KERNEL HASH", "PROGRAM HASH", "PROGRAM CACHE HIT",
+    *_kernel_sizes(
+        "TENSIX DM 0", "TENSIX DM 1", "TENSIX COMPUTE 0", "TENSIX COMPUTE 1", "TENSIX COMPUTE 2", "ACTIVE ETH DM 0",
+        "ACTIVE ETH DM 1", "IDLE ETH DM 0", "IDLE ETH DM 1",
+    ),
+    "PM IDEAL [ns]", "PM COMPUTE [ns]", "PM BANDWIDTH [ns]", "PM REQ I BW", "PM REQ O BW", "PM FPU UTIL (%)", "NOC UTIL (%)",
+    "MULTICAST NOC UTIL (%)", "DRAM BW UTIL (%)", "DRAM BW UTIL PER CTRL (%)", "ETH BW UTIL (%)", "NPE CONG IMPACT (%)",
+    "Avg SFPU util on full grid (%)", "Avg FPU util on full grid (%)", "Avg Math util on full grid (%)",
+)  # fmt: skip
+
+
+def write(emission: Emission, path: Path) -> Path:
+    """Write a row a device."""
+    with atomic(path) as file:
+        rows = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        rows.writeheader()
+        for device, trace in emission.devices:
+            rows.writerow(_row(emission, device, trace))
+    return path
+
+
+def _row(emission: Emission, device: Mapping[str, Any], trace: Trace) -> dict[str, object]:
+    spec, machine, ring_id = emission.spec, emission.machine, device["ring_id"]
+    compute = "streaming" if spec.effective_kernel == "streaming" else "compute"
+    attributes = "; ".join(f"'{name}': '{value}'" for name, value in emission.attributes.items())
+    row: dict[str, object] = {
+        "OP CODE": emission.op_code,
+        "OP TYPE": "tt_dnn_device",
+        "GLOBAL CALL COUNT": host_id(ring_id),
+        "DEVICE ID": ring_id,
+        "DEVICE ARCH": machine.chip.name,
+        "ATTRIBUTES": f"{{{attributes}}}",
+        "MATH FIDELITY": spec.effective_compute_config.math_fidelity,
+        "CORE COUNT": emission.geometry.cores,
+        "AVAILABLE WORKER CORE COUNT": machine.cores,
+        "HOST START TS": 0,
+        "OP TO OP LATENCY [ns]": 0,
+        "OP TO OP LATENCY BR/NRISC START [ns]": 0,
+        "COMPUTE KERNEL SOURCE": f"['kernels/sdpa/{compute}.py']",
+        "DATA MOVEMENT KERNEL SOURCE": "['kernels/sdpa/reader.py'; 'kernels/sdpa/writer.py']",
+        "PROGRAM CACHE HIT": "",
+    }
+    inputs, output = emission.tensors
+    for i, tensor in enumerate(inputs):
+        row |= _tensor(f"INPUT_{i}", tensor)
+    return row | _tensor("OUTPUT_0", output) | _times(emission, device, Totals.of(trace)) | _model(emission, device)
+
+
+def _tensor(which: str, tensor: OpTensor) -> dict[str, object]:
+    *outer, rows, columns = tensor.shape
+    padded = (*outer, -(-rows // 32) * 32, -(-columns // 32) * 32)
+    sizes = [f"{p}[{size}]" for p, size in zip(padded, tensor.shape, strict=True)]
+    return dict(zip(_tensor_columns(which), (*sizes, "TILE", tensor.dtype, tensor.memory), strict=True))
+
+
+def _times(emission: Emission, device: Mapping[str, Any], totals: Totals) -> dict[str, object]:
+    """Durations of kernels: of the device, of its cores, of each RISC's longest."""
+    ns, wall, cores = emission.ns, device["cycles"], device["kernel_cycles_per_core"]
+    row: dict[str, object] = {
+        "DEVICE FW START CYCLE": 0,
+        "DEVICE FW END CYCLE": wall,
+        "DEVICE FW DURATION [ns]": ns(wall),
+        "DEVICE KERNEL DURATION [ns]": ns(wall),
+        "DEVICE KERNEL DURATION DM START [ns]": ns(wall),
+        "DEVICE KERNEL DURATION PER CORE MIN [ns]": ns(cores["min"]),
+        "DEVICE KERNEL DURATION PER CORE MAX [ns]": ns(cores["max"]),
+        "DEVICE KERNEL DURATION PER CORE AVG [ns]": ns(cores["mean"]),
+        "DEVICE KERNEL FIRST TO LAST START [ns]": 0,
+        "DEVICE COMPUTE CB WAIT FRONT [ns]": ns(buffer_waits(totals, "TRISC_0")),
+        "DEVICE COMPUTE CB RESERVE BACK [ns]": ns(buffer_waits(totals, "TRISC_2")),
+    }
+    for risc in ("BRISC", "NCRISC", "TRISC_0", "TRISC_1", "TRISC_2"):
+        lives = [int(e - s) for s, e, lane in zip(totals.start, totals.end, totals.lanes, strict=True) if lane.risc == risc]
+        row[f"DEVICE {risc.replace('_', '')} KERNEL DURATION [ns]"] = ns(max(lives, default=0))
+    return row
+
+
+def _model(emission: Emission, device: Mapping[str, Any]) -> dict[str, object]:
+    """What ttnn's performance model would say, and how far the run used the chip."""
+    chip, wall = emission.machine.chip, max(1, device["cycles"])
+    rates = [chip.dram.rate_of(bank) for bank in range(chip.dram.banks)]
+    read, written = device["dram_read_bytes"], device["dram_write_bytes"]
+    ideal, bandwidth = emission.ns(device["ideal_cycles"]), emission.ns((read + written) / sum(rates))
+    of_grid = 100 * device["active_cores"] / emission.geometry.cores / wall
+    banks = [100 * device["servers"].get(f"dram bank {bank}", 0.0) for bank in range(chip.dram.banks)]
+    return {
+        "PM IDEAL [ns]": max(ideal, bandwidth),
+        "PM COMPUTE [ns]": ideal,
+        "PM BANDWIDTH [ns]": bandwidth,
+        "PM REQ I BW": round(read / max(1, ideal), 3),  # bytes a nanosecond: GB/s
+        "PM REQ O BW": round(written / max(1, ideal), 3),
+        "PM FPU UTIL (%)": round(100 * device["math_utilization"], 3),
+        "NOC UTIL (%)": round(100 * device["noc_utilization"], 3),
+        "MULTICAST NOC UTIL (%)": 0,
+        "DRAM BW UTIL (%)": round(100 * device["dram_utilization"], 3),
+        "DRAM BW UTIL PER CTRL (%)": "; ".join(f"{share:.1f}" for share in banks),
+        "ETH BW UTIL (%)": 0,
+        "Avg SFPU util on full grid (%)": round(device["sfpu_cycles"] * of_grid, 3),
+        "Avg FPU util on full grid (%)": round(device["fpu_cycles"] * of_grid, 3),
+        "Avg Math util on full grid (%)": round(device["math_cycles"] * of_grid, 3),
+    }

@@ -1,0 +1,110 @@
+"""What all emitted files need of a finished run: its op as ttnn would log it, its shapes, its devices."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tensix_sim.arch import Machine
+from tensix_sim.config import RunSpec
+from tensix_sim.ops.geometry import Geometry, program_config, spec_machine
+from tensix_sim.trace import Run, Trace
+
+# Device-operation names of ttnn, as its profiler logs them
+OP_CODES = {
+    "ring_distributed_sdpa": "RingDistributedSdpaDeviceOperation",
+    "sdpa": "SDPAOperation",
+    "chunked_sdpa": "SDPAOperation",
+}
+DATA_TYPES = {"bfloat16": "BFLOAT16", "bfloat8_b": "BFLOAT8_B", "bfloat4_b": "BFLOAT4_B"}
+CALL = 1  # the run is a program's first call
+DEVICE_BITS = 10  # of a run host ID: the call above, the device below
+
+
+@dataclass(frozen=True)
+class OpTensor:
+    """A tensor as ttnn logs it: shape [W, Z, Y, X]."""
+
+    name: str
+    shape: tuple[int, int, int, int]
+    dtype: str
+    memory: str
+
+
+@dataclass(frozen=True)
+class Emission:
+    """A run on its way into files."""
+
+    run: Run
+
+    @cached_property
+    def spec(self) -> RunSpec:
+        """The spec of the run."""
+        return self.run.spec
+
+    @cached_property
+    def machine(self) -> Machine:
+        """The board, with the spec's what-ifs."""
+        return spec_machine(self.spec)
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """Its shapes."""
+        return Geometry.of(self.spec)
+
+    @property
+    def op_code(self) -> str:
+        """Name of the op in ttnn's logs."""
+        return OP_CODES[self.spec.op]
+
+    @property
+    def devices(self) -> Iterator[tuple[dict[str, Any], Trace]]:
+        """Figures and trace of each device, in ring order."""
+        for device in self.run.summary["devices"]:
+            yield device, self.run.traces[device["ring_id"]]
+
+    def ns(self, cycles: float) -> int:
+        """Nanoseconds of some cycles of the chip's clock."""
+        return round(cycles * 1e9 / self.machine.chip.clock_hz)
+
+    @property
+    def tensors(self) -> tuple[list[OpTensor], OpTensor]:
+        """Inputs, and the output of a device."""
+        g, given = self.geometry, self.spec.inputs
+        kv_dtype = given.kv_dtype or given.dtype
+        dram = "DEV_0_DRAM_INTERLEAVED"
+        inputs = [
+            OpTensor("Q", (g.B, g.NQH, g.S, given.head_dim), DATA_TYPES[given.dtype], dram),
+            OpTensor("K", (g.B, g.NKH, g.Sk, given.head_dim), DATA_TYPES[kv_dtype], dram),
+            OpTensor("V", (g.B, g.NKH, g.Sk, given.head_dim), DATA_TYPES[kv_dtype], dram),
+        ]
+        memory = dram if self.spec.memory_config == "dram_interleaved" else "DEV_0_L1_INTERLEAVED"
+        return inputs, OpTensor("output", (g.B, g.NQH, g.S // g.R, given.head_dim), DATA_TYPES[given.dtype], memory)
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The op's arguments, written as ttnn writes them in its logs."""
+        config = program_config(self.spec, self.machine)
+        compute = self.spec.effective_compute_config
+        x, y = config.compute_with_storage_grid_size
+        approx = "std::nullopt" if config.exp_approx_mode is None else int(config.exp_approx_mode)
+        found = {
+            "program_config": (
+                f"SDPAProgramConfig(compute_with_storage_grid_size=(x={x};y={y});sub_core_grids=std::nullopt;"
+                f"q_chunk_size={config.q_chunk_size};k_chunk_size={config.k_chunk_size};exp_approx_mode={approx};"
+                f"max_cores_per_head_batch={config.max_cores_per_head_batch})"
+            ),
+            "compute_kernel_config": (
+                f"WormholeComputeKernelConfig(math_fidelity={compute.math_fidelity};"
+                f"math_approx_mode={int(compute.math_approx_mode)};fp32_dest_acc_en={int(compute.fp32_dest_acc_en)};"
+                f"packer_l1_acc={int(compute.packer_l1_acc)})"
+            ),
+            "is_causal": str(int(self.spec.is_causal)),
+            "scale": f"{self.geometry.scale:.9g}",
+        }
+        return found | ({"ring_size": str(self.spec.ring_size)} if self.spec.is_ring else {})
+
+
+def host_id(ring_id: int) -> int:
+    """What joins a device's rows in all logs: the call above, the device below."""
+    return CALL << DEVICE_BITS | ring_id

@@ -1,0 +1,7 @@
+"""A run as a page that opens offline, and as pictures."""
+
+from tensix_sim.report.data import describe
+from tensix_sim.report.page import page, write_report
+from tensix_sim.report.pictures import write_pngs
+
+__all__ = ["describe", "page", "write_pngs", "write_report"]

@@ -1,0 +1,288 @@
+"""Files for other tools: they say what the trace says, in the order and with the names that these tools know."""
+
+import csv
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tensix_sim import simulate
+from tensix_sim.analysis import compare, read_side
+from tensix_sim.cli import main
+from tensix_sim.config import load_spec
+from tensix_sim.emit import KINDS, EmitError, MissingPackageError, emit, perfetto
+from tensix_sim.emit.device_log import COLUMNS as LOG_COLUMNS
+from tensix_sim.emit.perf_results import COLUMNS
+from tensix_sim.ops.checks import check
+from tensix_sim.simulation import Result, spec_machine
+from tensix_sim.trace import RISCS, Totals
+
+RING: dict[str, Any] = {
+    "board": "galaxy",
+    "ring_size": 2,
+    "numerics": "off",
+    "trace": "transfers",
+    "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 512, "head_dim": 64},
+    "program_config": {"compute_with_storage_grid_size": [2, 2], "q_chunk_size": 64, "k_chunk_size": 64},
+}
+OTHERS = ("device-log", "perf-csv", "npe", "visualizer")  # that need no package
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    """A small ring of two, every transfer traced."""
+    return simulate(load_spec(RING))
+
+
+@pytest.fixture(scope="module")
+def folder(result: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run's folder with what needs no package emitted."""
+    folder = tmp_path_factory.mktemp("emitted") / "small"
+    result.write(folder)
+    emit(result.as_run(), OTHERS, folder)
+    return folder
+
+
+def log_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a device log, after the line about the chip."""
+    with path.open() as file:
+        assert file.readline() == "ARCH: wormhole_b0, CHIP_FREQ[MHz]: 1000, Max Compute Cores: 80\n"
+        return list(csv.DictReader(file, skipinitialspace=True))
+
+
+# -- profile_log_device.csv -----------------------------------------------------------------------------------
+
+
+def test_every_zone_of_the_log_starts_and_ends(folder: Path) -> None:
+    """Each RISC of each core has its FW and its KERNEL zone, and the KERNEL zone is the life of its lane."""
+    rows = log_rows(folder / "profile_log_device.csv")
+    assert tuple(rows[0]) == LOG_COLUMNS
+    zones: dict[tuple[str, ...], dict[str, int]] = {}
+    for row in rows:
+        key = tuple(row[c] for c in ("PCIe slot", "core_x", "core_y", "RISC processor type", "zone name"))
+        zones.setdefault(key, {})[row["type"]] = int(row["time[cycles since reset]"])
+    timed = {key: times for key, times in zones.items() if "ZONE_TOTAL" not in times}
+    assert all(times.keys() == {"ZONE_START", "ZONE_END"} for times in timed.values())
+    assert len(timed) == 2 * 2 * 4 * len(RISCS)
+
+
+def test_kernel_zones_are_the_lanes(result: Result, folder: Path) -> None:
+    """Ends of zones are ends of lanes, at the core's place on NoC 0."""
+    machine, totals = spec_machine(result.spec), Totals.of(result.trace[1])
+    ends = {(*machine.worker(lane.core), lane.risc): int(end) for lane, end in zip(totals.lanes, totals.end, strict=True)}
+    rows = log_rows(folder / "profile_log_device.csv")
+    found = {
+        (int(row["core_x"]), int(row["core_y"]), row["RISC processor type"]): int(row["time[cycles since reset]"])
+        for row in rows
+        if row["PCIe slot"] == "1" and row["zone name"].endswith("-KERNEL") and row["type"] == "ZONE_END"
+    }
+    assert found == ends
+
+
+def test_sums_of_waits_are_those_of_the_trace(result: Result, folder: Path) -> None:
+    """CB-COMPUTE-WAIT-FRONT adds up to the unpackers' waits for buffers, CB-COMPUTE-RESERVE-BACK to the packers' for space."""
+    totals, sums = Totals.of(result.trace[0]), Counter[str]()
+    for row in log_rows(folder / "profile_log_device.csv"):
+        if row["PCIe slot"] == "0" and row["type"] == "ZONE_TOTAL":
+            sums[row["zone name"]] += int(row["data"])
+    between = ("math", "pack", "unpack", "dst")
+    assert sums["CB-COMPUTE-WAIT-FRONT"] == sum(n for c, n in totals.waits(risc="TRISC_0").items() if c not in between)
+    assert sums["CB-COMPUTE-RESERVE-BACK"] == sum(n for c, n in totals.waits(risc="TRISC_2").items() if c.startswith("space"))
+
+
+# -- ops_perf_results ---------------------------------------------------------------------------------------------
+
+
+def test_results_have_a_row_a_device_and_the_columns_of_the_profiler(result: Result, folder: Path) -> None:
+    """In their order; durations are the device's, utilisations its figures."""
+    with (folder / "ops_perf_results_small.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(set(COLUMNS)) == len(COLUMNS)
+    for row, device in zip(rows, result.devices, strict=True):
+        assert row["OP CODE"] == "RingDistributedSdpaDeviceOperation"
+        assert int(row["DEVICE ID"]) == device.ring_id
+        assert int(row["DEVICE KERNEL DURATION [ns]"]) == device.cycles  # at 1 GHz
+        assert float(row["PM FPU UTIL (%)"]) == pytest.approx(100 * device.math_utilization, abs=0.001)
+        assert float(row["DRAM BW UTIL (%)"]) == pytest.approx(100 * device.dram_utilization, abs=0.001)
+        assert len(row["DRAM BW UTIL PER CTRL (%)"].split(";")) == 12
+        assert row["INPUT_0_X_PAD[LOGICAL]"] == "64[64]"
+        assert row["OUTPUT_0_Y_PAD[LOGICAL]"] == "256[256]"
+        assert int(row["PM IDEAL [ns]"]) == max(int(row["PM COMPUTE [ns]"]), int(row["PM BANDWIDTH [ns]"]))
+        assert int(row["PM IDEAL [ns]"]) <= device.cycles
+
+
+@pytest.mark.parametrize("name", ["ops_perf_results_small.csv", "profile_log_device.csv"])
+def test_a_run_is_what_its_own_profile_says(folder: Path, name: str) -> None:
+    """Comparing a run with the profile emitted from it finds no difference in cycles."""
+    for device in compare(read_side(folder), read_side(folder / name, 10**9)).devices:
+        assert device.cycles.by == 0
+        assert not [f for f in device.figures if "kernel cycles" in f.what and f.by]
+
+
+# -- tt-npe -------------------------------------------------------------------------------------------------------
+
+
+def test_the_noc_trace_has_every_byte(result: Result, folder: Path) -> None:
+    """An event for each request; bytes add up to those of the transfers, sorted by core, RISC and time within its zone."""
+    events = json.loads((folder / "noc_trace_dev0_RingDistributedSdpaDeviceOperation_ID1024.json").read_text())
+    moved = [event for event in events if "type" in event]
+    assert sum(event["num_bytes"] for event in moved) == int(result.trace[0].transferred()["nbytes"].sum())
+    assert {event["type"] for event in moved} == {"READ", "WRITE_"}
+    assert events == sorted(events, key=lambda e: (e["sx"], e["sy"], e["proc"], e["timestamp"], e.get("zone_phase") == "end"))
+    assert len([e for e in events if e.get("zone_phase") == "begin"]) == len([e for e in events if e.get("zone_phase") == "end"])
+
+
+def test_the_timeline_has_every_byte(result: Result, folder: Path) -> None:
+    """Merged transfers keep their bytes; timesteps tile the wall; demand over a link adds up to the bytes on it."""
+    path = folder / "ttnn-visualizer" / "performance" / "npe_viz"
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert [entry["global_call_count"] for entry in manifest] == [1024, 1025]
+    timeline = json.loads((path / manifest[1]["file"]).read_text())
+    transfers, steps = timeline["noc_transfers"], timeline["timestep_data"]
+    assert sum(t["total_bytes"] for t in transfers) == int(result.trace[1].transferred()["nbytes"].sum())
+    assert [s["start_cycle"] for s in steps[1:]] == [s["end_cycle"] for s in steps[:-1]]
+    assert (steps[0]["start_cycle"], steps[-1]["end_cycle"]) == (0, result.devices[1].cycles)
+    rate = spec_machine(result.spec).chip.noc.link_rate
+    carried = sum(share / 100 * rate * (s["end_cycle"] - s["start_cycle"]) for s in steps for *_, link, share in s["link_demand"])
+    routed = sum(t["total_bytes"] * (len(t["route"][0]["links"]) - 2) for t in transfers)
+    assert carried == pytest.approx(routed, rel=0.01)
+    assert {i for s in steps for i in s["active_transfers"]} == {t["id"] for t in transfers}
+
+
+# -- ttnn-visualizer ------------------------------------------------------------------------------------------------
+
+
+def test_the_database_has_the_op_its_tensors_and_its_buffers(result: Result, folder: Path) -> None:
+    """One operation, three inputs and an output, and the L1 map of `check` as circular buffers on each device."""
+    with closing(sqlite3.connect(folder / "ttnn-visualizer" / "profiler" / "db.sqlite")) as database:
+
+        def rows(query: str) -> list[Any]:
+            return database.execute(query).fetchall()
+
+        assert rows("SELECT operation_id, name FROM operations") == [(1, "RingDistributedSdpaDeviceOperation")]
+        assert [shape for (shape,) in rows("SELECT shape FROM tensors ORDER BY tensor_id")] == [
+            "[1, 2, 512, 64]", "[1, 1, 512, 64]", "[1, 1, 512, 64]", "[1, 2, 256, 64]",
+        ]  # fmt: skip
+        assert rows("SELECT device_id FROM devices") == [(0,), (1,)]
+        ((graph,),) = rows("SELECT captured_graph FROM captured_graph")
+    buffers = [node["params"] for node in json.loads(graph) if node["node_type"] == "circular_buffer_allocate"]
+    expected = [(b.address, b.bytes) for b in check(result.spec).l1]
+    assert [(int(b["address"]), int(b["size"])) for b in buffers] == 2 * expected
+
+
+# -- Perfetto ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_perfetto_trace_has_every_span_on_its_track(result: Result, tmp_path: Path) -> None:
+    """Read back by Perfetto's own messages: lanes under cores under devices, in order; cycles as annotations; counters."""
+    proto = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
+    (path,) = emit(result.as_run(), ["perfetto"], tmp_path)
+    trace = proto.Trace()
+    trace.ParseFromString(path.read_bytes())
+    tracks = {p.track_descriptor.uuid: p.track_descriptor for p in trace.packet if p.HasField("track_descriptor")}
+    begun = [p for p in trace.packet if p.track_event.type == proto.TrackEvent.TYPE_SLICE_BEGIN]
+    cycles: Counter[tuple[str, str, str, str]] = Counter()
+    for packet in begun:
+        lane = tracks[packet.track_event.track_uuid]
+        core = tracks[lane.parent_uuid]
+        notes = {note.name: note.int_value for note in packet.track_event.debug_annotations}
+        assert packet.timestamp == notes["first cycle"]  # at 1 GHz
+        cycles[tracks[core.parent_uuid].name, core.name, lane.name, packet.track_event.name] += notes["cycles"]
+    for device in result.devices:
+        totals = Totals.of(result.trace[device.ring_id])
+        for lane, spent in zip(totals.lanes, totals.cycles, strict=True):
+            for name, n in zip(totals.names, spent.tolist(), strict=True):
+                assert cycles[f"device {device.ring_id}", f"core {lane.core[0]},{lane.core[1]}", lane.risc, name] == n
+    counted = [p for p in trace.packet if p.track_event.type == proto.TrackEvent.TYPE_COUNTER]
+    assert len(counted) == sum(len(t.counts()) for t in result.trace.values())
+    assert len({p.trusted_packet_sequence_id for p in trace.packet}) == 1
+
+
+def test_lanes_stand_in_the_order_in_which_a_tile_meets_them(result: Result, tmp_path: Path) -> None:
+    """A core's RISCs come first, then its buffers."""
+    proto = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
+    (path,) = emit(result.as_run(), ["perfetto"], tmp_path)
+    trace = proto.Trace()
+    trace.ParseFromString(path.read_bytes())
+    tracks = [p.track_descriptor for p in trace.packet if p.HasField("track_descriptor")]
+    core = next(t.uuid for t in tracks if t.name == "core 0,0")
+    children = sorted((t for t in tracks if t.parent_uuid == core), key=lambda t: t.sibling_order_rank)
+    assert [t.name for t in children][: len(RISCS) + 2] == [*RISCS, "q_in", "k_in"]
+
+
+def test_without_the_package_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch, result: Result, tmp_path: Path) -> None:
+    """It says what to install, and nothing is written."""
+    monkeypatch.setitem(__import__("sys").modules, "perfetto.trace_builder", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'tensix-sim\[emit\]'"):
+        perfetto.packages()
+    with pytest.raises(MissingPackageError):
+        emit(result.as_run(), ["perfetto"], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+# -- all -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_run_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    """Simulated and emitted again, every file is the same."""
+    again = tmp_path / "small"
+    written = emit(simulate(load_spec(RING)).as_run(), OTHERS, again)
+    assert len(written) == 2 + 2 + (3 + 3)
+    for path in written:
+        assert path.read_bytes() == (folder / path.relative_to(again)).read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("kinds", "level", "says"),
+    [
+        (["csv"], "zones", "csv: no such format; there are device-log"),
+        (["perf-csv"], "off", "perf-csv: the run has no trace; set trace: zones"),
+        (["npe"], "zones", "the run has trace: zones; set trace: transfers"),
+    ],
+)
+def test_what_cannot_be_emitted_is_refused(kinds: list[str], level: str, says: str, tmp_path: Path) -> None:
+    """With what would make it possible, and before anything is written."""
+    run = simulate(load_spec(RING, [f"trace={level}", "ring_ids=[0]"])).as_run()
+    with pytest.raises(EmitError, match=says):
+        emit(run, kinds, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def run_command(tmp_path: Path) -> Callable[..., Any]:
+    """Run the small ring from the command line."""
+
+    def run(*options: str) -> Any:
+        spec = tmp_path / "ring.yaml"
+        spec.write_text(json.dumps(RING | {"trace": "zones"}))
+        return CliRunner().invoke(main, ["run", str(spec), "--traces", str(tmp_path), "--name", "x", "--jobs", "1", *options])
+
+    return run
+
+
+def test_the_command_emits_beside_the_traces(run_command: Callable[..., Any], tmp_path: Path) -> None:
+    """--emit may be given more than once."""
+    assert run_command("--emit", "perf-csv", "--emit", "device-log").exit_code == 0
+    assert (tmp_path / "x" / "ops_perf_results_x.csv").is_file()
+    assert (tmp_path / "x" / "profile_log_device.csv").is_file()
+
+
+def test_the_command_refuses_before_it_runs(run_command: Callable[..., Any], tmp_path: Path) -> None:
+    """A format that the trace level cannot give costs no simulation."""
+    done = run_command("--emit", "npe")
+    assert done.exit_code == 2
+    assert "set trace: transfers" in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_command_offers_all_formats() -> None:
+    """What `emit` knows is what --help lists."""
+    option = next(p for p in main.commands["run"].params if p.name == "kinds")  # type: ignore[attr-defined]
+    assert tuple(option.type.choices) == KINDS

@@ -1,0 +1,136 @@
+"""The page in a real browser: every section is drawn, nothing complains, nothing is wider than the window."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tensix_sim import simulate
+from tensix_sim.analysis import Verdict, WhatIf
+from tensix_sim.report import write_report
+from tensix_sim.trace import open_run
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
+
+SECTIONS = ("verdict", "ring", "cores", "floor", "time", "budget", "roofline", "path", "config", "l1", "accuracy")
+PROBE = """
+<script>
+addEventListener("error", (event) => (document.documentElement.dataset.failed = event.message));
+addEventListener("unhandledrejection", (event) => (document.documentElement.dataset.failed = event.reason));
+const asLong = setInterval(() => {
+  const root = document.documentElement;
+  if (!root.dataset.ready) return;
+  clearInterval(asLong);
+  root.dataset.overflow = root.scrollWidth - innerWidth;
+  PROBE_MORE
+}, 20);
+</script>
+"""
+USE = """
+  const canvas = document.querySelector("#time canvas"), box = canvas.getBoundingClientRect();
+  const at = (kind, x, y, more) => canvas.dispatchEvent(new PointerEvent(kind, { clientX: box.x + x, clientY: box.y + y, pointerId: 1, bubbles: true, ...more }));
+  const said = [];
+  for (let y = 20; y < box.height; y += 8) { at("pointermove", 300, y, {}); said.push(document.getElementById("tip").textContent); }
+  root.dataset.said = said.join("|");
+  canvas.setPointerCapture = () => {};
+  at("pointerdown", 200, 60, { button: 0 }); at("pointermove", 260, 60, {}); at("pointerup", 260, 60, {});
+  canvas.focus();
+  canvas.dispatchEvent(new WheelEvent("wheel", { deltaY: -120, cancelable: true, clientX: box.x + 300, clientY: box.y + 60 }));
+  for (const key of ["+", "-", "ArrowLeft", "ArrowRight"]) canvas.dispatchEvent(new KeyboardEvent("keydown", { key }));
+  setTimeout(() => {
+    root.dataset.window = document.getElementById("window").textContent;
+    document.querySelectorAll("#devices button")[1].click();
+    const select = document.querySelector("#cores select");
+    for (let i = 0; i < select.options.length; i++) {
+      const now = document.querySelector("#cores select");
+      now.value = i; now.dispatchEvent(new Event("change"));
+    }
+    document.getElementById("theme").click();
+    setTimeout(() => (root.dataset.used = document.querySelector("#devices button[aria-selected=true]").textContent), 300);
+  }, 300);
+"""  # noqa: E501
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a ring of two with numerics on."""
+    folder = tmp_path_factory.mktemp("report")
+    spec: dict[str, Any] = {
+        "board": "galaxy",
+        "ring_size": 2,
+        "inputs": {"q_heads": 4, "kv_heads": 1, "seq_len": 1024, "head_dim": 64},
+        "program_config": {"compute_with_storage_grid_size": [4, 4], "q_chunk_size": 64, "k_chunk_size": 128},
+    }
+    simulate(spec).write(folder)
+    what_ifs = [WhatIf("FPU", "twice the FPU rate", 1, 0.5), WhatIf("DRAM", "twice the DRAM rate", 2, -0.1)]
+    verdicts = [Verdict(ring_id, 2, "FPU", "sure", "FPU binds.", what_ifs) for ring_id in range(2)]
+    write_report(open_run(folder), verdicts, folder / "report.html")
+    return folder / "report.html"
+
+
+def browse(page: Path, width: int, probe: str = "", fragment: str = "light") -> tuple[str, str]:
+    """The page as the browser has it once drawn, with what a probe noted in the root's attributes, and what was logged."""
+    assert CHROMIUM
+    text = page.read_text(encoding="utf-8").replace("<main>", PROBE.replace("PROBE_MORE", probe) + "<main>")
+    probed = page.with_name(f"probed-{width}-{len(probe)}-{fragment}.html")
+    probed.write_text(text, encoding="utf-8")
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=8000", "--dump-dom")
+    command = [
+        CHROMIUM,
+        *flags,
+        f"--window-size={width},900",
+        f"--user-data-dir={page.parent / 'profile'}",
+        f"file://{probed}#{fragment}",
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return ran.stdout, "\n".join(line for line in ran.stderr.splitlines() if "CONSOLE" in line)
+
+
+def noted(dom: str, name: str) -> str:
+    """What the root's attribute data-<name> says."""
+    found = re.search(rf'<html[^>]*\bdata-{name}="([^"]*)"', dom)
+    return found[1] if found else ""
+
+
+@pytest.mark.parametrize("width", [1400, 800])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_is_drawn_whole_and_fits_the_window(report: Path, width: int, theme: str) -> None:
+    """Each section has a chart, a table or a sentence; the console is empty; no sideways scrolling of the page."""
+    dom, console = browse(report, width, fragment=theme)
+    assert console == ""
+    assert noted(dom, "failed") == ""
+    assert noted(dom, "ready") != ""
+    assert noted(dom, "theme") == theme
+    assert int(noted(dom, "overflow")) <= 0
+    for section in SECTIONS:
+        found = re.search(rf'<section id="{section}">.*?</section>', dom, re.DOTALL)
+        assert found, section
+        assert re.search(r"<(svg|canvas|table)\b", found[0]), section
+    assert "NaN" not in dom.partition('id="data"')[0]
+    assert "undefined" not in dom.partition('id="data"')[0]
+
+
+def test_the_budget_on_the_page_says_that_it_adds_up(report: Path) -> None:
+    """The script's own sums of the lanes are the wall."""
+    dom, _ = browse(report, 1400)
+    assert "adds up to the wall" in dom
+    assert "do not add up to the wall." not in dom.partition('id="data"')[0]
+
+
+def test_hover_zoom_and_choices_work(report: Path) -> None:
+    """The pointer goes over all rows, zooms by dragging, by wheel and by keys; then another device, every map, the theme."""
+    dom, console = browse(report, 1400, USE)
+    assert console == ""
+    assert noted(dom, "failed") == ""
+    said = noted(dom, "said")
+    assert "reader: " in said
+    assert "bytes per cycle" in said
+    assert re.search(r"k_in: \d+ of \d+ tiles", said)
+    first, last = (int(n.replace(",", "")) for n in re.match(r"([\d,]+)\W+([\d,]+) cycles", noted(dom, "window")).groups())  # type: ignore[union-attr]
+    assert 0 < first < last
+    assert noted(dom, "used") == "1"
+    assert noted(dom, "theme") == "dark"
