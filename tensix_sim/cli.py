@@ -210,10 +210,11 @@ def report(folder: Path, output: Path | None, png: bool, what_ifs: bool, jobs: i
 @main.command()
 @click.argument("before", type=click.Path(exists=True, path_type=Path))
 @click.argument("after", type=click.Path(exists=True, path_type=Path))
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the comparison as a page to FILE.")
 @click.option("--call", type=click.IntRange(0), help="Which call of a profile that has several.")
 @JSON
 @guarded
-def compare(before: Path, after: Path, call: int | None, json_file: str | None) -> None:
+def compare(before: Path, after: Path, html: Path | None, call: int | None, json_file: str | None) -> None:
     """Say what changed between two runs, or a run and a hardware profile, and why.
 
     A run is its folder, a profile an ops_perf_results*.csv or a profile_log_device.csv.
@@ -223,6 +224,7 @@ def compare(before: Path, after: Path, call: int | None, json_file: str | None) 
     from tensix_sim.analysis import ProfileError, read_side
     from tensix_sim.analysis import compare as compare_sides
     from tensix_sim.analysis.compare import clock_hz
+    from tensix_sim.report import write_comparison
     from tensix_sim.screen import compare_screen
     from tensix_sim.trace import RunError
 
@@ -235,6 +237,8 @@ def compare(before: Path, after: Path, call: int | None, json_file: str | None) 
         fail(str(error), 2)
     if json_file:
         _write_json(json_file, asdict(comparison))
+    if html:
+        write_comparison(comparison, html)
     click.echo(compare_screen(comparison))
 
 

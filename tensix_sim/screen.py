@@ -180,13 +180,13 @@ def compare_screen(c: Comparison) -> str:
             other = [Change(f"{len(rest)} others", sum(p.before for p in rest), sum(p.after for p in rest))] if rest else []
             rows = [_change_row(p) for p in [*device.path[:SHOWN], *other, device.cycles]]
             parts.append(table(("critical path", "before", "after", "change", ""), rows))
-        if rows := [_change_row(f) for f in device.figures if f.by]:
-            parts.append(table(("figures", "before", "after", "change", ""), rows))
+        for title, changes in (("waits, mean of active cores", device.waits), ("figures", device.figures)):
+            if rows := [_change_row(change) for change in changes if change.by]:
+                parts.append(table((title, "before", "after", "change", ""), rows))
     return "\n\n".join(parts)
 
 
 def _change_row(c: Change) -> tuple[str, ...]:
-    share = "share" in c.what
-    shown = [f"{value:.1%}" if share else f"{value:,.0f}" for value in (c.before, c.after)]
-    by = f"{100 * c.by:+.1f} points" if share else f"{c.by:+,.0f}"
-    return c.what, *shown, by, "" if share or not c.before else f"{c.by / c.before:+.1%}"
+    shown = [f"{value:.1%}" if c.is_share else f"{value:,.0f}" for value in (c.before, c.after)]
+    by = f"{100 * c.by:+.1f} points" if c.is_share else f"{c.by:+,.0f}"
+    return c.what, *shown, by, "" if c.is_share or not c.before else f"{c.by / c.before:+.1%}"

@@ -1,6 +1,7 @@
 """Comparing runs and profiles: what is said to have changed adds up to what did."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tensix_sim.analysis import ProfileError, compare, read_side
 from tensix_sim.analysis.profile import read_profile
 from tensix_sim.cli import main
 from tensix_sim.config import load_spec
+from tensix_sim.report import comparison_page, write_comparison
 
 RING: dict[str, Any] = {
     "board": "galaxy",
@@ -81,7 +83,7 @@ def test_a_run_against_itself_has_no_changes(folder: Path) -> None:
     """Same run, no difference."""
     same = compare(read_side(folder / "a"), read_side(folder / "a"))
     assert not same.settings
-    assert not any(change.by for d in same.devices for change in [d.cycles, *d.path, *d.figures])
+    assert not any(change.by for d in same.devices for change in [d.cycles, *d.path, *d.waits, *d.figures])
 
 
 def test_devices_of_one_side_alone_are_told(folder: Path, tmp_path: Path) -> None:
@@ -156,6 +158,22 @@ def test_the_command_prints_what_changed_and_writes_it(folder: Path, tmp_path: P
     assert "critical path" in done.stdout
     assert "program_config.k_chunk_size" in done.stdout
     assert [d["device"] for d in json.loads((tmp_path / "c.json").read_text())["devices"]] == [0, 1]
+
+
+def test_the_page_has_what_the_text_has(folder: Path, tmp_path: Path) -> None:
+    """Every device, setting and change of the path; nothing from outside; what is no HTML stays text; the same bytes twice."""
+    comparison = compare(read_side(folder / "a"), read_side(folder / "b"))
+    page = comparison_page(replace(comparison, before="<b>&"))
+    assert "&lt;b&gt;&amp;" in page
+    assert "<b>&" not in page
+    assert "http" not in page.replace("http-equiv", "")
+    for key, *_ in comparison.settings:
+        assert f"<td>{key}</td>" in page
+    for device in comparison.devices:
+        assert f"<h2>Device {device.device}</h2>" in page
+        assert all(f"<td>{p.what}</td>" in page for p in device.path[:5])
+    write_comparison(comparison, tmp_path / "c.html")
+    assert (tmp_path / "c.html").read_text() == comparison_page(comparison)
 
 
 def test_two_profiles_are_not_compared(tmp_path: Path) -> None:

@@ -29,12 +29,17 @@ class Change:
         """How much more it is after."""
         return self.after - self.before
 
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share, and not a number of cycles, bytes or cores."""
+        return "share" in self.what
+
 
 @dataclass(frozen=True)
 class Side:
-    """A run or a profile: its settings, and for each device its cycles, figures, and critical path by lane and what was done.
+    """A run or a profile: its settings, and for each device its cycles, figures, critical path by lane and step, and waits.
 
-    The path adds up to the cycles; a profile has none.
+    The path adds up to the cycles; waits are cycles by lane and cause, the mean of the active cores. A profile has neither.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Side:
     cycles: dict[int, int]
     figures: dict[int, dict[str, float]]
     path: dict[int, dict[str, int]] = field(default_factory=dict)
+    waits: dict[int, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class DeviceChange:
     device: int
     cycles: Change
     path: list[Change]
+    waits: list[Change]
     figures: list[Change]
 
 
@@ -81,15 +88,16 @@ def compare(before: Side, after: Side) -> Comparison:
 
 
 def _device(d: int, before: Side, after: Side) -> DeviceChange:
-    path: list[Change] = []
-    if d in before.path and d in after.path:
-        path = _changes(before.path[d], after.path[d])
+    path = _changes(before.path.get(d), after.path.get(d))
+    waits = _changes(before.waits.get(d), after.waits.get(d))
     shared = [name for name in before.figures[d] if name in after.figures[d]]
     figures = [Change(name, before.figures[d][name], after.figures[d][name]) for name in shared]
-    return DeviceChange(d, Change("cycles", before.cycles[d], after.cycles[d]), path, figures)
+    return DeviceChange(d, Change("cycles", before.cycles[d], after.cycles[d]), path, waits, figures)
 
 
-def _changes(before: Mapping[str, float], after: Mapping[str, float]) -> list[Change]:
+def _changes(before: Mapping[str, float] | None, after: Mapping[str, float] | None) -> list[Change]:
+    if before is None or after is None:
+        return []
     changes = [Change(what, before.get(what, 0), after.get(what, 0)) for what in sorted(before.keys() | after.keys())]
     return sorted(changes, key=lambda c: (-abs(c.by), -c.after, c.what))
 
@@ -119,6 +127,7 @@ def of_run(run: Run, name: str) -> Side:
         {d: device["cycles"] for d, device in devices.items()},
         {d: _figures(spec, device, run.traces.get(d)) for d, device in devices.items()},
         {d: _path(spec, trace) for d, trace in run.traces.items()},
+        {d: device["waits"] for d, device in devices.items()},
     )
 
 
@@ -143,8 +152,7 @@ def _figures(spec: RunSpec, device: Mapping[str, Any], trace: Trace | None) -> d
     figures[FPU] = device["fpu_cycles"] * active / g.cores / wall
     figures[SFPU] = device["sfpu_cycles"] * active / g.cores / wall
     figures[DRAM] = device["dram_utilization"]
-    waits = {f"{cause}, mean of active cores": cycles for cause, cycles in device["waits"].items()}
-    return figures | waits
+    return figures
 
 
 def _path(spec: RunSpec, trace: Trace) -> dict[str, int]:

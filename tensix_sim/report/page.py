@@ -27,14 +27,15 @@ def page(run: Run, verdicts: Sequence[Verdict] = ()) -> str:
     data = describe(run, verdicts)
     parts = {
         "title": escape(data["title"]),
-        "style": _part("report.css"),
+        "style": part("report.css"),
         "data": _json_in_html(data),
-        "script": _part("report.js"),
+        "script": part("report.js"),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _part("template.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], part("template.html"))
 
 
-def _part(name: str) -> str:
+def part(name: str) -> str:
+    """A file that lies beside this module, as text."""
     return (files(__package__) / name).read_text(encoding="utf-8")
 
 
