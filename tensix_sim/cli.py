@@ -197,11 +197,11 @@ def report(folder: Path, output: Path | None, png: bool, what_ifs: bool, jobs: i
     try:
         done = open_run(folder)
         verdicts = _judge(done, jobs) if what_ifs and done.traces else []
+        page = output or folder / "report.html"
+        write_report(done, verdicts, page)
+        pictures = write_pngs(done, verdicts, page.parent) if png else []
     except (RunError, WorkerError) as error:
         fail(str(error), 2)
-    page = output or folder / "report.html"
-    write_report(done, verdicts, page)
-    pictures = write_pngs(done, verdicts, page.parent) if png else []
     if verdicts:
         click.echo(verdict_screen(verdicts))
     click.echo("\n".join(f"wrote {path}" for path in [page, *pictures]), err=True)
@@ -244,10 +244,16 @@ def compare(before: Path, after: Path, html: Path | None, call: int | None, json
 
 def _judge(run: Any, jobs: int) -> Any:
     """The verdict on each device of a run that was read back."""
+    from pydantic import ValidationError
+
     from tensix_sim.analysis import judge
     from tensix_sim.simulation import Device
+    from tensix_sim.trace import RunError
 
-    devices = [Device.model_validate(device) for device in run.summary["devices"]]
+    try:
+        devices = [Device.model_validate(device) for device in run.summary["devices"]]
+    except ValidationError as error:
+        raise RunError(f"a run of another version: {error.error_count()} figures of its devices differ; run again") from error
     with _progress("what-ifs") as progress:
         return judge(run.spec, [(device, run.traces[device.ring_id]) for device in devices], jobs, progress)
 

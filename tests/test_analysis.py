@@ -12,6 +12,7 @@ from tensix_sim.ops.geometry import Geometry
 from tensix_sim.program import CircularBuffer
 from tensix_sim.simulation import Result
 from tensix_sim.trace import Trace
+from tensix_sim.trace.queries import busy
 
 RING = {
     "board": "galaxy",
@@ -71,6 +72,37 @@ def test_the_critical_path_is_made_of_spans(result: Result) -> None:
     for piece in critical_path(run.trace, Geometry.of(result.spec).buffers)[:50]:
         spans = run.trace.spans(piece.core, piece.risc, piece.start, piece.end)
         assert [run.trace.names[n] for n in spans["name"]] == [piece.what]
+
+
+def test_waits_add_up_whichever_way_they_are_asked_for(result: Result) -> None:
+    """By cause, by core and by RISC they are the same cycles, and with the busy ones the cycles of all lanes."""
+    for run in result.runs:
+        ways = [run.trace.waits(by=by) for by in ("cause", "core", "risc")]
+        assert len({sum(way.values()) for way in ways}) == 1
+        lanes = sum(sum(lane.values()) for core in budgets(run.trace) for lane in core.lanes.values())
+        done = sum(lane.get("done", 0) for core in budgets(run.trace) for lane in core.lanes.values())
+        assert sum(ways[0].values()) + busy(run.trace) + done == lanes
+
+
+def test_nothing_is_busy_for_longer_than_the_run(result: Result) -> None:
+    """Each bank, link and port, and each unit of the cores, at most all of the time."""
+    for d in result.devices:
+        assert max(d.servers.values()) <= 1
+        assert max(d.dram_utilization, d.noc_utilization, d.busiest_server_utilization, d.math_utilization) <= 1
+        assert max(d.fpu_cycles, d.sfpu_cycles, d.math_cycles, d.unpack_cycles, d.pack_cycles) <= d.cycles
+
+
+def test_bytes_over_time_add_up_to_the_bytes_moved(result: Result) -> None:
+    """Of reads and writes, of both NoCs, and of the banks."""
+    for run in result.runs:
+
+        def moved(what: str, trace: Trace = run.trace) -> int:
+            return int(trace.counter(f"{what} bytes")[1].sum())
+
+        banks = [series.label for series in run.trace.counters if series.label.startswith("dram bank")]
+        assert moved("read") + moved("write") == moved("noc0") + moved("noc1")
+        in_dram = sum(moved(label.removesuffix(" bytes")) for label in banks)
+        assert in_dram == run.device.dram_read_bytes + run.device.dram_write_bytes
 
 
 def test_no_roof_lies_below_the_run(result: Result) -> None:

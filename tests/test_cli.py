@@ -158,3 +158,57 @@ def test_ctrl_c_ends_with_130_and_writes_nothing(tmp_path: Path) -> None:
     assert err.strip().splitlines()[-1] == "interrupted; nothing was written"
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+# -- report --------------------------------------------------------------------------------------------------
+
+
+def test_report_writes_a_page_and_says_what_binds(command, tmp_path: Path) -> None:
+    """The page and pictures lie in the run's folder, the verdict on each device is on stdout."""
+    command("run", *SMALL, "--set", "numerics=off", "--name", "mine")
+    result = command("report", "traces/runs/mine", "--png", "--jobs", "1")
+    assert result.exit_code == 0, result.output
+    assert [line for line in result.stdout.splitlines() if line.startswith("device ")]
+    assert "ound by" in result.stdout
+    folder = tmp_path / "traces/runs/mine"
+    assert "<title>ring_distributed_sdpa on galaxy</title>" in (folder / "report.html").read_text()
+    assert {"devices.png", "cores.png", "floor.png", "time.png", "budget.png", "roofline.png"} <= {
+        f.name for f in folder.iterdir()
+    }
+
+
+def test_report_without_what_ifs_only_writes(command, tmp_path: Path) -> None:
+    """Nothing on stdout, the page where it was asked for."""
+    command("run", *SMALL, "--set", "numerics=off", "--name", "mine")
+    result = command("report", "traces/runs/mine", "--no-what-ifs", "--output", "page.html")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "page.html" in result.stderr
+    assert (tmp_path / "page.html").is_file()
+
+
+def test_report_on_what_is_no_run(command, tmp_path: Path) -> None:
+    """An empty folder, a broken summary, a run of another version: one line each, exit code 2, no page."""
+    (tmp_path / "x").mkdir()
+    result = command("report", "x")
+    assert result.exit_code == 2
+    assert "no run is there" in result.stderr
+    command("run", *SMALL, "--set", "numerics=off", "--name", "mine")
+    summary = tmp_path / "traces/runs/mine/summary.json"
+    data = json.loads(summary.read_text())
+    for change, says, *options in (
+        ({"spec": data["spec"] | {"colour": 1}}, "a run of another version: colour = 1"),
+        ({"spec": data["spec"] | {"colour": 1}}, "a run of another version: colour = 1", "--no-what-ifs"),
+        ({"devices": [{"ring_id": i} for i in range(4)]}, "figures of its devices differ"),
+    ):
+        summary.write_text(json.dumps(data | change))
+        result = command("report", "traces/runs/mine", *options)
+        assert result.exit_code == 2
+        assert says in result.stderr
+        assert not (tmp_path / "traces/runs/mine/report.html").exists()
+
+
+def test_report_of_a_run_without_a_trace(command) -> None:
+    """There is a page, which says what a trace would show; no what-ifs."""
+    command("run", *SMALL, "--set", "numerics=off", "--set", "trace=off", "--name", "bare")
+    result = command("report", "traces/runs/bare")
+    assert (result.exit_code, result.stdout) == (0, "")

@@ -17,6 +17,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from tensix_sim.config import RunSpec, load_spec
 from tensix_sim.trace.files import atomic_path
@@ -42,10 +43,20 @@ class Run:
 
     @property
     def spec(self) -> RunSpec:
-        """The spec. Shapes that came from files of values are in it; the files need not be there any more."""
+        """The spec. Shapes that came from files of values are in it; the files need not be there any more.
+
+        Raises:
+            RunError: it is not of this version.
+        """
         given = self.summary["spec"]
         inputs = {key: value for key, value in given["inputs"].items() if key not in ("q", "k", "v")}
-        return load_spec({**given, "inputs": inputs})
+        try:
+            return load_spec({**given, "inputs": inputs})
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            raise RunError(
+                f"a run of another version: {'.'.join(map(str, wrong['loc']))} = {wrong['input']!r} is unknown here; run again"
+            ) from error
 
 
 def save(path: Path, trace: Trace) -> None:
