@@ -191,10 +191,10 @@ class DataMovement:
         waits["wait noc link"] += link_end - bank_end
         waits["wait noc latency"] += end - link_end
         if self._zones:
-            self._span(what, start, issued)
-            self._span("wait dram bank", issued, bank_end)
-            self._span("wait noc link", bank_end, link_end)
-            self._span("wait noc latency", link_end, end)
+            self.trace.tile(
+                self._lane, start, (what, issued - start), ("wait dram bank", bank_end - issued),
+                ("wait noc link", link_end - bank_end), ("wait noc latency", end - link_end),
+            )  # fmt: skip
 
     def _other(self, target: tuple[int, int]) -> Core:
         chip = self.core.chip

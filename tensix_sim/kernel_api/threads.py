@@ -95,7 +95,7 @@ class Threads:
         tensix.popping += cycles
         cb.pop(tiles, tensix.unpack)
         if self._zones:
-            self._span(0, "pop", tensix.unpack - cycles, tensix.unpack)
+            self._trace.tile(self._lanes[0], tensix.unpack - cycles, ("pop", cycles))
 
     # -- threads ----------------------------------------------------------------------------------------------
 
@@ -158,31 +158,16 @@ class Threads:
             self.task.waits_for = f"{self.core.label} {RISC_OF[other]}"
 
     def _trace_block(self, name: str, outcome: Outcome, before: tuple[int, int, int], source: Fifo, out: Fifo) -> None:
-        tensix = self.tensix
-        after = (tensix.unpack, tensix.math, tensix.pack)
-        parts = (
-            (
-                (source.wait_tiles, outcome.unpack_tiles),
-                ("wait pack", outcome.unpack_pack),
-                ("wait math", outcome.unpack_src),
-                (name, outcome.unpack_busy),
-            ),
-            (
-                ("wait unpack", after[1] - before[1] - outcome.math_dst - outcome.math_busy),
-                ("wait dst", outcome.math_dst),
-                (name, outcome.math_busy),
-            ),
-            (
-                ("wait math", after[2] - before[2] - outcome.pack_space - outcome.pack_busy),
-                (out.wait_space, outcome.pack_space),
-                (name, outcome.pack_busy),
-            ),
-        )
-        for lane, (start, lane_parts) in enumerate(zip(before, parts, strict=True)):
-            at = start
-            for label, cycles in lane_parts:
-                self._span(lane, label, at, at + cycles)
-                at += cycles
+        tensix, tile, (t0, t1, t2) = self.tensix, self._trace.tile, self._lanes
+        unpack, math, pack = before
+        tile(
+            t0, unpack, (source.wait_tiles, outcome.unpack_tiles), ("wait pack", outcome.unpack_pack),
+            ("wait math", outcome.unpack_src), (name, outcome.unpack_busy),
+        )  # fmt: skip
+        waited = tensix.math - math - outcome.math_dst - outcome.math_busy
+        tile(t1, math, ("wait unpack", waited), ("wait dst", outcome.math_dst), (name, outcome.math_busy))
+        waited = tensix.pack - pack - outcome.pack_space - outcome.pack_busy
+        tile(t2, pack, ("wait math", waited), (out.wait_space, outcome.pack_space), (name, outcome.pack_busy))
 
     def _span(self, lane: int, name: str, start: int, end: int) -> None:
         if end > start:

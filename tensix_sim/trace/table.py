@@ -42,6 +42,10 @@ class Table:
     def extend(self, rows: Rows) -> None:
         """Add rows of the table's dtype."""
         self.rows += rows.tobytes()
+        self.trim()
+
+    def trim(self) -> None:
+        """Move what is in memory to the file, if it is more than the limit: for who adds packed rows by themselves."""
         if len(self.rows) >= self.limit:
             self._spill()
 

@@ -86,6 +86,18 @@ class Trace:
         if start != end and self.zones:
             self._spans.append(lane, name, start, end)
 
+    def tile(self, lane: int, start: int, *parts: tuple[str, int]) -> None:
+        """Record what a lane did from cycle `start` on, one thing after the other: (name, cycles) of each."""
+        if not self.zones:
+            return
+        names, rows, pack = self._names, self._spans.rows, self._spans.pack
+        for name, cycles in parts:
+            if cycles:
+                number = names.get(name)
+                rows += pack(lane, self.name(name) if number is None else number, start, start + cycles)
+                start += cycles
+        self._spans.trim()
+
     def count(self, series: int, time: int, value: int) -> None:
         """Record that a counter has `value` from cycle `time` on; its values come in order of time."""
         if self.zones:
