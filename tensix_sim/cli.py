@@ -105,6 +105,10 @@ def run(
     if json_file:
         _write_json(json_file, result.summary())
     click.echo(run_screen(result))
+    if not result.opens_in_a_viewer:
+        click.echo(
+            f"no {folder / 'trace.json'}: the trace is too long for Perfetto; `tensix-sim report {folder}` shows it", err=True
+        )
     click.echo(f"traces in {folder}", err=True)
 
 

@@ -41,6 +41,7 @@ from tensix_sim.trace import (
 )
 
 Progress = Callable[[float], None]
+VIEWER_SPANS = 10_000_000
 
 
 class IllegalConfigError(ValueError):
@@ -187,18 +188,26 @@ class Result:
             "peak_rss_bytes": self.peak_rss_bytes,
         }
 
+    @property
+    def opens_in_a_viewer(self) -> bool:
+        """Whether the trace is short enough for Chrome JSON to be opened: 130 bytes a span, in the memory of a browser."""
+        return sum(len(trace.tables["spans"]) for trace in self.trace.values()) <= VIEWER_SPANS
+
     def write(self, folder: Path) -> None:
         """Write the traces and the summary into `folder`, each file whole or not at all.
 
-        `trace.json` opens in Perfetto and chrome://tracing, `cores.csv` has each core's cycles by RISC and wait cause,
-        `device-<ring_id>.npz` is the trace by columns (`trace.open_run` and `np.load` read it), `transfers.csv` (at
-        trace: transfers) has each burst's parts, `summary.json` is what `run --json` writes.
+        `trace.json`, of traces that are not too long for it, opens in Perfetto and chrome://tracing, `cores.csv` has each
+        core's cycles by RISC and wait cause, `device-<ring_id>.npz` is the trace by columns (`trace.open_run` and `np.load`
+        read it), `transfers.csv` (at trace: transfers) has each burst's parts, `summary.json` is what `run --json` writes.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if self.spec.trace != "off":
             clock_hz = spec_machine(self.spec).chip.clock_hz
             traces = sorted(self.trace.items())
-            write_chrome(folder / "trace.json", traces, clock_hz)
+            if self.opens_in_a_viewer:
+                write_chrome(folder / "trace.json", traces, clock_hz)
+            else:
+                (folder / "trace.json").unlink(missing_ok=True)  # of an earlier run
             write_core_csv(folder / "cores.csv", traces)
             for ring_id, trace in traces:
                 save(folder / trace_file(ring_id), trace)

@@ -160,6 +160,18 @@ def test_ctrl_c_ends_with_130_and_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_trace_too_long_for_a_viewer_is_not_written_for_one(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No trace.json, not even an older one, and a line that says so; the columns are there all the same."""
+    command("run", *SMALL, "--set", "numerics=off", "--name", "long")
+    monkeypatch.setattr("tensix_sim.simulation.VIEWER_SPANS", 100)
+    result = command("run", *SMALL, "--set", "numerics=off", "--name", "long")
+    assert result.exit_code == 0
+    assert "too long for Perfetto" in result.stderr
+    written = {f.name for f in (tmp_path / "traces/runs/long").iterdir()}
+    assert "trace.json" not in written
+    assert "device-0.npz" in written
+
+
 # -- report --------------------------------------------------------------------------------------------------
 
 

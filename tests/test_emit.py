@@ -31,6 +31,19 @@ RING: dict[str, Any] = {
     "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 512, "head_dim": 64},
     "program_config": {"compute_with_storage_grid_size": [2, 2], "q_chunk_size": 64, "k_chunk_size": 64},
 }
+CHAINS: dict[str, Any] = {  # cores that pass K and V on, in many requests a burst
+    "op": "sdpa",
+    "board": "p150b",
+    "is_causal": False,
+    "numerics": "off",
+    "trace": "transfers",
+    "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 1024, "head_dim": 64, "dtype": "bfloat16"},
+    "program_config": {"compute_with_storage_grid_size": [4, 4], "q_chunk_size": 128, "k_chunk_size": 128},
+}
+BURSTS: dict[str, Any] = {  # an output that fills a bank's turn
+    **CHAINS,
+    "inputs": {"q_heads": 8, "kv_heads": 2, "seq_len": 256, "head_dim": 128, "dtype": "bfloat16"},
+}
 OTHERS = ("device-log", "perf-csv", "npe", "visualizer")  # that need no package
 
 
@@ -129,14 +142,24 @@ def test_a_run_is_what_its_own_profile_says(folder: Path, name: str) -> None:
 # -- tt-npe -------------------------------------------------------------------------------------------------------
 
 
-def test_the_noc_trace_has_every_byte(result: Result, folder: Path) -> None:
-    """An event for each request; bytes add up to those of the transfers, sorted by core, RISC and time within its zone."""
-    events = json.loads((folder / "noc_trace_dev0_RingDistributedSdpaDeviceOperation_ID1024.json").read_text())
-    moved = [event for event in events if "type" in event]
-    assert sum(event["num_bytes"] for event in moved) == int(result.trace[0].transferred()["nbytes"].sum())
-    assert {event["type"] for event in moved} == {"READ", "WRITE_"}
-    assert events == sorted(events, key=lambda e: (e["sx"], e["sy"], e["proc"], e["timestamp"], e.get("zone_phase") == "end"))
-    assert len([e for e in events if e.get("zone_phase") == "begin"]) == len([e for e in events if e.get("zone_phase") == "end"])
+@pytest.mark.parametrize("spec", [RING, CHAINS, BURSTS], ids=["ring", "chains", "bursts"])
+def test_the_noc_trace_has_every_byte_in_order(spec: dict[str, Any], tmp_path: Path) -> None:
+    """An event for each request, sorted by core, RISC and time within its kernel's zone; bytes are those of the transfers."""
+    run = simulate(load_spec(spec)).as_run()
+    moved = run.traces[0].transferred()
+    events = json.loads(emit(run, ["npe"], tmp_path)[0].read_text())
+    requests = [event for event in events if "type" in event]
+    assert len(requests) == moved["requests"].sum()
+    assert sum(event["num_bytes"] for event in requests) == moved["nbytes"].sum()
+    assert {event["type"] for event in requests} == {"READ", "WRITE_"}
+    phases = {"begin": 0, None: 1, "end": 2}
+    assert events == sorted(
+        events, key=lambda e: (e["sx"], e["sy"], e["proc"], phases[e.get("zone_phase")] // 2, e["timestamp"])
+    )
+    lanes = Counter((e["sx"], e["sy"], e["proc"], e["zone_phase"]) for e in events if "zone" in e)
+    assert set(lanes.values()) == {1}
+    last = {(e["sx"], e["sy"], e["proc"]): e["timestamp"] for e in events if e.get("zone_phase") == "end"}
+    assert all(e["timestamp"] <= last[e["sx"], e["sy"], e["proc"]] for e in requests)
 
 
 def test_the_timeline_has_every_byte(result: Result, folder: Path) -> None:

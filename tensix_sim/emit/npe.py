@@ -1,7 +1,8 @@
 """Files of tt-npe: the NoC trace that it reads, and the timeline that it writes, which ttnn-visualizer draws.
 
-Both come from `trace: transfers`. The trace has an event for each request of a burst, at the burst's issue and one issue
-gap after the other; no virtual channels and no barriers, which are not recorded. Positions are NoC 0 coordinates.
+Both come from `trace: transfers`, which has no virtual channels, no barriers, no semaphores and of a burst's requests only how
+many went where. The trace has an event for each: from the burst's issue, an issue gap apart or, where a burst landed before
+that, evenly until then. The timeline has no zones. Positions are NoC 0 coordinates.
 """
 
 import json
@@ -16,6 +17,7 @@ from tensix_sim.emit.run import Emission, host_id
 from tensix_sim.hw.noc import Noc
 from tensix_sim.trace import Totals, Trace
 from tensix_sim.trace.files import atomic
+from tensix_sim.trace.queries import Cycles
 from tensix_sim.trace.table import Rows
 
 EVENTS = {"READ": "READ", "WRITE": "WRITE_"}
@@ -44,7 +46,8 @@ def _events(emission: Emission, trace: Trace, ring_id: int) -> Iterator[dict[str
     """The events of each data-movement RISC, within its kernel's zone."""
     totals, moved = Totals.of(trace), trace.transferred()
     noc = emission.machine.chip.noc
-    gaps = {"READ": noc.read_issue_cycles, "WRITE": noc.write_issue_cycles}
+    by_kind = {"READ": noc.read_issue_cycles, "WRITE": noc.write_issue_cycles}
+    gaps = np.array([by_kind.get(name, 0) for name in trace.names], np.int64)
     own = {"op_name": emission.op_code, "run_host_id": host_id(ring_id)}
     movers = [i for i, lane in enumerate(trace.lanes) if not lane.risc.startswith("TRISC")]
     for i in sorted(movers, key=lambda i: (emission.machine.worker(trace.lanes[i].core), trace.lanes[i].risc)):
@@ -53,14 +56,29 @@ def _events(emission: Emission, trace: Trace, ring_id: int) -> Iterator[dict[str
         here = {"proc": risc, "sx": x, "sy": y}
         zone = here | {"zone": f"{risc}-KERNEL"}
         yield zone | {"zone_phase": "begin", "timestamp": int(totals.start[i])} | own
-        for row in moved[moved["lane"] == i]:
-            kind = trace.names[row["kind"]]
-            other = ("source" if kind == "READ" else "target") if kind in EVENTS else "target"
-            there = {"dx": int(row[f"{other}_x"]), "dy": int(row[f"{other}_y"])}
-            what = {"noc": f"NOC_{row['noc']}", "type": EVENTS[kind], "num_bytes": int(row["nbytes"]) // int(row["requests"])}
-            for request in range(int(row["requests"])):
-                yield here | what | there | {"timestamp": int(row["start"]) + request * gaps[kind]} | own
+        bursts = moved[moved["lane"] == i]
+        for row, cycle in _requests(bursts, gaps):
+            yield here | _request(trace, bursts[row]) | {"timestamp": cycle} | own
         yield zone | {"zone_phase": "end", "timestamp": int(totals.end[i])} | own
+
+
+def _requests(bursts: Rows, gaps: Cycles) -> Iterator[tuple[int, int]]:
+    """The requests of a lane's bursts in order of time: (row of the burst, cycle)."""
+    requests = bursts["requests"]
+    row = np.repeat(np.arange(len(bursts)), requests)
+    nth = np.arange(len(row)) - np.repeat(np.cumsum(requests) - requests, requests)
+    pace = np.minimum(gaps[bursts["kind"]], (bursts["end"] - bursts["start"]) // requests)
+    cycle = bursts["start"][row] + nth * pace[row]
+    order = np.argsort(cycle, kind="stable")
+    return zip(row[order].tolist(), cycle[order].tolist(), strict=True)
+
+
+def _request(trace: Trace, burst: np.void) -> dict[str, Any]:
+    """One request of a burst: where the core's own end of it is not."""
+    kind = trace.names[burst["kind"]]
+    other = "source" if kind == "READ" else "target"
+    what = {"noc": f"NOC_{burst['noc']}", "type": EVENTS[kind], "num_bytes": int(burst["nbytes"]) // int(burst["requests"])}
+    return what | {"dx": int(burst[f"{other}_x"]), "dy": int(burst[f"{other}_y"])}
 
 
 def write_timeline(emission: Emission, device: Mapping[str, Any], trace: Trace, path: Path) -> Path:
@@ -72,7 +90,6 @@ def write_timeline(emission: Emission, device: Mapping[str, Any], trace: Trace, 
     listed = [steps.add(i, trace, ends, *rest) for i, (ends, rest) in enumerate(transfers)]
     chip = emission.machine.chip
     nocs = {f"NOC{noc}": steps.utilisation(noc) for noc in (0, 1)}
-    everywhere = {"link_demand": nocs["NOC0"]["avg_link_demand"] / 2 + nocs["NOC1"]["avg_link_demand"] / 2}
     timeline = {
         "common_info": {
             "version": "1.0.0",
@@ -85,7 +102,7 @@ def write_timeline(emission: Emission, device: Mapping[str, Any], trace: Trace, 
             "dram_bw_util": round(100 * device["dram_utilization"], 3),
             "link_util": round(100 * device["noc_utilization"], 3),
             "mcast_write_link_util": 0.0,
-            "link_demand": everywhere["link_demand"],
+            "link_demand": round(sum(n["avg_link_demand"] for n in nocs.values()) / 2, 3),
             "max_link_demand": max(n["max_link_demand"] for n in nocs.values()),
             "noc": nocs,
         },

@@ -116,7 +116,7 @@ def _times(emission: Emission, device: Mapping[str, Any], totals: Totals) -> dic
 
 
 def _model(emission: Emission, device: Mapping[str, Any]) -> dict[str, object]:
-    """What ttnn's performance model would say, and how far the run used the chip."""
+    """The least time that ttnn's count of useful work and the bytes that moved to and from DRAM allow; utilisations, per cent."""
     chip, wall = emission.machine.chip, max(1, device["cycles"])
     rates = [chip.dram.rate_of(bank) for bank in range(chip.dram.banks)]
     read, written = device["dram_read_bytes"], device["dram_write_bytes"]

@@ -69,7 +69,7 @@ class Emission:
 
     @property
     def tensors(self) -> tuple[list[OpTensor], OpTensor]:
-        """Inputs, and the output of a device."""
+        """Inputs, and the output of a device. K and V are as they are before paging, and there is no page table."""
         g, given = self.geometry, self.spec.inputs
         kv_dtype = given.kv_dtype or given.dtype
         dram = "DEV_0_DRAM_INTERLEAVED"

@@ -17,6 +17,7 @@ from tensix_sim.ops.checks import check
 from tensix_sim.trace.files import atomic_path, write_text
 
 OPERATION = 1
+MANIFEST = "manifest.json"
 DRAM, L1 = 0, 1
 # Tables and columns of ttnn's report database
 TABLES = {
@@ -71,7 +72,11 @@ def write(emission: Emission, folder: Path, results: str) -> list[Path]:
         device_log.write(emission, performance / "profile_log_device.csv"),
         perf_results.write(emission, performance / results),
     ]
-    return written + (_write_timelines(emission, performance / "npe_viz") if emission.spec.trace == "transfers" else [])
+    timelines = performance / "npe_viz"
+    if emission.spec.trace == "transfers":
+        return written + _write_timelines(emission, timelines)
+    (timelines / MANIFEST).unlink(missing_ok=True)  # of another run, whose timelines would pass for this one's
+    return written
 
 
 def _write_timelines(emission: Emission, folder: Path) -> list[Path]:
@@ -82,7 +87,7 @@ def _write_timelines(emission: Emission, folder: Path) -> list[Path]:
         name = f"{emission.op_code}_ID{call}.json"
         written.append(npe.write_timeline(emission, device, trace, folder / name))
         manifest.append({"global_call_count": call, "file": name})
-    return [*written, write_text(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")]
+    return [*written, write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")]
 
 
 def _write_database(emission: Emission, path: Path) -> Path:
@@ -125,7 +130,7 @@ def _device(emission: Emission, ring_id: int) -> tuple[int, ...]:
     cores, free = machine.cores, chip.l1.size - chip.l1.base
     return (
         ring_id, chip.noc.rows, chip.noc.columns, machine.grid[1], machine.grid[0], chip.l1.size, cores, free, chip.l1.base,
-        chip.l1.base, 1, cores, 0, chip.l1.size * cores, free * cores, free * cores, free * cores, chip.l1.size,
+        chip.l1.base, 1, cores, 0, chip.l1.size * cores, free * cores, free * cores, free * cores, free,
     )  # fmt: skip
 
 
@@ -148,13 +153,14 @@ def _graph(emission: Emission, rings: list[int]) -> list[dict[str, Any]]:
     """The captured graph: the op between its start and end, with its circular buffers on each device."""
     columns, rows = emission.geometry.grid
     cores = f"{{[(x=0,y=0) - (x={columns - 1},y={rows - 1})]}}"
+    l1 = check(emission.spec).l1
     buffers = [
         ("circular_buffer_allocate", {
             "address": str(b.address), "size": str(b.bytes), "core_range_set": cores, "device_id": str(ring_id),
             "globally_allocated": "0",
         })
         for ring_id in rings
-        for b in check(emission.spec).l1
+        for b in l1
     ]  # fmt: skip
     op = {"name": emission.op_code}
     steps: list[tuple[str, dict[str, str]]] = [
