@@ -29,6 +29,7 @@ class DataMovement:
         self.values = chip.values
         self.task: Task | None = None
         self.idle_from = 0
+        self._peers = {role: f"{core.label} {risc}" for role, risc in RISC_OF.items()}
         self.waits: Counter[str] = Counter()
         self.trace = chip.trace
         self._zones = chip.trace.zones
@@ -50,13 +51,14 @@ class DataMovement:
         """Wait until `tiles` tiles are free, then take them for writing."""
         self._check_end(cb, cb.spec.producer, "reserve")
         cb.check_request(tiles, "reserve of")
-        while cb.space < tiles:
+        if cb.space < tiles:
             self._block(
                 lambda: f"space for {tiles} tiles in {cb.spec.name}, which has {cb.space} of {cb.spec.tiles} free",
                 cb.spec.consumer,
             )
-            await Until(cb.next_pop())
-        self._end_wait(cb.wait_space)
+            while cb.space < tiles:
+                await Until(cb.next_pop())
+            self._end_wait(cb.wait_space)
         cb.reserve(tiles)
 
     def push(self, cb: Fifo, tiles: int) -> None:
@@ -69,10 +71,11 @@ class DataMovement:
         """Wait until `tiles` tiles are there."""
         self._check_end(cb, cb.spec.consumer, "wait")
         cb.check_request(tiles, "wait for")
-        while cb.front < tiles:
+        if cb.front < tiles:
             self._block(lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
-            await Until(cb.next_push())
-        self._end_wait(cb.wait_tiles)
+            while cb.front < tiles:
+                await Until(cb.next_push())
+            self._end_wait(cb.wait_tiles)
 
     def pop(self, cb: Fifo, tiles: int) -> None:
         """Give `tiles` tiles back to the producer."""
@@ -183,17 +186,24 @@ class DataMovement:
         """Say where the cycles of a transfer went: its issue, then the waits of its bursts."""
         start, end = self.idle_from, self.engine.now
         self.idle_from = end
-        issued = min(start + transfer.plan.issue, end)
-        bank_end = min(issued + transfer.queued_bank, end)
-        link_end = min(bank_end + transfer.queued_link, end)
+        left = end - start
+        issue = transfer.plan.issue
+        bank, link = transfer.queued_bank, transfer.queued_link
+        if issue + bank + link > left:  # the last tile's waits, of which other tiles' issue may be part
+            issue = min(issue, left)
+            bank = min(bank, left - issue)
+            link = min(link, left - issue - bank)
+        latency = left - issue - bank - link
         waits = self.waits
-        waits["wait dram bank"] += bank_end - issued
-        waits["wait noc link"] += link_end - bank_end
-        waits["wait noc latency"] += end - link_end
+        if bank:
+            waits["wait dram bank"] += bank
+        if link:
+            waits["wait noc link"] += link
+        waits["wait noc latency"] += latency
         if self._zones:
             self.trace.tile(
-                self._lane, start, (what, issued - start), ("wait dram bank", bank_end - issued),
-                ("wait noc link", link_end - bank_end), ("wait noc latency", end - link_end),
+                self._lane, start, (what, issue), ("wait dram bank", bank), ("wait noc link", link),
+                ("wait noc latency", latency),
             )  # fmt: skip
 
     def _other(self, target: tuple[int, int]) -> Core:
@@ -235,7 +245,7 @@ class DataMovement:
     def _block(self, what: Callable[[], str], owner: Role | None) -> None:
         if self.task is not None:
             self.task.blocked = what
-            self.task.waits_for = f"{self.core.label} {RISC_OF[owner]}" if owner else ""
+            self.task.waits_for = self._peers[owner] if owner else ""
 
     def _end_wait(self, cause: str) -> None:
         start, now = self.idle_from, self.engine.now

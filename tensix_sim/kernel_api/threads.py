@@ -27,29 +27,30 @@ class Threads:
 
     async def run(self, op: Operation) -> None:
         """Wait for the tiles and the space of `op`, run its windows, and hand over what they make."""
-        tensix, block, source, out = self.tensix, op.block, op.source, op.out
-        for cb, tiles in op.inputs:
+        tensix = self.tensix
+        block, source, inputs, needs, out, count, pushed, early, changed, changed_tiles, renewed, older = op
+        for cb, tiles in inputs:
             if cb.received - cb.popped < tiles:
                 await self._pushed(cb, tiles)
             if cb.settled > tensix.unpack + block.setup:
                 self._see(cb, tiles, block.setup)
         ready, space = block.no_wait, 0
-        if op.needs:
-            if source.received - source.popped < op.needs[-1]:
-                await self._pushed(source, op.needs[-1])
+        if needs:
+            if source.received - source.popped < needs[-1]:
+                await self._pushed(source, needs[-1])
             if source.settled > tensix.unpack:
-                ready = source.arrivals(op.needs, tensix.unpack)
-        if out is not None and out.tiles - out.pushed + out.acked < op.tiles:
-            space = max(0, await self._freed(out, op.tiles) - tensix.unpack)
+                ready = source.arrivals(needs, tensix.unpack)
+        if out is not None and out.tiles - out.pushed + out.acked < count:
+            space = max(0, await self._freed(out, count) - tensix.unpack)
         start = tensix.unpack
         before = (start, tensix.math, tensix.pack)
         outcome = tensix.run(block, ready, space)
         packed = outcome.times.packed
-        if op.changed is not None:
-            op.changed.renew(op.changed_tiles, start, packed[op.renewed], self._visible, op.older_tiles)
+        if changed is not None:
+            changed.renew(changed_tiles, start, packed[renewed], self._visible, older)
         if out is not None:
-            times = packed[op.pushed] if op.early is None else (max(packed[op.early[0]], packed[-1] - op.early[1]),)
-            out.put(op.tiles, start, times, self._visible)
+            times = packed[pushed] if early is None else (max(packed[early[0]], packed[-1] - early[1]),)
+            out.put(count, start, times, self._visible)
         if outcome.unpack_tiles:
             tensix.waits[source.wait_tiles] += outcome.unpack_tiles
         if outcome.pack_space and out is not None:
