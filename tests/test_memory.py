@@ -84,7 +84,7 @@ def test_the_plan_of_other_pages_is_not_mistaken_for_this_one(first: Sequence[in
     for pages in (first, second):
         plan = memory.plan("read", 0, node, tensor, pages, 0)
         assert plan.nbytes == len(pages) * 2048
-        assert memory.network.net.tables[plan.banks : plan.banks + plan.tiles].tolist() == [p % 7 for p in pages]
+        assert memory.network.net.tables[plan.move.banks : plan.move.banks + plan.move.tiles].tolist() == [p % 7 for p in pages]
 
 
 def test_bytes_are_counted_by_kind_and_survive_new_plans() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from types import CoroutineType
 from typing import Any, Protocol, cast
@@ -132,11 +133,11 @@ class Engine:
             DeadlockError: kernels still wait; says who waits for whom, where.
             Exception: whatever a kernel raised.
         """
-        peek, step = self.env.peek, self.env.step
+        queue, step = self.env._queue, self.env.step  # `env.peek` asks for its first time through two more calls
         try:
             while self._failure is None:
                 for beside in self.beside:
-                    beside.run_to(peek())
+                    beside.run_to(queue[0][0] if queue else inf)
                 step()
         except simpy.core.EmptySchedule:
             pass

@@ -14,7 +14,7 @@ import simpy
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.hw.engine import TICKS, Engine, to_ticks
-from tensix_sim.hw.network import LINES, NEVER, NOBODY, Network
+from tensix_sim.hw.network import LINES, NEVER, NOBODY, Move, Network
 from tensix_sim.hw.noc import Link, Noc
 from tensix_sim.program import Tensor
 from tensix_sim.trace import Trace
@@ -40,11 +40,7 @@ class Plan:
     """The tiles of one read or write, and how often it was issued."""
 
     path: Path
-    routes: int  # place of bank 0's route in the network
-    banks: int  # place of the tiles' banks in its tables
-    tiles: int
-    barrier: int
-    gap: int  # cycles from one request to the next
+    move: Move
     issue: int  # cycles that the RISC spends on all of them
     hop_tiles: int
     uses: int = 0
@@ -52,7 +48,7 @@ class Plan:
     @property
     def nbytes(self) -> int:
         """Bytes moved each time."""
-        return self.tiles * self.path.tile_bytes
+        return self.move.tiles * self.path.tile_bytes
 
 
 class Memory:
@@ -89,8 +85,8 @@ class Memory:
     def start(self, plan: Plan, lane: int = 0) -> "Transfer":
         """Issue a read or write now; its event happens when all has landed."""
         plan.uses += 1
-        writing, now = plan.path.direction == "write", self.engine.now
-        place = self.network.start(now * TICKS, writing, plan.routes, plan.banks, plan.tiles, plan.barrier, plan.gap * TICKS)
+        now = self.engine.now
+        place = self.network.start(now * TICKS, plan.move)
         transfer = self._under_way[place] = Transfer(plan, self.engine.event(), lane, now)
         return transfer
 
@@ -114,7 +110,7 @@ class Memory:
         """Wake the kernel of a transfer that has landed."""
         plan = transfer.plan
         del self._under_way[place]
-        self.network.end(place, plan.tiles if plan.path.direction == "write" else plan.barrier)
+        self.network.end(place, plan.move)
         self.engine.happen(transfer.event, end)
 
     def _record_burst(self, transfer: "Transfer", place: int, end: int) -> bool:
@@ -123,7 +119,7 @@ class Memory:
         direction, noc, core, memory, tile_bytes, _ = plan.path
         issued = int(self.network.net.transfers[place]["issued"])
         kind = trace.name(direction.upper())
-        banks = self.network.net.tables[plan.banks + transfer.recorded : plan.banks + issued].tolist()
+        banks = self.network.net.tables[plan.move.banks + transfer.recorded : plan.move.banks + issued].tolist()
         for bank, tiles in Counter(banks).items():
             node = self._nodes[memory][bank]
             source, target = (node, core) if direction == "read" else (core, node)
@@ -131,7 +127,7 @@ class Memory:
                 transfer.burst, end, noc, source, target, tiles * tile_bytes, lane=transfer.lane, kind=kind, requests=tiles
             )
         transfer.burst, transfer.recorded = end, issued
-        return issued == plan.tiles
+        return issued == plan.move.tiles
 
     # -- plans ----------------------------------------------------------------------------------------------
 
@@ -184,9 +180,8 @@ class Memory:
             self._patterns[banks] = self.network.add("tables", banks)
         noc, reading = self.nocs[path.noc], path.direction == "read"
         hops = sum(noc.hops(nodes[bank], path.core) if reading else noc.hops(path.core, nodes[bank]) for bank in banks)
-        return Plan(
-            path, self._routes[path], self._patterns[banks], len(banks), min(barrier, len(banks)), gap, gap * len(banks), hops
-        )
+        move = Move(not reading, self._routes[path], self._patterns[banks], len(banks), min(barrier, len(banks)), gap * TICKS)
+        return Plan(path, move, gap * len(banks), hops)
 
     def _route(self, path: Path, bank: int) -> tuple[int, ...]:
         """The network's record of the way of one tile between a core and a bank."""
@@ -296,7 +291,8 @@ class Memory:
         for plan in self._all_plans():
             path = plan.path
             noc, nodes = self.nocs[path.noc], self._nodes[path.memory]
-            for bank, tiles in Counter(self.network.net.tables[plan.banks : plan.banks + plan.tiles].tolist()).items():
+            banks = self.network.net.tables[plan.move.banks : plan.move.banks + plan.move.tiles].tolist()
+            for bank, tiles in Counter(banks).items():
                 ends = (nodes[bank], path.core) if path.direction == "read" else (path.core, nodes[bank])
                 nbytes = plan.uses * tiles * self._packet(path)
                 moved.update(dict.fromkeys([(path.noc, link) for link in noc.route(*ends)], nbytes))

@@ -415,6 +415,22 @@ def _resume(heap: Any, state: Any, i: int, now: int) -> None:
     _push(Net(records, records, records, records, records, records, records, heap, records, records), now, ISSUE, i)
 
 
+class Move(NamedTuple):
+    """What a transfer moves: `routes` is the place of bank 0's route, `banks` that of the first tile's bank in `tables`."""
+
+    writing: bool
+    routes: int
+    banks: int
+    tiles: int
+    barrier: int  # reads in flight at most
+    gap: int  # ticks between two tiles
+
+    @property
+    def in_flight(self) -> int:
+        """Tiles that may be under way at a time."""
+        return self.tiles if self.writing else self.barrier
+
+
 class Network:
     """One chip's banks, servers and routes, built up as they come into use, and the transfers on their way."""
 
@@ -483,21 +499,19 @@ class Network:
         self._room = len(self.net.requests)
         self._make_room("heap", self._room + len(self.net.transfers) + len(self.net.banks))
 
-    def start(self, now: int, writing: bool, routes: int, banks: int, tiles: int, barrier: int, gap: int) -> int:
-        """Start a transfer of `tiles` tiles at tick `now`, at most `barrier` of them in flight: its place.
-
-        `routes` is the place of bank 0's route, `banks` that of the first tile's bank in `tables`; `gap` is the ticks
-        between two requests.
-        """
+    def start(self, now: int, move: Move) -> int:
+        """Start a transfer at tick `now`: its place."""
         if now >= NEVER // 2:
             raise SimulationError(f"the run is longer than {NEVER // 2 // TICKS:,} cycles, the most that the model can time")
-        self._reserved += tiles if writing else barrier
+        self._reserved += move.in_flight
         i = self._idle.pop() if self._idle else self._new_transfer()
         if self._reserved > self._room:
             self._add_requests()
         net = self._plain
-        _start(net.transfers, net.heap, net.state, i, now, writing, routes, banks, tiles, barrier, gap)
-        self.due = min(self.due, now + self._lookahead)
+        _start(net.transfers, net.heap, net.state, i, now, *move)
+        due = now + self._lookahead
+        if due < self.due:
+            self.due = due
         return i
 
     def _new_transfer(self) -> int:
@@ -519,7 +533,7 @@ class Network:
         _resume(self._plain.heap, self._plain.state, i, now)
         self.due = min(self.due, now + self._lookahead)
 
-    def end(self, i: int, requests: int) -> None:
-        """Forget transfer `i`, which has landed, and the `requests` that were reserved for it."""
-        self._reserved -= requests
+    def end(self, i: int, move: Move) -> None:
+        """Forget transfer `i`, which has landed."""
+        self._reserved -= move.in_flight
         self._idle.append(i)
