@@ -3,7 +3,6 @@
 Times are cycles of the device's clock. A span's name is its place in `names`, whose first is a gap and second "done".
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from tensix_sim.program import CircularBuffer
 from tensix_sim.report.families import DONE, FAMILIES, GAP, Family, family
 from tensix_sim.report.packing import deltas, pack
 from tensix_sim.trace import RISCS, SPAN, WAIT, Run, Trace
+from tensix_sim.trace.files import finite
 from tensix_sim.trace.table import Rows
 
 Coord = tuple[int, int]
@@ -65,7 +65,7 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
         "spec": _flat(run.summary["spec"]),
         "notes": [str(note) for note in check(spec).warnings],
         "accuracy": run.summary["accuracy"],
-        "verdicts": [_finite(asdict(verdict)) for verdict in verdicts],
+        "verdicts": [finite(asdict(verdict)) for verdict in verdicts],
         "devices": devices,
     }
 
@@ -130,15 +130,6 @@ def _text(value: Any) -> str:
     return "none" if value is None or value == {} else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _finite(value: Any) -> Any:
-    """The same without infinities and NaN, which JSON lacks."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _device(
     figures: Mapping[str, Any], trace: Trace | None, spec: RunSpec, buffers: Sequence[CircularBuffer], names: Names, spans: int
 ) -> dict[str, Any]:
@@ -147,7 +138,7 @@ def _device(
         **shown,
         "accuracy": figures["accuracy"],
         "servers": {name: round(share, 5) for name, share in figures["servers"].items()},
-        "roofline": _finite(asdict(roofline(spec, figures))),
+        "roofline": finite(asdict(roofline(spec, figures))),
     }
     return about | (_traced(trace, buffers, names, spans) if trace is not None and trace.lanes else {"cores": []})
 

@@ -156,15 +156,16 @@ def write_text(path: Path, text: str) -> Path:
 def write_summary(path: str | Path, data: Mapping[str, Any]) -> None:
     """Write figures as JSON with sorted keys; NaN and infinity, which JSON lacks, become null."""
     with atomic(path) as file:
-        json.dump(_finite(data), file, indent=2, sort_keys=True, allow_nan=False)
+        json.dump(finite(data), file, indent=2, sort_keys=True, allow_nan=False)
         file.write("\n")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same with None in place of NaN and infinities, which JSON lacks."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
