@@ -4,13 +4,13 @@
 """
 
 from collections.abc import Sequence
-from concurrent.futures import as_completed
 from pathlib import Path
 from statistics import mean
 
 from tensix_sim import validate as v
 from tensix_sim.config import RunSpec
-from tensix_sim.simulation import run_device, worker_processes
+from tensix_sim.simulation import run_device
+from tensix_sim.workers import run_all
 
 PAGE = Path(__file__).parents[1] / "docs" / "leave_out.md"
 LONGEST = 4096
@@ -44,11 +44,8 @@ def main() -> None:
     changes = [(name, value) for name, values in CANDIDATES.items() for value in values]
     jobs = [(row, change) for change in changes for row in rows]
     errors: dict[tuple[str, Change], float] = {}
-    with worker_processes(2) as submit:
-        futures = dict(zip(submit(cycles, jobs), jobs, strict=True))
-        for future in as_completed(futures):
-            row, change = futures[future]
-            errors[row.id, change] = abs(future.result() / row.wall_cycles - 1)
+    for (row, change), found in zip(jobs, run_all(cycles, jobs, 2), strict=True):
+        errors[row.id, change] = abs(found / row.wall_cycles - 1)
     PAGE.write_text(HEAD + "\n".join(page(rows, errors)) + "\n", encoding="utf-8")
 
 

@@ -83,7 +83,8 @@ def run(
     from tensix_sim.emit import EmitError, MissingPackageError, check_kinds, emit
     from tensix_sim.hw import SimulationError
     from tensix_sim.screen import run_screen
-    from tensix_sim.simulation import WorkerError, simulate
+    from tensix_sim.simulation import simulate
+    from tensix_sim.workers import WorkerError
 
     checked, report = _check(spec, overrides)
     if checked is None:
@@ -151,7 +152,7 @@ def validate(measurements: Path | None, only: str | None, micro: bool, jobs: int
     """Predict every row of a CSV of MEASUREMENTS and show the errors; without one, of the published walls that ship with this."""
     from tensix_sim import microbench
     from tensix_sim import validate as v
-    from tensix_sim.simulation import WorkerError
+    from tensix_sim.workers import WorkerError
 
     if micro:
         if measurements or only:
@@ -193,8 +194,8 @@ def report(folder: Path, output: Path | None, png: bool, what_ifs: bool, jobs: i
     """Write a page on RUN, the folder of a run: what binds each device, where its cycles went. It opens offline."""
     from tensix_sim.report import write_pngs, write_report
     from tensix_sim.screen import verdict_screen
-    from tensix_sim.simulation import WorkerError
     from tensix_sim.trace import RunError, open_run
+    from tensix_sim.workers import WorkerError
 
     if png and find_spec("matplotlib") is None:
         fail("--png draws with matplotlib, which is not installed: pip install 'tensix-sim[plot]'", 2)

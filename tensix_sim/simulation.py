@@ -2,13 +2,10 @@
 
 import multiprocessing
 import resource
-import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -39,8 +36,8 @@ from tensix_sim.trace import (
     write_summary,
     write_transfers_csv,
 )
+from tensix_sim.workers import Progress, worker_processes
 
-Progress = Callable[[float], None]
 VIEWER_SPANS = 10_000_000
 
 
@@ -50,10 +47,6 @@ class IllegalConfigError(ValueError):
     def __init__(self, report: Report) -> None:
         super().__init__("\n".join(violation.message for violation in report.violations))
         self.report = report
-
-
-class WorkerError(RuntimeError):
-    """A worker process ended before its device was done."""
 
 
 class Spread(BaseModel):
@@ -371,47 +364,3 @@ def _in_processes(spec: RunSpec, ring_ids: Sequence[int], jobs: int, progress: P
                 future.result()
             progress(sum(shares) / len(ring_ids))
     return [future.result() for future in futures]
-
-
-@contextmanager
-def worker_processes(
-    jobs: int, start: Callable[..., None] | None = None, args: tuple[Any, ...] = ()
-) -> Iterator[Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Future[Any]]]]:
-    """Worker processes, and the function that gives them their work: a function and the arguments of each call.
-
-    Whatever ends the block early ends them too. Ctrl-C is for the parent alone.
-
-    Raises:
-        WorkerError: one of them died.
-    """
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), start, args) as pool:
-
-        def submit(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Future[Any]]:
-            with _interrupts_held():
-                return [pool.submit(function, *call) for call in calls]
-
-        try:
-            yield submit
-        except BrokenProcessPool as error:
-            raise WorkerError(
-                "a worker process died: out of memory, killed, or started by a script that calls simulate(jobs=...) "
-                'outside `if __name__ == "__main__":`; jobs=1 needs no workers'
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Processes started meanwhile inherit that Ctrl-C is not for them: the parent ends them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -6,7 +6,6 @@ last kernel; of a ring, the median over the positions named. Nothing here enters
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
@@ -17,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tensix_sim.config import RunSpec
 from tensix_sim.ops.checks import check
 from tensix_sim.ops.geometry import Geometry
-from tensix_sim.simulation import run_device, worker_processes
+from tensix_sim.simulation import run_device
+from tensix_sim.workers import Progress, run_all
 
 SHIPPED = Path(__file__).parent / "data" / "measurements.csv"
 
@@ -228,25 +228,14 @@ def _bound(device: Any) -> str:
     return "dram" if waiting > 0.1 * spread.mean else "compute"
 
 
-def validate(rows: Sequence[Row], jobs: int = 1, progress: Callable[[float], None] | None = None) -> list[Prediction]:
+def validate(rows: Sequence[Row], jobs: int = 1, progress: Progress | None = None) -> list[Prediction]:
     """Predict all rows, the longest first, in `jobs` processes; the results in the order of the rows.
 
     Raises:
         WorkerError: a worker process died.
     """
-    tell = progress or (lambda share: None)
     order = sorted(range(len(rows)), key=lambda i: -_work(rows[i]))
-    found: dict[int, Prediction] = {}
-    if jobs == 1:
-        for n, i in enumerate(order, 1):
-            found[i] = predict(rows[i])
-            tell(n / len(rows))
-        return [found[i] for i in range(len(rows))]
-    with worker_processes(jobs) as submit:
-        futures = dict(zip(submit(predict, [(rows[i],) for i in order]), order, strict=True))
-        for n, future in enumerate(as_completed(futures), 1):
-            found[futures[future]] = future.result()
-            tell(n / len(rows))
+    found = dict(zip(order, run_all(predict, [(rows[i],) for i in order], jobs, progress), strict=True))
     return [found[i] for i in range(len(rows))]
 
 

@@ -1,13 +1,14 @@
 """The verdict: what binds a device, found by running it again with one resource relieved at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensix_sim.analysis.budget import budget
 from tensix_sim.analysis.reliefs import BOUNDS, Relief, advice, reliefs
 from tensix_sim.config import RunSpec
-from tensix_sim.simulation import Device, Progress, run_device, worker_processes
+from tensix_sim.simulation import Device, run_device
 from tensix_sim.trace import Trace
+from tensix_sim.workers import Progress, run_all
 
 NOTICEABLE = 0.01  # of the wall: a relief that saves less does not count
 CLEAR, LIKELY = 1.5, 1.15  # times what the next cause saves
@@ -48,7 +49,7 @@ def judge(
     """
     tried = [list(reliefs(spec, d.ring_id, d.servers, budget(trace))) for d, trace in devices]
     calls = [(relief, d.ring_id) for (d, _), some in zip(devices, tried, strict=True) for relief in some]
-    cycles = iter(_run_all(calls, jobs, progress or (lambda share: None)))
+    cycles = iter(run_all(_cycles, calls, jobs, progress))
     return [
         verdict(d.ring_id, d.cycles, [what_if(relief, d.cycles, next(cycles)) for relief in some])
         for (d, _), some in zip(devices, tried, strict=True)
@@ -97,18 +98,3 @@ def _text(first: WhatIf, others: Sequence[WhatIf], sure: str) -> str:
 
 def _cycles(relief: Relief, ring_id: int) -> int:
     return run_device(relief.spec, ring_id, lambda share: None, None if relief.whole else UNFINISHED).device.cycles
-
-
-def _run_all(calls: Sequence[tuple[Relief, int]], jobs: int, progress: Callable[[float], None]) -> list[int]:
-    if jobs == 1:
-        cycles = []
-        for relief, ring_id in calls:
-            cycles.append(_cycles(relief, ring_id))
-            progress(len(cycles) / len(calls))
-        return cycles
-    with worker_processes(jobs) as submit:
-        futures = submit(_cycles, calls)
-        for i, future in enumerate(futures, 1):
-            future.result()
-            progress(i / len(futures))
-        return [future.result() for future in futures]

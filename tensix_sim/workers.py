@@ -1,0 +1,85 @@
+"""Work in other processes: independent calls side by side, and what happens when one dies or Ctrl-C comes."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+Progress = Callable[[float], None]
+Found = TypeVar("Found")
+
+
+class WorkerError(RuntimeError):
+    """A worker process ended before its work was done."""
+
+
+def run_all(
+    function: Callable[..., Found], calls: Sequence[tuple[Any, ...]], jobs: int = 1, progress: Progress | None = None
+) -> list[Found]:
+    """The results of `function` with the arguments of each call, begun in their order, in `jobs` processes.
+
+    One job needs no other process. `progress` is called after each call with the share of them that is done.
+
+    Raises:
+        WorkerError: a worker process died.
+    """
+    tell = progress or (lambda share: None)
+    if jobs == 1:
+        found = []
+        for call in calls:
+            found.append(function(*call))
+            tell(len(found) / len(calls))
+        return found
+    with worker_processes(min(jobs, len(calls))) as submit:
+        futures = submit(function, calls)
+        for n, future in enumerate(as_completed(futures), 1):
+            future.result()
+            tell(n / len(calls))
+        return [future.result() for future in futures]
+
+
+@contextmanager
+def worker_processes(
+    jobs: int, start: Callable[..., None] | None = None, args: tuple[Any, ...] = ()
+) -> Iterator[Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Future[Any]]]]:
+    """Worker processes, and the function that gives them their work: a function and the arguments of each call.
+
+    Whatever ends the block early ends them too. Ctrl-C is for the parent alone.
+
+    Raises:
+        WorkerError: one of them died.
+    """
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), start, args) as pool:
+
+        def submit(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Future[Any]]:
+            with _interrupts_held():
+                return [pool.submit(function, *call) for call in calls]
+
+        try:
+            yield submit
+        except BrokenProcessPool as error:
+            raise WorkerError(
+                "a worker process died: out of memory, killed, or started by a script that calls simulate(jobs=...) "
+                'outside `if __name__ == "__main__":`; jobs=1 needs no workers'
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Processes started meanwhile inherit that Ctrl-C is not for them: the parent ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
