@@ -8,6 +8,7 @@ from tensix_sim.analysis import Change, Comparison, Verdict
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.simulation import Device, Result, Spread
+from tensix_sim.trace import LANES
 
 WIDTH = 110
 
@@ -116,7 +117,7 @@ def _waits(devices: list[Device]) -> str:
     """What each lane of an active core waits for, longest first, on the slowest device."""
     slowest = max(devices, key=lambda d: d.cycles)
     rows = []
-    for lane in ("reader", "unpack", "math", "pack", "writer"):
+    for lane in LANES.values():
         waits = [
             (cycles, cause.removeprefix(f"{lane}: wait ")) for cause, cycles in slowest.waits.items() if cause.startswith(lane)
         ]

@@ -10,9 +10,8 @@ from tensix_sim.analysis.critical import critical_path
 from tensix_sim.analysis.profile import KERNEL, UTILISATIONS, read_profile
 from tensix_sim.config import RunSpec
 from tensix_sim.ops.geometry import Geometry, spec_machine
-from tensix_sim.trace import RISCS, Run, Totals, Trace, open_run
+from tensix_sim.trace import LANES, RISCS, Run, Totals, Trace, open_run
 
-THREADS = {"NCRISC": "reader", "TRISC_0": "unpack", "TRISC_1": "math", "TRISC_2": "pack", "BRISC": "writer"}
 FPU, SFPU, DRAM = UTILISATIONS.values()
 
 
@@ -144,9 +143,7 @@ def _figures(spec: RunSpec, device: Mapping[str, Any], trace: Trace | None) -> d
     figures: dict[str, float] = {"cores": active, "steps of the busiest core": device["steps_per_core"]["max"]}
     if trace is not None:
         totals = Totals.of(trace)
-        for risc in RISCS:
-            ends = [end for lane, end in zip(totals.lanes, totals.end.tolist(), strict=True) if lane.risc == risc]
-            figures[f"{risc} {KERNEL}"] = max(ends, default=0)
+        figures |= {f"{risc} {KERNEL}": totals.longest(risc) for risc in RISCS}
     for name in ("dram_read_bytes", "dram_write_bytes"):
         figures[name.replace("_", " ").replace("dram", "DRAM")] = device[name]
     figures[FPU] = device["fpu_cycles"] * active / g.cores / wall
@@ -158,7 +155,7 @@ def _figures(spec: RunSpec, device: Mapping[str, Any], trace: Trace | None) -> d
 def _path(spec: RunSpec, trace: Trace) -> dict[str, int]:
     cycles: Counter[str] = Counter()
     for piece in critical_path(trace, Geometry.of(spec).buffers):
-        cycles[f"{THREADS[piece.risc]}: {piece.what}"] += piece.end - piece.start
+        cycles[f"{LANES[piece.risc]}: {piece.what}"] += piece.end - piece.start
     return dict(cycles)
 
 

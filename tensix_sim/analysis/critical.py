@@ -12,6 +12,7 @@ from tensix_sim.trace import RISCS, WAIT, Trace
 from tensix_sim.trace.table import Rows
 
 SPACE = "space "
+# Waits of a compute lane for another one, and which
 BETWEEN_THREADS = {"math": "TRISC_1", "unpack": "TRISC_0", "pack": "TRISC_2", "dst": "TRISC_2"}
 PUSHES: dict[Role, str] = {"reader": "NCRISC", "compute": "TRISC_2", "writer": "BRISC"}
 POPS: dict[Role, str] = {"reader": "NCRISC", "compute": "TRISC_0", "writer": "BRISC"}
@@ -36,7 +37,7 @@ def critical_path(trace: Trace, buffers: Sequence[CircularBuffer]) -> list[Segme
     """
     core = last_core(trace)
     spans = trace.spans(core=core)
-    lanes = {risc: spans[spans["lane"] == i] for i, (_, risc) in enumerate(trace.lanes) if _ == core}
+    lanes = {lane.risc: spans[spans["lane"] == i] for i, lane in enumerate(trace.lanes) if lane.core == core}
     risc = max(lanes, key=lambda name: (lanes[name]["end"][-1], RISCS.index(name)))
     wakers = _wakers(buffers)
     time, path, asked = int(lanes[risc]["end"][-1]), list[Segment](), set[str]()

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from tensix_sim.trace import RISCS
+
 OP_CODE = re.compile("sdpa|scaleddotproductattention", re.IGNORECASE)
 DEVICE_BITS = 10  # of a run host ID; the rest is the call: tt-metal tools/tracy
-RISCS = {"NCRISC": "NCRISC", "TRISC0": "TRISC_0", "TRISC1": "TRISC_1", "TRISC2": "TRISC_2", "BRISC": "BRISC"}
 KERNEL = "kernel cycles"
 UTILISATIONS = {
     "Avg FPU util on full grid (%)": "FPU, share of the grid",
@@ -48,6 +49,11 @@ def read_profile(path: Path, clock_hz: int, call: int | None = None) -> dict[int
     raise ProfileError(f"{path}: neither ops_perf_results*.csv (a column OP CODE) nor profile_log_device.csv (begins with ARCH:)")
 
 
+def kernel_column(risc: str) -> str:
+    """Column with a RISC's longest kernel."""
+    return f"DEVICE {risc.replace('_', '')} KERNEL DURATION [ns]"
+
+
 def _perf_results(path: Path, file: Iterable[str], clock_hz: int, call: int | None) -> dict[int, Measured]:
     rows = [row for row in csv.DictReader(file) if OP_CODE.search(row.get("OP CODE") or "")]
     if not rows:
@@ -81,7 +87,7 @@ def _measured(path: Path, row: dict[str, str], clock_hz: int) -> Measured:
     wall = cycles("DEVICE KERNEL DURATION [ns]")
     if wall is None:
         raise ProfileError(f"{path}: device {row['DEVICE ID']} has no DEVICE KERNEL DURATION [ns]")
-    figures = {f"{ours} {KERNEL}": cycles(f"DEVICE {theirs} KERNEL DURATION [ns]") for theirs, ours in RISCS.items()}
+    figures = {f"{risc} {KERNEL}": cycles(kernel_column(risc)) for risc in RISCS}
     figures["cores"] = float(row["CORE COUNT"]) if row.get("CORE COUNT") else None
     for column, name in UTILISATIONS.items():
         figures[name] = float(row[column]) / 100 if (row.get(column) or "").strip() else None

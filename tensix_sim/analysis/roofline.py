@@ -38,7 +38,7 @@ def roofline(spec: RunSpec, device: Mapping[str, Any]) -> Roofline:
     peak = g.cores * PEAK_FLOPS_PER_CYCLE / g.fidelity_phases
     flops = device["ideal_cycles"] * peak
     nbytes = device["dram_read_bytes"] + device["dram_write_bytes"]
-    rate = sum(map(chip.dram.rate_of, range(chip.dram.banks)))
+    rate = chip.dram.rate
     steps, mean = device["steps_per_core"]["max"], device["steps_per_core"]["mean"]
     slowest = steps / mean if mean else 1.0
     busiest = device["busiest_server_utilization"] * device["cycles"]

@@ -101,6 +101,11 @@ class Dram(Frozen):
             raise ValueError(f"{self.banks} banks need {self.banks} shares of the rate; given {self.bank_shares}")
         return self
 
+    @property
+    def rate(self) -> float:
+        """Bytes a cycle that all banks give."""
+        return sum(map(self.rate_of, range(self.banks)))
+
     def rate_of(self, bank: int) -> float:
         """Bytes a cycle that a bank gives."""
         return self.bank_rate * (self.bank_shares[bank] if self.bank_shares else 1.0)

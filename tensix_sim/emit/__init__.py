@@ -29,10 +29,10 @@ def emit(run: Run, kinds: Iterable[str], folder: Path) -> list[Path]:
         OSError: a file cannot be written.
     """
     wanted = list(dict.fromkeys(kinds))
-    emission = Emission(run)
-    check_kinds(wanted, emission.spec.trace)
     if not wanted:
         return []
+    emission = Emission(run)
+    check_kinds(wanted, emission.spec.trace)
     folder.mkdir(parents=True, exist_ok=True)
     results = f"ops_perf_results_{folder.resolve().name}.csv"
     written: list[Path] = []

@@ -8,6 +8,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from tensix_sim.analysis.critical import BETWEEN_THREADS
 from tensix_sim.emit.run import Emission, host_id
 from tensix_sim.trace import WAIT, Totals
 from tensix_sim.trace.files import atomic
@@ -18,7 +19,6 @@ COLUMNS = (
 )  # fmt: skip
 KERNEL_FILES = {"NCRISC": "reader.py", "BRISC": "writer.py"}
 SUMS = {"TRISC_0": "CB-COMPUTE-WAIT-FRONT", "TRISC_2": "CB-COMPUTE-RESERVE-BACK"}
-BETWEEN_THREADS = ("math", "unpack", "pack", "dst")
 END_OF_ZONE = 1 << 16  # beside the zone's own number, in a timer id
 
 

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tensix_sim.analysis.profile import kernel_column
 from tensix_sim.emit.device_log import buffer_waits
 from tensix_sim.emit.run import Emission, OpTensor, host_id
-from tensix_sim.trace import Totals, Trace
+from tensix_sim.formats import TILE
+from tensix_sim.trace import RISCS, Totals, Trace
 from tensix_sim.trace.files import atomic
 
 AXES = "WZYX"
@@ -88,7 +90,7 @@ def _row(emission: Emission, device: Mapping[str, Any], trace: Trace) -> dict[st
 
 def _tensor(which: str, tensor: OpTensor) -> dict[str, object]:
     *outer, rows, columns = tensor.shape
-    padded = (*outer, -(-rows // 32) * 32, -(-columns // 32) * 32)
+    padded = (*outer, -(-rows // TILE) * TILE, -(-columns // TILE) * TILE)
     sizes = [f"{p}[{size}]" for p, size in zip(padded, tensor.shape, strict=True)]
     return dict(zip(_tensor_columns(which), (*sizes, "TILE", tensor.dtype, tensor.memory), strict=True))
 
@@ -109,18 +111,16 @@ def _times(emission: Emission, device: Mapping[str, Any], totals: Totals) -> dic
         "DEVICE COMPUTE CB WAIT FRONT [ns]": ns(buffer_waits(totals, "TRISC_0")),
         "DEVICE COMPUTE CB RESERVE BACK [ns]": ns(buffer_waits(totals, "TRISC_2")),
     }
-    for risc in ("BRISC", "NCRISC", "TRISC_0", "TRISC_1", "TRISC_2"):
-        lives = [int(e - s) for s, e, lane in zip(totals.start, totals.end, totals.lanes, strict=True) if lane.risc == risc]
-        row[f"DEVICE {risc.replace('_', '')} KERNEL DURATION [ns]"] = ns(max(lives, default=0))
+    for risc in RISCS:
+        row[kernel_column(risc)] = ns(totals.longest(risc))
     return row
 
 
 def _model(emission: Emission, device: Mapping[str, Any]) -> dict[str, object]:
     """The least time that ttnn's count of useful work and the bytes that moved to and from DRAM allow; utilisations, per cent."""
     chip, wall = emission.machine.chip, max(1, device["cycles"])
-    rates = [chip.dram.rate_of(bank) for bank in range(chip.dram.banks)]
     read, written = device["dram_read_bytes"], device["dram_write_bytes"]
-    ideal, bandwidth = emission.ns(device["ideal_cycles"]), emission.ns((read + written) / sum(rates))
+    ideal, bandwidth = emission.ns(device["ideal_cycles"]), emission.ns((read + written) / chip.dram.rate)
     of_grid = 100 * device["active_cores"] / emission.geometry.cores / wall
     banks = [100 * device["servers"].get(f"dram bank {bank}", 0.0) for bank in range(chip.dram.banks)]
     return {

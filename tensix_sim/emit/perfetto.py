@@ -65,10 +65,10 @@ class _Device:
             self._track(track, f"core {core[0]},{core[1]}", self.chip, rank, ordered=True)
         for track, (core, risc) in zip(self.lanes, self.trace.lanes, strict=True):
             self._track(track, risc, self.cores[core], RISCS.index(risc))
-        for rank, (track, (label, unit)) in enumerate(zip(self.counters, self.trace.counters, strict=True)):
-            owner, name = _owner(label)
+        for rank, (track, series) in enumerate(zip(self.counters, self.trace.counters, strict=True)):
+            owner, name = series.owner
             parent = self.cores[owner] if owner else self.chip
-            self._track(track, name, parent, len(RISCS) + len(self.cores) + rank, unit=unit)
+            self._track(track, name, parent, len(RISCS) + len(self.cores) + rank, unit=series.unit)
         for block in self.trace.span_blocks():
             for lane, name, first, last in block.tolist():
                 self._slice(self.lanes[lane], self.trace.names[name], first, last)
@@ -114,12 +114,3 @@ class _Device:
         packet.trusted_packet_sequence_id = SEQUENCE
         yield packet
         self.builder.write_packet(packet)
-
-
-def _owner(label: str) -> tuple[tuple[int, int] | None, str]:
-    """The core of a counter such as "(3,1) k_in", and the counter's own name; no core for one of the chip."""
-    if not label.startswith("("):
-        return None, label
-    place, _, name = label[1:].partition(") ")
-    x, y = place.split(",")
-    return (int(x), int(y)), name

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from tensix_sim.analysis.profile import DEVICE_BITS
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.ops.geometry import Geometry, program_config, spec_machine
@@ -16,14 +17,12 @@ OP_CODES = {
     "sdpa": "SDPAOperation",
     "chunked_sdpa": "SDPAOperation",
 }
-DATA_TYPES = {"bfloat16": "BFLOAT16", "bfloat8_b": "BFLOAT8_B", "bfloat4_b": "BFLOAT4_B"}
 CALL = 1  # the run is a program's first call
-DEVICE_BITS = 10  # of a run host ID: the call above, the device below
 
 
 @dataclass(frozen=True)
 class OpTensor:
-    """A tensor as ttnn logs it: shape [W, Z, Y, X]."""
+    """A tensor as ttnn logs it: shape [W, Z, Y, X], the data type in capitals."""
 
     name: str
     shape: tuple[int, int, int, int]
@@ -74,12 +73,12 @@ class Emission:
         kv_dtype = given.kv_dtype or given.dtype
         dram = "DEV_0_DRAM_INTERLEAVED"
         inputs = [
-            OpTensor("Q", (g.B, g.NQH, g.S, given.head_dim), DATA_TYPES[given.dtype], dram),
-            OpTensor("K", (g.B, g.NKH, g.Sk, given.head_dim), DATA_TYPES[kv_dtype], dram),
-            OpTensor("V", (g.B, g.NKH, g.Sk, given.head_dim), DATA_TYPES[kv_dtype], dram),
+            OpTensor("Q", (g.B, g.NQH, g.S, given.head_dim), given.dtype.upper(), dram),
+            OpTensor("K", (g.B, g.NKH, g.Sk, given.head_dim), kv_dtype.upper(), dram),
+            OpTensor("V", (g.B, g.NKH, g.Sk, given.head_dim), kv_dtype.upper(), dram),
         ]
         memory = dram if self.spec.memory_config == "dram_interleaved" else "DEV_0_L1_INTERLEAVED"
-        return inputs, OpTensor("output", (g.B, g.NQH, g.S // g.R, given.head_dim), DATA_TYPES[given.dtype], memory)
+        return inputs, OpTensor("output", (g.B, g.NQH, g.S // g.R, given.head_dim), given.dtype.upper(), memory)
 
     @property
     def attributes(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tensix_sim.emit import device_log, npe, perf_results
 from tensix_sim.emit.run import Emission, OpTensor, host_id
+from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.ops.checks import check
 from tensix_sim.trace.files import atomic_path, write_text
 
@@ -142,11 +143,10 @@ def _memory(in_dram: bool) -> str:
 def _bytes_per_bank(emission: Emission, tensor: OpTensor) -> int:
     """Bytes of the fullest bank, pages dealt out one by one."""
     chip, machine = emission.machine.chip, emission.machine
-    tile_bytes = {"BFLOAT16": 2048, "BFLOAT8_B": 1088, "BFLOAT4_B": 576}[tensor.dtype]
     w, z, y, x = tensor.shape
-    pages = w * z * -(-y // 32) * (x // 32)
+    pages = w * z * -(-y // TILE) * (x // TILE)
     banks = chip.dram.banks if "DRAM" in tensor.memory else machine.cores
-    return -(-pages // banks) * tile_bytes
+    return -(-pages // banks) * FORMATS[tensor.dtype.lower()].tile_bytes
 
 
 def _graph(emission: Emission, rings: list[int]) -> list[dict[str, Any]]:

@@ -275,7 +275,7 @@ class Memory:
             "dram_read_bytes": moved["read", "dram"],
             "dram_write_bytes": moved["write", "dram"],
             "l1_write_bytes": moved["write", "l1"],
-            "dram_utilization": dram_bytes / (cycles * sum(map(self.dram.rate_of, range(self.dram.banks)))),
+            "dram_utilization": dram_bytes / (cycles * self.dram.rate),
             "noc_utilization": hop_bytes / (cycles * links * self.spec.link_rate),
             "busiest_server": busiest,
             "busiest_server_utilization": busy[busiest] / (cycles * TICKS),

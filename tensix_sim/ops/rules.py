@@ -221,6 +221,8 @@ def _deal_covers_the_work(c: Case) -> Iterator[Fault]:
 
 
 def _changed_buffers_exist(c: Case) -> Iterator[Fault]:
+    if not c["what_if.buffers"]:
+        return
     known = [buffer.name for buffer in c.put({"what_if.buffers": {}}).geometry.buffers]
     if unknown := sorted(set(c["what_if.buffers"]) - set(known)):
         yield c.fault(f"no circular buffer {', '.join(unknown)}; there are {', '.join(known)}", "what_if.buffers")

@@ -18,14 +18,13 @@ from tensix_sim.ops.geometry import Geometry, spec_machine
 from tensix_sim.program import CircularBuffer
 from tensix_sim.report.families import DONE, FAMILIES, GAP, Family, family
 from tensix_sim.report.packing import deltas, pack
-from tensix_sim.trace import RISCS, SPAN, WAIT, Run, Trace
+from tensix_sim.trace import LANES, RISCS, SPAN, WAIT, Run, Trace
 from tensix_sim.trace.files import finite
 from tensix_sim.trace.table import Rows
 
 Coord = tuple[int, int]
 SPANS = 1_500_000  # that a page holds, of all devices
 SEVERAL = "several short steps"
-LANES = ("reader", "unpack", "math", "pack", "writer")  # what the RISCs do, in the order of `RISCS`
 FLOWS = ("read", "write", "noc0", "noc1")
 
 
@@ -54,7 +53,7 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
         "shape": _shape(spec),
         "clock_hz": machine.chip.clock_hz,
         "trace": spec.trace,
-        "lanes": list(LANES),
+        "lanes": list(LANES.values()),
         "riscs": list(RISCS),
         "names": list(names.known),
         "family_of": ["wait" if name == SEVERAL else family(name, known) for name in names.known],
@@ -253,12 +252,11 @@ def _rows_of(trace: Trace, cores: Sequence[Coord]) -> dict[tuple[Coord, str], Ro
 
 def _counters_of(trace: Trace, cores: Sequence[Coord]) -> dict[Coord, dict[str, tuple[Any, Any]]]:
     """Tiles in the circular buffers of some cores, over time, in one pass."""
-    place = {f"({x},{y})": (x, y) for x, y in cores}
     wanted = {}
-    for i, (label, unit) in enumerate(trace.counters):
-        where, _, name = label.partition(" ")
-        if unit == "tiles" and where in place:
-            wanted[i] = place[where], name
+    for i, series in enumerate(trace.counters):
+        core, name = series.owner
+        if core is not None and core in cores and series.unit == "tiles":
+            wanted[i] = core, name
     pieces = [block[np.isin(block["series"], list(wanted))] for block in trace.count_blocks()]
     found: dict[Coord, dict[str, tuple[Any, Any]]] = {core: {} for core in cores}
     if pieces:

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
+from tensix_sim.analysis.critical import BETWEEN_THREADS
 from tensix_sim.trace import WAIT
 
 GAP, DONE = "", "done"
-THREADS = ("math", "unpack", "pack", "dst")
 TRANSFERS = ("read ", "write ", "forward ")  # with a tensor's or a buffer's name after them
 UNITS = {
     "matmul": ("matmul", "multiply"),
@@ -56,7 +56,7 @@ def _of_wait(cause: str, buffers: Collection[str]) -> str:
         return known[cause]
     if cause.startswith("space "):
         return "space"
-    return "thread" if cause in THREADS else "tiles" if cause in buffers else "wait"
+    return "thread" if cause in BETWEEN_THREADS else "tiles" if cause in buffers else "wait"
 
 
 def _of_work(name: str) -> str:

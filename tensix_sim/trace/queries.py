@@ -46,6 +46,11 @@ class Totals:
         cycles = self.cycles[np.array(chosen, bool)].sum(axis=0).tolist()
         return {name: n for name, n in Counter(dict(zip(self.names, cycles, strict=True))).most_common() if n}
 
+    def longest(self, risc: str) -> int:
+        """Cycles from the first span to the end of the last on the lane of `risc` where that is most; 0 if there is none."""
+        lives = (self.end - self.start).tolist()
+        return max((life for life, lane in zip(lives, self.lanes, strict=True) if lane.risc == risc), default=0)
+
     def waits(self, core: tuple[int, int] | None = None, risc: str | None = None) -> dict[str, int]:
         """Cycles of each cause of waiting, the longest first."""
         names = self.by_name(core, risc)

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from tensix_sim.trace.table import Rows, Table
 
 Level = Literal["off", "zones", "transfers"]
-RISCS = ("NCRISC", "TRISC_0", "TRISC_1", "TRISC_2", "BRISC")  # in the order in which a tile meets them
+# What each RISC does, in the order in which a tile meets them
+LANES = {"NCRISC": "reader", "TRISC_0": "unpack", "TRISC_1": "math", "TRISC_2": "pack", "BRISC": "writer"}
+RISCS = tuple(LANES)
 WAIT = "wait "  # starts the name of a span that waits; the cause follows
 
 SPAN = np.dtype([("lane", "<i4"), ("name", "<i4"), ("start", "<i8"), ("end", "<i8")])
@@ -41,6 +43,15 @@ class Series(NamedTuple):
 
     label: str
     unit: str
+
+    @property
+    def owner(self) -> tuple[tuple[int, int] | None, str]:
+        """The core of a counter such as "(3,1) k_in", and what it counts there; no core for one of the whole chip."""
+        if not self.label.startswith("("):
+            return None, self.label
+        place, _, name = self.label[1:].partition(") ")
+        x, y = place.split(",")
+        return (int(x), int(y)), name
 
 
 class Trace:
