@@ -177,17 +177,12 @@ def compare_screen(c: Comparison) -> str:
         header = f"device {device.device}"
         parts.append(table((header, "before", "after", "change", ""), [_change_row(device.cycles)]))
         if device.path:
-            rest = device.path[SHOWN:]
-            other = [Change(f"{len(rest)} others", sum(p.before for p in rest), sum(p.after for p in rest))] if rest else []
-            rows = [_change_row(p) for p in [*device.path[:SHOWN], *other, device.cycles]]
+            rows = [_change_row(change) for change in [*device.main_path(SHOWN), device.cycles]]
             parts.append(table(("critical path", "before", "after", "change", ""), rows))
-        for title, changes in (("waits, mean of active cores", device.waits), ("figures", device.figures)):
-            if rows := [_change_row(change) for change in changes if change.by]:
-                parts.append(table((title, "before", "after", "change", ""), rows))
+        for title, changes in device.moved:
+            parts.append(table((title, "before", "after", "change", ""), map(_change_row, changes)))
     return "\n\n".join(parts)
 
 
 def _change_row(c: Change) -> tuple[str, ...]:
-    shown = [f"{value:.1%}" if c.is_share else f"{value:,.0f}" for value in (c.before, c.after)]
-    by = f"{100 * c.by:+.1f} points" if c.is_share else f"{c.by:+,.0f}"
-    return c.what, *shown, by, "" if c.is_share or not c.before else f"{c.by / c.before:+.1%}"
+    return c.what, *c.texts

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tensix_sim import simulate
-from tensix_sim.analysis import Verdict, WhatIf, critical_path, merged
+from tensix_sim.analysis import RelievedRun, Verdict, critical_path, merged
 from tensix_sim.config import load_spec
 from tensix_sim.ops.geometry import Geometry
 from tensix_sim.report import describe, page, write_pngs, write_report
@@ -29,7 +29,7 @@ SPEC: dict[str, Any] = {
     "program_config": {"compute_with_storage_grid_size": [3, 2], "q_chunk_size": 64, "k_chunk_size": 128},
     "numerics": "off",
 }
-VERDICT = Verdict(0, 1, "FPU", "sure", "FPU binds.", [WhatIf("FPU", "twice the rate", 1, 0.5)])
+VERDICT = Verdict(0, 1, "FPU", "sure", "FPU binds.", [RelievedRun("FPU", "twice the rate", 1, 0.5)])
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +246,7 @@ def test_with_a_trace_of_transfers_the_bytes_of_the_cores_add_up(tmp_path: Path)
 
 def test_infinite_and_missing_figures_become_null(run: Run) -> None:
     """A what-if without a finite gain does not break the JSON."""
-    what_if = WhatIf("FPU", "twice the rate", 1, float("nan"))
+    what_if = RelievedRun("FPU", "twice the rate", 1, float("nan"))
     data = describe(run, [replace(VERDICT, what_ifs=[what_if])])
     assert data["verdicts"][0]["what_ifs"][0]["gain"] is None
     assert json.dumps(data, allow_nan=False)

@@ -3,7 +3,7 @@
 import pytest
 
 from tensix_sim import simulate
-from tensix_sim.analysis import Verdict, WhatIf, budget, judge
+from tensix_sim.analysis import RelievedRun, Verdict, budget, judge
 from tensix_sim.analysis.reliefs import Relief, advice, reliefs
 from tensix_sim.analysis.verdict import verdict
 from tensix_sim.config import load_spec
@@ -57,9 +57,9 @@ def test_without_a_plant_none_of_them_is_blamed(healthy: list[str]) -> None:
     assert judged(*healthy).binds in ("FPU", "pack", "hand-shakes")
 
 
-def outcome(cause: str, gain: float) -> WhatIf:
+def outcome(cause: str, gain: float) -> RelievedRun:
     """A what-if that saved this share of 1000 cycles."""
-    return WhatIf(cause, f"{cause} relieved", round(1000 * (1 - gain)), gain)
+    return RelievedRun(cause, f"{cause} relieved", round(1000 * (1 - gain)), gain)
 
 
 def tried(*overrides: str) -> dict[str, Relief]:

@@ -5,9 +5,9 @@ from tensix_sim.analysis.compare import Change, Comparison, DeviceChange, Side, 
 from tensix_sim.analysis.critical import Segment, critical_path, merged
 from tensix_sim.analysis.profile import ProfileError
 from tensix_sim.analysis.roofline import Bound, Roofline, roofline
-from tensix_sim.analysis.verdict import Verdict, WhatIf, judge
+from tensix_sim.analysis.verdict import RelievedRun, Verdict, judge
 
 __all__ = [
-    "Bound", "Budget", "Change", "Comparison", "DeviceChange", "ProfileError", "Roofline", "Segment", "Side", "Verdict", "WhatIf",
-    "budget", "budgets", "compare", "critical_path", "judge", "last_core", "merged", "read_side", "roofline",
+    "Bound", "Budget", "Change", "Comparison", "DeviceChange", "ProfileError", "RelievedRun", "Roofline", "Segment", "Side",
+    "Verdict", "budget", "budgets", "compare", "critical_path", "judge", "last_core", "merged", "read_side", "roofline",
 ]  # fmt: skip

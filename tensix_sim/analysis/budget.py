@@ -30,12 +30,13 @@ class Budget:
 
 def budget(trace: Trace, core: Coord | None = None) -> Budget:
     """Add up the lanes of `core`; without one, of the core that ends last, the first of several."""
-    return (budgets(trace, [core]) if core is not None else budgets(trace, [last_core(trace)]))[0]
+    return budgets(trace, [last_core(trace) if core is None else core])[0]
 
 
 def budgets(trace: Trace, cores: list[Coord] | None = None) -> list[Budget]:
     """Add up the lanes of several cores, or of all that have any span, in one pass."""
-    totals, wall = Totals.of(trace), trace.end
+    totals = Totals.of(trace)
+    wall = int(totals.end.max(initial=0))
     rows = {lane: i for i, lane in enumerate(totals.lanes)}
     chosen = cores if cores is not None else sorted({lane.core for lane in totals.lanes}, key=lambda core: core[::-1])
     found = []

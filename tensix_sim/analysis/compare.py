@@ -33,6 +33,14 @@ class Change:
         """Whether it is a share, and not a number of cycles, bytes or cores."""
         return "share" in self.what
 
+    @property
+    def texts(self) -> tuple[str, str, str, str]:
+        """Before, after, the change, and the change as a share of what was before, for people."""
+        if self.is_share:
+            return f"{self.before:.1%}", f"{self.after:.1%}", f"{100 * self.by:+.1f} points", ""
+        share = f"{self.by / self.before:+.1%}" if self.before else ""
+        return f"{self.before:,.0f}", f"{self.after:,.0f}", f"{self.by:+,.0f}", share
+
 
 @dataclass(frozen=True)
 class Side:
@@ -58,6 +66,19 @@ class DeviceChange:
     path: list[Change]
     waits: list[Change]
     figures: list[Change]
+
+    def main_path(self, shown: int) -> list[Change]:
+        """The first changes of the path, and the others as one."""
+        rest = self.path[shown:]
+        if not rest:
+            return self.path
+        return [*self.path[:shown], Change(f"{len(rest)} others", sum(c.before for c in rest), sum(c.after for c in rest))]
+
+    @property
+    def moved(self) -> list[tuple[str, list[Change]]]:
+        """Waits and figures that are not the same, each under its title."""
+        groups = (("waits, mean of active cores", self.waits), ("figures", self.figures))
+        return [(title, moved) for title, changes in groups if (moved := [c for c in changes if c.by])]
 
 
 @dataclass(frozen=True)
@@ -122,7 +143,7 @@ def of_run(run: Run, name: str) -> Side:
     devices = {device["ring_id"]: device for device in run.summary["devices"]}
     return Side(
         name,
-        _flat(run.summary["spec"]) | _flat(run.summary["effective"], "effective."),
+        flat(run.summary["spec"]) | flat(run.summary["effective"], "effective."),
         {d: device["cycles"] for d, device in devices.items()},
         {d: _figures(spec, device, run.traces.get(d)) for d, device in devices.items()},
         {d: _path(spec, trace) for d, trace in run.traces.items()},
@@ -159,11 +180,12 @@ def _path(spec: RunSpec, trace: Trace) -> dict[str, int]:
     return dict(cycles)
 
 
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted key; an empty mapping is a value."""
+    found: dict[str, Any] = {}
     for name, value in nested.items():
         if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
         else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+            found[f"{prefix}{name}"] = value
+    return found

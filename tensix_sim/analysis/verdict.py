@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensix_sim.analysis.budget import budget
-from tensix_sim.analysis.reliefs import BOUNDS, Relief, advice, reliefs
+from tensix_sim.analysis.reliefs import BANKS, BOUNDS, Relief, advice, reliefs
 from tensix_sim.config import RunSpec
 from tensix_sim.simulation import Device, run_device
 from tensix_sim.trace import Trace
@@ -17,7 +17,7 @@ NOBODY = "nothing"
 
 
 @dataclass(frozen=True)
-class WhatIf:
+class RelievedRun:
     """A relieved run: its cycles, and the share of the wall that it saves."""
 
     cause: str
@@ -35,7 +35,7 @@ class Verdict:
     binds: str
     sure: str
     text: str
-    what_ifs: list[WhatIf]
+    what_ifs: list[RelievedRun]
 
 
 def judge(
@@ -56,13 +56,13 @@ def judge(
     ]
 
 
-def what_if(relief: Relief, wall: int, cycles: int) -> WhatIf:
+def what_if(relief: Relief, wall: int, cycles: int) -> RelievedRun:
     """The outcome of a relief's run, drawn out to the whole work."""
     cycles = round(cycles * relief.scale)
-    return WhatIf(relief.cause, relief.change, cycles, 1 - cycles / wall)
+    return RelievedRun(relief.cause, relief.change, cycles, 1 - cycles / wall)
 
 
-def verdict(ring_id: int, cycles: int, outcomes: Sequence[WhatIf]) -> Verdict:
+def verdict(ring_id: int, cycles: int, outcomes: Sequence[RelievedRun]) -> Verdict:
     """Blame the cause whose relief saves most; a single bank rather than all of them, if it alone saves nearly as much."""
     ranked = sorted(outcomes, key=lambda w: (w.cause in BOUNDS, -_weight(w, outcomes)))
     blamed = [w for w in ranked if w.cause not in BOUNDS and w.gain >= NOTICEABLE]
@@ -75,9 +75,9 @@ def verdict(ring_id: int, cycles: int, outcomes: Sequence[WhatIf]) -> Verdict:
     return Verdict(ring_id, cycles, first.cause, sure, _text(first, others, sure), ranked)
 
 
-def _weight(w: WhatIf, outcomes: Sequence[WhatIf]) -> float:
+def _weight(w: RelievedRun, outcomes: Sequence[RelievedRun]) -> float:
     one_bank = any(o.cause.startswith("DRAM bank ") and o.gain > 0.8 * w.gain for o in outcomes)
-    return w.gain * (0.8 if w.cause == "DRAM banks" and one_bank else 1.0)
+    return w.gain * (0.8 if w.cause == BANKS and one_bank else 1.0)
 
 
 def _kind(cause: str) -> str:
@@ -88,7 +88,7 @@ def _sureness(ratio: float) -> str:
     return "sure" if ratio >= CLEAR else "likely" if ratio >= LIKELY else "shared"
 
 
-def _text(first: WhatIf, others: Sequence[WhatIf], sure: str) -> str:
+def _text(first: RelievedRun, others: Sequence[RelievedRun], sure: str) -> str:
     how = {"sure": "Bound by", "likely": "Most likely bound by", "shared": "Bound by several, first by"}[sure]
     text = f"{how} {first.cause}: with {first.change}, the device takes {first.gain:.1%} less."
     if others:

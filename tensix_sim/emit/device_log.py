@@ -39,21 +39,17 @@ def _rows(emission: Emission, totals: Totals, ring_id: int) -> Iterator[tuple[ob
     compute = "streaming.py" if emission.spec.effective_kernel == "streaming" else "compute.py"
     for i in sorted(range(len(totals.lanes)), key=lambda i: totals.lanes[i].rank):
         core, risc = totals.lanes[i]
-        file = f"kernels/sdpa/{KERNEL_FILES.get(risc, compute)}"
         kind = "TRISC" if risc.startswith("TRISC") else risc
         start, end = int(totals.start[i]), int(totals.end[i])
-
-        def row(timer: int, time: int, data: int, zone: str, what: str, file: str = file, core: tuple[int, int] = core,
-                risc: str = risc) -> tuple[object, ...]:  # fmt: skip
-            place = (ring_id, *emission.machine.worker(core), risc)
-            return (*place, timer, time, data, host_id(ring_id), "", "", zone, what, 0, file, "")
-
-        yield row(1, start, 0, f"{kind}-FW", "ZONE_START")
-        yield row(2, start, 0, f"{kind}-KERNEL", "ZONE_START")
+        events = [(1, start, 0, f"{kind}-FW", "ZONE_START"), (2, start, 0, f"{kind}-KERNEL", "ZONE_START")]
         if risc in SUMS:
-            yield row(3, end, _waited_for_buffers(totals, i, risc), SUMS[risc], "ZONE_TOTAL")
-        yield row(2 | END_OF_ZONE, end, 0, f"{kind}-KERNEL", "ZONE_END")
-        yield row(1 | END_OF_ZONE, end, 0, f"{kind}-FW", "ZONE_END")
+            events.append((3, end, _waited_for_buffers(totals, i, risc), SUMS[risc], "ZONE_TOTAL"))
+        events.append((2 | END_OF_ZONE, end, 0, f"{kind}-KERNEL", "ZONE_END"))
+        events.append((1 | END_OF_ZONE, end, 0, f"{kind}-FW", "ZONE_END"))
+        place = (ring_id, *emission.machine.worker(core), risc)
+        file = f"kernels/sdpa/{KERNEL_FILES.get(risc, compute)}"
+        for timer, time, data, zone, what in events:
+            yield (*place, timer, time, data, host_id(ring_id), "", "", zone, what, 0, file, "")
 
 
 def _waited_for_buffers(totals: Totals, i: int, risc: str) -> int:

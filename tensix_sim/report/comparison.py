@@ -45,25 +45,21 @@ def _devices(c: Comparison) -> str:
 def _device(d: DeviceChange) -> str:
     parts = []
     if d.path:
-        rest = d.path[SHOWN:]
-        other = [Change(f"{len(rest)} others", sum(p.before for p in rest), sum(p.after for p in rest))] if rest else []
-        shown = [*d.path[:SHOWN], *other]
-        most = max(abs(p.by) for p in shown)
-        rows = [[_cell(p.what), *_figures(p), _bar(p.by, most)] for p in shown]
+        shown = d.main_path(SHOWN)
+        most = max(abs(c.by) for c in shown)
+        rows = [[_cell(c.what), *_figures(c), _bar(c.by, most)] for c in shown]
         rows.append([_cell("cycles"), *_figures(d.cycles), "<td></td>"])
         note = (
             "What the end of the last kernel waited for, step by step back to cycle 0. The changes add up to that of the cycles."
         )
         table = _table(("critical path", "before", "after", "change", "", ""), rows, total=True)
         parts.append(f'<p class="note">{note}</p>{table}')
-    others = (("waits, mean of active cores", d.waits), ("figures", d.figures))
-    parts.append("".join(_others(title, changes) for title, changes in others))
+    parts.append("".join(_others(title, changes) for title, changes in d.moved))
     return _section(f"Device {d.device}", '<div class="columns">' + "".join(f"<div>{p}</div>" for p in parts) + "</div>")
 
 
 def _others(title: str, changes: Sequence[Change]) -> str:
-    rows = [[_cell(c.what), *_figures(c)] for c in changes if c.by]
-    return f"{_table((title, 'before', 'after', 'change', ''), rows)}<p></p>" if rows else ""
+    return f"{_table((title, 'before', 'after', 'change', ''), ([_cell(c.what), *_figures(c)] for c in changes))}<p></p>"
 
 
 def _section(title: str, body: str) -> str:
@@ -85,12 +81,7 @@ def _cell(text: str) -> str:
 
 
 def _figures(c: Change) -> list[str]:
-    """Before, after, the change, and the change as a share of what was before."""
-    if c.is_share:
-        texts = [f"{c.before:.1%}", f"{c.after:.1%}", f"{100 * c.by:+.1f} points", ""]
-    else:
-        texts = [f"{c.before:,.0f}", f"{c.after:,.0f}", f"{c.by:+,.0f}", f"{c.by / c.before:+.1%}" if c.before else ""]
-    return [f'<td class="n">{escape(text)}</td>' for text in texts]
+    return [f'<td class="n">{escape(text)}</td>' for text in c.texts]
 
 
 def _bar(by: float, most: float) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.analysis import Verdict, budgets, critical_path, merged, roofline
+from tensix_sim.analysis.compare import flat
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.ops.checks import check
@@ -60,8 +61,8 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
         "families": [{**f._asdict(), "label": _label(f, names)} for f in FAMILIES],
         "chip": _chip(machine),
         "l1": _l1(spec, machine),
-        "effective": _flat(run.summary["effective"]),
-        "spec": _flat(run.summary["spec"]),
+        "effective": _settings(run.summary["effective"]),
+        "spec": _settings(run.summary["spec"]),
         "notes": [str(note) for note in check(spec).warnings],
         "accuracy": run.summary["accuracy"],
         "verdicts": [finite(asdict(verdict)) for verdict in verdicts],
@@ -112,15 +113,9 @@ def _l1(spec: RunSpec, machine: Machine) -> dict[str, Any]:
     return {"size": l1.size, "base": l1.base, "buffers": [buffer.model_dump() for buffer in report.l1]}
 
 
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> list[list[str]]:
+def _settings(nested: Mapping[str, Any]) -> list[list[str]]:
     """Keys with dots and values as text."""
-    rows = []
-    for key, value in nested.items():
-        if isinstance(value, Mapping) and value:
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            rows.append([prefix + key, _text(value)])
-    return rows
+    return [[key, _text(value)] for key, value in flat(nested).items()]
 
 
 def _text(value: Any) -> str:
