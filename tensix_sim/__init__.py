@@ -1,6 +1,7 @@
 """Simulate Tenstorrent kernels on virtual Tensix chips, tile by tile, with their cycles.
 
-`simulate(spec)` runs the op on every device of a ring; `check(spec)` says what is wrong with a spec.
+`simulate(spec)` runs the op on every device of a ring, `check(spec)` says what is wrong with a spec, `tune(spec)` finds the
+fastest chunk sizes, `preset(name)` is the spec of a model.
 """
 
 from importlib import import_module
@@ -10,16 +11,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tensix_sim.config import RunSpec
     from tensix_sim.ops.checks import Report, check
+    from tensix_sim.presets import preset
     from tensix_sim.simulation import Device, IllegalConfigError, Result, simulate
+    from tensix_sim.tuning import Space, Tuning, tune
 
-__all__ = ["Device", "IllegalConfigError", "Report", "Result", "RunSpec", "check", "simulate"]
+__all__ = [
+    "Device", "IllegalConfigError", "Report", "Result", "RunSpec", "Space", "Tuning", "check", "preset", "simulate", "tune",
+]  # fmt: skip
 
 try:
     __version__ = version("tensix-sim")
 except PackageNotFoundError:  # the source tree, not installed
     __version__ = "0+source"
 
-_HOME = {"RunSpec": "config", "Report": "ops.checks", "check": "ops.checks"}
+_HOME = {"RunSpec": "config", "Report": "ops.checks", "check": "ops.checks", "preset": "presets"}
+_HOME |= dict.fromkeys(("Space", "Tuning", "tune"), "tuning")
 
 
 def __getattr__(name: str) -> Any:

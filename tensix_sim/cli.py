@@ -19,6 +19,7 @@ import tensix_sim
 
 JSON = click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write what the screen shows to FILE.")
 SET = click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override a key of the spec.")
+PRESET = click.option("--preset", metavar="MODEL", help="The spec of a model in place of SPEC: tensix-sim presets lists them.")
 SPEC = click.argument("spec", type=click.Path(dir_okay=False), required=False)
 
 
@@ -56,6 +57,7 @@ def main() -> None:
 @main.command()
 @SPEC
 @SET
+@PRESET
 @JSON
 @click.option(
     "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Devices simulated side by side.  [default: all CPUs]"
@@ -73,6 +75,7 @@ def main() -> None:
 def run(
     spec: str | None,
     overrides: tuple[str, ...],
+    preset: str | None,
     json_file: str | None,
     jobs: int,
     name: str | None,
@@ -86,9 +89,9 @@ def run(
     from tensix_sim.simulation import simulate
     from tensix_sim.workers import WorkerError
 
-    checked, report = _check(spec, overrides)
+    checked, report = _check(spec, overrides, preset)
     if checked is None:
-        fail("\n".join([f"illegal: {len(report.violations)} rules broken", *(f"- {v.message}" for v in report.violations)]), 1)
+        fail(_illegal(report), 1)
     try:
         check_kinds(kinds, checked.trace)
         where = f"ring of {checked.ring_size}" if checked.is_ring else checked.op
@@ -100,7 +103,7 @@ def run(
         fail("\n".join([str(error), *getattr(error, "__notes__", [])]), 3)
     except WorkerError as error:
         fail(f"{error}; nothing was written", 2)
-    folder = traces / (name or _run_name(checked))
+    folder = traces / (name or _run_name(checked, preset))
     result.write(folder)
     emit(result.as_run(), kinds, folder)
     if json_file:
@@ -116,15 +119,28 @@ def run(
 @main.command()
 @SPEC
 @SET
+@click.option(
+    "--reserve", multiple=True, type=click.IntRange(0), metavar="BYTES",
+    help="Bytes at the top of L1 that others hold, summed up: machine.l1.reserved.",
+)  # fmt: skip
+@click.option("--github", is_flag=True, help="Also annotate SPEC's lines in a GitHub workflow.")
 @JSON
 @guarded
-def check(spec: str | None, overrides: tuple[str, ...], json_file: str | None) -> None:
-    """Say everything that is wrong with SPEC, and what its kernels would really use."""
-    checked, report = _check(spec, overrides)
+def check(spec: str | None, overrides: tuple[str, ...], reserve: tuple[int, ...], github: bool, json_file: str | None) -> None:
+    """Say everything that is wrong with SPEC, what its kernels would really use, who computes what, and what would be better."""
+    from tensix_sim.config import BUILT_IN
+    from tensix_sim.ops.checks import check as check_spec
+    from tensix_sim.ops.doctor_github import annotations
+
+    if reserve:
+        overrides = (*overrides, f"machine.l1.reserved={sum(reserve)}")
+    report = check_spec(spec if spec is not None else BUILT_IN, overrides)
     if json_file:
         _write_json(json_file, report.model_dump(mode="json"))
     click.echo(report.text())
-    if checked is None:
+    if github:
+        click.echo("\n".join(["", *annotations(report, Path(spec) if spec is not None else None)]))
+    if not report.ok:
         sys.exit(1)
 
 
@@ -139,6 +155,104 @@ def boards(json_file: str | None) -> None:
     if json_file:
         _write_json(json_file, {name: board.model_dump(mode="json") for name, board in BOARDS.items()})
     click.echo(boards_screen(BOARDS.values()))
+
+
+@main.command()
+@JSON
+@guarded
+def presets(json_file: str | None) -> None:
+    """List the presets: models, as they call the op."""
+    from tensix_sim.presets import presets as all_presets
+    from tensix_sim.screen import presets_screen
+
+    found = all_presets()
+    if json_file:
+        _write_json(json_file, {name: preset.model_dump(mode="json") for name, preset in found.items()})
+    click.echo(presets_screen(found))
+
+
+@main.command()
+@SPEC
+@SET
+@PRESET
+@click.option(
+    "--vary", multiple=True, metavar="NAME[=A,B]", help="A setting to search, or its values; again for more.  [default: both chunks]"
+)
+@click.option("--seq-lens", metavar="A..B", help="Tune for each length: A, 2A, 4A ... up to B, or a list A,B,C.")
+@click.option(
+    "--within", type=click.FloatRange(1), help="Keep configs this many times as slow as the best.  [default: 1.25, or 1 with --seq-lens]"
+)
+@click.option("--accuracy/--no-accuracy", default=True, help="Compute the numbers of the front; never done with --seq-lens.")
+@click.option("--store", type=click.Path(dir_okay=False, path_type=Path), default=Path("traces/tune.sqlite"), show_default=True)
+@click.option("--dask", metavar="ADDRESS", help="Run on the Dask cluster whose scheduler is there.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Configs run side by side.  [default: all CPUs]"
+)
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="With --seq-lens, draw the times to FILE.")
+@JSON
+@guarded
+def tune(
+    spec: str | None,
+    overrides: tuple[str, ...],
+    preset: str | None,
+    vary: tuple[str, ...],
+    seq_lens: str | None,
+    within: float | None,
+    accuracy: bool,
+    store: Path,
+    dask: str | None,
+    jobs: int,
+    plot: Path | None,
+    json_file: str | None,
+) -> None:
+    """Find the fastest legal config of SPEC, and what others trade for their time.
+
+    NAME is one of q_chunk, k_chunk, grid, fidelity, fp32_dest, dtype, kernel. What is measured is kept in the store:
+    the same command, begun again, goes on where it was stopped.
+    """
+    from tensix_sim.hw import SimulationError
+    from tensix_sim.screen import lengths_screen, tune_screen
+    from tensix_sim.tuning import ClusterError, EmptySpaceError, Interrupted, StoreError, read_lengths, read_space
+    from tensix_sim.tuning import tune as tune_space
+    from tensix_sim.workers import WorkerError
+
+    _need("--dask", "distributed", "dask", dask)
+    _need("--plot", "matplotlib", "plot", plot)
+    if plot and not seq_lens:
+        fail("--plot draws times over lengths: give --seq-lens too", 2)
+    found = []
+    try:
+        slack = within or (1.0 if seq_lens else 1.25)
+        lengths = read_lengths(seq_lens) if seq_lens else [None]
+        spaces = [read_space(_typed(spec, overrides, preset, length), vary, slack) for length in lengths]
+    except ValueError as error:
+        fail(str(error), 2)
+    try:
+        for space in spaces:
+            with _progress(f"{space.spec.inputs.seq_len} tokens") as progress:
+                found.append(tune_space(space, jobs, store, dask, progress, accuracy and not seq_lens))
+            click.echo(f"ran {found[-1].run} of {found[-1].legal} configs; kept in {store}", err=True)
+    except EmptySpaceError as error:
+        fail(str(error), 1)
+    except (ClusterError, StoreError) as error:
+        fail(str(error), 2)
+    except WorkerError as error:
+        fail(f"{error}; what was measured is kept in {store}", 2)
+    except SimulationError as error:
+        fail("\n".join([str(error), *getattr(error, "__notes__", [])]), 3)
+    except Interrupted as stop:
+        shown = [*found, *([stop.so_far] if stop.so_far else [])]
+        if shown:
+            click.echo(f"so far:\n{lengths_screen(shown) if seq_lens else tune_screen(shown[0])}")
+        fail(f"interrupted; what was measured is kept in {store}, and the same command goes on from there", 130)
+    if plot:
+        from tensix_sim.report import write_lengths_plot
+
+        write_lengths_plot(found, plot)
+    if json_file:
+        tunings = [tuning.model_dump(mode="json") for tuning in found]
+        _write_json(json_file, tunings if seq_lens else tunings[0])
+    click.echo(lengths_screen(found) if seq_lens else tune_screen(found[0]))
 
 
 @main.command()
@@ -263,22 +377,60 @@ def _judge(run: Any, jobs: int) -> Any:
         return judge(run.spec, [(device, run.traces[device.ring_id]) for device in devices], jobs, progress)
 
 
-def _check(spec: str | None, overrides: tuple[str, ...]) -> tuple[Any, Any]:
-    """The validated spec, None if it is illegal, and the report on it."""
-    from tensix_sim.config import BUILT_IN, SpecError, load_spec, read_spec
-    from tensix_sim.ops.checks import check as check_spec
+def _read(spec: str | None, overrides: tuple[str, ...], preset: str | None = None, seq_len: int | None = None) -> Any:
+    """The spec as written, or the preset's, or the built-in example."""
+    from tensix_sim.config import BUILT_IN, SpecError, read_spec
+    from tensix_sim.presets import preset as read_preset
 
+    if spec and preset:
+        fail(f"SPEC {spec} and --preset {preset}: give one of them", 2)
     try:
-        raw: Any = read_spec(spec if spec is not None else BUILT_IN, overrides)
+        if preset:
+            return read_preset(preset, overrides, seq_len)
+        more = () if seq_len is None else (f"inputs.seq_len={seq_len}",)
+        return read_spec(spec if spec is not None else BUILT_IN, [*overrides, *more])
     except SpecError as error:
         fail(str(error), 1)
+
+
+def _typed(spec: str | None, overrides: tuple[str, ...], preset: str | None, seq_len: int | None) -> Any:
+    """A spec whose values have the right types; what else may be wrong with it is for others to say."""
+    from pydantic import ValidationError
+
+    from tensix_sim.config import load_spec
+    from tensix_sim.ops.checks import check as check_spec
+
+    raw = _read(spec, overrides, preset, seq_len)
+    try:
+        return load_spec(raw)
+    except ValidationError:
+        fail(_illegal(check_spec(raw)), 1)
+
+
+def _check(spec: str | None, overrides: tuple[str, ...], preset: str | None = None) -> tuple[Any, Any]:
+    """The validated spec, None if it is illegal, and the report on it."""
+    from tensix_sim.config import load_spec
+    from tensix_sim.ops.checks import check as check_spec
+
+    raw = _read(spec, overrides, preset)
     report = check_spec(raw)
     return (load_spec(raw) if report.ok else None), report
 
 
-def _run_name(spec: Any) -> str:
-    given = spec.inputs
-    return f"{spec.op}-{spec.board}-s{given.seq_len}" + (f"-r{spec.ring_size}" if spec.is_ring else "")
+def _illegal(report: Any) -> str:
+    return "\n".join([f"illegal: {len(report.violations)} rules broken", *(f"- {v.message}" for v in report.violations)])
+
+
+def _need(option: str, package: str, extra: str, given: object) -> None:
+    """Refuse an option whose package is not installed."""
+    if given and find_spec(package) is None:
+        fail(f"{option} needs {package}, which is not installed: pip install 'tensix-sim[{extra}]'", 2)
+
+
+def _run_name(spec: Any, preset: str | None) -> str:
+    if preset:
+        return f"{preset}-s{spec.inputs.seq_len}"
+    return f"{spec.op}-{spec.board}-s{spec.inputs.seq_len}" + (f"-r{spec.ring_size}" if spec.is_ring else "")
 
 
 def _write_json(path: str, data: Any) -> None:

@@ -54,6 +54,15 @@ class SDPAProgramConfig(Strict):
     exp_approx_mode: bool | None = None
     max_cores_per_head_batch: PositiveInt = 16
 
+    @property
+    def as_ttnn(self) -> str:
+        """The config as ttnn code; what has its default is left out."""
+        fields = self.model_dump(exclude_defaults=True)
+        if cores := self.sub_core_grids:
+            ranges = (f"ttnn.CoreRange(ttnn.CoreCoord{first}, ttnn.CoreCoord{last})" for first, last in cores)
+            fields["sub_core_grids"] = f"ttnn.CoreRangeSet([{', '.join(ranges)}])"
+        return f"ttnn.SDPAProgramConfig({_arguments(fields)})"
+
 
 class ComputeKernelConfig(Strict):
     """ttnn's compute-kernel config with the defaults of its struct: given without a fidelity, it means LoFi."""
@@ -64,6 +73,18 @@ class ComputeKernelConfig(Strict):
     packer_l1_acc: bool = False
     dst_full_sync_en: bool = False
     throttle_level: ThrottleLevel = "NO_THROTTLE"
+
+    @property
+    def as_ttnn(self) -> str:
+        """The config as ttnn code, the same for all chips; what has its default is left out, but not the fidelity."""
+        fields = self.model_dump(exclude_defaults=True) | {"math_fidelity": f"ttnn.MathFidelity.{self.math_fidelity}"}
+        if "throttle_level" in fields:
+            fields["throttle_level"] = f"ttnn.ThrottleLevel.{self.throttle_level}"
+        return f"ttnn.WormholeComputeKernelConfig({_arguments(fields)})"
+
+
+def _arguments(fields: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in fields.items())
 
 
 OP_COMPUTE_CONFIG = ComputeKernelConfig(math_fidelity="HiFi2")

@@ -1,14 +1,16 @@
 """What the commands print, as text."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 
 from tensix_sim.accuracy import Accuracy
 from tensix_sim.analysis import Change, Comparison, Verdict
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
+from tensix_sim.presets import Preset
 from tensix_sim.simulation import Device, Result, Spread
 from tensix_sim.trace import LANES
+from tensix_sim.tuning import Measured, Tuning
 
 WIDTH = 110
 
@@ -186,3 +188,67 @@ def compare_screen(c: Comparison) -> str:
 
 def _change_row(c: Change) -> tuple[str, ...]:
     return c.what, *c.texts
+
+
+def tune_screen(t: Tuning) -> str:
+    """The front, the fastest first, beside the given config; the winner as ttnn code."""
+    spec = t.space.spec
+    heading = f"{spec.op} on {spec.board}, {spec.inputs.seq_len} tokens: {t.legal} legal configs of {', '.join(t.space.varied)}"
+    names = t.space.varied
+    others = [] if t.given is None or t.given.spec in [m.spec for m in t.front] else [t.given]
+    measured = [*t.front, *others]
+    header = ("", *names, "us", "speed", "cores", "L1 bytes", "rel L2")
+    rows = [(_roles(t, m), *(_text(m.settings[name]) for name in names), *_figures(t, m)) for m in measured]
+    config = t.winner.spec.program_config
+    assert config is not None
+    code = [config.as_ttnn]
+    if {"fidelity", "fp32_dest"} & set(names):
+        code.append(t.winner.spec.effective_compute_config.as_ttnn)
+    if t.given is None:
+        said = "the given config is illegal: tensix-sim check says why"
+    elif t.winner.spec == t.given.spec:
+        said = "the given config is the best of the space"
+    else:
+        said = f"the winner is {t.gain:.2f} times as fast as the given config"
+    return "\n\n".join([heading, table(header, rows), said, "\n".join(code)])
+
+
+def _roles(t: Tuning, m: Measured) -> str:
+    given = t.given is not None and m.spec == t.given.spec
+    return ", ".join(role for role, applies in (("winner", m.spec == t.winner.spec), ("given", given)) if applies)
+
+
+def _figures(t: Tuning, m: Measured) -> tuple[str, ...]:
+    speed = f"{t.given.cycles / m.cycles:.2f}x" if t.given else ""
+    error = f"{m.rel_l2:.1%}" if m.rel_l2 is not None else ""
+    return f"{m.microseconds:,.1f}", speed, str(m.active_cores), f"{m.l1_bytes:,}", error
+
+
+def lengths_screen(tunings: Sequence[Tuning]) -> str:
+    """The given and the best config of each sequence length."""
+    names = tunings[0].space.varied
+
+    def config(m: Measured | None) -> str:
+        return "/".join(_text(m.settings[name]) for name in names) if m else "illegal"
+
+    header = ("tokens", f"given {'/'.join(names)}", "us", "cores", "best", "us", "cores", "gain")
+    rows = [
+        (
+            f"{t.space.spec.inputs.seq_len:,}",
+            config(t.given),
+            *((f"{t.given.microseconds:,.1f}", str(t.given.active_cores)) if t.given else ("", "")),
+            config(t.winner),
+            f"{t.winner.microseconds:,.1f}",
+            str(t.winner.active_cores),
+            f"{t.gain:.2f}x" if t.gain else "",
+        )
+        for t in tunings
+    ]
+    return table(header, rows)
+
+
+def presets_screen(presets: Mapping[str, Preset]) -> str:
+    """One line a preset."""
+    rows = [(name, "{:,} to {:,}".format(*preset.seq_lens), preset.about) for name, preset in presets.items()]
+    width = max(len(row[2]) for row in rows)
+    return table(("preset", "tokens", "what".ljust(width)), [(name, lens, about.ljust(width)) for name, lens, about in rows])

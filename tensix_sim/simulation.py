@@ -240,10 +240,10 @@ def _part(whole: Progress, i: int, parts: int) -> Progress:
     return lambda share: whole((i + share) / parts)
 
 
-def run_device(spec: RunSpec, ring_id: int, progress: Progress, rounds: int | None = None) -> DeviceRun:
-    """Simulate one device of a legal spec; with `rounds`, only so many rounds of its Q chunks (see `Deal`)."""
+def run_device(spec: RunSpec, ring_id: int, progress: Progress, rounds: int | None = None, only: int | None = None) -> DeviceRun:
+    """Simulate one device of a legal spec; with `rounds` or `only`, part of its work (see `Deal`)."""
     machine = spec_machine(spec)
-    g = replace(Geometry.of(spec), rounds=rounds)
+    g = replace(Geometry.of(spec), rounds=rounds, only=only)
     inputs = None if spec.numerics == "off" else make_inputs(spec)
     program = build(spec, g, machine, ring_id, inputs)
     trace = Trace(spec.trace)
@@ -261,7 +261,7 @@ def run_device(spec: RunSpec, ring_id: int, progress: Progress, rounds: int | No
     with threadpool_limits(1):
         contexts = launch(chip)
         chip.engine.run()
-        if rounds is None:
+        if rounds is None and only is None:
             chip.check_finished()
         output = moments = None
         if inputs is not None:

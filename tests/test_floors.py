@@ -9,13 +9,13 @@ import tensix_sim
 
 ROOT = Path(tensix_sim.__file__).parent
 FLOORS = [
-    {"config", "arch", "formats"},
+    {"config", "presets", "arch", "formats"},
     {"trace", "program", "accuracy"},
     {"hw"},
     {"kernel_api"},
     {"kernels"},
     {"ops"},
-    {"simulation", "workers", "analysis", "emit", "report", "screen", "validate", "microbench", "cli", "__init__"},
+    {"simulation", "workers", "analysis", "emit", "report", "screen", "tuning", "validate", "microbench", "cli", "__init__"},
 ]
 FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}
 FILES = {*ROOT.rglob("*.py"), *(ROOT / "kernels").rglob("*.py")}  # the kernels are behind a link in the source tree

@@ -17,6 +17,7 @@ BLACKHOLE = Chip(
     l1=L1(
         size=1_572_864,  # tt-metal dev_mem_map.h: 1536 KiB; old soc descriptors still say 1464 KiB
         base=102_784,  # derived from dev_mem_map.h and the 69 KiB kernel-config ring
+        reserved=0,  # nothing but the op: what a model holds there is its own; Llama-Galaxy 786,624 on some cores (#33245)
         circular_buffers=64,  # tt-metal circular_buffer_constants.h of 2026; 32 before
     ),
     noc=Noc(

@@ -47,16 +47,23 @@ class Frozen(BaseModel):
 
 
 class L1(Frozen):
-    """Worker SRAM. Circular buffers grow up from `base`, L1 tensors down from `size`."""
+    """Worker SRAM. Circular buffers grow up from `base`, L1 tensors down from `limit`."""
 
     size: Bytes
     base: Bytes  # first address that a program may use
+    reserved: NonNegativeInt  # bytes at the top that others hold: tensors of the model, a prefetcher's buffer
     circular_buffers: Count  # most that one core can have
+
+    @property
+    def limit(self) -> int:
+        """Address at which what a program may use ends."""
+        return self.size - self.reserved
 
     @model_validator(mode="after")
     def _base_is_inside(self) -> Self:
-        if self.base >= self.size:
-            raise ValueError(f"base {self.base} leaves nothing of {self.size} bytes")
+        if self.base >= self.limit:
+            reserved = f", {self.reserved} of them reserved" if self.reserved else ""
+            raise ValueError(f"base {self.base} leaves nothing of {self.size} bytes{reserved}")
         return self
 
 

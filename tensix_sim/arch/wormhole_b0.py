@@ -15,6 +15,7 @@ WORMHOLE_B0 = Chip(
     l1=L1(
         size=1_499_136,  # ISA L1.md: 1464 KiB
         base=103_712,  # first circular-buffer address in ttnn device reports
+        reserved=0,  # nothing but the op: what a model holds there is its own; Llama-Galaxy 786,624 on some cores (#33245)
         circular_buffers=32,  # tt-metal circular_buffer_constants.h
     ),
     noc=Noc(

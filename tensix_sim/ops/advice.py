@@ -1,53 +1,57 @@
-"""What is legal and may still not be wanted."""
+"""What is legal and may still not be wanted, each with what it costs by the op's own geometry, and what would be better."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tensix_sim.config import OP_CHUNK_SIZE
 from tensix_sim.formats import TILE
-from tensix_sim.ops.case import BLOCK, FIDELITY, FP32_DEST, K_CHUNK, PREFIX, Q_CHUNK, SEQ_LEN, Case
+from tensix_sim.ops.blocks import Blocks
+from tensix_sim.ops.case import BLOCK, FIDELITY, FP32_DEST, GRID, K_CHUNK, PREFIX, Q_CHUNK, SEQ_LEN, Case
+from tensix_sim.ops.doctor import IGNORED
+from tensix_sim.ops.load import Work, countable
 from tensix_sim.ops.nearest import q_chunk_sizes
-from tensix_sim.ops.report import Advice
+from tensix_sim.ops.report import Advice, Change, Floor, Size
 from tensix_sim.ops.ring_distributed_sdpa import ring_is_even
+from tensix_sim.ops.rules import faults
 
 LONG_RUN_STEPS = 10_000_000  # of one device
+WORTHWHILE = 1.1  # least cycles this close count as equal; of equals larger chunks win, for a step costs more than they count
+CHUNKS_TRIED = (64, 128, 256, 512)
+LARGEST_TRIED = 1024
+MUCH_HIDDEN = 0.1
+
+# -- of any values ------------------------------------------------------------------------------------------
 
 
 def _hardware_bug(c: Case) -> Iterator[Advice]:
     if c.board.chip.name == "wormhole_b0" and c[FIDELITY] == "HiFi4" and c[FP32_DEST]:
-        text = "HiFi4 with fp32_dest_acc_en meets a bug of Wormhole silicon, tt-metal #38306: use HiFi3"
-        yield Advice(key=FIDELITY, message=text)
-
-
-IGNORED = (
-    ("compute_kernel_config", "packer_l1_acc", "the kernel turns packer accumulation on and off itself"),
-    ("compute_kernel_config", "dst_full_sync_en", "the op plans with half of DST whatever it says"),
-    ("compute_kernel_config", "throttle_level", "the op does not hand it to the kernels"),
-    ("program_config", "max_cores_per_head_batch", "the op deals Q chunks over all cores"),
-    ("program_config", "sub_core_grids", "the op uses the rectangle of compute_with_storage_grid_size"),
-)
+        text = (
+            "HiFi4 with fp32_dest_acc_en loses accuracy by a bug of Wormhole silicon, tt-metal #38306, which is not simulated; "
+            "upstream recommends HiFi3, which is 3 passes of the FPU instead of 4"
+        )
+        passes = Size(quantity="FPU passes of a product", unit="passes", now=4, then=3)
+        yield Advice(key=FIDELITY, message=text, change={FIDELITY: "HiFi3"}, size=passes)
 
 
 def _ignored_fields(c: Case) -> Iterator[Advice]:
-    for part, name, why in IGNORED:
-        value = c[part]
-        if getattr(value, name) != type(value).model_fields[name].default:
-            yield Advice(key=f"{part}.{name}", message=f"{getattr(value, name)} has no effect: {why}")
+    for key, why in IGNORED.items():
+        part, _, name = key.rpartition(".")
+        model = c[part] if part else c.spec
+        if (value := getattr(model, name)) != type(model).model_fields[name].default:
+            yield Advice(key=key, message=f"{value} has no effect: {why}", level="notice")
     if c["program_config"].exp_approx_mode is False:
         scores, correction = "the scores' exponential is always approximate", "that of the correction accurate"
         text = f"False has no effect on the numbers: {scores}, {correction}"
-        yield Advice(key="program_config.exp_approx_mode", message=text)
+        yield Advice(key="program_config.exp_approx_mode", message=text, level="notice")
     if c.is_ring and c["paged_kv"] is not None and c[PREFIX] is None:
         text = "the page table has no effect without chunk_start_idx: K and V are read as dense tensors"
         yield Advice(key="paged_kv", message=text)
     if c.is_ring and c["ring_id"] is not None and c["ring_ids"] != "all":
-        yield Advice(key="ring_ids", message=f"{c['ring_ids']} has no effect: ring_id {c['ring_id']} wins")
+        yield Advice(key="ring_ids", message=f"{c['ring_ids']} has no effect: ring_id {c['ring_id']} wins", level="notice")
 
 
 def _kernel_choice(c: Case) -> Iterator[Advice]:
     if c.is_ring and c["kernel"] == "streaming":
         yield Advice(key="kernel", message="the ring takes the streaming kernel with tt-metal #57037, which is not merged")
-    elif not c.is_ring and c["kernel"] is None and c[FP32_DEST]:
-        yield Advice(key=FP32_DEST, message="a 32-bit DST takes the legacy kernel; the streaming one has none")
     elif not c.is_ring and c["kernel"] == "legacy" and not c[FP32_DEST]:
         yield Advice(key="kernel", message="with a 16-bit DST ttnn takes the streaming kernel, and lets nobody choose")
 
@@ -57,21 +61,19 @@ def _ring_fits_the_board(c: Case) -> Iterator[Advice]:
     rows, columns = on.mesh
     if not c.is_ring or any(ring_is_even(c)):
         return
+    fit = [size for size in sorted(set(on.mesh), reverse=True) if size % 2 == 0]
+    rings = f"; rings of {' or '.join(map(str, sorted(fit)))} map onto it" if fit else ""
+    change = _first_legal(c, ({"ring_size": size} for size in fit))
+    size = Size(quantity="devices of a ring", unit="devices", now=ring, then=change["ring_size"] if change else None)
     if ring > on.chips:
-        text = f"the op allows {ring} devices, but {on.board} has {on.chips} chips; each is simulated as if it were there"
-        yield Advice(key="ring_size", message=text)
+        text = f"the op allows {ring} devices, but {on.board} has {on.chips} chips{rings}; each is simulated as if it were there"
+        yield Advice(key="ring_size", message=text, change=change, size=size)
     elif ring not in on.mesh:
-        text = f"the op allows {ring} devices, but no row or column of {on.board}'s {rows}x{columns} mesh has as many"
-        yield Advice(key="ring_size", message=text)
+        text = f"the op allows {ring} devices, but no row or column of {on.board}'s {rows}x{columns} mesh has as many{rings}"
+        yield Advice(key="ring_size", message=text, change=change, size=size)
     if c["mesh"] is not None and any(mine > board for mine, board in zip(sorted(c["mesh"]), sorted(on.mesh), strict=True)):
         mine = "x".join(str(size) for size in c["mesh"])
         yield Advice(key="mesh", message=f"a {mine} mesh does not fit {on.board}'s {rows}x{columns}")
-
-
-def _default_chunks(c: Case) -> Iterator[Advice]:
-    if (c[Q_CHUNK], c[K_CHUNK]) == (OP_CHUNK_SIZE, OP_CHUNK_SIZE):
-        text = "chunks of 32 are the op's cautious default and can be several times slower than larger ones"
-        yield Advice(key="program_config", message=text)
 
 
 def _negative_scale(c: Case) -> Iterator[Advice]:
@@ -80,29 +82,129 @@ def _negative_scale(c: Case) -> Iterator[Advice]:
         yield Advice(key="scale", message=text)
 
 
-def _over_hanging_chunk(c: Case) -> Iterator[Advice]:
-    if c[PREFIX] is None and c.spec.effective_kernel == "legacy" and (rest := c.kv_len % c[K_CHUNK]):
-        text = f"{c.kv_len} rows of K leave {rest} for the last chunk of {c[K_CHUNK]}: it is computed in full, and masked"
-        yield Advice(key=K_CHUNK, message=text)
+def _first_legal(c: Case, changes: Iterable[Change]) -> Change:
+    """Find the first change after which no rule is broken; an empty one if there is none."""
+    return next((change for change in changes if _is_legal(c, change)), {})
 
 
-def _idle_cores(c: Case) -> Iterator[Advice]:
+def _is_legal(c: Case, change: Change) -> bool:
+    return not any(faults(c.put(change)))
+
+
+# -- of legal shapes ----------------------------------------------------------------------------------------
+
+
+def _chunks(c: Case) -> Iterator[Advice]:
+    """Advise chunks of a lower floor, where there are any; say all the same that half the grid idles, or that 32 is a default."""
     g = c.geometry
-    active = g.deal.active_cores
-    if 2 * active > g.cores:
+    if not countable(g) or c["what_if.deal"] is not None:
         return
-    text = f"{g.cores - active} of {g.cores} cores get no Q chunk and idle"
-    for size in sorted((size for size in q_chunk_sizes(c, g.M * TILE) if size < g.M * TILE), reverse=True):
-        active = c.put({Q_CHUNK: size}).geometry.deal.active_cores
-        if 2 * active > g.cores:
-            text += f"; with q_chunk_size {size}, {active} would work"
-            break
-    yield Advice(key=Q_CHUNK, message=text)
+    default = (c[Q_CHUNK], c[K_CHUNK]) == (OP_CHUNK_SIZE, OP_CHUNK_SIZE)
+    now, idle = _floor(c), g.cores - g.deal.active_cores
+    change = _of_least_floor(c, now, _pairs_of_chunks(c) if default else _q_chunks(c))
+    if not (change or default or 2 * idle >= g.cores):
+        return
+    parts = ["chunks of 32 are the op's cautious default; upstream saw up to 3.75x with others (#51911)"] if default else []
+    if idle:
+        parts.append(f"{idle} of {g.cores} cores get no Q chunk and idle")
+    size = Size(quantity="least cycles", unit="cycles", now=now.cycles)
+    if change:
+        then = c.put(change)
+        better = _floor(then)
+        named = " and ".join(f"{key.rpartition('.')[2]} {value}" for key, value in change.items() if key != GRID)
+        size = size.model_copy(update={"then": better.cycles})
+        parts.append(
+            f"with {named}, {then.geometry.deal.active_cores} of {g.cores} cores work, and the least cycles fall "
+            f"{now.cycles / better.cycles:.1f}x, from {now.cycles:,} ({now.binds}) to {better.cycles:,} ({better.binds})"
+        )
+    else:
+        parts.append(f"no other Q chunk has much fewer than {now.cycles:,} least cycles ({now.binds})")
+    yield Advice(key="program_config" if default else Q_CHUNK, message="; ".join(parts), change=change, size=size)
+
+
+def _floor(c: Case) -> Floor:
+    return Work(c.geometry).floor(c.on.chip)
+
+
+def _of_least_floor(c: Case, now: Floor, changes: Iterable[Change]) -> Change:
+    """Choose the legal change with the largest chunks of those whose floor is near the least; none if little is gained."""
+    floors = [(change, _floor(c.put(change)).cycles) for change in changes]
+    gaining = [(change, cycles) for change, cycles in floors if cycles * WORTHWHILE <= now.cycles and _is_legal(c, change)]
+    least = min((cycles for _, cycles in gaining), default=0)
+    near = [(change, cycles) for change, cycles in gaining if cycles <= WORTHWHILE * least]
+    return max(near, key=lambda pair: (_area(c, pair[0]), -pair[1]), default=({}, 0))[0]
+
+
+def _area(c: Case, change: Change) -> int:
+    return int(change.get(Q_CHUNK, c[Q_CHUNK]) * change.get(K_CHUNK, c[K_CHUNK]))
+
+
+def _q_chunks(c: Case) -> list[Change]:
+    return [{Q_CHUNK: size} for size in q_chunk_sizes(c, c[Q_CHUNK]) if size <= LARGEST_TRIED and size != c[Q_CHUNK]]
+
+
+def _pairs_of_chunks(c: Case) -> list[Change]:
+    q_sizes = sorted(size for size in q_chunk_sizes(c, CHUNKS_TRIED[-1]) if size <= CHUNKS_TRIED[-1])[-len(CHUNKS_TRIED) :]
+    return [{GRID: c[GRID], Q_CHUNK: q, K_CHUNK: k} for q in q_sizes for k in CHUNKS_TRIED]
+
+
+def _scores_in_vain(c: Case) -> Iterator[Advice]:
+    if not countable(c.geometry):
+        return
+    scores = Work(c.geometry).scores
+    if beyond := scores.beyond_keys / scores.computed:
+        rest = c.kv_len % c[K_CHUNK]
+        change = _first_legal(c, _k_chunks_without_rest(c))
+        text = f"{c.kv_len} rows of K leave {rest} for the last chunk of {c[K_CHUNK]}, which is computed in full, and masked: "
+        text += f"{beyond:.1%} of the scores" + (f"; k_chunk_size {change[K_CHUNK]} leaves no rest" if change else "")
+        share = Size(quantity="scores beyond the last key", unit="%", now=100 * beyond, then=0 if change else None)
+        yield Advice(key=K_CHUNK, message=text, change=change, size=share)
+    hidden = scores.hidden / scores.computed
+    half = c[K_CHUNK] // 2
+    if hidden > MUCH_HIDDEN and half % TILE == 0 and _is_legal(c, change := {K_CHUNK: half}):
+        fewer = Work(c.put(change).geometry).scores
+        then = fewer.hidden / fewer.computed
+        text = f"the mask hides {hidden:.1%} of the scores that are computed; with k_chunk_size {half} {then:.1%}, in more steps"
+        share = Size(quantity="scores hidden by the mask", unit="%", now=100 * hidden, then=100 * then)
+        if then < hidden:
+            yield Advice(key=K_CHUNK, message=text, level="notice", change=change, size=share)
+
+
+def _k_chunks_without_rest(c: Case) -> list[Change]:
+    """K chunks of which K has a whole number, nearest first."""
+    sizes = [size for size in range(TILE, LARGEST_TRIED + 1, TILE) if c.kv_len % size == 0]
+    return [{K_CHUNK: size} for size in sorted(sizes, key=lambda size: abs(size - c[K_CHUNK]))]
+
+
+def _wide_dst(c: Case) -> Iterator[Advice]:
+    if not c[FP32_DEST]:
+        return
+    change = {FP32_DEST: False}
+    narrow = c.put(change).geometry
+    now, then = c.geometry.blocks, narrow.blocks
+    costs = [
+        f"DST has {now.dst} tiles instead of {then.dst}, and products {windows(now)} windows a step instead of {windows(then)}"
+    ]
+    if then.streaming and not now.streaming:
+        costs.insert(0, "the legacy kernel runs instead of the streaming one, which has no 32-bit DST (24 % slower in #56693)")
+    if now.wide_scores:
+        more = sum(b.bytes for b in c.geometry.buffers) - sum(b.bytes for b in narrow.buffers)
+        costs.append(f"scores and row sums are float32: {more:,} B more of L1")
+    size = Size(quantity="windows of products a step", unit="windows", now=windows(now), then=windows(then))
+    yield Advice(key=FP32_DEST, message="; ".join(costs), change=change, size=size)
+
+
+def windows(b: Blocks) -> int:
+    """Count the DST windows of Q x K and of P x V in a step."""
+    (h, w), (height, width) = b.qk_subblock, b.pv_subblock
+    return b.M * b.N // (h * w) + b.M * b.E // (height * width)
 
 
 def _padded_table_rows(c: Case) -> Iterator[Advice]:
     if (stick := c.table_row_bytes) and (entries := 4 * c.pages) % 32 and c["paged_kv"].page_table_file is None:
-        yield Advice(key=BLOCK, message=f"a row of the page table has {entries} B, padded to {stick} B in DRAM")
+        padding = Size(quantity="padding of a row of the page table", unit="B", now=stick - entries)
+        text = f"a row of the page table has {entries} B, padded to {stick} B in DRAM"
+        yield Advice(key=BLOCK, message=text, level="notice", size=padding)
 
 
 def _long_run(c: Case) -> Iterator[Advice]:
@@ -111,10 +213,9 @@ def _long_run(c: Case) -> Iterator[Advice]:
     steps = g.phases * g.deal.total * max(1, seen // (g.N * TILE))
     if steps > LONG_RUN_STEPS:
         text = f"about {steps:,} chunk steps on each device: the simulation will take long"
-        yield Advice(key=SEQ_LEN, message=text)
+        size = Size(quantity="chunk steps of a device", unit="steps", now=steps)
+        yield Advice(key=SEQ_LEN, message=text, level="notice", size=size)
 
 
-ADVICE = (
-    _hardware_bug, _default_chunks, _over_hanging_chunk, _ignored_fields, _kernel_choice, _ring_fits_the_board, _negative_scale,
-)  # fmt: skip
-SHAPE_ADVICE = (_idle_cores, _padded_table_rows, _long_run)
+ADVICE = (_hardware_bug, _ignored_fields, _kernel_choice, _ring_fits_the_board, _negative_scale)
+SHAPE_ADVICE = (_chunks, _scores_in_vain, _wide_dst, _padded_table_rows, _long_run)

@@ -152,6 +152,11 @@ class Case:
         return int(-(-tiles // (columns * rows)) * FORMATS[self[DTYPE]].tile_bytes)
 
     @property
+    def l1_limit(self) -> int:
+        """Address at which circular buffers must end: below an output in L1, and below what is reserved."""
+        return int(self.number("l1.size") - self.number("l1.reserved") - self.l1_output_bytes)
+
+    @property
     def table_row_bytes(self) -> int:
         """Bytes of a row of the page table; 0 where K and V are dense."""
         if not self.paged:

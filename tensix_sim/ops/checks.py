@@ -1,25 +1,32 @@
 """Everything that can be wrong with a run before time starts, all of it at once, in the user's terms."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
-from tensix_sim.config import Source, SpecError, read_spec
+from tensix_sim.config import RunSpec, Source, SpecError, read_spec
 from tensix_sim.formats import TILE
 from tensix_sim.ops.advice import ADVICE, SHAPE_ADVICE
 from tensix_sim.ops.case import FIDELITY, Case, Fault, make_machine
+from tensix_sim.ops.doctor import settings
+from tensix_sim.ops.load import load
 from tensix_sim.ops.nearest import nearest, tried
-from tensix_sim.ops.report import Change, Report, Violation
+from tensix_sim.ops.report import Change, L1Map, Report, Violation
 from tensix_sim.ops.rules import FILE_RULES, WHAT_IF_RULES, broken, faults, shape_rules
 from tensix_sim.ops.spec_types import part_in_doubt, read_types
 
 __all__ = ["Report", "check"]
 
 
-def check(spec: Source) -> Report:
-    """Say everything that is wrong with a spec, and what the kernels will make of it. Never raises on a bad spec."""
+def check(spec: Source, overrides: Sequence[str] = ()) -> Report:
+    """Say everything that is wrong with a spec, what the kernels will make of it, and what would be better.
+
+    Each of `overrides` is ``a.b=c``, as of ``--set``. Never raises on a bad spec.
+    """
     try:
-        typed, found = read_types(read_spec(spec))
+        raw = read_spec(spec.model_dump(exclude_unset=True) if isinstance(spec, RunSpec) else spec, overrides)
+        typed, found = read_types(raw)
     except SpecError as error:
         return Report(violations=tuple(Violation(found={key: value}, rule=wrong) for key, value, wrong in error.problems))
     if typed is None:
@@ -34,13 +41,17 @@ def check(spec: Source) -> Report:
     of_what_ifs = [] if unshaped else list(broken(case, WHAT_IF_RULES))
     unshaped = unshaped or of_what_ifs
     return Report(
+        subject=f"{typed.op} on {typed.board}",
         violations=(
             *(_violation(fault, nearest(case, names, name, fault)) for name, fault in [*of_values, *of_what_ifs]),
             *(_violation(fault) for _, fault in of_files),
         ),
         warnings=tuple(advice for give in (*ADVICE, *(() if unshaped else SHAPE_ADVICE)) for advice in tried(give, case)),
+        settings=() if unshaped else settings(case, raw),
         effective={} if unshaped else _effective(case),
+        load=None if unshaped else load(case.geometry, on.chip, typed.simulated_ring_ids),
         l1=tuple(tried(lambda: case.l1_table)),
+        l1_map=next(iter(tried(lambda: [_l1_map(case)])), None),
     )
 
 
@@ -50,6 +61,17 @@ def _violation(fault: Fault, nearest: tuple[Change, ...] = ()) -> Violation:
 
 def _plain(values: Change) -> Change:
     return {key: value.model_dump() if isinstance(value, BaseModel) else value for key, value in values.items()}
+
+
+def _l1_map(c: Case) -> L1Map:
+    last = c.l1_table[-1]
+    return L1Map(
+        size=c.number("l1.size"),
+        base=c.number("l1.base"),
+        end=last.address + last.bytes,
+        output=c.l1_output_bytes,
+        reserved=c.number("l1.reserved"),
+    )
 
 
 def _effective(c: Case) -> dict[str, Any]:
@@ -80,5 +102,5 @@ def _effective(c: Case) -> dict[str, Any]:
         "k_chunks": g.nk,
         **({"ring_axis": c.ring_axis} if c.is_ring else {}),
         "l1_bytes": sum(buffer.bytes for buffer in g.buffers) + c.l1_output_bytes,
-        "l1_budget": c.number("l1.size") - c.number("l1.base"),
+        "l1_budget": c.number("l1.limit") - c.number("l1.base"),
     }

@@ -13,6 +13,7 @@ class Deal:
     With `zigzag` light and heavy chunks of a head take turns; pairs of the two stay together where they come out even.
     `given`, if any, is the Q chunks of each core instead.
     `rounds` leaves out work: each core gets what it gets in so many of its rounds, the last of which may be for some cores only.
+    `only` leaves out all work but that of one core.
     """
 
     heads: int  # of all batches
@@ -21,6 +22,7 @@ class Deal:
     zigzag: bool
     rounds: int | None = None
     given: tuple[int, ...] | None = None
+    only: int | None = None
 
     @property
     def hand(self) -> int:
@@ -54,6 +56,8 @@ class Deal:
 
     def count(self, i: int) -> int:
         """Q chunks of core `i`."""
+        if self.only not in (None, i):
+            return 0
         if self.given:
             return min(self.given[i], self.hand * self.rounds) if self.rounds else self.given[i]
         each, extra, hand = self._hands
@@ -62,6 +66,8 @@ class Deal:
     @property
     def active_cores(self) -> int:
         """Cores that get any Q chunk."""
+        if self.only is not None:
+            return min(1, self.count(self.only))
         if self.given:
             return sum(count > 0 for count in self.given)
         each, extra, _ = self._hands

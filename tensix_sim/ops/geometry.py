@@ -101,6 +101,7 @@ class Geometry:
     page_table_stick_bytes: int
     what_if: WhatIf = AS_BUILT
     rounds: int | None = None  # of the work that is dealt; None: all
+    only: int | None = None  # the core whose work alone is done; None: all
 
     @classmethod
     def of(cls, spec: RunSpec, on: Machine | None = None) -> "Geometry":
@@ -215,7 +216,7 @@ class Geometry:
     @cached_property
     def deal(self) -> Deal:
         """The Q chunks of each core, the same in every phase."""
-        return Deal(self.B * self.NQH, self.nq, self.cores, self.causal, self.rounds, self.what_if.deal)
+        return Deal(self.B * self.NQH, self.nq, self.cores, self.causal, self.rounds, self.what_if.deal, self.only)
 
     def slabs(self, ring_id: int = 0) -> tuple[slice, ...]:
         """Rows of the sequence that a device computes: a slab from the front and its mirror image from the back, or all."""

@@ -107,17 +107,17 @@ def _page_table_rows_are_aligned(c: Case) -> Iterator[Fault]:
 
 def buffers_fit_l1(c: Case) -> Iterator[Fault]:
     """Circular buffers, and an output in L1, fit a core."""
-    table, output = c.l1_table, c.l1_output_bytes
-    base, end, limit = table[0].address, table[-1].address + table[-1].bytes, c.number("l1.size") - output
+    table, output, reserved = c.l1_table, c.l1_output_bytes, c.number("l1.reserved")
+    base, end, limit = table[0].address, table[-1].address + table[-1].bytes, c.l1_limit
     if end > limit:
-        above = f" and the output {output:,} B from its top" if output else ""
+        above = " and ".join(f"{size:,} B {what}" for size, what in ((output, "of output"), (reserved, "reserved")) if size)
         rule = (
-            f"circular buffers take {end - base:,} B of L1 from address {base:,}{above}; "
-            f"they end at {end:,}, {end - limit:,} B beyond {limit:,}"
+            f"circular buffers take {end - base:,} B of L1 from address {base:,}; they end at {end:,}, {end - limit:,} B "
+            f"beyond {limit:,}, " + (f"above which lie {above}" if above else "the end of L1")
         )
         more = [*([KV_DTYPE] if c[KV_DTYPE] else []), *(["memory_config"] if output else [])]
-        keys = (Q_CHUNK, K_CHUNK, HEAD_DIM, DTYPE, *more, "board")
-        yield c.fault(rule, *keys)
+        found = {key: c[key] for key in (Q_CHUNK, K_CHUNK, HEAD_DIM, DTYPE, *more, "board")}
+        yield Fault(found | ({"machine.l1.reserved": reserved} if reserved else {}), rule)
 
 
 def _tensors_fit_dram(c: Case) -> Iterator[Fault]:

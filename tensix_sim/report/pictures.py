@@ -14,6 +14,7 @@ from tensix_sim.report.data import describe
 from tensix_sim.report.families import DONE
 from tensix_sim.report.packing import unpack
 from tensix_sim.trace import Run, atomic_path
+from tensix_sim.tuning import Tuning
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -310,3 +311,40 @@ def _in_cycles(axes: Axes) -> None:
 def _ink_on(colour: str) -> str:
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     return INK if 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.22 else "white"
+
+
+def write_lengths_plot(tunings: Sequence[Tuning], path: Path) -> None:
+    """Draw the times of the given and the best config over sequence lengths; the suffix of `path` names the format.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        OSError: the file cannot be written.
+        ValueError: a format that matplotlib does not know.
+    """
+    from matplotlib import rc_context
+
+    with rc_context(STYLE | {"svg.hashsalt": "tensix_sim"}), atomic_path(path) as target:
+        kind = path.suffix.removeprefix(".") or "png"
+        _lengths(tunings).savefig(target, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+
+
+def _lengths(tunings: Sequence[Tuning]) -> Figure:
+    spec = tunings[0].space.spec
+    fig = _figure(7.5, 4.2, f"{spec.op} on {spec.board}: given and best config")
+    ax = fig.add_subplot()
+    lengths = [t.space.spec.inputs.seq_len for t in tunings]
+    best = [t.winner.microseconds for t in tunings]
+    given = [t.given.microseconds if t.given else np.nan for t in tunings]
+    ax.plot(lengths, given, "o-", color=QUIET, label="given")
+    ax.plot(lengths, best, "o-", color=ACCENT, label="best")
+    for t, low, high in zip(tunings, best, given, strict=True):
+        chosen = "/".join(str(value) for value in t.winner.settings.values())
+        gain = f"{high / low:.2f}x\n" if t.given else ""
+        ax.annotate(f"{gain}{chosen}", (t.space.spec.inputs.seq_len, low), (6, -20), textcoords="offset points", fontsize=8)
+    ax.set(xscale="log", yscale="log", xlabel="tokens", ylabel="microseconds, slowest device", xticks=lengths)
+    ax.set_xticklabels([f"{n // 1024}k" if n % 1024 == 0 else f"{n:,}" for n in lengths])
+    ax.minorticks_off()
+    ax.grid(color=LINE, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.legend(frameon=False)
+    return fig

@@ -1,0 +1,87 @@
+"""Where a sweep keeps what it measured: an SQLite file that survives the sweep, whatever ends it."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import tensix_sim
+from tensix_sim.config import RunSpec
+
+TABLE = """
+create table if not exists runs (
+    model text, what text, ring_id integer, spec text, found real not null,
+    primary key (model, what, ring_id, spec)
+) without rowid
+"""
+NOT_THE_MODEL = {"analysis", "emit", "report", "tuning", "screen.py", "cli.py", "validate.py", "microbench.py", "presets.py"}
+
+
+class StoreError(RuntimeError):
+    """A store that cannot be read or written; the message names the file."""
+
+
+@cache
+def model_version() -> str:
+    """A short hash of the simulator's source: what another version measured does not count."""
+    root = Path(tensix_sim.__file__).parent
+    files = {*root.rglob("*.py"), *(root / "kernels").rglob("*.py")}  # the kernels are behind a link in the source tree
+    model = sorted(path.relative_to(root) for path in files if path.relative_to(root).parts[0] not in NOT_THE_MODEL)
+    digest = hashlib.sha256()
+    for path in model:
+        digest.update(f"{path}\n".encode() + (root / path).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class Store:
+    """Numbers found by (what was measured, ring position, spec), each on disk before `put` returns.
+
+    Raises:
+        StoreError: the file is no store, or cannot be opened.
+
+    """
+
+    def __init__(self, path: Path | str = ":memory:") -> None:
+        self._path = path
+        with self._complaints():
+            if path != ":memory:":
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._connection.execute(TABLE)
+            self._connection.execute("select model, what, ring_id, spec, found from runs limit 1")
+
+    def get(self, what: str, ring_id: int, spec: RunSpec) -> float | None:
+        """What was found, if it was looked for."""
+        query = "select found from runs where model = ? and what = ? and ring_id = ? and spec = ?"
+        with self._complaints():
+            row = self._connection.execute(query, (model_version(), what, ring_id, _key(what, spec))).fetchone()
+        return None if row is None else float(row[0])
+
+    def put(self, what: str, ring_id: int, spec: RunSpec, found: float) -> None:
+        """Keep what was found."""
+        with self._complaints():
+            row = (model_version(), what, ring_id, _key(what, spec), found)
+            self._connection.execute("insert or ignore into runs values (?, ?, ?, ?, ?)", row)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    @contextmanager
+    def _complaints(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{self._path}: {getattr(error, 'strerror', None) or error}; give another --store") from error
+
+
+def _key(what: str, spec: RunSpec) -> str:
+    """All of a spec that what is measured depends on."""
+    unneeded = {"ring_ids", "ring_id", "queue_id", "trace"} | ({"numerics"} if what != "error" else set())
+    given = spec.model_dump(mode="json", exclude=unneeded)
+    if what == "error" and spec.inputs.from_files:
+        given["written"] = [Path(path).stat().st_mtime_ns for path in (spec.inputs.q, spec.inputs.k, spec.inputs.v) if path]
+    return json.dumps(given, sort_keys=True)

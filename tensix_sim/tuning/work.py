@@ -1,0 +1,62 @@
+"""What a worker measures of a config: one number each."""
+
+from dataclasses import replace
+from math import lcm
+from typing import Literal
+
+from tensix_sim.config import RunSpec, WhatIf
+from tensix_sim.ops.checks import check
+from tensix_sim.ops.geometry import Geometry, spec_machine
+from tensix_sim.simulation import run_device, simulate
+from tensix_sim.tuning.bounds import Work
+
+What = Literal["alone", "device", "error"]
+LONG = 4000  # steps of a core after which the rest is reckoned
+OVERLAP = 0.98  # of a long core's time: the ends of its Q chunks meet the beginnings of the next
+ERROR_ROWS = 8192
+
+
+def measure(what: What, spec: RunSpec, ring_id: int) -> float:
+    """Cycles of the busiest core alone on its device, cycles of a device, or relative L2 error of one head."""
+    if what == "error":
+        return relative_error(spec)
+    return cycles_alone(spec, ring_id) if what == "alone" else run_device(spec, ring_id, lambda share: None).device.cycles
+
+
+def cycles_alone(spec: RunSpec, ring_id: int) -> int:
+    """Cycles of the core with most to do, if no other core were in its way: with the others it cannot be faster.
+
+    Of a core with a lot to do only the first rounds are run, and the rest is taken to be as fast.
+    """
+    g = Geometry.of(spec)
+    core = Work(g, spec_machine(spec), ring_id).busiest
+    steps = g.steps(core, ring_id)
+    rounds = -(-g.deal.all_rounds * LONG // steps)
+    if rounds >= g.deal.all_rounds:
+        return _alone(spec, ring_id, core, None)
+    part = replace(g, rounds=rounds).steps(core, ring_id)
+    return int(_alone(spec, ring_id, core, rounds) * steps / part * OVERLAP)
+
+
+def _alone(spec: RunSpec, ring_id: int, core: int, rounds: int | None) -> int:
+    return run_device(spec, ring_id, lambda share: None, rounds=rounds, only=core).device.cycles
+
+
+def relative_error(spec: RunSpec) -> float:
+    """Relative L2 error of one head, of at most `ERROR_ROWS` new rows where the values are drawn and not read."""
+    result = simulate(shortened(spec) if not spec.inputs.from_files else spec.model_copy(update={"numerics": "fast"}))
+    assert result.accuracy is not None
+    return result.accuracy.rel_l2
+
+
+def shortened(spec: RunSpec) -> RunSpec:
+    """The spec with one head, and as many rows of its own as it may have, but no more than `ERROR_ROWS` if it can."""
+    given = spec.inputs.model_copy(update={"batch": 1, "q_heads": 1, "kv_heads": 1})
+    one_head = spec.model_copy(update={"inputs": given, "numerics": "fast", "what_if": WhatIf()})
+    if given.seq_len <= ERROR_ROWS:
+        return one_head
+    g = Geometry.of(spec)
+    step = g.R * g.phases * lcm(32 * g.M, 32 * (g.block_rows or 1))
+    rows = max(step, ERROR_ROWS // step * step)
+    short = one_head.model_copy(update={"inputs": given.model_copy(update={"seq_len": rows})})
+    return short if rows < given.seq_len and check(short).ok else one_head
