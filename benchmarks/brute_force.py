@@ -73,12 +73,13 @@ def main():
         middle = time.perf_counter()
         found = tune(Space(spec=RunSpec.model_validate(raw)), jobs=options.jobs, accuracy=False)
         ended = time.perf_counter()
-        best, first = min(walls), found.front[0]
+        best, first, share = min(walls), found.front[0], found.run / len(legal)
         good = best == first.cycles and found.legal == len(legal) and 3 * found.run <= found.legal
         missed += not good
+        chunks = "/".join(map(str, first.settings.values()))
         print(
-            f"{name:<24}{board:<8}{len(legal):>6}{found.run:>6}{found.run / len(legal):>7.0%}{best:>12,}{first.cycles:>12,}  "
-            f"{'/'.join(map(str, first.settings.values())):<12}{middle - began:>6.0f}{ended - middle:>6.0f}{'' if good else '  MISSED'}",
+            f"{name:<24}{board:<8}{len(legal):>6}{found.run:>6}{share:>7.0%}{best:>12,}{first.cycles:>12,}  {chunks:<12}"
+            f"{middle - began:>6.0f}{ended - middle:>6.0f}{'' if good else '  MISSED'}",
             flush=True,
         )
     sys.exit(missed > 0)

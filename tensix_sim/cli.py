@@ -176,11 +176,16 @@ def presets(json_file: str | None) -> None:
 @SET
 @PRESET
 @click.option(
-    "--vary", multiple=True, metavar="NAME[=A,B]", help="A setting to search, or its values; again for more.  [default: both chunks]"
+    "--vary",
+    multiple=True,
+    metavar="NAME[=A,B]",
+    help="A setting to search, or its values; again for more.  [default: both chunks]",
 )
 @click.option("--seq-lens", metavar="A..B", help="Tune for each length: A, 2A, 4A ... up to B, or a list A,B,C.")
 @click.option(
-    "--within", type=click.FloatRange(1), help="Keep configs this many times as slow as the best.  [default: 1.25, or 1 with --seq-lens]"
+    "--within",
+    type=click.FloatRange(1),
+    help="Keep configs this many times as slow as the best.  [default: 1.25, or 1 with --seq-lens]",
 )
 @click.option("--accuracy/--no-accuracy", default=True, help="Compute the numbers of the front; never done with --seq-lens.")
 @click.option("--store", type=click.Path(dir_okay=False, path_type=Path), default=Path("traces/tune.sqlite"), show_default=True)

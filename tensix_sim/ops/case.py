@@ -11,6 +11,7 @@ from tensix_sim.config import BUILT_IN, RunSpec
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.ops.geometry import Geometry, pages, program_config
 from tensix_sim.ops.report import Change, L1Buffer
+from tensix_sim.program import CircularBuffer
 
 Q_CHUNK, K_CHUNK = "program_config.q_chunk_size", "program_config.k_chunk_size"
 GRID = "program_config.compute_with_storage_grid_size"
@@ -166,17 +167,22 @@ class Case:
         return self.geometry.page_table_stick_bytes
 
     @property
-    def l1_table(self) -> tuple[L1Buffer, ...]:
-        """The circular buffers and where they lie."""
+    def buffers(self) -> tuple[CircularBuffer, ...]:
+        """The circular buffers of a core."""
         for key in (Q_CHUNK, K_CHUNK, HEAD_DIM):
             self.tiles(key)
         more = () if self.is_ring else (FP32_DEST, BATCH, Q_HEADS, SEQ_LEN, KV_LEN, GRID, CAUSAL, WINDOW)
         for key in ("kernel", DTYPE, KV_DTYPE, *more):
             self.need(key)
-        address = self.number("l1.base")
         _ = self.table_row_bytes
+        return self.geometry.buffers
+
+    @property
+    def l1_table(self) -> tuple[L1Buffer, ...]:
+        """The circular buffers and where they lie."""
+        address = self.number("l1.base")
         table = []
-        for index, b in enumerate(self.geometry.buffers):
+        for index, b in enumerate(self.buffers):
             table.append(L1Buffer(index=index, name=b.name, tiles=b.tiles, format=b.format.name, bytes=b.bytes, address=address))
             address += b.bytes
         return tuple(table)

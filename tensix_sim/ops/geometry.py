@@ -99,6 +99,7 @@ class Geometry:
     fidelity_phases: int
     block_rows: int  # tile rows of a K/V page, 0 where K and V are dense
     page_table_stick_bytes: int
+    output_in_dram: bool = True
     what_if: WhatIf = AS_BUILT
     rounds: int | None = None  # of the work that is dealt; None: all
     only: int | None = None  # the core whose work alone is done; None: all
@@ -127,6 +128,7 @@ class Geometry:
             fidelity_phases=compute_config(spec).phases,
             block_rows=paged.block_size // TILE if paged else 0,
             page_table_stick_bytes=page_table_row_bytes(spec, on),
+            output_in_dram=spec.memory_config.startswith("dram"),
             what_if=spec.what_if,
         )
 
@@ -198,8 +200,11 @@ class Geometry:
     @cached_property
     def buffers(self) -> tuple[CircularBuffer, ...]:
         """The circular buffers of every core, in the order of their indices."""
-        buffers = self.blocks.buffers(self.q_chunks_held, self.mask.palette, self.page_table_stick_bytes)
-        return tuple(replace(b, tiles=self.what_if.buffers.get(b.name, b.tiles)) for b in buffers)
+        buffers, changed = (
+            self.blocks.buffers(self.q_chunks_held, self.mask.palette, self.page_table_stick_bytes),
+            self.what_if.buffers,
+        )
+        return tuple(replace(b, tiles=changed[b.name]) if b.name in changed else b for b in buffers)
 
     # -- who computes what ------------------------------------------------------------------------------
 

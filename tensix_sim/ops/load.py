@@ -1,5 +1,6 @@
 """How the work of a legal spec falls on cores and devices, and the least time it takes: counted, not walked through."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -97,18 +98,21 @@ class Work:
         first = np.zeros_like(row) if mask.left is None else np.maximum(0, row - mask.left) // TILE
         return int(np.maximum(0, end - first).sum())
 
-    def floor(self, chip: Chip) -> Floor:
-        """The least cycles of the slowest device."""
+    def busiest_core(self, ring_id: int) -> int:
+        """The core of a device with most scores to compute."""
+        return int(self.of_cores(self.tiles)[ring_id].argmax())
+
+    def floor(self, chip: Chip, ring_ids: Sequence[int] | None = None) -> Floor:
+        """The least cycles of the slowest device, of the whole ring or of `ring_ids`."""
         g, b = self.g, self.g.blocks
+        devices = list(range(g.R) if ring_ids is None else ring_ids)
         product = (g.D + g.E) * chip.tensix.mvmul_cycles * g.fidelity_phases
-        math = int(self.of_cores(self.tiles).max()) * (product + chip.tensix.exp_approx_cycles)
-        heads, slabs = g.B * g.NQH, self.kv_rows.reshape(-1, g.nq).sum(axis=1)
-        kv_rows = (
-            g.valid_Skt if g.chained else max(int(sum(slabs[rows.start // g.Sc] for rows in g.slabs(r))) for r in range(g.R))
-        )
-        q_and_out = g.phases * g.Sqt * (g.D + g.E) * b.q.tile_bytes
-        dram = heads * (kv_rows * (g.D + g.E) * b.kv.tile_bytes + q_and_out) / chip.dram.rate
-        return Floor(math=round(math), dram=round(dram))
+        math = int(self.of_cores(self.tiles)[devices].max()) * (product + chip.tensix.exp_approx_cycles)
+        slabs = self.kv_rows.reshape(-1, g.nq).sum(axis=1)
+        kv_rows = g.valid_Skt if g.chained else max(int(sum(slabs[rows.start // g.Sc] for rows in g.slabs(r))) for r in devices)
+        q_and_out = g.phases * g.Sqt * (g.D + g.E * g.output_in_dram) * b.q.tile_bytes
+        dram = g.B * g.NQH * (kv_rows * (g.D + g.E) * b.kv.tile_bytes + q_and_out) / chip.dram.rate
+        return Floor(math=int(math), dram=int(dram))
 
 
 def load(g: Geometry, chip: Chip, ring_ids: tuple[int, ...]) -> Load | None:

@@ -33,7 +33,7 @@ from tensix_sim.ops.case import (
 )
 from tensix_sim.ops.report import Change
 from tensix_sim.ops.ring_distributed_sdpa import MAX_RING
-from tensix_sim.ops.rules import buffers_fit_l1, dram_bytes, dram_capacity, faults
+from tensix_sim.ops.rules import buffers_fit_l1, dram_bytes, dram_capacity, faults, still_broken
 from tensix_sim.ops.spec_types import annotation_of
 
 
@@ -107,6 +107,7 @@ CANDIDATES: dict[str, Callable[[Case, int], Iterable[Any]]] = {
     CAUSAL: lambda c, near: [True, False],
     WINDOW: lambda c, near: [width for width in (2 * (c[SEQ_LEN] - c.kv_len),) if width > 0] + [None],
     KV_LEN: lambda c, near: [None],
+    "what_if.deal": lambda c, near: [None],
     BATCH: lambda c, near: [*_around(near, 1), *_around(MAX_RING, 1)],
     SEQ_LEN: _sequence_lengths,
     HEAD_DIM: lambda c, near: [*_around(near, TILE), *_around(TILE, TILE)],
@@ -126,10 +127,13 @@ def nearest(c: Case, known: set[str], rule: str, fault: Fault) -> tuple[Change, 
     for changes in _changes(c, rule, fault):
         wholly = []
         for change in changes:
-            after = [(name, f.key) for name, f in faults(c.put(change))]
+            case = c.put(change)
+            if still_broken(case, rule):
+                continue
+            after = [(name, f.key) for name, f in faults(case)]
             if not after:
                 wholly.append(change)
-            elif len(partly) < 2 and all(name in known - {rule} and key not in change for name, key in after):
+            elif len(partly) < 2 and all(name in known and key not in change for name, key in after):
                 partly.append(change)
             if len(wholly) == 2:
                 break

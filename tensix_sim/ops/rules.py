@@ -107,8 +107,8 @@ def _page_table_rows_are_aligned(c: Case) -> Iterator[Fault]:
 
 def buffers_fit_l1(c: Case) -> Iterator[Fault]:
     """Circular buffers, and an output in L1, fit a core."""
-    table, output, reserved = c.l1_table, c.l1_output_bytes, c.number("l1.reserved")
-    base, end, limit = table[0].address, table[-1].address + table[-1].bytes, c.l1_limit
+    output, reserved, base, limit = c.l1_output_bytes, c.number("l1.reserved"), c.number("l1.base"), c.l1_limit
+    end = base + sum(buffer.bytes for buffer in c.buffers)
     if end > limit:
         above = " and ".join(f"{size:,} B {what}" for size, what in ((output, "of output"), (reserved, "reserved")) if size)
         rule = (
@@ -178,13 +178,23 @@ Rule = Callable[[Case], Iterator[Fault]]
 
 
 def faults(c: Case) -> Iterator[tuple[str, Fault]]:
-    """All faults of a case but those of its files, each with the name of its rule."""
-    return broken(c, (*SHAPE_RULES, *_op_rules(c), *RESOURCE_RULES))
+    """All faults of a case but those of its files, each with the name of its rule; of what-ifs only where shapes are legal."""
+    shaped = not c.invalid
+    for found in broken(c, (*SHAPE_RULES, *_op_rules(c))):
+        shaped = False
+        yield found
+    yield from broken(c, (*RESOURCE_RULES, *WHAT_IF_RULES) if shaped else RESOURCE_RULES)
 
 
 def shape_rules(c: Case) -> set[str]:
-    """Names of the rules without which there is no geometry."""
-    return {rule.__name__ for rule in (*SHAPE_RULES, *_op_rules(c))}
+    """Names of the rules without which there is no geometry to show."""
+    return {rule.__name__ for rule in (*SHAPE_RULES, *_op_rules(c), *WHAT_IF_RULES)}
+
+
+def still_broken(c: Case, name: str) -> bool:
+    """Whether the rule of a name finds any fault."""
+    rules = (*SHAPE_RULES, *_op_rules(c), *RESOURCE_RULES, *WHAT_IF_RULES)
+    return any(broken(c, (rule for rule in rules if rule.__name__ == name)))
 
 
 def _op_rules(c: Case) -> tuple[Rule, ...]:

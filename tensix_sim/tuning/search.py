@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tensix_sim.config import RunSpec
 from tensix_sim.ops.geometry import Geometry, spec_machine
-from tensix_sim.tuning.bounds import Work
+from tensix_sim.ops.load import Work
 from tensix_sim.tuning.space import Config, Space, given_config, legal_configs
 from tensix_sim.tuning.store import Store
 from tensix_sim.tuning.work import What, measure
@@ -135,11 +135,11 @@ class _Candidate:
     def of(cls, config: Config, index: int, wanted: bool, in_space: bool) -> "_Candidate":
         spec = config.spec
         on, ring_ids = spec_machine(spec), spec.simulated_ring_ids
-        g = Geometry.of(spec, on)
-        work = Work(g, on, ring_ids[0])
+        work = Work(Geometry.of(spec, on))
+        least, steps = work.floor(on.chip, ring_ids).cycles, int(work.of_cores(work.steps)[ring_ids[0]].sum())
         tasks: list[tuple[What, int]] = [("alone", ring_ids[0]), *(("device", r) for r in ring_ids)]
-        of_device = g.deal.active_cores
-        return cls(config, index, wanted, in_space, work.least_cycles, work.steps, of_device, tasks, missing=len(ring_ids))
+        active = work.g.deal.active_cores
+        return cls(config, index, wanted, in_space, least, steps, active, tasks, missing=len(ring_ids))
 
     @property
     def may_be_run(self) -> bool:

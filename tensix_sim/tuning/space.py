@@ -13,7 +13,7 @@ from tensix_sim.ops.case import DTYPE, FIDELITY, FP32_DEST, GRID, K_CHUNK, Q_CHU
 from tensix_sim.ops.checks import check
 from tensix_sim.ops.nearest import tried
 from tensix_sim.ops.report import Report
-from tensix_sim.ops.rules import WHAT_IF_RULES, broken, buffers_fit_l1, faults
+from tensix_sim.ops.rules import broken, buffers_fit_l1, faults
 
 KEYS = {
     "q_chunk": Q_CHUNK,
@@ -111,10 +111,10 @@ def _with_chunks(space: Space, case: Case) -> Iterator[Config]:
         fitted = False
         for k in _values(space, "k_chunk", case):
             chosen = case.put({Q_CHUNK: q, K_CHUNK: k})
-            if list(broken(chosen, (buffers_fit_l1,))):
+            if any(broken(chosen, (buffers_fit_l1,))):
                 break
             fitted = True
-            if not any(True for _ in faults(chosen)) and not list(broken(chosen, WHAT_IF_RULES)):
+            if not any(faults(chosen)):
                 yield _config(space, chosen)
         if not fitted:
             break

@@ -6,9 +6,9 @@ from typing import Literal
 
 from tensix_sim.config import RunSpec, WhatIf
 from tensix_sim.ops.checks import check
-from tensix_sim.ops.geometry import Geometry, spec_machine
+from tensix_sim.ops.geometry import Geometry
+from tensix_sim.ops.load import Work
 from tensix_sim.simulation import run_device, simulate
-from tensix_sim.tuning.bounds import Work
 
 What = Literal["alone", "device", "error"]
 LONG = 4000  # steps of a core after which the rest is reckoned
@@ -29,7 +29,7 @@ def cycles_alone(spec: RunSpec, ring_id: int) -> int:
     Of a core with a lot to do only the first rounds are run, and the rest is taken to be as fast.
     """
     g = Geometry.of(spec)
-    core = Work(g, spec_machine(spec), ring_id).busiest
+    core = Work(g).busiest_core(ring_id)
     steps = g.steps(core, ring_id)
     rounds = -(-g.deal.all_rounds * LONG // steps)
     if rounds >= g.deal.all_rounds:
