@@ -191,9 +191,7 @@ def main():
     legal, offers = sum(one.legal for one in judged), sum(one.offers for one in judged)
     failed, slow = sum(bool(one.wrong) for one in judged), sum(ms > BUDGET_MS for ms in milliseconds)
     median, late, most = (milliseconds[int(share * (len(judged) - 1))] for share in (0.5, 0.99, 1))
-    print(
-        f"{len(judged):,} specs, {legal:,} of them legal, {offers:,} changes offered: {failed} specs of which something does not hold"
-    )
+    print(f"{len(judged):,} specs, {legal:,} of them legal, {offers:,} changes offered; {failed} specs with a promise broken")
     print(f"a check takes {median:.1f} ms (median), {late:.1f} ms (99 %), {most:.1f} ms (most); {slow} took over {BUDGET_MS} ms")
     print(f"{time.perf_counter() - began:.0f} s")
     sys.exit(slow + failed > 0)

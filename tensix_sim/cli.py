@@ -119,6 +119,7 @@ def run(
 @main.command()
 @SPEC
 @SET
+@PRESET
 @click.option(
     "--reserve", multiple=True, type=click.IntRange(0), metavar="BYTES",
     help="Bytes at the top of L1 that others hold, summed up: machine.l1.reserved.",
@@ -126,7 +127,14 @@ def run(
 @click.option("--github", is_flag=True, help="Also annotate SPEC's lines in a GitHub workflow.")
 @JSON
 @guarded
-def check(spec: str | None, overrides: tuple[str, ...], reserve: tuple[int, ...], github: bool, json_file: str | None) -> None:
+def check(
+    spec: str | None,
+    overrides: tuple[str, ...],
+    preset: str | None,
+    reserve: tuple[int, ...],
+    github: bool,
+    json_file: str | None,
+) -> None:
     """Say everything that is wrong with SPEC, what its kernels would really use, who computes what, and what would be better."""
     from tensix_sim.config import BUILT_IN
     from tensix_sim.ops.checks import check as check_spec
@@ -134,7 +142,8 @@ def check(spec: str | None, overrides: tuple[str, ...], reserve: tuple[int, ...]
 
     if reserve:
         overrides = (*overrides, f"machine.l1.reserved={sum(reserve)}")
-    report = check_spec(spec if spec is not None else BUILT_IN, overrides)
+    given = _read(spec, overrides, preset) if preset else spec if spec is not None else BUILT_IN
+    report = check_spec(given, () if preset else overrides)
     if json_file:
         _write_json(json_file, report.model_dump(mode="json"))
     click.echo(report.text())
