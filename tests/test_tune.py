@@ -269,6 +269,14 @@ def test_a_config_that_is_slower_but_more_accurate_stays() -> None:
     assert found.winner.settings["fidelity"] != "LoFi"
 
 
+def test_every_config_of_the_front_has_its_numbers() -> None:
+    """Also where numbers show that a better setting is no more accurate, and what it beat has none."""
+    given = raw(256, op="sdpa", board="p150b", ring_size=4)
+    found = tune(read_space(RunSpec.model_validate(given), ["k_chunk", "fidelity=LoFi,HiFi2", "dtype=bfloat16,bfloat8_b"], 1.25))
+    assert len(found.front) > 2
+    assert all(one.rel_l2 for one in found.front)
+
+
 def test_an_illegal_spec_is_tuned_too() -> None:
     """What is given need not be legal, as long as something in the space is."""
     found = tune(raw(q=96), accuracy=False)

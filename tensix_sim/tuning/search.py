@@ -219,9 +219,9 @@ class _Sweep:
     # -- accuracy ---------------------------------------------------------------------------------------------
 
     def measure_errors(self, workers: Workers) -> None:
-        """Compute the numbers of what is on the front so far, and of the given config."""
-        wanted = {c.index: c for c in [*self._front(), *self._given()]}.values()
-        tasks = iter([_Task(c, "error", 0) for c in wanted])
+        """Compute the numbers of what its settings put on the front, and of the given config; what these beat stays beaten."""
+        self.measured = list({c.index: c for c in [*self._front(), *self._given()]}.values())
+        tasks = iter([_Task(c, "error", 0) for c in self.measured])
         self._work(workers, lambda: next(tasks, None), self._learn_error)
 
     def _learn_error(self, task: _Task, found: float) -> None:
