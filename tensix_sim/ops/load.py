@@ -106,8 +106,11 @@ class Work:
         """The least cycles of the slowest device, of the whole ring or of `ring_ids`."""
         g, b = self.g, self.g.blocks
         devices = list(range(g.R) if ring_ids is None else ring_ids)
-        product = (g.D + g.E) * chip.tensix.mvmul_cycles * g.fidelity_phases
-        math = int(self.of_cores(self.tiles)[devices].max()) * (product + chip.tensix.exp_approx_cycles)
+        cost = chip.tensix
+        products = (g.D + g.E) * (cost.mvmul_cycles * g.fidelity_phases + cost.matmul_issue_cycles)
+        difference = cost.eltwise_cycles + cost.eltwise_overhead
+        exponential = 0 if b.streaming else cost.exp_approx_cycles  # the streaming kernel's pack thread has it
+        math = int(self.of_cores(self.tiles)[devices].max()) * (products + difference + exponential)
         slabs = self.kv_rows.reshape(-1, g.nq).sum(axis=1)
         kv_rows = g.valid_Skt if g.chained else max(int(sum(slabs[rows.start // g.Sc] for rows in g.slabs(r))) for r in devices)
         q_and_out = g.phases * g.Sqt * (g.D + g.E * g.output_in_dram) * b.q.tile_bytes

@@ -104,7 +104,7 @@ class L1Map(Record):
 
 
 class Floor(Record):
-    """The least cycles of the slowest device: products and exponentials of its slowest core, one after the other, or its DRAM."""
+    """The least cycles of the slowest device: what the math thread of its slowest core does for scores and output, or its DRAM."""
 
     math: int
     dram: int
@@ -313,7 +313,7 @@ def _load_in_words(load: Load) -> Iterator[tuple[str, str]]:
         yield "ring", f"{_span(load.device_steps)} steps a device, most / mean {over:.3f}; slowest cores {slowest}"
     yield "scores", _scores(load.scores)
     floor = load.floor
-    yield "least cycles", f"{floor.cycles:,}: products and exponentials of the slowest core {floor.math:,}, DRAM {floor.dram:,}"
+    yield "least cycles", f"{floor.cycles:,}: math thread of the slowest core {floor.math:,}, DRAM {floor.dram:,}"
 
 
 def _scores(scores: Scores) -> str:
