@@ -104,7 +104,7 @@ class L1Map(Record):
 
 
 class Floor(Record):
-    """The least cycles of the slowest device: what the math thread of its slowest core does for scores and output, or its DRAM."""
+    """The least cycles of the slowest device: of the math thread of its slowest core, or of its DRAM."""
 
     math: int
     dram: int

@@ -338,12 +338,13 @@ def _lengths(tunings: Sequence[Tuning]) -> Figure:
     ax.plot(lengths, given, "o-", color=QUIET, label="given")
     ax.plot(lengths, best, "o-", color=ACCENT, label="best")
     for t, low, high in zip(tunings, best, given, strict=True):
-        chosen = "/".join(str(value) for value in t.winner.settings.values())
+        chosen = "/".join(str(t.winner.settings[name]) for name in t.space.varied)
         gain = f"{high / low:.2f}x\n" if t.given else ""
         ax.annotate(f"{gain}{chosen}", (t.space.spec.inputs.seq_len, low), (6, -20), textcoords="offset points", fontsize=8)
     ax.set(xscale="log", yscale="log", xlabel="tokens", ylabel="microseconds, slowest device", xticks=lengths)
     ax.set_xticklabels([f"{n // 1024}k" if n % 1024 == 0 else f"{n:,}" for n in lengths])
     ax.minorticks_off()
+    ax.margins(x=0.1, y=0.12)  # room for what the first and the last point say
     ax.grid(color=LINE, linewidth=0.6)
     ax.set_axisbelow(True)
     ax.legend(frameon=False)
