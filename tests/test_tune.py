@@ -463,6 +463,8 @@ def test_lengths_are_a_table_and_a_plot(tmp_path: Path) -> None:
         (["--set", "inputs.seq_len=many"], 1, "inputs.seq_len"),
         (["--preset", "llama"], 1, "there is no such preset"),
         (["--dask", "nowhere"], 2, "nowhere"),
+        (["--vary", "q_chunk=33"], 1, "program_config.q_chunk_size = 33"),
+        (["--set", "machine.l1.reserved=1400000"], 1, "machine.l1.reserved = 1400000"),
     ],
 )
 def test_what_the_command_refuses(tmp_path: Path, words: list[str], code: int, says: str) -> None:

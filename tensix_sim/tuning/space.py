@@ -28,11 +28,11 @@ Varied = Literal["fixed", "free"]
 
 
 class EmptySpaceError(ValueError):
-    """No config of the space is legal; `report` is on the given one."""
+    """No config of the space is legal; `report` is on the first one."""
 
     def __init__(self, report: Report) -> None:
-        wrong = "\n".join(violation.message for violation in report.violations)
-        super().__init__(f"no config of the space is legal; of the given one:\n{wrong}" if wrong else "the space is empty")
+        wrong = "\n".join(f"- {violation.message}" for violation in report.violations)
+        super().__init__(f"no config of the space is legal; the first one:\n{wrong}")
         self.report = report
 
 
@@ -90,11 +90,14 @@ def legal_configs(space: Space) -> list[Config]:
     """
     others = [name for name in space.varied if name not in ("q_chunk", "k_chunk")]
     case = _timing(space.spec)
+    if case.invalid:
+        raise EmptySpaceError(check(space.spec))
     choices = product(*(_values(space, name, case) for name in others))
     changes = [{KEYS[name]: value for name, value in zip(others, values, strict=True)} for values in choices]
     found = [config for change in changes for config in _with_chunks(space, case.put(change))]
     if not found:
-        raise EmptySpaceError(check(space.spec))
+        first = {KEYS[name]: _values(space, name, case)[0] for name in space.varied}
+        raise EmptySpaceError(check(case.put(first).spec))
     return found
 
 
