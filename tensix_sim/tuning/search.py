@@ -49,8 +49,8 @@ class Tuning(BaseModel):
 
     `front`, the fastest first: no other config is as fast, as small in L1 and as accurate as one of these. `given` is
     the spec as it stood, None if it is illegal; `winner` is the fastest that is no less accurate than that. There were
-    `legal` configs, of which `run` were run, now or in an earlier sweep; of the others a bound says that they are
-    beaten. `run` depends on who was done first, so it is not dumped.
+    `legal` configs, of which `run` were begun, now or in an earlier sweep, with `device_runs` of their devices; of the
+    others a bound says that they are beaten. Both depend on who was done first, so they are not dumped.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,6 +58,7 @@ class Tuning(BaseModel):
     space: Space
     legal: int
     run: int = Field(default=0, exclude=True)
+    device_runs: int = Field(default=0, exclude=True)
     front: tuple[Measured, ...]
     given: Measured | None
     winner: Measured
@@ -255,6 +256,7 @@ class _Sweep:
             space=self._space,
             legal=sum(c.in_space for c in self._candidates),
             run=sum(bool(c.cycles) for c in self._candidates),
+            device_runs=sum(len(c.cycles) for c in self._candidates),
             front=tuple(_measured(c) for c in front),
             given=_measured(given[0]) if given else None,
             winner=_measured((as_good or front or given)[0]),
