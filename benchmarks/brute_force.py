@@ -60,7 +60,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     print(
-        f"{'workload':<24}{'board':<8}{'legal':>6}{'begun':>6}{'share':>7}{'best':>12}{'tune':>12}  chunks      seconds: all, tune"
+        f"{'workload':<24}{'board':<8}{'legal':>6}{'begun':>6}{'share':>7}{'best':>12}{'tune':>12}  chunks      s: all, tune"
     )
     missed = 0
     for (name, workload), (board, grid) in product(WORKLOADS.items(), GRIDS.items()):
