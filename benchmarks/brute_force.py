@@ -59,9 +59,7 @@ def main():
     parser.add_argument("--only", default="")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    print(
-        f"{'workload':<24}{'board':<8}{'legal':>6}{'begun':>6}{'share':>7}{'best':>12}{'tune':>12}  chunks      s: all, tune"
-    )
+    print(f"{'workload':<24}{'board':<8}{'legal':>6}{'begun':>6}{'share':>7}{'best':>12}{'tune':>12}  chunks      s: all, tune")
     missed = 0
     for (name, workload), (board, grid) in product(WORKLOADS.items(), GRIDS.items()):
         if options.only not in f"{name} {board}":
