@@ -83,6 +83,7 @@ def test_all_banks_at_their_whole_rate_are_the_usual_run() -> None:
         ("what_if.deal=[4,4,4]", "16 Q chunks go to 4 cores; here 12 go to 3"),
         ("what_if.deal=[4,4,4,5]", "here 17 go to 4"),
         ("what_if.buffers.kin=4", "no circular buffer kin"),
+        ("what_if.buffers.k_in=6", "k_in of 6 tiles; 4 are waited for together"),
         ("what_if.mask=false", "set numerics: off"),
         ("machine.dram.bank_shares=[1,1]", "7 banks need 7 shares"),
     ],

@@ -119,3 +119,9 @@ class Blocks:
             inner("exp_max_diff", m),
             CircularBuffer("out", 2 * self.pv_rows * e if self.streaming else m * e, self.q, "compute", "writer"),
         )
+
+    def moved_at_once(self, buffer: CircularBuffer) -> int:
+        """Tiles of one of `buffers` that are waited for together: its size must be a multiple, for the wrap rule."""
+        out_rows = self.pv_rows if self.streaming else self.M
+        at_once = {"q_in": self.M * self.D, "k_in": self.N * self.D, "v_in": self.N * self.E, "out": out_rows * self.E}
+        return at_once.get(buffer.name, buffer.tiles)

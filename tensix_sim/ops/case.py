@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tensix_sim.arch import Machine, machine
+from tensix_sim.arch import BOARDS, Machine, machine
 from tensix_sim.arch.model import UnknownNameError
 from tensix_sim.config import BUILT_IN, RunSpec
 from tensix_sim.formats import FORMATS, TILE
@@ -220,7 +220,8 @@ def make_machine(spec: RunSpec) -> tuple[Machine, dict[str, Fault]]:
     try:
         board = machine(spec.board)
     except UnknownNameError:
-        return machine(BUILT_IN.board), {"board": Fault({"board": spec.board}, "there is no such board")}
+        fault = Fault({"board": spec.board}, "there is no such board")
+        return machine(BUILT_IN.board), {"board": fault} | _faults_on_every_board(spec)
     found: dict[str, Fault] = {}
     for name, value in spec.machine.items():
         try:
@@ -234,6 +235,12 @@ def make_machine(spec: RunSpec) -> tuple[Machine, dict[str, Fault]]:
         return board.override(changes), found
     except ValidationError as error:
         return board, found | _machine_faults(error, changes)
+
+
+def _faults_on_every_board(spec: RunSpec) -> dict[str, Fault]:
+    """What is wrong with the overrides of a machine, whichever board it is."""
+    first, *others = [make_machine(spec.model_copy(update={"board": board}))[1] for board in BOARDS]
+    return {name: fault for name, fault in first.items() if all(name in found for found in others)}
 
 
 def _machine_faults(error: ValidationError, changes: Change) -> dict[str, Fault]:

@@ -230,12 +230,22 @@ def _deal_covers_the_work(c: Case) -> Iterator[Fault]:
         yield c.fault(rule, "what_if.deal", GRID)
 
 
-def _changed_buffers_exist(c: Case) -> Iterator[Fault]:
-    if not c["what_if.buffers"]:
+def _changed_buffers_hold_what_moves(c: Case) -> Iterator[Fault]:
+    changed = c["what_if.buffers"]
+    if not changed:
         return
-    known = [buffer.name for buffer in c.put({"what_if.buffers": {}}).geometry.buffers]
-    if unknown := sorted(set(c["what_if.buffers"]) - set(known)):
+    g = c.put({"what_if.buffers": {}}).geometry
+    known = {buffer.name: buffer for buffer in g.buffers}
+    if unknown := sorted(set(changed) - set(known)):
         yield c.fault(f"no circular buffer {', '.join(unknown)}; there are {', '.join(known)}", "what_if.buffers")
+    for name in sorted(set(changed) & set(known)):
+        buffer, tiles = known[name], changed[name]
+        at_once = g.blocks.moved_at_once(buffer)
+        if tiles % at_once:
+            rule = f"{name} of {tiles} tiles; {at_once} are waited for together, so it must hold a multiple of these"
+            yield c.fault(rule, "what_if.buffers")
+        elif g.blocks.streaming and buffer.consumer == buffer.producer == "compute" and tiles != buffer.tiles:
+            yield c.fault(f"{name} of {tiles} tiles; the streaming kernel fills all of its {buffer.tiles}", "what_if.buffers")
 
 
 def _without_a_mask_there_are_no_numbers(c: Case) -> Iterator[Fault]:
@@ -243,7 +253,7 @@ def _without_a_mask_there_are_no_numbers(c: Case) -> Iterator[Fault]:
         yield c.fault("without the mask's stamps the output is wrong; set numerics: off", "what_if.mask", "numerics")
 
 
-WHAT_IF_RULES = (_deal_covers_the_work, _changed_buffers_exist, _without_a_mask_there_are_no_numbers)
+WHAT_IF_RULES = (_deal_covers_the_work, _changed_buffers_hold_what_moves, _without_a_mask_there_are_no_numbers)
 
 
 # -- of files -----------------------------------------------------------------------------------------------
