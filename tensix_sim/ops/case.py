@@ -64,7 +64,7 @@ class Case:
 
     def need(self, key: str) -> None:
         """Skip the rule if `key`, or a part it lies in, is invalid."""
-        if any(f"{key}.".startswith(f"{bad}.") for bad in self.invalid):
+        if self.invalid and any(f"{key}.".startswith(f"{bad}.") for bad in self.invalid):
             raise InvalidOperandError(key)
 
     def put(self, change: Change) -> "Case":

@@ -11,7 +11,7 @@ from tensix_sim.ops.advice import ADVICE, SHAPE_ADVICE
 from tensix_sim.ops.case import FIDELITY, Case, Fault, make_machine
 from tensix_sim.ops.doctor import settings
 from tensix_sim.ops.load import load
-from tensix_sim.ops.nearest import nearest, tried
+from tensix_sim.ops.nearest import nearest, trial, tried
 from tensix_sim.ops.report import Change, L1Map, Report, Violation
 from tensix_sim.ops.rules import FILE_RULES, broken, faults, shape_rules
 from tensix_sim.ops.spec_types import part_in_doubt, read_types
@@ -38,10 +38,11 @@ def check(spec: Source, overrides: Sequence[str] = ()) -> Report:
     of_files = list(broken(case, FILE_RULES))
     names = {name for name, _ in of_values}
     unshaped = invalid or of_files or names & shape_rules(case)
+    after = trial(case)
     return Report(
         subject=f"{typed.op} on {typed.board}",
         violations=(
-            *(_violation(fault, nearest(case, names, name, fault)) for name, fault in of_values),
+            *(_violation(fault, nearest(case, after, names, name, fault)) for name, fault in of_values),
             *(_violation(fault) for _, fault in of_files),
         ),
         warnings=tuple(advice for give in (*ADVICE, *(() if unshaped else SHAPE_ADVICE)) for advice in tried(give, case)),

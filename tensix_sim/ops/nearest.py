@@ -121,19 +121,34 @@ CANDIDATES: dict[str, Callable[[Case, int], Iterable[Any]]] = {
 }
 
 
-def nearest(c: Case, known: set[str], rule: str, fault: Fault) -> tuple[Change, ...]:
+Trial = Callable[[Change], list[tuple[str, str]]]
+
+
+def trial(c: Case) -> Trial:
+    """Make the function that tells which rules a change leaves broken, each with the key that it blames. It tries none twice."""
+    found: dict[str, list[tuple[str, str]]] = {}
+
+    def after(change: Change) -> list[tuple[str, str]]:
+        name = repr(change)
+        if name not in found:
+            found[name] = [(rule, fault.key) for rule, fault in faults(c.put(change))]
+        return found[name]
+
+    return after
+
+
+def nearest(c: Case, after: Trial, known: set[str], rule: str, fault: Fault) -> tuple[Change, ...]:
     """Find up to two changes that leave no fault, or else two that heal this one and bring no other."""
     partly: list[Change] = []
     for changes in _changes(c, rule, fault):
         wholly = []
         for change in changes:
-            case = c.put(change)
-            if still_broken(case, rule):
+            if still_broken(c.put(change), rule):
                 continue
-            after = [(name, f.key) for name, f in faults(case)]
-            if not after:
+            left = after(change)
+            if not left:
                 wholly.append(change)
-            elif len(partly) < 2 and all(name in known and key not in change for name, key in after):
+            elif len(partly) < 2 and all(name in known and key not in change for name, key in left):
                 partly.append(change)
             if len(wholly) == 2:
                 break
