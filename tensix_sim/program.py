@@ -82,11 +82,17 @@ class Tensor:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """How the math engine is set up for a program."""
+    """How the math engine is set up for a program, and how closely its numbers are computed.
+
+    `exact` gives them bit for bit. `ideal` then leaves out what costs accuracy in some places, each a compute verb, the
+    buffer that it writes, and a step of `hw.exact.Exact.ideal`.
+    """
 
     math_fidelity: Fidelity = "HiFi2"
     fp32_dest_acc_en: bool = False
     math_approx_mode: bool = True
+    exact: bool = False
+    ideal: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def phases(self) -> int:

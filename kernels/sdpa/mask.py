@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 TILE = 32
 NEG_INF, TRAILING, LEADING_PREVIOUS, LEADING, TRAILING_NEXT = range(5)  # tiles of the palette; a bar may follow
-HIDDEN = np.float32(-(2.0**100))  # -inf on the chip, which takes it for a huge number: less itself it is 0, not NaN
 
 Mark = tuple[int, int, range]  # a tile of the palette, added to columns of a row of scores
 
@@ -97,7 +96,7 @@ class Mask:
                 hidden += [distance - away - TILE < -self.left, distance - away < -self.left, distance + away + TILE > self.right]
         if self._has_bar:
             hidden.append(key >= self.keys % TILE)
-        return np.where(np.stack(hidden, axis=1), HIDDEN, np.float32(0))[np.newaxis]
+        return np.where(np.stack(hidden, axis=1), np.float32(-np.inf), np.float32(0))[np.newaxis]
 
     def marks(self, row: int, j: int) -> list[Mark]:
         """Stamps on the scores of the Q chunk at tile row `row` and K chunk `j`, row by row."""

@@ -5,7 +5,7 @@ latencies, DM = tt-metal data_movement tests (both measured); #n = tt-metal issu
 here from the facts named. UNVERIFIED: no published number; what it rests on is said.
 """
 
-from tensix_sim.arch.model import L1, Chip, Dram, Ethernet, Noc, Tensix
+from tensix_sim.arch.model import L1, Chip, Dram, Ethernet, Noc, Numbers, Tensix
 
 COLUMNS = (1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16)  # tt-metal soc_descriptors/blackhole_140_arch.yaml
 
@@ -89,5 +89,9 @@ BLACKHOLE = Chip(
         cb_wait_cycles=40,  # UNVERIFIED, derived: half a poll, L1 load 8, a branch, then the first tile's addresses
         cb_update_cycles=30,  # UNVERIFIED, derived: L1 load 8, add, L1 store 5, pointer and its wrap
         cb_visible_cycles=60,  # UNVERIFIED, derived: packer drains, ThCon's update of L1 15 or more, then the other side's poll
+    ),
+    numbers=Numbers(
+        ieee_vector_unit=True,  # ttsim fma.cpp
+        fp32_dest_fault=False,  # ttsim tensix.cpp
     ),
 )

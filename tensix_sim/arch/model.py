@@ -15,6 +15,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    StrictBool,
     model_validator,
 )
 
@@ -173,6 +174,13 @@ class Tensix(Frozen):
     cb_visible_cycles: Cycles  # from a push until another RISC's poll sees it
 
 
+class Numbers(Frozen):
+    """How the arithmetic of a Tensix core differs from chip to chip."""
+
+    ieee_vector_unit: StrictBool  # SFPU: zeros keep their sign and NaN is canonical; without it zeros are +0, NaN leaks
+    fp32_dest_fault: StrictBool  # FPU, 32-bit DST: a sum of minus one last bit comes out 2^27 times as large
+
+
 class Chip(Frozen):
     """One architecture."""
 
@@ -183,6 +191,7 @@ class Chip(Frozen):
     dram: Dram
     ethernet: Ethernet
     tensix: Tensix
+    numbers: Numbers
     worker_columns: Lines
     worker_rows: Lines
 

@@ -5,7 +5,7 @@ latencies (measured); #n = tt-metal issue or pull request. *Derived*: worked out
 UNVERIFIED: no published number for this chip; what it rests on is said.
 """
 
-from tensix_sim.arch.model import L1, Chip, Dram, Ethernet, Noc, Tensix
+from tensix_sim.arch.model import L1, Chip, Dram, Ethernet, Noc, Numbers, Tensix
 
 WORMHOLE_B0 = Chip(
     name="wormhole_b0",
@@ -85,5 +85,9 @@ WORMHOLE_B0 = Chip(
         cb_wait_cycles=40,  # UNVERIFIED, derived: half a poll, L1 load 8, a branch, then the first tile's addresses
         cb_update_cycles=30,  # UNVERIFIED, derived: L1 load 8, add, L1 store 5, pointer and its wrap
         cb_visible_cycles=60,  # UNVERIFIED, derived: packer drains, ThCon's update of L1 15 or more, then the other side's poll
+    ),
+    numbers=Numbers(
+        ieee_vector_unit=False,  # ttsim fma.cpp
+        fp32_dest_fault=True,  # ttsim tensix.cpp; the fault of HiFi4 with a 32-bit DST that tt-metal warns of (#38306)
     ),
 )

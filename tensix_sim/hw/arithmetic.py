@@ -26,6 +26,7 @@ from tensix_sim.program import ComputeConfig, Values
 # Schraudolph's exp as the LLK has it: the bits of exp(x) are round(A x + B) << 15 (ckernel_sfpu_exp.h)
 EXP_A = 256 / log(2)
 EXP_B = 32500.818
+HIDDEN = np.float32(-(2.0**100))  # for -inf, which the chip takes for a huge number: less itself it is 0, not NaN
 
 
 class Arithmetic:
@@ -122,12 +123,16 @@ class Arithmetic:
         left = src_b_high(x) if self.phases < 3 else x
         return self.to_dst(left.sum(axis=3, keepdims=True))
 
-    def reciprocal(self, column: Values, fmt: Format) -> Values:
+    def reciprocal(self, column: Values, fmt: Format, newton: bool = False) -> Values:
         """1 / column, packed to `fmt`; a 16-bit DST cuts the approximate one off."""
         inverse = np.float32(1) / column
         if fmt is FLOAT32:
             return inverse
         return truncate_bf16(inverse) if self.approximate_reciprocal and not self.fp32_dest else round_bf16_even(inverse)
+
+    def stamp(self, onto: Values, tile: Values, fmt: Format) -> None:
+        """Add a tile of the mask to tiles of `onto`, in place."""
+        onto += np.maximum(tile, HIDDEN)
 
     def pack(self, x: Values, fmt: Format) -> Values:
         """X as the packer writes it to L1 in `fmt`."""

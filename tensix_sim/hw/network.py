@@ -31,9 +31,9 @@ TIME_SHIFT = NUMBER_BITS + KIND_BITS
 NEVER = 1 << (62 - TIME_SHIFT)
 
 
-def compiled(function: Any) -> Any:
+def compiled(function: Any, **more: Any) -> Any:
     """Compile with numba, and keep the result on disk where that can be written."""
-    options: Any = {"_nrt": False}  # nothing here allocates, and counting references would take half of the time
+    options: Any = {"_nrt": False, **more}  # nothing here allocates, and counting references would take half of the time
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # neither beside the package nor in the user's cache

@@ -8,13 +8,16 @@ that are not there yet, space that is not free yet, a pop, a push.
 from collections.abc import Sequence
 from typing import Any, cast
 
+from tensix_sim.formats import Format
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import Fifo
 from tensix_sim.hw.engine import Task
-from tensix_sim.kernel_api.matrix import Beside, Matrix
+from tensix_sim.hw.exact import Exact
+from tensix_sim.kernel_api.matrix import Beside, Math, Matrix
 from tensix_sim.kernel_api.operations import Operation, Operations
 from tensix_sim.kernel_api.threads import Threads, check_consumer, check_producer
+from tensix_sim.program import Values
 
 Mark = tuple[int, int, range]  # a tile, the row to which it is added, the columns
 
@@ -36,7 +39,12 @@ class Compute:
         self._run = self._threads.run
         self._operations = Operations(chip)
         self._known: dict[tuple[object, ...], Operation] = {}
-        self._math = Arithmetic(chip.program.compute)
+        config, numbers = chip.program.compute, chip.machine.chip.numbers
+        self._math = Exact(config, numbers) if config.exact else Arithmetic(config)
+        steps: dict[tuple[str, str], set[str]] = {}
+        for verb, buffer, step in config.ideal:
+            steps.setdefault((verb, buffer), set()).add(step)
+        self._ideal = {place: Exact(config, numbers, frozenset(left_out)) for place, left_out in steps.items()}
         self._spec = chip.costs.spec
 
     @property
@@ -108,13 +116,14 @@ class Compute:
         """
         await self._run(self._operation("matmul", a, b, out, m, n, k, subblock))
         if self.values:
-            out.keep(self._math.matmul(a.block(m, k), a.spec.format, b.block(k, n), out.spec.format, transpose))
+            out.keep(self._at("matmul", out).matmul(a.block(m, k), a.spec.format, b.block(k, n), out.spec.format, transpose))
 
     async def sum_columns(self, x: Fifo, ones: Fifo, rows: int, window: int) -> None:
         """x [rows, 1] <- x times a column of ones, in place: each row's sum, in column 0."""
         await self._run(self._operation("sum_columns", x, ones, rows, window))
         if self.values:
-            x.blocks[0] = self._math.pack(self._math.sum_columns(x.block(rows, 1), x.spec.format), x.spec.format)
+            math = self._at("sum_columns", x)
+            x.blocks[0] = math.pack(math.sum_columns(x.block(rows, 1), x.spec.format), x.spec.format)
 
     # -- rows ---------------------------------------------------------------------------------------------
 
@@ -122,8 +131,9 @@ class Compute:
         """out [m, 1] = largest value of each row of x [m, n], and of `before` [m, 1] where given. Pops nothing."""
         await self._run(self._operation("max_rows", x, scaler, out, m, n, window, before))
         if self.values:
-            best = self._math.max_rows(x.block(m, n), x.spec.format, before.block(m, 1) if before else None)
-            out.keep(self._math.pack(best, out.spec.format))
+            math = self._at("max_rows", out)
+            best = math.max_rows(x.block(m, n), x.spec.format, before.block(m, 1) if before else None)
+            out.keep(math.pack(best, out.spec.format))
 
     async def sub_exp(self, x: Fifo, column: Fifo, sums: Fifo, m: int, n: int, window: int, scale: float) -> None:
         """x [m, n] <- relu(exp((x - column) * scale)) in place; sums [m, 1] = the tiles of each row, added up.
@@ -134,8 +144,8 @@ class Compute:
         await self._run(self._operation("sub_exp", x, column, sums, m, n, window))
         if self.values:
             block = x.block(m, n)
-            self._math.sub_exp(block, column.block(m, 1), scale, x.spec.format)
-            sums.keep(self._math.row_sums(block, sums.spec.format))
+            self._at("sub_exp", x).sub_exp(block, column.block(m, 1), scale, x.spec.format)
+            sums.keep(self._at("sub_exp", sums).row_sums(block, sums.spec.format))
 
     # -- columns ------------------------------------------------------------------------------------------
 
@@ -143,20 +153,21 @@ class Compute:
         """out [m, 1] = exp((a - b) * scale) in column 0, by the accurate exponential. Pops nothing."""
         await self._run(self._operation("exp_difference", a, b, out, m))
         if self.values:
-            out.keep(self._math.exp_difference(a.block(m, 1), b.block(m, 1), scale))
+            out.keep(self._at("exp_difference", out).exp_difference(a.block(m, 1), b.block(m, 1), scale))
 
     async def reciprocal(self, x: Fifo, m: int) -> None:
         """x [m, 1] <- 1 / x in column 0, in place."""
         await self._run(self._operation("reciprocal", x, m))
         if self.values:
-            x.blocks[0] = self._math.reciprocal(x.block(m, 1), x.spec.format)
+            x.blocks[0] = self._at("reciprocal", x).reciprocal(x.block(m, 1), x.spec.format)
 
     async def mul_columns(self, x: Fifo, column: Fifo, m: int) -> None:
         """x [m, 1] <- x * column, in place; `column` is not popped."""
         await self._run(self._operation("mul_columns", x, column, m))
         if self.values:
-            product = self._math.mul_columns(x.block(m, 1), x.spec.format, column.block(m, 1), column.spec.format)
-            x.blocks[0] = self._math.pack(product, x.spec.format)
+            math = self._at("mul_columns", x)
+            product = math.mul_columns(x.block(m, 1), x.spec.format, column.block(m, 1), column.spec.format)
+            x.blocks[0] = math.pack(product, x.spec.format)
 
     async def scale_rows(self, x: Fifo, column: Fifo, out: Fifo, m: int, n: int, window: int, accumulate: bool = False) -> None:
         """out [m, n] = x * column, the column [m, 1] broadcast; with `accumulate`, added to the tiles that `out` already holds.
@@ -165,11 +176,12 @@ class Compute:
         """
         await self._run(self._operation("scale_rows", x, column, out, m, n, window, accumulate))
         if self.values:
-            product = self._math.mul_columns(x.block(m, n), x.spec.format, column.block(m, 1), column.spec.format)
+            math = self._at("scale_rows", out)
+            product = math.mul_columns(x.block(m, n), x.spec.format, column.block(m, 1), column.spec.format)
             if accumulate:
-                self._math.accumulate(out.block(m, n), product)
+                math.accumulate(out.block(m, n), product)
             else:
-                out.keep(self._math.pack(product, out.spec.format))
+                out.keep(math.pack(product, out.spec.format))
 
     # -- element by element ---------------------------------------------------------------------------------
 
@@ -177,13 +189,15 @@ class Compute:
         """out = a + b over `tiles` tiles. Pops nothing."""
         await self._run(self._operation("add", a, b, out, tiles))
         if self.values:
-            out.keep(self._math.pack(self._math.add(a.block(1, tiles), b.block(1, tiles)), out.spec.format))
+            math = self._at("add", out)
+            out.keep(math.pack(math.add(a.block(1, tiles), b.block(1, tiles)), out.spec.format))
 
     async def add_to(self, x: Fifo, y: Fifo, m: int) -> None:
         """x [m, 1] <- x + y, in place; `y` is not popped."""
         await self._run(self._operation("add_to", x, y, m))
         if self.values:
-            x.blocks[0] = self._math.pack(self._math.add(x.block(m, 1), y.block(m, 1)), x.spec.format)
+            math = self._at("add_to", x)
+            x.blocks[0] = math.pack(math.add(x.block(m, 1), y.block(m, 1)), x.spec.format)
 
     async def stamp(self, tiles: Fifo, onto: Fifo, m: int, n: int, marks: Sequence[tuple[int, int, range]], window: int) -> None:
         """Add tiles to some tiles of `onto` [m, n], in place, by accumulating packs.
@@ -194,9 +208,7 @@ class Compute:
         sizes = tuple(min(window, len(cols) - i) for _, _, cols in marks for i in range(0, len(cols), window))
         await self._run(self._operation("stamp", tiles, onto, m * n, sizes))
         if self.values:
-            grid, stamps = onto.block(m, n), tiles.block(1, tiles.spec.tiles)
-            for index, row, cols in marks:
-                grid[row, :, cols.start : cols.stop, :] += stamps[0, :, index : index + 1, :]
+            self._stamp(self._at("stamp", onto), onto.block(m, n), tiles, marks, onto.spec.format)
 
     # -- rows of matrices -------------------------------------------------------------------------------------
 
@@ -215,13 +227,14 @@ class Compute:
         await self._run(self._operation("multiply", *call))
         if self.values:
             if beside is not None:
-                beside.compute(self._math)
+                beside.compute(self._at)
+            math = self._at("multiply", out.cb)
             left, right, into = a.values(rows), b.values(range(b.rows)), out.values(rows)[:, :, :n]
             for piece in range(pieces):
                 inner = slice(piece * k // pieces, (piece + 1) * k // pieces)
-                product = self._math.matmul(left[:, :, inner], a.format, right[inner, :, :n], out.format, transpose)
+                product = math.matmul(left[:, :, inner], a.format, right[inner, :, :n], out.format, transpose)
                 if piece:
-                    self._math.accumulate(into, product)
+                    math.accumulate(into, product)
                 else:
                     into[:] = product
 
@@ -230,7 +243,8 @@ class Compute:
         await self._run(self._operation("row_max", x, scaler, out, rows, n, before))
         if self.values:
             old = None if before is None else before.values(rows)
-            out.values(rows)[:] = self._math.max_rows(x.values(rows)[:, :, :n], x.format, old)
+            math = self._at("row_max", out.cb)
+            out.values(rows)[:] = math.pack(math.max_rows(x.values(rows)[:, :, :n], x.format, old), out.format)
 
     async def mark(self, tiles: Fifo, onto: Matrix, rows: range, marks: Sequence[Mark]) -> None:
         """Add tiles to some tiles of onto[rows], the newest rows, by accumulating packs of a window each.
@@ -240,9 +254,7 @@ class Compute:
         sizes = (1,) * sum(len(cols) for _, _, cols in marks)
         await self._run(self._operation("mark", tiles, onto, rows, sizes))
         if self.values:
-            stamps, grid = tiles.block(1, tiles.spec.tiles), onto.values(range(onto.rows))
-            for index, row, cols in marks:
-                grid[row, :, cols.start : cols.stop, :] += stamps[0, :, index : index + 1, :]
+            self._stamp(self._at("mark", onto.cb), onto.values(range(onto.rows)), tiles, marks, onto.format)
 
     async def rescale(
         self, x: Matrix, y: Matrix, column: Matrix, onto_x: Matrix, onto_y: Matrix, rows: range, beside: Beside | None = None
@@ -255,25 +267,36 @@ class Compute:
         if self.values:
             factors = column.values(rows)
             for source, onto in ((x, onto_x), (y, onto_y)):
-                product = self._math.mul_columns(source.values(rows), source.format, factors, column.format)
-                self._math.accumulate(onto.values(rows), product)
+                math = self._at("rescale", onto.cb)
+                product = math.mul_columns(source.values(rows), source.format, factors, column.format)
+                math.accumulate(onto.values(rows), product)
             if beside is not None:
-                beside.compute(self._math)
+                beside.compute(self._at)
 
     async def run_alone(self, work: Beside) -> None:
         """Work that has nothing beside it."""
         await self._run(self._operation("run_alone", work))
         if self.values:
-            work.compute(self._math)
+            work.compute(self._at)
 
     async def sum_reciprocal(self, sums: Fifo, ones: Fifo, out: Fifo) -> None:
         """out [1, 1] = 1 / (the front tile of `sums` times a column of ones): of each row's sum, in column 0. Pops nothing."""
         await self._run(self._operation("sum_reciprocal", sums, ones, out))
         if self.values:
-            total = self._math.sum_columns(sums.block(1, 1), sums.spec.format)
-            out.keep(self._math.reciprocal(total, out.spec.format))
+            math = self._at("sum_reciprocal", out)
+            total = math.sum_columns(sums.block(1, 1), sums.spec.format)
+            out.keep(math.reciprocal(total, out.spec.format, newton=True))
 
     # -- inside ---------------------------------------------------------------------------------------------
+
+    def _at(self, verb: str, out: Fifo) -> Math:
+        """What computes the values of a verb that writes `out`."""
+        return self._ideal.get((verb, out.spec.name), self._math) if self._ideal else self._math
+
+    def _stamp(self, math: Math, grid: Values, tiles: Fifo, marks: Sequence[Mark], fmt: Format) -> None:
+        stamps = tiles.block(1, tiles.spec.tiles)
+        for index, row, cols in marks:
+            math.stamp(grid[row : row + 1, :, cols.start : cols.stop, :], stamps[:, :, index : index + 1, :], fmt)
 
     def _operation(self, *call: Any) -> Operation:
         """The operation of a verb, `call[0]`, with the other arguments; made at the first such call."""

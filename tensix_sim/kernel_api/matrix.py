@@ -1,14 +1,18 @@
 """A circular buffer's tiles seen as a matrix, and work on rows of matrices that the pack thread does beside a product."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tensix_sim.formats import TILE
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.circular_buffer import Fifo
 from tensix_sim.hw.engine import SimulationError
+from tensix_sim.hw.exact import Exact
 from tensix_sim.hw.tensix import Stage
 from tensix_sim.kernel_api.windows import Windows
 from tensix_sim.program import Values
+
+Math = Arithmetic | Exact
 
 
 class Matrix:
@@ -63,11 +67,11 @@ class SubExp(NamedTuple):
         """What it pushes."""
         return None, 0
 
-    def compute(self, math: Arithmetic) -> None:
-        """Its values."""
+    def compute(self, at: Callable[[str, Fifo], Math]) -> None:
+        """Its values, by what computes those of a verb that writes a buffer."""
         block = self.x.values(self.rows)[:, :, : self.n]
-        math.sub_exp(block, self.column.values(self.rows), self.scale, self.x.format)
-        self.sums.values(self.rows)[:] = math.row_sums(block, self.sums.format)
+        at("sub_exp", self.x.cb).sub_exp(block, self.column.values(self.rows), self.scale, self.x.format)
+        self.sums.values(self.rows)[:] = at("sub_exp", self.sums.cb).row_sums(block, self.sums.format)
 
 
 class ExpDifference(NamedTuple):
@@ -96,8 +100,9 @@ class ExpDifference(NamedTuple):
         """What it pushes."""
         return self.out.cb, len(self.rows)
 
-    def compute(self, math: Arithmetic) -> None:
-        """Its values."""
+    def compute(self, at: Callable[[str, Fifo], Math]) -> None:
+        """Its values, by what computes those of a verb that writes a buffer."""
+        math = at("exp_difference", self.out.cb)
         self.out.values(self.rows)[:] = math.exp_difference(self.a.values(self.rows), self.b.values(self.rows), self.scale)
 
 

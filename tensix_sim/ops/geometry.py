@@ -42,7 +42,8 @@ def program_config(spec: RunSpec, on: Machine) -> SDPAProgramConfig:
 def compute_config(spec: RunSpec) -> ComputeConfig:
     """Take the part of the compute-kernel config that the kernels use."""
     config = spec.effective_compute_config
-    return ComputeConfig(config.math_fidelity, config.fp32_dest_acc_en, config.math_approx_mode)
+    exact = spec.numerics == "exact"
+    return ComputeConfig(config.math_fidelity, config.fp32_dest_acc_en, config.math_approx_mode, exact)
 
 
 def pages(spec: RunSpec) -> int:
