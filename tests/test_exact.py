@@ -1,0 +1,358 @@
+"""`numerics: exact`: the vendor's vectors, the specification in whole numbers, and the compiled path agree to the bit.
+
+The vectors were computed with ttsim 1.10.0, Tenstorrent's functional simulator. `TENSIX_SIM_OPERANDS` sets how many random
+operands each operation gets (`make exact`: a million); `make test` takes a few thousand.
+"""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tensix_sim.arch import machine
+from tensix_sim.formats import BFLOAT4_B, BFLOAT8_B, BFLOAT16, FLOAT32, Format, decode, encode, pack_to_format, to_format
+from tensix_sim.hw import bitwise, exact
+from tensix_sim.hw import specification as s
+from tensix_sim.hw.exact import Exact
+from tensix_sim.program import ComputeConfig
+
+OPERANDS = int(os.environ.get("TENSIX_SIM_OPERANDS", "3000"))
+CHIPS = {"wormhole_b0": machine("n150").chip.numbers, "blackhole": machine("p150b").chip.numbers}
+VECTORS = Path(__file__).parent / "vectors"
+chips = pytest.mark.parametrize("chip", CHIPS)
+
+EDGES = [
+    0, 1, 0x7FFFFF, 0x800000, 0x800001, 0x1000000,  # zero, denormals, the smallest normals
+    0x3F800000, 0x3F7FFFFF, 0x3F7F0000, 0x3FFFFFFF, 0x3F808000, 0x3F818000, 0x3F807FFF, 0x3F808001,  # ones and bfloat16 ties
+    0x3F800001, 0x3F801000, 0x3F801FFF, 0x3F802000, 0x43000000, 0x42FE0000, 0x437F0000,
+    0x7F000000, 0x7F7F0000, 0x7F7F8000, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x7FC00000, 0x7FFFFFFF,  # the largest, infinity, NaN
+]  # fmt: skip
+
+
+def pattern(rng: random.Random) -> int:
+    """Float32 bits: an edge, a pattern next to one, any at all, or a number of usual size."""
+    kind = rng.random()
+    if kind < 0.25:
+        return rng.choice(EDGES) | rng.getrandbits(1) << 31
+    if kind < 0.35:
+        return (rng.choice(EDGES) + rng.choice((-1, 1, 0x8000, 0x10000)) & 0x7FFFFFFF) | rng.getrandbits(1) << 31
+    if kind < 0.55:
+        return rng.getrandbits(32)
+    exponent = int(rng.gauss(127, 6))
+    return rng.getrandbits(1) << 31 | exponent << 23 | rng.getrandbits(23)
+
+
+def near(x: int, rng: random.Random) -> int:
+    """A pattern that all but cancels x."""
+    return (x ^ s.SIGN) + rng.choice((-65536, -1, 0, 1, 8192, 65536)) & 0xFFFFFFFF
+
+
+def bf16(rng: random.Random) -> int:
+    """A bfloat16."""
+    return pattern(rng) & 0xFFFF0000
+
+
+def from_register(datum: int) -> int:
+    """A datum of the vectors, sign, 8 and 10 bits, as float32 bits."""
+    return datum >> 18 << 31 | (datum & 0x3FFFF) << 13
+
+
+# -- MVMUL ---------------------------------------------------------------------------------------------------------------
+
+
+def compiled_mvmul(a, b, dst: list[int], phase: int, half: int, wide: bool, fault: bool) -> list[int]:
+    """One MVMUL on a row of SrcB [32] and a tile of SrcA [32][32] of patterns, onto DST [32]."""
+    parts_b, parts_a, work = np.empty((1, 3, 32)), np.empty((1, 3, 1024)), np.empty((10, 32))
+    bitwise.cut(np.array(b, np.uint32).reshape(1, 32), False, parts_b)
+    bitwise.cut(np.array(a, np.uint32).reshape(1, 1024), True, parts_a)
+    held = s_values(dst)
+    bitwise.align(parts_b[0], parts_a.reshape(3, 32, 32), work)
+    bitwise.mvmul(parts_b[0], parts_a.reshape(3, 32, 32), held, work, phase, half, wide, fault)
+    with np.errstate(over="ignore"):
+        return held.astype(np.float32).view(np.uint32).tolist()
+
+
+def s_values(patterns: list[int]) -> np.ndarray:
+    """DST as the compiled path holds it: exponent 255 is an exponent like any other."""
+    return np.array([(-1) ** s.sign_of(x) * float(s.significand_of(x)) * 2.0 ** (s.exponent_of(x) - 150) for x in patterns])
+
+
+@chips
+def test_mvmul_vectors(chip: str) -> None:
+    """Specification and compiled path give the vendor's bits."""
+    fault = CHIPS[chip].fp32_dest_fault
+    for _, wide, phase, dst, *data, result in np.load(VECTORS / f"vectors_{chip}.npz")["mvmul"].tolist():
+        a, b = [from_register(x) for x in data[:16]], [from_register(x) for x in data[16:]]
+        assert s.mvmul(a, b, dst, phase, bool(wide), fault) == result
+        tile = np.zeros((32, 32), np.uint32)
+        tile[:16, 5] = a
+        assert compiled_mvmul(tile, b + [0] * 16, [dst] * 32, phase, 0, bool(wide), fault)[5] == result
+
+
+def operand(rng: random.Random, kind: int, spread: float) -> int:
+    """A register's datum: bfloat16, TensorFloat-32 or bfloat8_b."""
+    if rng.random() < 0.12:
+        return rng.choice(EDGES) & (0xFFFFE000 if kind == 1 else 0xFFFF0000) | rng.getrandbits(1) << 31
+    exponent = min(255, max(0, int(rng.gauss(127, spread))))
+    fraction = rng.getrandbits(23) & (0x7F0000, 0x7FE000, 0x7E0000)[kind]
+    if rng.random() < 0.1:
+        fraction = (0x7F0000, 0x7FE000, 0x7E0000)[kind] * rng.getrandbits(1)  # just below a power of two, or one
+    return rng.getrandbits(1) << 31 | exponent << 23 | fraction
+
+
+@chips
+def test_mvmul_is_the_specification(chip: str) -> None:
+    """Random operands of every kind, DSTs that all but cancel, groups that are empty, exponents at both ends."""
+    rng, fault = random.Random(1), CHIPS[chip].fp32_dest_fault
+    for _ in range(OPERANDS // 32):
+        kind, wide, phase, half = rng.randrange(3), rng.random() < 0.5, rng.randrange(4), rng.randrange(2)
+        spread = rng.choice((0.5, 2, 5, 12, 60))
+        b = [operand(rng, kind, spread) for _ in range(32)]
+        a = [[operand(rng, kind, spread) for _ in range(32)] for _ in range(32)]
+        if rng.random() < 0.1:
+            b[16 * half : 16 * half + 8] = [0] * 8
+        columns = [[a[k][j] for k in range(16 * half, 16 * half + 16)] for j in range(32)]
+        rows = b[16 * half : 16 * half + 16]
+        dst = []
+        for j in range(32):
+            old = pattern(rng) if rng.random() < 0.5 else near(s.mvmul(columns[j], rows, 0, phase, wide, fault), rng)
+            dst.append(old if wide else old & 0xFFFF0000)
+        expected = [s.mvmul(columns[j], rows, dst[j], phase, wide, fault) for j in range(32)]
+        assert compiled_mvmul(a, b, dst, phase, half, wide, fault) == expected
+
+
+@pytest.mark.parametrize(("fidelity", "phases"), [("LoFi", 1), ("HiFi2", 2), ("HiFi3", 3), ("HiFi4", 4)])
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("fmt", [BFLOAT16, BFLOAT8_B, BFLOAT4_B, FLOAT32], ids=str)
+def test_a_product_of_blocks_runs_in_the_order_of_the_llk(fidelity, phases: int, wide: bool, fmt: Format) -> None:
+    """Tile by tile, phase by phase, half by half; with `transpose_b` each tile of b is transposed."""
+    rng = np.random.default_rng(2)
+    a, b = (to_format(rng.standard_normal((2, 32, 2, 32)).astype(np.float32), fmt) for _ in range(2))
+    math = Exact(ComputeConfig(fidelity, wide), CHIPS["wormhole_b0"])
+    product = math.matmul(a, fmt, b, BFLOAT16, transpose_b=False)
+    turned = math.matmul(a, fmt, np.ascontiguousarray(b.swapaxes(1, 3)), BFLOAT16, transpose_b=True)
+    assert product.tobytes() == turned.tobytes()
+    register = s.to_tf32 if wide else s.to_register_bf16
+    for r, i, c, j in [(0, 0, 0, 0), (1, 5, 0, 31), (0, 17, 1, 16), (1, 31, 1, 2)]:
+        row = [register(x) for x in a[r, i].reshape(-1).view(np.uint32).tolist()]
+        col = [register(x) for x in b[:, :, c, j].reshape(-1).view(np.uint32).tolist()]
+        assert s.pack_bf16(s.matmul(row, col, phases, wide, quirk=True)) == product[r, i, c, j].view(np.uint32)
+
+
+# -- element by element ------------------------------------------------------------------------------------------------------
+
+
+@chips
+def test_elementwise_vectors(chip: str) -> None:
+    """ELWMUL, ELWADD, the vector unit's multiply-add, L1 accumulation and bfloat8_b: the vendor's bits, by both ways."""
+    vectors, fault = np.load(VECTORS / f"vectors_{chip}.npz"), CHIPS[chip].fp32_dest_fault
+    for _, wide, phase, dst, a, b, result in vectors["elwmul"].tolist():
+        args = from_register(a), from_register(b), dst, phase, bool(wide), fault
+        assert s.elwmul_phase(*args) == bitwise.elwmul(*args) == result
+    for _, wide, accumulate, dst, a, b, result in vectors["elwadd"].tolist():
+        a, b, old = from_register(a), from_register(b), dst if accumulate else 0
+        assert s.elwadd(a, b, bool(wide), fault, old) == bitwise.elwadd(a, b, old, bool(wide), fault) == result
+    for x, y, z, wormhole, blackhole in vectors["fma"].tolist():
+        assert s.sfpmad(x, y, z, False) == bitwise.mad(x, y, z, False) == wormhole
+        assert s.sfpmad(x, y, z, True) == bitwise.mad(x, y, z, True) == blackhole
+    for held, x, result, held16, x16, result16 in vectors["l1_accumulate"].tolist():
+        assert s.accumulate_fp32(held, x) == bitwise.accumulate_fp32(held, x) == result
+        assert s.accumulate_bf16(held16 << 16, x16 << 16) == bitwise.accumulate_bf16(held16 << 16, x16 << 16) == result16 << 16
+    for datum, shared, result in vectors["bfp8_decode"].tolist():
+        assert s.decode_block(datum, shared, 7) == result << 16
+        if datum != 128:  # minus zero never leaves the packer
+            assert bitwise.unpack_block(datum >> 7, datum & 127, shared) == result << 16
+
+
+def mad(rng: random.Random) -> Iterator[int]:
+    """Three operands; in a third of them the addend all but cancels the product."""
+    x, y = pattern(rng), pattern(rng)
+    yield from (x, y, near(s.sfpmad(x, y, 0, True), rng) if rng.random() < 0.3 else pattern(rng))
+
+
+def pair(rng: random.Random) -> Iterator[int]:
+    """Two operands; a third of them all but cancel."""
+    x = pattern(rng)
+    yield from (x, near(x, rng) if rng.random() < 0.3 else pattern(rng))
+
+
+def small(rng: random.Random) -> Iterator[int]:
+    """What an exponential gets: zero or less, seldom anything else."""
+    x = pattern(rng) if rng.random() < 0.2 else np.float32(-abs(rng.gauss(0, 30))).view(np.uint32).item()
+    yield x
+
+
+def triple(rng: random.Random) -> Iterator[int]:
+    """Two operands of the FPU, and DST."""
+    yield from (*pair(rng), pattern(rng))
+
+
+def one(rng: random.Random) -> Iterator[int]:
+    """One operand."""
+    yield pattern(rng)
+
+
+SLOPE, SCALE = 0x42029A2E, 0x3DB504F3  # 256 / ln 2 / sqrt(128), 1 / sqrt(128)
+OPERATIONS: dict[str, tuple[Callable, Callable, Callable]] = {
+    "elwmul": (triple, s.elwmul_phase, bitwise.elwmul),
+    "elwadd": (triple, lambda a, b, dst, wide, fault: s.elwadd(a, b, wide, fault, dst), bitwise.elwadd),
+    "sfpmad": (mad, s.sfpmad, bitwise.mad),
+    "exp_approximate": (
+        small, lambda x, on: s.exp_approximate(x, SLOPE, on), lambda x, on: bitwise.exp_approximate(x, SLOPE, on),
+    ),
+    "exp_16_bit": (small, s.exp_16_bit, bitwise.exp_16_bit),
+    "exp_32_bit": (small, s.exp_32_bit, bitwise.exp_32_bit),
+    "exp_column": (small, lambda x, on: s.exp_column(x, SCALE, on, on), lambda x, on: bitwise.exp_column(x, SCALE, on, on)),
+    "reciprocal_legacy_2": (one, lambda x, on: s.reciprocal_legacy(x, 2, on), lambda x, on: bitwise.reciprocal_legacy(x, 2, on)),
+    "reciprocal_legacy_3": (one, lambda x, on: s.reciprocal_legacy(x, 3, on), lambda x, on: bitwise.reciprocal_legacy(x, 3, on)),
+    "reciprocal_newton": (one, s.reciprocal_newton, bitwise.reciprocal_newton),
+    "sfpstore": (one, s.sfpstore, bitwise.store),
+    "round_to_bf16": (one, lambda x, _: s.round_to_bf16(x), lambda x, _: bitwise.round_to_bf16(x)),
+    "pack_bf16": (one, lambda x, _: s.pack_bf16(x), lambda x, _: bitwise.pack_bf16(x)),
+    "accumulate_fp32": (pair, lambda x, y, _: s.accumulate_fp32(x, y), lambda x, y, _: bitwise.accumulate_fp32(x, y)),
+    "accumulate_bf16": (
+        pair,
+        lambda x, y, _: s.accumulate_bf16(x & 0xFFFF0000, y & 0xFFFF0000),
+        lambda x, y, _: bitwise.accumulate_bf16(x & 0xFFFF0000, y & 0xFFFF0000),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_is_the_specification(name: str) -> None:
+    """Random operands and edges of every kind, on both chips or with both widths of DST."""
+    operands, specified, compiled = OPERATIONS[name]
+    rng = random.Random(name)
+    for _ in range(OPERANDS):
+        args = tuple(operands(rng))
+        if name == "elwmul":
+            args = (*args, rng.randrange(4))
+        variant: tuple[bool, ...] = (rng.random() < 0.5,)
+        if name in ("elwmul", "elwadd"):
+            variant = (*variant, rng.random() < 0.5)
+            if not variant[0]:
+                args = (args[0], args[1], args[2] & 0xFFFF0000, *args[3:])
+        assert specified(*args, *variant) == compiled(*args, *variant), [hex(x) for x in args]
+
+
+@pytest.mark.parametrize(("fmt", "bits"), [(BFLOAT8_B, 7), (BFLOAT4_B, 3)], ids=["bfloat8_b", "bfloat4_b"])
+def test_blocks_are_packed_as_specified(fmt: Format, bits: int) -> None:
+    """Group after group: usual sizes, saturation, all zeros, exponents at both ends; `fast` packs finite ones alike."""
+    rng = random.Random(3)
+    for _ in range(OPERANDS // 16):
+        kind = rng.random()
+        if kind < 0.5:
+            group = [np.float32(rng.gauss(0, 1)).view(np.uint32).item() for _ in range(16)]
+        elif kind < 0.6:
+            group = [rng.choice((0, 1, s.SIGN)) for _ in range(16)]
+        elif kind < 0.8:
+            group = [0x3FFF8000 + rng.randrange(-65536, 65536) | rng.getrandbits(1) << 31 for _ in range(16)]
+        else:
+            group = [pattern(rng) for _ in range(16)]
+        packed = np.array([group], np.uint32)
+        bitwise.pack_groups(packed, exact.KEPT[fmt])
+        expected = s.pack_block(group, bits)
+        assert packed[0].tolist() == expected
+        if all(8 < s.exponent_of(x) < 254 for x in group):
+            assert pack_to_format(np.array(group, np.uint32).view(np.float32), fmt).view(np.uint32).tolist() == expected
+
+
+def test_the_host_writes_what_the_unpacker_reads() -> None:
+    """Bytes in memory, decoded a datum at a time, are the values that tensors hold."""
+    x = np.random.default_rng(4).standard_normal((32, 32)).astype(np.float32)
+    for fmt, bits in ((BFLOAT8_B, 7), (BFLOAT4_B, 3)):
+        raw = encode(x, fmt)
+        row = decode(raw, (32, 32), fmt)[0, :16].view(np.uint32).tolist()
+        data = list(raw[64:80]) if bits == 7 else [raw[64 + i // 2] >> 4 * (i % 2) & 15 for i in range(16)]
+        assert [s.decode_block(datum, raw[0], bits) for datum in data] == row
+
+
+# -- verbs -----------------------------------------------------------------------------------------------------------------
+
+
+@chips
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("approximate", [False, True])
+def test_the_verbs_are_the_rules_in_their_order(chip: str, wide: bool, approximate: bool) -> None:
+    """Each method of `Exact` on a column, a row or a block, against the specification's functions one after another."""
+    numbers = CHIPS[chip]
+    on, fault = numbers.ieee_vector_unit, numbers.fp32_dest_fault
+    math = Exact(ComputeConfig("HiFi2", wide, approximate), numbers)
+    rng = np.random.default_rng(5)
+    x = to_format(3 * rng.standard_normal((1, 32, 3, 32)).astype(np.float32), BFLOAT16)
+    x[0, 3, :, 4] = [-np.inf, 0, -0.0]
+    flat = x.view(np.uint32)[0].tolist()
+
+    most = math.max_rows(x, BFLOAT16, None)
+    assert most.view(np.uint32)[0, :, 0, 0].tolist() == [s.gmpool([v for c in row for v in c]) for row in flat]
+
+    slope, scale = s_bits(exact.EXP_SLOPE * np.float32(0.1)), s_bits(np.float32(0.1))
+
+    def probability(value: int, largest: int) -> int:
+        held = s.sfpstore(s.exp_approximate(s.elwsub(value, largest, wide, fault), slope, on), wide)
+        return s.relu(s.pack_bf16(held))
+
+    maxima = most.view(np.uint32)[0, :, 0, 0].tolist()
+    expected = [[[probability(v, top) for v in c] for c in row] for row, top in zip(flat, maxima, strict=True)]
+    p = x.copy()
+    math.sub_exp(p, most, 0.1, BFLOAT16)
+    assert p.view(np.uint32)[0].tolist() == expected
+
+    total = [[row[0][j] for j in range(32)] for row in expected]
+    for c in (1, 2):
+        total = [[s.accumulate_bf16(total[i][j], expected[i][c][j]) for j in range(32)] for i in range(32)]
+    sums = math.row_sums(p, BFLOAT16)
+    assert sums.view(np.uint32)[0, :, 0, :].tolist() == total
+
+    column = math.sum_columns(sums, BFLOAT16)
+    of_rows = [s.matmul(row, [s.ONE] * 32, 2, wide, fault) for row in total]
+    assert column.view(np.uint32)[0, :, 0, 0].tolist() == of_rows
+    inverse = math.reciprocal(math.pack(column, BFLOAT16), BFLOAT16)
+    expected_inverse = [s.pack_bf16(s.reciprocal(s.pack_bf16(v), approximate, wide, on)) for v in of_rows]
+    assert inverse.view(np.uint32)[0, :, 0, 0].tolist() == expected_inverse
+
+    factor = math.exp_difference(most - np.float32(0.5), most, 0.1)
+    lower = (most - np.float32(0.5)).view(np.uint32)[0, :, 0, 0].tolist()
+    held = [s.exp_column(s.elwsub(a, b, wide, fault), scale, wide, on) for a, b in zip(lower, maxima, strict=True)]
+    assert factor.view(np.uint32)[0, :, 0, 0].tolist() == [s.pack_bf16(v) for v in held]
+
+    product = math.mul_columns(x, BFLOAT16, inverse, BFLOAT16)
+    scaled = [[[s.elwmul(v, f, 2, wide, fault) for v in c] for c in row] for row, f in zip(flat, expected_inverse, strict=True)]
+    assert product.view(np.uint32)[0].tolist() == scaled
+    onto = p.copy()
+    math.accumulate(onto, product)
+    assert onto.view(np.uint32)[0, 9, 1].tolist() == [
+        s.accumulate_bf16(h, s.pack_bf16(v)) for h, v in zip(expected[9][1], scaled[9][1], strict=True)
+    ]
+    assert math.add(x, p).view(np.uint32)[0, 7, 2].tolist() == [
+        s.elwadd(a, b, wide, fault) for a, b in zip(flat[7][2], expected[7][2], strict=True)
+    ]
+
+
+def s_bits(x: np.float32) -> int:
+    """Pattern of a float32."""
+    return int(x.view(np.uint32))
+
+
+def test_wormholes_fault_can_be_switched_off() -> None:
+    """A sum of minus one last bit: 2^27 times too large on Wormhole, by both ways, unless the machine says otherwise."""
+    exponent, value = 120, -1025  # with DST at 1025 less one of its own last bits
+    held = exponent << 23 | 0x1FFF
+    for fault, result in ((True, -(2.0 ** (exponent + 4 - 127))), (False, -(2.0 ** (exponent - 23 - 127)))):
+        specified = s.add_to_dst([(value, exponent), (0, 0)], held, True, fault)
+        assert specified == bitwise.add_to_dst(value, exponent, held, True, fault) == s_bits(np.float32(result))
+        assert s.add_to_dst([(value, exponent), (0, 0)], held, False, fault) == 0
+    assert machine("n150").override({"numbers.fp32_dest_fault": False}).chip.numbers.fp32_dest_fault is False
+
+
+def test_infinity_and_nan_are_large_numbers_to_the_fpu() -> None:
+    """Infinity less infinity is zero, as masked rows need; a denormal is zero."""
+    infinity, nan = 0x7F800000, 0x7FC00000
+    assert s.elwsub(s.SIGN | infinity, s.SIGN | infinity, False) == 0
+    assert s.elwmul(infinity, 0x00400000, 4, True) == 0
+    assert s.elwsub(nan, nan, True) == 0
+    assert s.pack_bf16(nan) == infinity
+    assert s.pack_bf16(0x80000001) == 0
