@@ -1,6 +1,6 @@
 """How far the op's numbers are from float64 attention on the unquantised inputs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import nan, sqrt
 
@@ -96,14 +96,21 @@ def total(moments: Iterable[Moments]) -> Moments:
 def compare_with_reference(
     q: Rows, k: Rows, v: Rows, out: Rows, first_key: int, scale: float, left: int | None = None, right: int | None = 0
 ) -> Moments:
-    """Compare `out` with attention in float64.
+    """Compare `out` [heads, rows, d] with `attention` of the other arguments."""
+    blocks = attention(q, k, v, first_key, scale, left, right)
+    return total(Moments.of(expected, out[head, start : start + len(expected)]) for head, start, expected in blocks)
 
-    q and out are [heads, rows, d], consecutive rows of the sequence; k and v are [kv_heads, keys, d]. Row i of q has
-    key `first_key` + i for its own, and sees it, `left` keys before and `right` keys after it; None is all there are.
+
+def attention(
+    q: Rows, k: Rows, v: Rows, first_key: int, scale: float, left: int | None = None, right: int | None = 0
+) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
+    """Attention in float64, as blocks of rows: (head, first row, values).
+
+    q is [heads, rows, d], consecutive rows of the sequence; k and v are [kv_heads, keys, d]. Row i of q has key
+    `first_key` + i for its own, and sees it, `left` keys before and `right` keys after it; None is all there are.
     """
     heads, rows, _ = q.shape
     group = heads // k.shape[0]
-    result = Moments()
     for head in range(heads):
         keys, values = k[head // group].astype(np.float64), v[head // group].astype(np.float64)
         for start in range(0, rows, BLOCK):
@@ -122,5 +129,4 @@ def compare_with_reference(
             np.exp(scores, out=scores)
             expected = scores @ values[begin:end]
             expected /= scores.sum(axis=1, keepdims=True)
-            result += Moments.of(expected, out[head, start:stop])
-    return result
+            yield head, start, expected

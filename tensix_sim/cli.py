@@ -71,6 +71,7 @@ def main() -> None:
     type=click.Choice(("device-log", "perf-csv", "npe", "visualizer", "perfetto")),
     help="Also write files that other tools open.",
 )
+@click.option("--explain-error", is_flag=True, help="Take the error apart by its causes; needs numerics: exact.")
 @guarded
 def run(
     spec: str | None,
@@ -81,9 +82,11 @@ def run(
     name: str | None,
     traces: Path,
     kinds: tuple[str, ...],
+    explain_error: bool,
 ) -> None:
     """Run the op of SPEC on its device or on every device of its ring; without SPEC, the built-in example."""
     from tensix_sim.emit import EmitError, MissingPackageError, check_kinds, emit
+    from tensix_sim.error import explain
     from tensix_sim.hw import SimulationError
     from tensix_sim.screen import run_screen
     from tensix_sim.simulation import simulate
@@ -92,11 +95,16 @@ def run(
     checked, report = _check(spec, overrides, preset)
     if checked is None:
         fail(_illegal(report), 1)
+    if explain_error and checked.numerics != "exact":
+        fail(f"--explain-error: numerics is {checked.numerics}; an error is explained bit for bit: set numerics: exact", 2)
     try:
         check_kinds(kinds, checked.trace)
         where = f"ring of {checked.ring_size}" if checked.is_ring else checked.op
         with _progress(f"{where} on {checked.board}") as progress:
             result = simulate(checked, jobs, progress)
+        if explain_error:
+            with _progress("error by stage") as progress:
+                result.error = explain(checked, jobs, progress).model_dump()
     except (EmitError, MissingPackageError) as error:
         fail(f"--emit {error}", 2)
     except SimulationError as error:
@@ -307,6 +315,59 @@ def validate(measurements: Path | None, only: str | None, micro: bool, jobs: int
     click.echo(v.table(predictions))
     if any(p.problem for p in predictions):
         sys.exit(1)
+
+
+@main.command()
+@SPEC
+@SET
+@PRESET
+@click.option("--keys", default="1024..262144", show_default=True, metavar="A..B", help="Lengths: A, 2A, 4A ... up to B.")
+@click.option("--heads", type=click.IntRange(1), default=1, show_default=True, help="Query heads that are sampled.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the errors to FILE.")
+@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Lengths run side by side.  [default: all CPUs]")
+@JSON
+@guarded
+def lengths(
+    spec: str | None,
+    overrides: tuple[str, ...],
+    preset: str | None,
+    keys: str,
+    heads: int,
+    plot: Path | None,
+    jobs: int,
+    json_file: str | None,
+) -> None:
+    """Say how the error of SPEC's config grows with the length, bit for bit, with a 16-bit and a 32-bit DST.
+
+    For each length the last Q chunk is computed, with all of its K chunks, and nothing else.
+    """
+    from tensix_sim.error import LengthsError, error_by_length, length_specs
+    from tensix_sim.screen import length_errors_screen
+    from tensix_sim.tuning import read_lengths
+    from tensix_sim.workers import WorkerError
+
+    _need("--plot", "matplotlib", "plot", plot)
+    checked, report = _check(spec, overrides, preset)
+    if checked is None:
+        fail(_illegal(report), 1)
+    try:
+        specs = length_specs(checked, read_lengths(keys), heads)
+    except LengthsError as error:
+        fail(str(error), 1)
+    except ValueError as error:
+        fail(f"--keys {error}", 2)
+    try:
+        with _progress("error by length") as progress:
+            found = error_by_length(specs, jobs, progress)
+    except WorkerError as error:
+        fail(f"{error}; nothing was written", 2)
+    if plot:
+        from tensix_sim.report import write_length_errors_plot
+
+        write_length_errors_plot(found, plot)
+    if json_file:
+        _write_json(json_file, [one.model_dump(mode="json") for one in found])
+    click.echo(length_errors_screen(found))
 
 
 @main.command()

@@ -7,6 +7,7 @@ from tensix_sim.accuracy import Accuracy
 from tensix_sim.analysis import Change, Comparison, Verdict
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
+from tensix_sim.error import Explanation, LengthError, Place
 from tensix_sim.presets import Preset
 from tensix_sim.simulation import Device, Result, Spread
 from tensix_sim.trace import LANES
@@ -51,6 +52,8 @@ def run_screen(result: Result) -> str:
     ]
     if result.accuracy:
         parts.append(_accuracy(result.accuracy))
+    if result.error:
+        parts.append(_explanation(Explanation.model_validate(result.error)))
     if result.report.warnings:
         parts.append("\n".join(wrapped(f"note: {advice}") for advice in result.report.warnings))
     return "\n\n".join(parts)
@@ -136,6 +139,30 @@ def _accuracy(a: Accuracy) -> str:
     )
 
 
+def _explanation(e: Explanation) -> str:
+    header = ("error by stage, rel L2", "this one ideal", "share of its square", "and all before it")
+    rows = [(s.name, f"{s.alone:.3%}", f"{s.share:.1%}", f"{s.cumulative:.3%}") for s in e.stages]
+    said = f"first cause: {e.first_cause}; float64 attention on the inputs in their format has {e.quantised_inputs:.3%}"
+    worst = f"worst rows: {_places(e.worst_rows)}\nworst heads: {_places(e.worst_heads)}"
+    return "\n".join([table(header, [("as it is", f"{e.rel_l2:.3%}", "", ""), *rows]), said, worst])
+
+
+def _places(places: Iterable[Place]) -> str:
+    return ", ".join(
+        f"batch {p.batch} head {p.head}{'' if p.row is None else f' row {p.row}'} {p.rel_l2:.2%}" for p in places
+    )
+
+
+def length_errors_screen(found: Sequence[LengthError]) -> str:
+    """Relative L2 error at each length, with both widths of DST."""
+    by = {(e.keys, e.fp32_dest_acc_en): e for e in found}
+    rows = [
+        (f"{n:,}", *(f"{value:.3%}" for wide in (False, True) for value in (by[n, wide].rel_l2, by[n, wide].worst_row)))
+        for n in sorted({e.keys for e in found})
+    ]
+    return table(("keys", "16-bit DST, rel L2", "worst row", "32-bit DST, rel L2", "worst row"), rows)
+
+
 def boards_screen(boards: Iterable[Machine]) -> str:
     """One line a board."""
     header = ("board", "chip", "chips", "mesh", "grid", "clock", "L1", "DRAM banks", "DRAM rate", "links")
@@ -183,6 +210,8 @@ def compare_screen(c: Comparison) -> str:
             parts.append(table(("critical path", "before", "after", "change", ""), rows))
         for title, changes in device.moved:
             parts.append(table((title, "before", "after", "change", ""), map(_change_row, changes)))
+    if c.errors:
+        parts.append(table(("error by stage", "before", "after", "change", ""), map(_change_row, c.errors)))
     return "\n\n".join(parts)
 
 

@@ -120,6 +120,7 @@ class Result:
     runs: list[DeviceRun]
     wall_seconds: float
     peak_rss_bytes: int
+    error: dict[str, Any] | None = None  # `error.Explanation`, where one was asked for
 
     @property
     def devices(self) -> list[Device]:
@@ -177,6 +178,7 @@ class Result:
             "effective": self.report.effective,
             "devices": [device.model_dump(mode="json") for device in self.devices],
             "accuracy": self.accuracy.model_dump() if self.accuracy else None,
+            **({"error": self.error} if self.error else {}),
             "wall_seconds": self.wall_seconds,
             "peak_rss_bytes": self.peak_rss_bytes,
         }
@@ -240,10 +242,16 @@ def _part(whole: Progress, i: int, parts: int) -> Progress:
     return lambda share: whole((i + share) / parts)
 
 
-def run_device(spec: RunSpec, ring_id: int, progress: Progress, rounds: int | None = None, only: int | None = None) -> DeviceRun:
-    """Simulate one device of a legal spec; with `rounds` or `only`, part of its work (see `Deal`)."""
+def run_device(
+    spec: RunSpec, ring_id: int, progress: Progress, rounds: int | None = None, only: int | None = None,
+    ideal: tuple[tuple[str, str, str], ...] = (), quantised: bool = True,
+) -> DeviceRun:  # fmt: skip
+    """Simulate one device of a legal spec; with `rounds` or `only`, part of its work (see `Deal`).
+
+    `ideal` places cost no accuracy (see `ComputeConfig`), nor do inputs that are not `quantised`.
+    """
     machine = spec_machine(spec)
-    g = replace(Geometry.of(spec), rounds=rounds, only=only)
+    g = replace(Geometry.of(spec), rounds=rounds, only=only, ideal=ideal, quantised=quantised)
     inputs = None if spec.numerics == "off" else make_inputs(spec)
     program = build(spec, g, machine, ring_id, inputs)
     trace = Trace(spec.trace)

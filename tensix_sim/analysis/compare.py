@@ -55,6 +55,7 @@ class Side:
     figures: dict[int, dict[str, float]]
     path: dict[int, dict[str, int]] = field(default_factory=dict)
     waits: dict[int, dict[str, float]] = field(default_factory=dict)
+    error: dict[str, float] = field(default_factory=dict)  # its size, and the share of its square that each stage causes
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Comparison:
     settings: list[tuple[str, Any, Any]]
     devices: list[DeviceChange]
     only: dict[int, str]
+    errors: list[Change] = field(default_factory=list)
 
 
 def compare(before: Side, after: Side) -> Comparison:
@@ -104,6 +106,7 @@ def compare(before: Side, after: Side) -> Comparison:
         [(key, a, b) for key, a, b in settings if a != b] if before.settings and after.settings else [],
         [_device(d, before, after) for d in both],
         dict(sorted(only.items())),
+        [Change(what, value, after.error[what]) for what, value in before.error.items()] if after.error else [],
     )
 
 
@@ -148,7 +151,16 @@ def of_run(run: Run, name: str) -> Side:
         {d: _figures(spec, device, run.traces.get(d)) for d, device in devices.items()},
         {d: _path(spec, trace) for d, trace in run.traces.items()},
         {d: device["waits"] for d, device in devices.items()},
+        _error(run.summary.get("error")),
     )
+
+
+def _error(error: Mapping[str, Any] | None) -> dict[str, float]:
+    if error is None:
+        return {}
+    return {"rel L2, share of the output": error["rel_l2"]} | {
+        f"{stage['name']}, share of the squared error": stage["share"] for stage in error["stages"]
+    }
 
 
 def clock_hz(side: Path) -> int | None:

@@ -355,7 +355,7 @@ def unpack_block(negative: int, magnitude: int, shared: int) -> int:
     """A datum of 7 bits with its group's exponent: `specification.decode_block`."""
     if magnitude == 0:
         return 0
-    shift: int = 7 - ((np.float64(magnitude).view(np.int64) >> 52) - 1022)
+    shift = 7 - int((np.float64(magnitude).view(np.int64) >> 52) - 1022)
     return negative << 31 | (shared - shift & 255) << 23 | (magnitude << shift & 63) << 17
 
 

@@ -90,7 +90,8 @@ class Exact:
         if "dst" in self.ideal:
             return x * column
         out = np.empty(x.shape, np.float32)
-        bitwise.mul_columns(_bits(x), _bits(column), _bits(out), self.phases, self.wide, self.fault)
+        phases = 4 if "fidelity" in self.ideal else self.phases
+        bitwise.mul_columns(_bits(x), _bits(column), _bits(out), phases, self.wide, self.fault)
         return out
 
     def sum_columns(self, x: Values, fmt: Format) -> Values:

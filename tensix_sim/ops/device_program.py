@@ -4,6 +4,8 @@ No data moves between devices. In the ring device r computes query slabs r and 2
 full K and V, which every device holds.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,7 +28,7 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: In
     b = g.blocks
     paged = page_table(spec) if inputs is None else inputs.page_table
     q_rows, out_rows = g.R * g.phases * g.Sqt, g.phases * g.Sqt
-    q = _tensor("Q", g.B * g.NQH, q_rows, g.D, b.q, inputs.q if inputs else None)
+    q = _tensor("Q", g.B * g.NQH, q_rows, g.D, b.q, inputs.q if inputs else None, g.quantised)
     k = _key_or_value("K", g, b.kv, g.D, inputs.k if inputs else None, paged)
     v = _key_or_value("V", g, b.kv, g.E, inputs.v if inputs else None, paged)
     blank = None if inputs is None else np.full((g.B * g.NQH * out_rows * TILE, g.E * TILE), np.nan, np.float32)
@@ -60,7 +62,7 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: In
             Kernel("writer", sdpa.writer, args),
         ),
         tensors=(*tensors, out),
-        compute=compute_config(spec),
+        compute=replace(compute_config(spec), ideal=g.ideal),
         semaphores=("wanted", "valid") if g.chained else (),
     )
 
@@ -78,21 +80,24 @@ def output_rows(g: Geometry, output: Values) -> Values:
     return output.reshape(g.B, g.NQH, g.phases * g.Sqt * TILE, -1)[:, :, : g.phases * g.Sc]
 
 
-def _tensor(name: str, heads: int, rows: int, cols: int, fmt: Format, values: Values | None) -> Tensor:
+def _tensor(
+    name: str, heads: int, rows: int, cols: int, fmt: Format, values: Values | None, quantised: bool = True
+) -> Tensor:
     """Heads of `rows` x `cols` tiles each; the last tile row is filled up with zeros."""
     if values is None:
         return Tensor(name, heads * rows, cols, fmt)
     values = values.reshape(heads, -1, cols * TILE)
     if missing := rows * TILE - values.shape[1]:
         values = np.pad(values, ((0, 0), (0, missing), (0, 0)))
-    return Tensor(name, heads * rows, cols, fmt, values=to_format(values.reshape(-1, cols * TILE), fmt))
+    flat = values.reshape(-1, cols * TILE)
+    return Tensor(name, heads * rows, cols, fmt, values=to_format(flat, fmt) if quantised else flat)
 
 
 def _key_or_value(
     name: str, g: Geometry, fmt: Format, cols: int, values: Values | None, paged: NDArray[np.int32] | None
 ) -> Tensor:
     if paged is None:
-        return _tensor(name, g.B * g.NKH, g.valid_Skt, cols, fmt, values)
+        return _tensor(name, g.B * g.NKH, g.valid_Skt, cols, fmt, values, g.quantised)
     blocks = max(paged.size, int(paged.max()) + 1)
     if values is None:
         return _tensor(name, blocks * g.NKH, g.block_rows, cols, fmt, None)
@@ -101,4 +106,4 @@ def _key_or_value(
     missing = paged.shape[1] * size - g.Sk
     whole = np.pad(values, ((0, 0), (0, 0), (0, missing), (0, 0))) if missing else values
     cache[paged] = whole.reshape(g.B, g.NKH, -1, size, cols * TILE).swapaxes(1, 2)
-    return _tensor(name, blocks * g.NKH, g.block_rows, cols, fmt, cache)
+    return _tensor(name, blocks * g.NKH, g.block_rows, cols, fmt, cache, g.quantised)

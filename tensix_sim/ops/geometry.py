@@ -104,6 +104,8 @@ class Geometry:
     what_if: WhatIf = AS_BUILT
     rounds: int | None = None  # of the work that is dealt; None: all
     only: int | None = None  # the core whose work alone is done; None: all
+    ideal: tuple[tuple[str, str, str], ...] = ()  # what does not cost accuracy (`ComputeConfig.ideal`)
+    quantised: bool = True  # inputs; without, they are float32 that no chip would have
 
     @classmethod
     def of(cls, spec: RunSpec, on: Machine | None = None) -> "Geometry":

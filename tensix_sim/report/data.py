@@ -65,6 +65,7 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
         "spec": _settings(run.summary["spec"]),
         "notes": [str(note) for note in check(spec).warnings],
         "accuracy": run.summary["accuracy"],
+        "error": run.summary.get("error"),
         "verdicts": [finite(asdict(verdict)) for verdict in verdicts],
         "devices": devices,
     }

@@ -1,0 +1,238 @@
+"""Where a run's error comes from: the op again and again, each time with other stages ideal; and how it grows with length."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from tensix_sim.accuracy import Moments, attention, compare_with_reference, total
+from tensix_sim.config import PagedKV, RunSpec
+from tensix_sim.formats import to_format
+from tensix_sim.ops.checks import check
+from tensix_sim.ops.error_stages import INPUT, STAGES
+from tensix_sim.ops.geometry import Geometry
+from tensix_sim.ops.inputs import Inputs, make_inputs
+from tensix_sim.simulation import run_device
+from tensix_sim.workers import Progress, run_all
+
+WORST = 5  # rows and heads that are named
+Errors = NDArray[np.float64]
+
+
+class Stage(BaseModel):
+    """Relative L2 error with this stage ideal: `alone`, and with all stages before it ideal too, `cumulative`.
+
+    `share` is the part of the squared error that goes when it alone is ideal; shares need not add up to 1.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    alone: float
+    share: float
+    cumulative: float
+
+
+class Place(BaseModel):
+    """A head, or one row of it, and its relative L2 error; the row is a position in the sequence."""
+
+    model_config = ConfigDict(frozen=True)
+
+    batch: int
+    head: int
+    row: int | None
+    rel_l2: float
+
+
+class Explanation(BaseModel):
+    """Relative L2 error of all simulated rows taken apart. `stages` are in the order of the cumulative column, inputs last.
+
+    `quantised_inputs` is the error of float64 attention on the inputs in their format, which no kernel can undercut.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    rel_l2: float
+    quantised_inputs: float
+    first_cause: str
+    stages: list[Stage]
+    worst_rows: list[Place]
+    worst_heads: list[Place]
+
+
+def explain(spec: RunSpec, jobs: int = 1, progress: Progress | None = None) -> Explanation:
+    """Take the error of a legal spec with `numerics: exact` apart. It runs the op's values about twenty times.
+
+    Raises:
+        ValueError: the spec's numbers are not exact.
+        WorkerError: a worker process died.
+    """
+    if spec.numerics != "exact":
+        raise ValueError(f"numerics is {spec.numerics}: an error is explained bit for bit; set numerics: exact")
+    names = [*STAGES, INPUT]
+    alone = [(name,) for name in names]
+    cumulative = [tuple(names[: i + 1]) for i in range(len(names))]
+    sets: list[tuple[str, ...]] = list(dict.fromkeys([(), *alone, *cumulative]))
+    errors = run_all(_squared_errors, [(spec, ideal) for ideal in sets], jobs, progress)
+    sizes = _squared_sizes(spec)
+    norm = sizes.sum()
+    found = {ideal: float(np.sqrt(e.sum() / norm)) for ideal, e in zip(sets, errors, strict=True)}
+    whole = found[()]
+    stages = [
+        Stage(name=name, alone=found[one], share=1 - (found[one] / whole) ** 2 if whole else 0.0, cumulative=found[so_far])
+        for name, one, so_far in zip(names, alone, cumulative, strict=True)
+    ]
+    return Explanation(
+        rel_l2=whole,
+        quantised_inputs=_error_of_inputs(spec),
+        first_cause=max(stages, key=lambda stage: stage.share).name,
+        stages=stages,
+        worst_rows=_worst(spec, errors[0], sizes, rows=True),
+        worst_heads=_worst(spec, errors[0], sizes, rows=False),
+    )
+
+
+def _slabs(spec: RunSpec, inputs: Inputs) -> Iterator[tuple[Geometry, int, int, slice, Any]]:
+    """Each slab that is simulated, with each batch: geometry, ring position, batch, rows, and the arguments of `attention`."""
+    g = Geometry.of(spec)
+    for ring_id in spec.simulated_ring_ids:
+        for rows in g.slabs(ring_id):
+            for b in range(g.B):
+                seen = g.prefix + rows.start, g.scale, g.mask.left, g.mask.right
+                yield g, ring_id, b, rows, (inputs.q[b][:, rows], inputs.k[b], inputs.v[b], *seen)
+
+
+def _squared_errors(spec: RunSpec, ideal: Sequence[str]) -> Errors:
+    """Squared error of each simulated row [slab, head, row] with some stages ideal."""
+    places = tuple(place for name in ideal if name != INPUT for place in STAGES[name])
+    quiet = spec.model_copy(update={"trace": "off"})
+    outputs = {r: run_device(quiet, r, lambda _: None, ideal=places, quantised=INPUT not in ideal).output
+               for r in spec.simulated_ring_ids}  # fmt: skip
+    parts = []
+    for g, ring_id, b, rows, seen in _slabs(spec, make_inputs(spec)):
+        slab = g.slabs(ring_id).index(rows)
+        output = outputs[ring_id]
+        assert output is not None
+        out = output[b][:, slab * g.Sc : (slab + 1) * g.Sc]
+        error = np.empty(out.shape[:2])
+        for head, start, expected in attention(*seen):
+            stop = start + len(expected)
+            error[head, start:stop] = ((out[head, start:stop] - expected) ** 2).sum(axis=1)
+        parts.append(error)
+    return np.array(parts)
+
+
+def _squared_sizes(spec: RunSpec) -> Errors:
+    """Squared size of each row of the reference [slab, head, row]."""
+    parts = []
+    for g, _, _, rows, seen in _slabs(spec, make_inputs(spec)):
+        size = np.empty((g.NQH, rows.stop - rows.start))
+        for head, start, expected in attention(*seen):
+            size[head, start : start + len(expected)] = (expected**2).sum(axis=1)
+        parts.append(size)
+    return np.array(parts)
+
+
+def _error_of_inputs(spec: RunSpec) -> float:
+    """Relative L2 error of float64 attention on the inputs in their format."""
+    inputs, blocks = make_inputs(spec), Geometry.of(spec).blocks
+    moments = []
+    for _, _, _, _, (q, k, v, *seen) in _slabs(spec, inputs):
+        out = np.empty(q.shape[:2] + v.shape[2:], np.float64)
+        quantised = to_format(q, blocks.q), to_format(k, blocks.kv), to_format(v, blocks.kv)
+        for head, start, values in attention(*quantised, *seen):
+            out[head, start : start + len(values)] = values
+        moments.append(compare_with_reference(q, k, v, out, *seen))
+    return total(moments).accuracy().rel_l2
+
+
+def _worst(spec: RunSpec, errors: Errors, sizes: Errors, rows: bool) -> list[Place]:
+    """The rows, or the heads over all their rows, with the largest relative errors."""
+    g = Geometry.of(spec)
+    slabs = [(b, part.start) for r in spec.simulated_ring_ids for part in g.slabs(r) for b in range(g.B)]
+    if rows:
+        relative = np.sqrt(errors / np.maximum(sizes, np.finfo(float).tiny))
+        order = np.argsort(-relative, axis=None, kind="stable")[:WORST]
+        found = [np.unravel_index(i, relative.shape) for i in order]
+        return [
+            Place(batch=slabs[s][0], head=int(h), row=int(slabs[s][1] + i), rel_l2=float(relative[s, h, i])) for s, h, i in found
+        ]
+    heads = []
+    for b in range(g.B):
+        mine = [s for s, (batch, _) in enumerate(slabs) if batch == b]
+        relative = np.sqrt(errors[mine].sum(axis=(0, 2)) / sizes[mine].sum(axis=(0, 2)))
+        heads += [Place(batch=b, head=h, row=None, rel_l2=float(e)) for h, e in enumerate(relative)]
+    return sorted(heads, key=lambda place: -place.rel_l2)[:WORST]
+
+
+# -- error against length -----------------------------------------------------------------------------------------------
+
+
+class LengthError(BaseModel):
+    """Error of sampled query rows that see `keys` keys."""
+
+    model_config = ConfigDict(frozen=True)
+
+    keys: int
+    fp32_dest_acc_en: bool
+    rows: int
+    rel_l2: float
+    worst_row: float
+
+
+class LengthsError(ValueError):
+    """A length whose last Q chunk would be an illegal config."""
+
+
+def length_specs(spec: RunSpec, keys: Sequence[int], heads: int = 1) -> list[RunSpec]:
+    """The last Q chunk of so many keys, with a 16-bit and a 32-bit DST, as specs of their own.
+
+    Head_dim, formats, chunks and fidelity are those of `spec`; values are drawn anew for each length.
+
+    Raises:
+        LengthsError: one of them breaks a rule.
+    """
+    specs = [_last_chunk(spec, n, heads, wide) for wide in (False, True) for n in keys]
+    for one in specs:
+        if not (report := check(one)).ok:
+            raise LengthsError(f"{one.kv_len} keys: " + "; ".join(v.message for v in report.violations))
+    return specs
+
+
+def error_by_length(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress | None = None) -> list[LengthError]:
+    """Errors of `length_specs`, the longest begun first, in the order of their lengths."""
+    calls = [(spec,) for spec in sorted(specs, key=lambda spec: -spec.kv_len)]
+    found = run_all(_length_error, calls, jobs, progress)
+    return sorted(found, key=lambda e: (e.keys, e.fp32_dest_acc_en))
+
+
+def _last_chunk(spec: RunSpec, keys: int, heads: int, wide: bool) -> RunSpec:
+    """The last Q chunk of a causal sequence of `keys` tokens, behind a prefix of all the others, on one core a head."""
+    program = spec.program_config
+    q = program.q_chunk_size if program else 32
+    given = spec.inputs.model_copy(
+        update={"batch": 1, "q_heads": heads, "kv_heads": heads, "seq_len": q, "kv_len": None, "q": None, "k": None, "v": None}
+    )
+    compute = spec.effective_compute_config.model_copy(update={"fp32_dest_acc_en": wide})
+    changes = {
+        "op": "chunked_sdpa", "ring_size": 4, "ring_ids": "all", "ring_id": None, "mesh": None, "inputs": given,
+        "chunk_start_idx": keys - q, "paged_kv": PagedKV(block_size=q), "compute_kernel_config": compute, "is_causal": True,
+        "sliding_window_size": None, "numerics": "exact", "trace": "off", "kernel": "legacy" if wide else spec.effective_kernel,
+    }  # fmt: skip
+    return spec.model_copy(update=changes)
+
+
+def _length_error(spec: RunSpec) -> LengthError:
+    run = run_device(spec, 0, lambda _: None)
+    moments = run.moments or Moments()
+    accuracy = moments.accuracy()
+    return LengthError(
+        keys=spec.kv_len,
+        fp32_dest_acc_en=spec.effective_compute_config.fp32_dest_acc_en,
+        rows=spec.inputs.q_heads * spec.inputs.seq_len,
+        rel_l2=accuracy.rel_l2,
+        worst_row=accuracy.worst_row,
+    )
