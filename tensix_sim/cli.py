@@ -324,7 +324,9 @@ def validate(measurements: Path | None, only: str | None, micro: bool, jobs: int
 @click.option("--keys", default="1024..262144", show_default=True, metavar="A..B", help="Lengths: A, 2A, 4A ... up to B.")
 @click.option("--heads", type=click.IntRange(1), default=1, show_default=True, help="Query heads that are sampled.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the errors to FILE.")
-@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Lengths run side by side.  [default: all CPUs]")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Lengths run side by side.  [default: all CPUs]"
+)
 @JSON
 @guarded
 def lengths(
@@ -339,7 +341,7 @@ def lengths(
 ) -> None:
     """Say how the error of SPEC's config grows with the length, bit for bit, with a 16-bit and a 32-bit DST.
 
-    For each length the last Q chunk is computed, with all of its K chunks, and nothing else.
+    For each length one Q chunk a head is computed, against all keys.
     """
     from tensix_sim.error import LengthsError, error_by_length, length_specs
     from tensix_sim.screen import length_errors_screen
@@ -355,7 +357,7 @@ def lengths(
     except LengthsError as error:
         fail(str(error), 1)
     except ValueError as error:
-        fail(f"--keys {error}", 2)
+        fail(str(error).replace("--seq-lens", "--keys"), 2)
     try:
         with _progress("error by length") as progress:
             found = error_by_length(specs, jobs, progress)

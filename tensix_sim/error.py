@@ -1,7 +1,6 @@
 """Where a run's error comes from: the op again and again, each time with other stages ideal; and how it grows with length."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from tensix_sim.accuracy import Moments, attention, compare_with_reference, total
-from tensix_sim.config import PagedKV, RunSpec
+from tensix_sim.config import RunSpec
 from tensix_sim.formats import to_format
 from tensix_sim.ops.checks import check
 from tensix_sim.ops.error_stages import INPUT, STAGES
@@ -184,18 +183,18 @@ class LengthError(BaseModel):
 
 
 class LengthsError(ValueError):
-    """A length whose last Q chunk would be an illegal config."""
+    """A length at which the config would be an illegal config."""
 
 
 def length_specs(spec: RunSpec, keys: Sequence[int], heads: int = 1) -> list[RunSpec]:
-    """The last Q chunk of so many keys, with a 16-bit and a 32-bit DST, as specs of their own.
+    """One Q chunk that sees so many keys, with a 16-bit and a 32-bit DST, as specs of their own.
 
     Head_dim, formats, chunks and fidelity are those of `spec`; values are drawn anew for each length.
 
     Raises:
         LengthsError: one of them breaks a rule.
     """
-    specs = [_last_chunk(spec, n, heads, wide) for wide in (False, True) for n in keys]
+    specs = [_sampled_chunk(spec, n, heads, wide) for wide in (False, True) for n in keys]
     for one in specs:
         if not (report := check(one)).ok:
             raise LengthsError(f"{one.kv_len} keys: " + "; ".join(v.message for v in report.violations))
@@ -209,17 +208,17 @@ def error_by_length(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress 
     return sorted(found, key=lambda e: (e.keys, e.fp32_dest_acc_en))
 
 
-def _last_chunk(spec: RunSpec, keys: int, heads: int, wide: bool) -> RunSpec:
-    """The last Q chunk of a causal sequence of `keys` tokens, behind a prefix of all the others, on one core a head."""
+def _sampled_chunk(spec: RunSpec, keys: int, heads: int, wide: bool) -> RunSpec:
+    """One Q chunk a head that sees all of `keys` keys: what the last Q chunk of a causal sequence is, but for its mask."""
     program = spec.program_config
     q = program.q_chunk_size if program else 32
     given = spec.inputs.model_copy(
-        update={"batch": 1, "q_heads": heads, "kv_heads": heads, "seq_len": q, "kv_len": None, "q": None, "k": None, "v": None}
+        update={"batch": 1, "q_heads": heads, "kv_heads": heads, "seq_len": q, "kv_len": keys, "q": None, "k": None, "v": None}
     )
     compute = spec.effective_compute_config.model_copy(update={"fp32_dest_acc_en": wide})
     changes = {
-        "op": "chunked_sdpa", "ring_size": 4, "ring_ids": "all", "ring_id": None, "mesh": None, "inputs": given,
-        "chunk_start_idx": keys - q, "paged_kv": PagedKV(block_size=q), "compute_kernel_config": compute, "is_causal": True,
+        "op": "sdpa", "ring_size": 4, "ring_ids": "all", "ring_id": None, "mesh": None, "inputs": given,
+        "chunk_start_idx": None, "paged_kv": None, "compute_kernel_config": compute, "is_causal": False,
         "sliding_window_size": None, "numerics": "exact", "trace": "off", "kernel": "legacy" if wide else spec.effective_kernel,
     }  # fmt: skip
     return spec.model_copy(update=changes)

@@ -148,9 +148,7 @@ def _explanation(e: Explanation) -> str:
 
 
 def _places(places: Iterable[Place]) -> str:
-    return ", ".join(
-        f"batch {p.batch} head {p.head}{'' if p.row is None else f' row {p.row}'} {p.rel_l2:.2%}" for p in places
-    )
+    return ", ".join(f"batch {p.batch} head {p.head}{'' if p.row is None else f' row {p.row}'} {p.rel_l2:.2%}" for p in places)
 
 
 def length_errors_screen(found: Sequence[LengthError]) -> str:

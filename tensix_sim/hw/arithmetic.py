@@ -26,6 +26,7 @@ from tensix_sim.program import ComputeConfig, Values
 # Schraudolph's exp as the LLK has it: the bits of exp(x) are round(A x + B) << 15 (ckernel_sfpu_exp.h)
 EXP_A = 256 / log(2)
 EXP_B = 32500.818
+LOG2_E = 1 / log(2)  # the guess of the LLK's older reciprocal for mantissas of 1/2 to 1 (ckernel_sfpu_recip.h)
 HIDDEN = np.float32(-(2.0**100))  # for -inf, which the chip takes for a huge number: less itself it is 0, not NaN
 
 
@@ -124,8 +125,17 @@ class Arithmetic:
         return self.to_dst(left.sum(axis=3, keepdims=True))
 
     def reciprocal(self, column: Values, fmt: Format, newton: bool = False) -> Values:
-        """1 / column, packed to `fmt`; a 16-bit DST cuts the approximate one off."""
-        inverse = np.float32(1) / column
+        """1 / column, packed to `fmt`: Newton's steps from 1.44, 2 or 3 of them, or, `newton`, as good as exact.
+
+        A 16-bit DST cuts the approximate one off.
+        """
+        if newton:
+            return np.float32(1) / column if fmt is FLOAT32 else round_bf16_even(np.float32(1) / column)
+        size, power = np.frexp(column)
+        inverse = np.full_like(size, LOG2_E)
+        for _ in range(2 if self.approximate_reciprocal else 3):
+            inverse = inverse * (np.float32(2) - size * inverse)
+        inverse = np.ldexp(inverse, -power)
         if fmt is FLOAT32:
             return inverse
         return truncate_bf16(inverse) if self.approximate_reciprocal and not self.fp32_dest else round_bf16_even(inverse)

@@ -80,9 +80,7 @@ def output_rows(g: Geometry, output: Values) -> Values:
     return output.reshape(g.B, g.NQH, g.phases * g.Sqt * TILE, -1)[:, :, : g.phases * g.Sc]
 
 
-def _tensor(
-    name: str, heads: int, rows: int, cols: int, fmt: Format, values: Values | None, quantised: bool = True
-) -> Tensor:
+def _tensor(name: str, heads: int, rows: int, cols: int, fmt: Format, values: Values | None, quantised: bool = True) -> Tensor:
     """Heads of `rows` x `cols` tiles each; the last tile row is filled up with zeros."""
     if values is None:
         return Tensor(name, heads * rows, cols, fmt)

@@ -3,6 +3,9 @@
 from tensix_sim.report.comparison import comparison_page, write_comparison
 from tensix_sim.report.data import describe
 from tensix_sim.report.page import page, write_report
-from tensix_sim.report.pictures import write_lengths_plot, write_pngs
+from tensix_sim.report.pictures import write_length_errors_plot, write_lengths_plot, write_pngs
 
-__all__ = ["comparison_page", "describe", "page", "write_comparison", "write_lengths_plot", "write_pngs", "write_report"]
+__all__ = [
+    "comparison_page", "describe", "page", "write_comparison", "write_length_errors_plot", "write_lengths_plot", "write_pngs",
+    "write_report",
+]  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.analysis import Verdict
+from tensix_sim.error import LengthError
 from tensix_sim.report.data import describe
 from tensix_sim.report.families import DONE
 from tensix_sim.report.packing import unpack
@@ -345,6 +346,39 @@ def _lengths(tunings: Sequence[Tuning]) -> Figure:
     ax.set_xticklabels([f"{n // 1024}k" if n % 1024 == 0 else f"{n:,}" for n in lengths])
     ax.minorticks_off()
     ax.margins(x=0.1, y=0.12)  # room for what the first and the last point say
+    ax.grid(color=LINE, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.legend(frameon=False)
+    return fig
+
+
+def write_length_errors_plot(errors: Sequence[LengthError], path: Path) -> None:
+    """Draw errors over lengths, one line for each width of DST; the suffix of `path` names the format.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        OSError: the file cannot be written.
+        ValueError: a format that matplotlib does not know.
+    """
+    from matplotlib import rc_context
+
+    with rc_context(STYLE | {"svg.hashsalt": "tensix_sim"}), atomic_path(path) as target:
+        kind = path.suffix.removeprefix(".") or "png"
+        _length_errors(errors).savefig(target, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+
+
+def _length_errors(errors: Sequence[LengthError]) -> Figure:
+    fig = _figure(7.5, 4.2, "Relative L2 error of queries that see all keys")
+    ax = fig.add_subplot()
+    for wide, color in ((False, ACCENT), (True, QUIET)):
+        line = [e for e in errors if e.fp32_dest_acc_en is wide]
+        ax.plot([e.keys for e in line], [100 * e.rel_l2 for e in line], "o-", color=color, label=f"{32 if wide else 16}-bit DST")
+    keys = sorted({e.keys for e in errors})
+    ax.set(xscale="log", yscale="log", xlabel="keys", ylabel="relative L2 error, %", xticks=keys)
+    ax.set_xticklabels([f"{n // 1024}k" if n % 1024 == 0 else f"{n:,}" for n in keys])
+    ax.minorticks_off()
+    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if ax.get_ylim()[0] <= t <= ax.get_ylim()[1]]
+    ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
     ax.grid(color=LINE, linewidth=0.6)
     ax.set_axisbelow(True)
     ax.legend(frameon=False)

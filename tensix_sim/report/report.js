@@ -854,7 +854,18 @@ function drawAccuracy() {
   body("accuracy").replaceChildren(
     el("p", { class: "note" }, "Against float64 attention on the same inputs."),
     el("div", { class: "scroll" }, el("table", {}, head("device", ">PCC", ">relative L2", ">RMSE", ">largest error", ">worst row, relative L2"),
-      el("tbody", {}, devices.filter((d) => d.accuracy).map((d) => row(String(d.ring_id), d.accuracy)), row("all", data.accuracy)))));
+      el("tbody", {}, devices.filter((d) => d.accuracy).map((d) => row(String(d.ring_id), d.accuracy)), row("all", data.accuracy)))),
+    data.error ? errorByStage(data.error) : "");
+}
+function errorByStage(e) {
+  const rows = e.stages.map((s) => el("tr", {}, el("td", {}, s.name), number(percent(s.alone, 3)), el("td", { class: "n" }, percent(s.share, 1), meter(Math.max(0, s.share))), number(percent(s.cumulative, 3))));
+  const place = (p) => el("tr", {}, number(fmt(p.batch)), number(fmt(p.head)), number(p.row === null ? "all" : fmt(p.row)), number(percent(p.rel_l2, 2)));
+  return el("div", { class: "columns" },
+    el("div", {}, el("h3", {}, "Error by stage"),
+      el("p", { class: "note" }, `Relative L2 error ${percent(e.rel_l2, 3)}; first cause: ${e.first_cause}. Float64 attention on the inputs in their format has ${percent(e.quantised_inputs, 3)}.`),
+      el("div", { class: "scroll" }, el("table", {}, head("stage", ">this one ideal", ">share of the squared error", ">and all before it"), el("tbody", {}, rows)))),
+    el("div", {}, el("h3", {}, "Worst rows and heads"),
+      el("div", { class: "scroll" }, el("table", {}, head(">batch", ">head", ">row", ">relative L2"), el("tbody", {}, e.worst_rows.map(place), e.worst_heads.map(place))))));
 }
 
 // -- choice of device and core, theme, start -------------------------------------------------------------------
