@@ -290,7 +290,6 @@ RULES: list[tuple[str, ...]] = [
     ("kernel", "kernel=streaming", "compute_kernel_config.fp32_dest_acc_en=true"),
     ("memory_config", "memory_config=l1_block_sharded"),
     ("inputs.seq_len", "inputs.seq_len=1073741824", "numerics=off"),
-    ("numerics", "numerics=exact"),
 ]
 
 
