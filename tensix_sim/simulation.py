@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from tensix_sim.accuracy import Accuracy, Moments, compare_with_reference, total
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec, load_spec
+from tensix_sim.formats import TILE
 from tensix_sim.hw import Chip
 from tensix_sim.kernel_api import Compute, DataMovement, launch
 from tensix_sim.ops.checks import Report, check
@@ -209,11 +210,14 @@ class Result:
         write_summary(folder / SUMMARY, self.summary())
 
 
-def simulate(spec: RunSpec | dict[str, Any] | str, jobs: int = 1, progress: Progress | None = None) -> Result:
+def simulate(
+    spec: RunSpec | dict[str, Any] | str, jobs: int = 1, progress: Progress | None = None, inputs: Inputs | None = None
+) -> Result:
     """Run the op on the devices that the spec names.
 
     With `jobs` > 1 the devices run in that many processes; the result is the same to the bit. `progress` is
-    called now and then with the share that is done, 0 to 1.
+    called now and then with the share that is done, 0 to 1. `inputs` are values of the spec's shapes, in place of those
+    that its seed or its files would give.
 
     Raises:
         IllegalConfigError: the spec is illegal; lists every violation.
@@ -228,9 +232,10 @@ def simulate(spec: RunSpec | dict[str, Any] | str, jobs: int = 1, progress: Prog
     ring_ids = run_spec.simulated_ring_ids
     report_share: Progress = progress or (lambda share: None)
     if min(jobs, len(ring_ids)) > 1:
-        runs = _in_processes(run_spec, ring_ids, jobs, report_share)
+        runs = _in_processes(run_spec, ring_ids, jobs, report_share, inputs)
     else:
-        runs = [run_device(run_spec, ring_id, _part(report_share, i, len(ring_ids))) for i, ring_id in enumerate(ring_ids)]
+        parts = [_part(report_share, i, len(ring_ids)) for i in range(len(ring_ids))]
+        runs = [run_device(run_spec, r, part, inputs=inputs) for r, part in zip(ring_ids, parts, strict=True)]
     rss = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
     return Result(run_spec, report, runs, time.perf_counter() - began, rss)
 
@@ -240,12 +245,24 @@ def _part(whole: Progress, i: int, parts: int) -> Progress:
     return lambda share: whole((i + share) / parts)
 
 
-def run_device(spec: RunSpec, ring_id: int, progress: Progress, rounds: int | None = None, only: int | None = None) -> DeviceRun:
-    """Simulate one device of a legal spec; with `rounds` or `only`, part of its work (see `Deal`)."""
+def run_device(
+    spec: RunSpec,
+    ring_id: int,
+    progress: Progress,
+    rounds: int | None = None,
+    only: int | None = None,
+    inputs: Inputs | None = None,
+    reference_rows: int | None = None,
+) -> DeviceRun:
+    """Simulate one device of a legal spec; with `rounds` or `only`, part of its work (see `Deal`).
+
+    Without `inputs` the spec gives the values. Its accuracy is that of all rows, or of about `reference_rows` of each head.
+    """
     machine = spec_machine(spec)
     g = replace(Geometry.of(spec), rounds=rounds, only=only)
-    inputs = None if spec.numerics == "off" else make_inputs(spec)
-    program = build(spec, g, machine, ring_id, inputs)
+    table = inputs.page_table if inputs else None
+    inputs = None if spec.numerics == "off" else inputs or make_inputs(spec)
+    program = build(spec, g, machine, ring_id, inputs, table)
     trace = Trace(spec.trace)
     trace.notes["queue_id"] = str(spec.queue_id)
     chip = Chip(machine, program, trace)
@@ -268,19 +285,30 @@ def run_device(spec: RunSpec, ring_id: int, progress: Progress, rounds: int | No
             values = program.tensors[-1].values
             assert values is not None
             output = output_rows(g, values)
-            moments = _moments(g, ring_id, inputs, output)
+            moments = _moments(g, ring_id, inputs, output, reference_rows)
     figures = _figures(g, machine, chip, ring_id, contexts, moments)
     _trace_bytes(trace, chip)
     return DeviceRun(figures, output, trace, moments)
 
 
-def _moments(g: Geometry, ring_id: int, inputs: Inputs, output: Values) -> Moments:
+def _moments(g: Geometry, ring_id: int, inputs: Inputs, output: Values, about: int | None) -> Moments:
     parts = []
     for i, rows in enumerate(g.slabs(ring_id)):
-        out, q = output[:, :, i * g.Sc : (i + 1) * g.Sc], inputs.q[:, :, rows]
-        seen = g.prefix + rows.start, g.scale, g.mask.left, g.mask.right
-        parts += [compare_with_reference(q[b], inputs.k[b], inputs.v[b], out[b], *seen) for b in range(g.B)]
+        for start, stop in _sample(g.Sc, about and about // g.phases):
+            out, first = output[:, :, i * g.Sc + start : i * g.Sc + stop], rows.start + start
+            q = inputs.q[:, :, first : rows.start + stop]
+            seen = g.prefix + first, g.scale, g.mask.left, g.mask.right
+            parts += [compare_with_reference(q[b], inputs.k[b], inputs.v[b], out[b], *seen) for b in range(g.B)]
     return total(parts)
+
+
+def _sample(rows: int, about: int | None) -> list[tuple[int, int]]:
+    """(first, last but one) of pieces of so many rows, all or about as many as asked for, evenly spread."""
+    if about is None or about >= rows:
+        return [(0, rows)]
+    count = max(1, about // TILE)
+    starts = [round(i * (rows - TILE) / max(1, count - 1)) for i in range(count)]
+    return [(start, start + TILE) for start in starts]
 
 
 def _figures(
@@ -347,17 +375,19 @@ def _start_worker(shares: "Synchronized[Any]") -> None:
     _shares = shares
 
 
-def _work(spec: RunSpec, ring_id: int, slot: int) -> DeviceRun:
+def _work(spec: RunSpec, ring_id: int, slot: int, inputs: Inputs | None) -> DeviceRun:
     def progress(share: float) -> None:
         _shares[slot] = share
 
-    return run_device(spec, ring_id, progress)
+    return run_device(spec, ring_id, progress, inputs=inputs)
 
 
-def _in_processes(spec: RunSpec, ring_ids: Sequence[int], jobs: int, progress: Progress) -> list[DeviceRun]:
+def _in_processes(
+    spec: RunSpec, ring_ids: Sequence[int], jobs: int, progress: Progress, inputs: Inputs | None
+) -> list[DeviceRun]:
     shares = multiprocessing.get_context("spawn").Array("d", len(ring_ids), lock=False)
     with worker_processes(min(jobs, len(ring_ids)), _start_worker, (shares,)) as submit:
-        pending: set[Future[DeviceRun]] = set(futures := submit(_work, [(spec, r, i) for i, r in enumerate(ring_ids)]))
+        pending: set[Future[DeviceRun]] = set(futures := submit(_work, [(spec, r, i, inputs) for i, r in enumerate(ring_ids)]))
         while pending:
             done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
             for future in done:

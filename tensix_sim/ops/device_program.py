@@ -18,13 +18,15 @@ from tensix_sim.ops.inputs import Inputs, page_table
 from tensix_sim.program import Kernel, Memory, Program, Tensor, Values
 
 
-def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: Inputs | None) -> Program:
-    """The program of device `ring_id`; without inputs, its tensors have shapes only.
+def build(
+    spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: Inputs | None, table: NDArray[np.int32] | None = None
+) -> Program:
+    """The program of device `ring_id`; without inputs, its tensors have shapes only, and pages are where `table` has them.
 
     Its last tensor is the output, [B * NQH * rows, DH], where a head's rows are the device's slabs, in whole tiles.
     """
     b = g.blocks
-    paged = page_table(spec) if inputs is None else inputs.page_table
+    paged = inputs.page_table if inputs else page_table(spec) if table is None else table
     q_rows, out_rows = g.R * g.phases * g.Sqt, g.phases * g.Sqt
     q = _tensor("Q", g.B * g.NQH, q_rows, g.D, b.q, inputs.q if inputs else None)
     k = _key_or_value("K", g, b.kv, g.D, inputs.k if inputs else None, paged)
