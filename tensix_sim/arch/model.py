@@ -124,7 +124,13 @@ class Ethernet(Frozen):
     endpoints: tuple[Coord, ...]  # NoC positions of the Ethernet tiles
     rate: Rate  # on the wire
     efficiency: PositiveFloat  # share of the wire that is payload
+    duplex_rate: Rate  # payload of both directions together
     hop_cycles: Cycles  # from chip to chip, fabric router included
+    packet_bytes: Bytes  # payload of a packet, at most
+    router_slots: Count  # packets that a router holds for a link
+    packet_cycles: Cycles  # of a worker, for each packet that it sends: header, credit, hand-over
+    connect_cycles: Cycles  # of a worker, before its first packet and after its last: connections to the routers
+    signal_cycles: Cycles  # of a worker, for each signal of another device that it waits for
 
     @model_validator(mode="after")
     def _efficiency_is_a_share(self) -> Self:
@@ -212,6 +218,7 @@ class Machine(Frozen):
     chips: Count
     mesh: tuple[Count, Count]  # rows and columns of chips
     links_per_neighbour: NonNegativeInt  # Ethernet links between two chips side by side
+    wraps: bool = False  # whether the last chip of a row or column of the mesh is joined to the first
     grid: tuple[Count, Count]
     worker_columns: Lines
     worker_rows: Lines

@@ -67,6 +67,10 @@ class Task:
 class Beside(Protocol):
     """Something with events of its own, which only the engine's events can disturb."""
 
+    @property
+    def due(self) -> float:
+        """Cycle before which nothing of its own happens that the engine must know."""
+
     def run_to(self, horizon: float) -> None:
         """Go on to cycle `horizon`, the engine's next event, or to the first event of its own that the engine must know."""
 
@@ -136,8 +140,10 @@ class Engine:
         queue, step = self.env._queue, self.env.step  # `env.peek` asks for its first time through two more calls
         try:
             while self._failure is None:
-                for beside in self.beside:
-                    beside.run_to(queue[0][0] if queue else inf)
+                if len(self.beside) == 1:
+                    self.beside[0].run_to(queue[0][0] if queue else inf)
+                else:
+                    self._run_all_beside()
                 step()
         except simpy.core.EmptySchedule:
             pass
@@ -152,6 +158,16 @@ class Engine:
             raise self._failure
         if stuck:
             raise DeadlockError(report)
+
+    def _run_all_beside(self) -> None:
+        """Let all go on to the engine's next event, none past what another may have to tell before it."""
+        queue = self.env._queue
+        while self.beside:
+            first, *others = sorted(self.beside, key=lambda beside: beside.due)
+            horizon = queue[0][0] if queue else inf
+            if first.due > horizon or first.due == inf:
+                return
+            first.run_to(min([horizon, *(other.due for other in others)]))
 
 
 def deadlock_report(stuck: list[Task], now: int) -> str:

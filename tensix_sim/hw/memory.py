@@ -3,6 +3,7 @@
 A burst is what a data-movement RISC issues between two barriers; `Network` moves its tiles one by one.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Plan:
 class Memory:
     """One chip's DRAM banks and L1 banks, reached over two NoCs.
 
-    Banks are numbered: DRAM first, then the L1 of the worker cores.
+    Banks are numbered: DRAM first, then the L1 of the worker cores, then that of the Ethernet tiles.
     """
 
     def __init__(self, machine: Machine, engine: Engine, trace: Trace) -> None:
@@ -66,10 +67,12 @@ class Memory:
         self.spec = chip.noc
         self.nocs = (Noc(0, chip.noc), Noc(1, chip.noc))
         self.l1_banks = [machine.worker((x, y)) for y in range(machine.grid[1]) for x in range(machine.grid[0])]
-        self._nodes = {"dram": list(chip.dram.endpoints), "l1": self.l1_banks}
+        self.routers = list(chip.ethernet.endpoints)
+        self._nodes = {"dram": list(chip.dram.endpoints), "l1": self.l1_banks, "ethernet": self.routers}
+        self._first_bank = {"dram": 0, "l1": chip.dram.banks, "ethernet": chip.dram.banks + len(self.l1_banks)}
         buffer = to_ticks(chip.noc.buffer_bytes / chip.noc.link_rate)
         self.flows = ("read", "write", "noc0", "noc1", *(f"dram bank {b}" for b in range(chip.dram.banks))) if trace.zones else ()
-        self.network = Network([buffer] * (chip.dram.banks + len(self.l1_banks)), trace.transfers, len(self.flows))
+        self.network = Network([buffer] * sum(map(len, self._nodes.values())), trace.transfers, len(self.flows))
         self.names: list[str] = []  # of the network's servers
         self._links: dict[tuple[int, Link], int] = {}
         self._ports: dict[tuple[int, Direction, Coord], int] = {}
@@ -79,6 +82,11 @@ class Memory:
         self._retired: list[Plan] = []
         self._under_way: dict[int, Transfer] = {}
         engine.beside.append(self)
+
+    @property
+    def due(self) -> float:
+        """Cycle before which no kernel must be woken."""
+        return inf if self.network.due >= NEVER else self.network.due // TICKS
 
     # -- transfers ----------------------------------------------------------------------------------------
 
@@ -149,7 +157,7 @@ class Memory:
         return plan
 
     def copy_plan(self, noc: int, source: Coord, target: Coord, nbytes: int) -> Plan:
-        """How to write `nbytes` from the L1 of one core to that of another, without waiting for an answer.
+        """How to write `nbytes` from the L1 of one core to that of another, or of an Ethernet tile, without waiting for an answer.
 
         Other packets go between the flits of a long one, on other virtual channels: it moves in pieces.
         """
@@ -158,8 +166,10 @@ class Memory:
         if plan is None:
             self._learn_sources("write", noc, "l1")
             pieces = -(-nbytes // PIECE_BYTES)
-            path = Path("write", noc, source, "l1", -(-nbytes // pieces), acknowledged=False)
-            plan = self._plans[noc][key] = self._make_plan(path, (self.l1_banks.index(target),) * pieces, pieces, 0)
+            memory = "ethernet" if target in self.routers else "l1"
+            path = Path("write", noc, source, memory, -(-nbytes // pieces), acknowledged=False)
+            bank = self._nodes[memory].index(target)
+            plan = self._plans[noc][key] = self._make_plan(path, (bank,) * pieces, pieces, 0)
             plan.issue = self.spec.write_issue_cycles * -(-nbytes // self.spec.max_packet_bytes)
         return plan
 
@@ -201,7 +211,7 @@ class Memory:
             fixed += self.dram.read_cycles if reading else self.dram.write_cycles
         back = noc.round_trip(core, node) + fixed - there if path.acknowledged else 0
         return (
-            bank + (0 if in_dram else self.dram.banks),
+            bank + self._first_bank[path.memory],
             self._line(noc, core, node),
             there * TICKS,
             service,
@@ -226,14 +236,15 @@ class Memory:
         axis = noc.axes[1]
         lines = self.machine.worker_columns if axis == 0 else self.machine.worker_rows
         farther = sorted((noc.step * (node[axis] - line)) % noc.size[axis] for line in lines)
-        return min(farther.index((noc.step * (node[axis] - core[axis])) % noc.size[axis]), self.spec.backlog_lines, LINES - 1)
+        nearer = bisect_left(farther, (noc.step * (node[axis] - core[axis])) % noc.size[axis])
+        return min(nearer, self.spec.backlog_lines, LINES - 1)
 
     def _packet(self, path: Path) -> int:
         """Bytes of one tile on a link."""
         return self.nocs[0].packet_bytes(path.tile_bytes)
 
     def _service(self, path: Path, bank: int) -> int:
-        if path.memory == "l1":
+        if path.memory != "dram":
             return to_ticks(path.tile_bytes / self.spec.niu_rate)
         return to_ticks(max(self.dram.request_cycles, path.tile_bytes / self.dram.rate_of(bank)))
 
@@ -310,6 +321,7 @@ class Memory:
     def busy(self) -> dict[str, int]:
         """Ticks for which each bank, link and core port was at work, by name."""
         names = [f"dram bank {b}" for b in range(self.dram.banks)] + [f"l1 {x}-{y}" for x, y in self.l1_banks]
+        names += [f"ethernet tile {x}-{y}" for x, y in self.routers]
         banks, servers = self.network.net.banks["busy"].tolist(), self.network.net.servers["busy"].tolist()
         return dict(zip(names + self.names, banks + servers[: len(self.names)], strict=True))
 

@@ -1,0 +1,84 @@
+"""All-gather: every chip of a line or ring gets the slices of all, each slice from its owner over the chips between.
+
+A worker core serves one direction of one link: its reader reads the core's share of the slice, its writer sends it, packet
+by packet, and one of the two directions also writes it to the chip's own output. The routers pass packets on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tensix_sim.kernel_api import CircularBuffer, DataMovement, Kernel, Program, Tensor
+
+PACKETS_HELD = 4
+
+
+class Piece(NamedTuple):
+    """What goes in one packet: pages of the slice, pages of the output, and how far."""
+
+    source: Sequence[int]
+    target: Sequence[int]
+    hops: int
+
+
+@dataclass(frozen=True)
+class Args:
+    """A worker's share of the slice, and its link. It waits for a signal of each of the `senders`, whose packets come its way."""
+
+    slice: Tensor
+    out: Tensor
+    pieces: Sequence[Piece]
+    step: int
+    link: int
+    keeps: bool  # writes its share to the chip's own output
+    hops: int  # to the last chip that it sends anything to
+    senders: int
+
+
+async def reader(dm: DataMovement, a: Args) -> None:
+    """The share, packet by packet."""
+    (cb,) = dm.cbs("packets")
+    for piece in a.pieces:
+        n = len(piece.source)
+        await dm.reserve(cb, n)
+        await dm.read(a.slice, piece.source, cb, (1, n))
+        dm.push(cb, n)
+
+
+async def writer(dm: DataMovement, a: Args) -> None:
+    """When all are ready, each packet to the neighbour; done when all that comes this way is there."""
+    (cb,) = dm.cbs("packets")
+    if a.hops:
+        await dm.connect()
+        dm.signal("ready", a.step, a.link, a.hops)
+    if a.senders:
+        await dm.collect("ready", a.senders)
+    for piece in a.pieces:
+        n = len(piece.source)
+        await dm.wait(cb, n)
+        if piece.hops:
+            await dm.send(cb, a.out, piece.target, a.step, a.link, piece.hops)
+        if a.keeps:
+            await dm.write(cb, a.out, piece.target, (1, n))
+        dm.pop(cb, n)
+    if a.hops:
+        dm.signal("done", a.step, a.link, a.hops)
+    if a.senders:
+        await dm.collect("done", a.senders)
+    if a.hops:
+        await dm.connect()
+
+
+def program(slice_: Tensor, out: Tensor, workers: Sequence[Args], packet_tiles: int, columns: int) -> Program:
+    """A worker a core, row by row of `columns` cores."""
+    width = min(columns, len(workers))
+    grid = (width, -(-len(workers) // width))
+    idle = Args(slice_, out, (), 1, 0, False, 0, 0)
+    args = [*workers, *[idle] * (grid[0] * grid[1] - len(workers))]
+    return Program(
+        grid=grid,
+        buffers=(CircularBuffer("packets", PACKETS_HELD * packet_tiles, slice_.format, "reader", "writer"),),
+        kernels=(Kernel("reader", reader, args), Kernel("writer", writer, args)),
+        tensors=(slice_, out),
+        semaphores=("ready", "done"),
+    )
