@@ -10,11 +10,9 @@ from typing import NamedTuple
 
 from tensix_sim.kernel_api import CircularBuffer, DataMovement, Kernel, Program, Tensor
 
-PACKETS_HELD = 4
 
-
-class Piece(NamedTuple):
-    """What goes in one packet: pages of the slice, pages of the output, and how far."""
+class Run(NamedTuple):
+    """Packets that are read, sent and written one after the other: their pages of the slice and of the output, and how far."""
 
     source: Sequence[int]
     target: Sequence[int]
@@ -27,7 +25,9 @@ class Args:
 
     slice: Tensor
     out: Tensor
-    pieces: Sequence[Piece]
+    runs: Sequence[Run]
+    packet_tiles: int
+    run_tiles: int  # of the longest run
     step: int
     link: int
     keeps: bool  # writes its share to the chip's own output
@@ -36,13 +36,12 @@ class Args:
 
 
 async def reader(dm: DataMovement, a: Args) -> None:
-    """The share, packet by packet."""
+    """The share, with a barrier after each packet."""
     (cb,) = dm.cbs("packets")
-    for piece in a.pieces:
-        n = len(piece.source)
-        await dm.reserve(cb, n)
-        await dm.read(a.slice, piece.source, cb, (1, n))
-        dm.push(cb, n)
+    for run in a.runs:
+        await dm.reserve(cb, a.run_tiles)
+        await dm.read(a.slice, run.source, cb, (a.run_tiles, 1), a.packet_tiles)
+        dm.push(cb, a.run_tiles)
 
 
 async def writer(dm: DataMovement, a: Args) -> None:
@@ -51,33 +50,30 @@ async def writer(dm: DataMovement, a: Args) -> None:
     if a.hops:
         await dm.connect()
         dm.signal("ready", a.step, a.link, a.hops)
-    if a.senders:
-        await dm.collect("ready", a.senders)
-    for piece in a.pieces:
-        n = len(piece.source)
-        await dm.wait(cb, n)
-        if piece.hops:
-            await dm.send(cb, a.out, piece.target, a.step, a.link, piece.hops)
+    await dm.semaphore_wait("ready", a.senders)
+    for run in a.runs:
+        await dm.wait(cb, a.run_tiles)
+        if run.hops:
+            await dm.send(cb, a.out, run.target, a.step, a.link, run.hops, a.packet_tiles)
         if a.keeps:
-            await dm.write(cb, a.out, piece.target, (1, n))
-        dm.pop(cb, n)
+            await dm.write(cb, a.out, run.target, (len(run.target), 1), a.packet_tiles)
+        dm.pop(cb, a.run_tiles)
     if a.hops:
         dm.signal("done", a.step, a.link, a.hops)
-    if a.senders:
-        await dm.collect("done", a.senders)
+    await dm.semaphore_wait("done", a.senders)
     if a.hops:
         await dm.connect()
 
 
-def program(slice_: Tensor, out: Tensor, workers: Sequence[Args], packet_tiles: int, columns: int) -> Program:
+def program(slice_: Tensor, out: Tensor, workers: Sequence[Args], buffer_tiles: int, columns: int) -> Program:
     """A worker a core, row by row of `columns` cores."""
     width = min(columns, len(workers))
     grid = (width, -(-len(workers) // width))
-    idle = Args(slice_, out, (), 1, 0, False, 0, 0)
+    idle = Args(slice_, out, (), 1, 1, 1, 0, False, 0, 0)
     args = [*workers, *[idle] * (grid[0] * grid[1] - len(workers))]
     return Program(
         grid=grid,
-        buffers=(CircularBuffer("packets", PACKETS_HELD * packet_tiles, slice_.format, "reader", "writer"),),
+        buffers=(CircularBuffer("packets", buffer_tiles, slice_.format, "reader", "writer"),),
         kernels=(Kernel("reader", reader, args), Kernel("writer", writer, args)),
         tensors=(slice_, out),
         semaphores=("ready", "done"),

@@ -126,11 +126,11 @@ class Ethernet(Frozen):
     efficiency: PositiveFloat  # share of the wire that is payload
     duplex_rate: Rate  # payload of both directions together
     hop_cycles: Cycles  # from chip to chip, fabric router included
-    packet_bytes: Bytes  # payload of a packet, at most
+    packet_bytes: Bytes  # payload of a packet, where nobody says otherwise
+    max_packet_bytes: Bytes
     router_slots: Count  # packets that a router holds for a link
     packet_cycles: Cycles  # of a worker, for each packet that it sends: header, credit, hand-over
     connect_cycles: Cycles  # of a worker, before its first packet and after its last: connections to the routers
-    signal_cycles: Cycles  # of a worker, for each signal of another device that it waits for
 
     @model_validator(mode="after")
     def _efficiency_is_a_share(self) -> Self:

@@ -52,10 +52,10 @@ WORMHOLE_B0 = Chip(
         efficiency=0.96,  # CCL_bandwidth.md: payload ceiling 12.0 GB/s
         duplex_rate=20.8,  # CCL results T3000 (ccl-010): both directions of a ring of 8; lines, mostly one way, reach 11.8
         packet_bytes=4_352,  # tech_reports/TT-Fabric: default payload, four bfloat8_b tiles
+        max_packet_bytes=7_616,  # tech_reports/TT-Fabric
         router_slots=8,  # UNVERIFIED
         packet_cycles=300,  # fit
         connect_cycles=2_000,  # fit
-        signal_cycles=0,
         hop_cycles=711,  # CCL_bandwidth.md: 711 ns on 1-D fabric (2-D: 874); #20903 has 780 to 800 on a ring
     ),
     tensix=Tensix(

@@ -69,7 +69,7 @@ class Beside(Protocol):
 
     @property
     def due(self) -> float:
-        """Cycle before which nothing of its own happens that the engine must know."""
+        """Cycle before which none of its own events is one that the engine must know."""
 
     def run_to(self, horizon: float) -> None:
         """Go on to cycle `horizon`, the engine's next event, or to the first event of its own that the engine must know."""
@@ -82,6 +82,7 @@ class Engine:
         self.env = simpy.Environment()
         self.tasks: list[Task] = []
         self.beside: list[Beside] = []
+        self.lookahead: float = inf  # cycles before what happens in one of `beside` can matter to another
         self._guards: list[Coroutine[Any, Any, None]] = []
         self._failure: BaseException | None = None
 
@@ -160,14 +161,17 @@ class Engine:
             raise DeadlockError(report)
 
     def _run_all_beside(self) -> None:
-        """Let all go on to the engine's next event, none past what another may have to tell before it."""
+        """Let all go on to the engine's next event, none farther ahead of another than `lookahead`."""
         queue = self.env._queue
         while self.beside:
-            first, *others = sorted(self.beside, key=lambda beside: beside.due)
+            dues = [beside.due for beside in self.beside]
+            due = min(dues)
             horizon = queue[0][0] if queue else inf
-            if first.due > horizon or first.due == inf:
+            if due > horizon or due == inf:
                 return
-            first.run_to(min([horizon, *(other.due for other in others)]))
+            first = dues.index(due)
+            dues[first] = inf
+            self.beside[first].run_to(min(horizon, min(dues) + self.lookahead))
 
 
 def deadlock_report(stuck: list[Task], now: int) -> str:

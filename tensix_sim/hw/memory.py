@@ -14,7 +14,7 @@ import simpy
 
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
-from tensix_sim.hw.engine import TICKS, Engine, to_ticks
+from tensix_sim.hw.engine import TICKS, Engine, to_ticks, whole_cycles
 from tensix_sim.hw.network import LINES, NEVER, NOBODY, Move, Network
 from tensix_sim.hw.noc import Link, Noc
 from tensix_sim.program import Tensor
@@ -86,7 +86,7 @@ class Memory:
     @property
     def due(self) -> float:
         """Cycle before which no kernel must be woken."""
-        return inf if self.network.due >= NEVER else self.network.due // TICKS
+        return inf if self.network.due >= NEVER else whole_cycles(self.network.due)
 
     # -- transfers ----------------------------------------------------------------------------------------
 
@@ -150,32 +150,34 @@ class Memory:
         key = (direction, core, tensor.memory, tensor.format.tile_bytes, where, barrier)
         plan = self._plans[noc].get(key)
         if plan is None:
-            self._learn_sources(direction, noc, tensor.memory)
+            self._learn_sources(direction, noc, "ethernet" if core in self.routers else tensor.memory)
             path = Path(direction, noc, core, tensor.memory, tensor.format.tile_bytes)
             gap = self.spec.read_issue_cycles if direction == "read" else self.spec.write_issue_cycles
             plan = self._plans[noc][key] = self._make_plan(path, tuple([p % banks for p in pages]), barrier or len(pages), gap)
         return plan
 
-    def copy_plan(self, noc: int, source: Coord, target: Coord, nbytes: int) -> Plan:
+    def copy_plan(self, noc: int, source: Coord, target: Coord, nbytes: int, parts: int = 1) -> Plan:
         """How to write `nbytes` from the L1 of one core to that of another, or of an Ethernet tile, without waiting for an answer.
 
-        Other packets go between the flits of a long one, on other virtual channels: it moves in pieces.
+        They go in `parts` equal parts, one after the other. Other packets go between the flits of a long one, on other virtual
+        channels: a part moves in pieces.
         """
-        key = ("copy", source, target, nbytes)
+        key = ("copy", source, target, nbytes, parts)
         plan = self._plans[noc].get(key)
         if plan is None:
             self._learn_sources("write", noc, "l1")
-            pieces = -(-nbytes // PIECE_BYTES)
+            pieces = -(-nbytes // (parts * PIECE_BYTES))
             memory = "ethernet" if target in self.routers else "l1"
-            path = Path("write", noc, source, memory, -(-nbytes // pieces), acknowledged=False)
+            path = Path("write", noc, source, memory, -(-nbytes // (parts * pieces)), acknowledged=False)
             bank = self._nodes[memory].index(target)
-            plan = self._plans[noc][key] = self._make_plan(path, (bank,) * pieces, pieces, 0)
+            plan = self._plans[noc][key] = self._make_plan(path, (bank,) * (parts * pieces), pieces, 0)
             plan.issue = self.spec.write_issue_cycles * -(-nbytes // self.spec.max_packet_bytes)
         return plan
 
     def _learn_sources(self, direction: Direction, noc: int, memory: str) -> None:
         """Note which nodes send data on this NoC from now on; what was planned without them is planned again."""
-        new = set(self.dram.endpoints if direction == "read" and memory == "dram" else self.l1_banks)
+        senders = memory if direction == "read" or memory == "ethernet" else "l1"
+        new = set(self._nodes[senders])
         if not new <= self.nocs[noc].sources:
             self.nocs[noc].sources |= new
             self._retired += self._plans[noc].values()

@@ -12,7 +12,7 @@ from tensix_sim.formats import TILE
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import Fifo
 from tensix_sim.hw.engine import SimulationError, Task, Until
-from tensix_sim.hw.ethernet import Fabric, Packet
+from tensix_sim.hw.ethernet import Fabric, Packets, Signal
 from tensix_sim.hw.memory import Direction, Transfer
 from tensix_sim.program import RISC_OF, Role, Tensor, Values
 
@@ -155,43 +155,39 @@ class DataMovement:
         """Open, or close, the connections to the Ethernet routers."""
         await self._spend("connect", self.core.chip.machine.chip.ethernet.connect_cycles)
 
-    async def send(self, cb: Fifo, tensor: Tensor, pages: Sequence[int], step: int, link: int, hops: int) -> None:
+    async def send(
+        self, cb: Fifo, tensor: Tensor, pages: Sequence[int], step: int, link: int, hops: int, packet_tiles: int = 1
+    ) -> None:
         """Send the front tiles of `cb`, one for each of `pages`, to the next `hops` chips in direction `step` (1 or -1).
 
-        Each of them writes the tiles to the same pages of its own tensor in the place of `tensor` in its program. Waits until
-        the router of this chip's link number `link` has a free slot and the tiles have left the core.
+        They go in packets of `packet_tiles`. Each chip writes the tiles to the same pages of its own tensor in the place of
+        `tensor` in its program. Waits until all are with the router of this chip's link number `link`.
         """
         fabric, chip = self._fabric, self.core.chip
+        spec = chip.machine.chip.ethernet
         cb.check_front(len(pages))
-        nbytes = len(pages) * cb.spec.format.tile_bytes
+        nbytes, packets = len(pages) * cb.spec.format.tile_bytes, -(-len(pages) // packet_tiles)
         out = fabric.link_of(chip.place, step, link)
-        most = chip.machine.chip.ethernet.packet_bytes
-        if nbytes > most and len(pages) > 1:
-            raise SimulationError(f"{cb.label}: a packet of {nbytes} B; {most} B at most")
-        while (room := out.room_at(self.engine.now)) > self.engine.now:
-            await self._sleep(room)
-            self._end_wait("wait ethernet link")
-        plan = self._memory.copy_plan(self.noc, self.core.node, fabric.endpoint(chip.place, step, link), nbytes)
+        began = self.engine.now
+        router = fabric.endpoint(chip.place, step, link)
+        plan = self._memory.copy_plan(self.noc, self.core.node, router, nbytes, packets)
         self._block(lambda: "the NoC, to reach an Ethernet tile", None)
         transfer = self._memory.start(plan, self._lane)
         await Until(transfer.event)
         self._end_move(transfer, f"send {tensor.name}")
-        block = cb.block(1, len(pages)) if tensor.values is not None else None
+        await self._spend("packet", packets * spec.packet_cycles)
+        block = cb.block(len(pages), 1) if tensor.values is not None else None
         number = next(i for i, known in enumerate(chip.program.tensors) if known is tensor)
-        fabric.send(chip.place, Packet(step, link, hops, nbytes, number, tuple(pages), block, self.core.logical))
-        await self._spend("packet", chip.machine.chip.ethernet.packet_cycles)
+        since = began + (self.engine.now - began) // packets  # the first packet is with the router
+        run = Packets(step, link, hops, packets, nbytes, number, tuple(pages), block, self.core.logical)
+        room = out.backlog_until(fabric.send(chip.place, run, since), nbytes // packets)
+        if room > self.engine.now:
+            await self._sleep(room, "the Ethernet link")
+            self._end_wait("wait ethernet link")
 
     def signal(self, name: str, step: int, link: int, hops: int) -> None:
         """Raise semaphore `name` of this core on the next `hops` chips, after all that this link has sent; does not wait."""
-        header = 48  # bytes of a packet without payload, tech_reports/TT-Fabric
-        self._fabric.send(
-            self.core.chip.place, Packet(step, link, hops, header, 0, (), None, self.core.logical, raises=name)
-        )
-
-    async def collect(self, name: str, signals: int) -> None:
-        """Wait for signals of other devices, and see to each."""
-        await self.semaphore_wait(name, signals)
-        await self._spend("signals", signals * self.core.chip.machine.chip.ethernet.signal_cycles)
+        self._fabric.signal(self.core.chip.place, Signal(step, link, hops, name, self.core.logical))
 
     @property
     def _fabric(self) -> Fabric:
@@ -200,16 +196,16 @@ class DataMovement:
             raise SimulationError(f"{self.core.label}: this chip has no neighbours; give a Fabric of several chips")
         return fabric
 
-    async def _sleep(self, until: int) -> None:
+    async def _sleep(self, until: int, what: str) -> None:
         event = self.engine.event()
         self.engine.happen(event, until)
-        self._block(lambda: "its own work", None)
+        self._block(lambda: what, None)
         await Until(event)
 
     async def _spend(self, name: str, cycles: int) -> None:
         """Be busy for a while."""
         if cycles:
-            await self._sleep(self.engine.now + cycles)
+            await self._sleep(self.engine.now + cycles, "its own work")
             if self._zones:
                 self._span(name, self.idle_from, self.engine.now)
             self.idle_from = self.engine.now

@@ -11,10 +11,15 @@ from tensix_sim.arch import Machine
 from tensix_sim.formats import FORMATS, TILE, Format
 from tensix_sim.hw.ethernet import BACKWARD, FORWARD
 from tensix_sim.kernels import all_gather
-from tensix_sim.kernels.all_gather import Args, Piece
+from tensix_sim.kernels.all_gather import Args, Run
 from tensix_sim.program import Program, Tensor, Values
 
 Topology = Literal["ring", "line"]
+
+PACKETS_HELD = 4  # in a worker's buffer
+# Packets of a long share move in runs, each one step of the simulation: what it makes coarse stays under 1 % of the share
+RUNS = 128
+MOST_PACKETS = 32
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class AllGather:
     """What is gathered, and how: `devices` slices of `shape`, put together along `dim`.
 
     With `reverse` the slice of the last device comes first. `links` of those between two neighbours are used. Sizes are
-    elements; in its last two dimensions a slice is whole tiles.
+    elements; in its last two dimensions a slice is whole tiles. A packet has `packet_bytes` at most, or the board's default.
     """
 
     devices: int
@@ -32,6 +37,7 @@ class AllGather:
     topology: Topology
     links: int
     reverse: bool = False
+    packet_bytes: int | None = None
 
     @property
     def format(self) -> Format:
@@ -67,6 +73,9 @@ class AllGather:
             yield f"{self.links} links; {on.board} has {on.links_per_neighbour} between two neighbours"
         if self.topology == "ring" and not has_ring(on, self.devices, mesh):
             yield f"{self.devices} devices of {on.board}'s {mesh[0]}x{mesh[1]} mesh form no ring; use a line"
+        most, least = on.chip.ethernet.max_packet_bytes, self.format.tile_bytes
+        if self.packet_bytes is not None and not least <= self.packet_bytes <= most:
+            yield f"packets of {self.packet_bytes} B; {least} B, a tile, at least and {most} B at most"
         if not -len(self.shape) <= self.dim < len(self.shape) or len(self.shape) < 2:
             yield f"no dimension {self.dim} in a slice of {list(self.shape)}"
         elif bad := [size for size in self.shape[-2:] if size % TILE or not size]:
@@ -81,11 +90,15 @@ class AllGather:
         return self.devices // 2
 
     def link_bytes(self, i: int, step: int) -> int:
-        """Bytes that go over all links from chip `i` in one direction, by the closed form; signals are not counted."""
-        if self.topology == "line":
-            slices = 2 * (i + 1 if step == FORWARD else self.devices - i)
-            return 0 if self.reach(i, step) == 0 else slices * self.slice_bytes // 2
-        return (self.devices - 1) * self.slice_bytes // 2
+        """Bytes that go over all links from chip `i` in one direction, by the closed form.
+
+        On a line, the slices of all that are behind and its own; around a ring half of the slices of all others, to the
+        byte when a link's share is an even number of tiles.
+        """
+        if self.topology == "ring":
+            return (self.devices - 1) * self.slice_bytes // 2
+        slices = i + 1 if step == FORWARD else self.devices - i
+        return slices * self.slice_bytes if self.reach(i, step) else 0
 
     def place(self, i: int) -> int:
         """Where the slice of chip `i` stands in the result."""
@@ -112,32 +125,39 @@ class AllGather:
         else:
             out = Tensor("gathered", rows * self.devices, cols, self.format, values=blank, output=True)
         source = Tensor("slice", rows, cols, self.format, values=flat)
-        packet_tiles = max(1, on.chip.ethernet.packet_bytes // self.format.tile_bytes)
+        packet_tiles = max(1, (self.packet_bytes or on.chip.ethernet.packet_bytes) // self.format.tile_bytes)
+        packets = -(-source.pages // (self.links * packet_tiles))
+        run_tiles = packet_tiles * min(-(-packets // RUNS), MOST_PACKETS)
         workers = [
-            self._worker(i, step, link, source, out, packet_tiles) for link in range(self.links) for step in (FORWARD, BACKWARD)
+            self._worker(i, step, link, source, out, packet_tiles, run_tiles)
+            for link in range(self.links)
+            for step in (FORWARD, BACKWARD)
         ]
-        return all_gather.program(source, out, workers, packet_tiles, on.grid[0])
+        return all_gather.program(source, out, workers, run_tiles * max(2, -(-PACKETS_HELD * packet_tiles // run_tiles)), on.grid[0])
 
-    def _worker(self, i: int, step: int, link: int, source: Tensor, out: Tensor, packet_tiles: int) -> Args:
-        share = [len(part) for part in np.array_split(np.arange(source.pages), self.links)]
-        first = sum(share[:link])
-        targets = self.target_pages(i)
+    def _worker(
+        self, i: int, step: int, link: int, source: Tensor, out: Tensor, packet_tiles: int, run_tiles: int
+    ) -> Args:
+        first, stop = (source.pages * n // self.links for n in (link, link + 1))
+        middle = (first + stop) // 2
         reach = self.reach(i, step)
         keeps = step == FORWARD if self.reach(i, FORWARD) else step == BACKWARD
-        # half of what goes to the opposite chip of an even ring takes the one way, half the other
-        half = share[link] // 2
-        pieces = []
-        for start, stop in ((0, half), (half, share[link])):
-            hops = reach
-            if self.topology == "ring" and self.devices % 2 == 0 and (start == 0) != (step == FORWARD):
+        runs = []
+        for part, hops in ((range(first, middle), reach), (range(middle, stop), reach)):
+            # half of what goes to the opposite chip of an even ring takes the one way, half the other
+            if self.topology == "ring" and self.devices % 2 == 0 and (part.start == first) != (step == FORWARD):
                 hops -= 1
             if hops or keeps:
-                pieces += [
-                    Piece(range(p, min(p + packet_tiles, first + stop)), targets[p : min(p + packet_tiles, first + stop)].tolist(), hops)
-                    for p in range(first + start, first + stop, packet_tiles)
-                ]
+                runs += list(self._runs(i, part, hops, run_tiles))
         senders = self.reach(i, -step) if self.topology == "line" else reach
-        return Args(source, out, pieces, step, link, keeps, reach, senders)
+        return Args(source, out, runs, packet_tiles, run_tiles, step, link, keeps, reach, senders)
+
+    def _runs(self, i: int, part: range, hops: int, run_tiles: int) -> Iterator[Run]:
+        """Runs of so many pages of a slice, and where these stand in the result."""
+        targets = self.target_pages(i)
+        for p in part[::run_tiles]:
+            pages = range(p, min(p + run_tiles, part.stop))
+            yield Run(pages, targets[pages.start : pages.stop].tolist(), hops)
 
 
 def has_ring(on: Machine, devices: int, mesh: Sequence[int]) -> bool:
