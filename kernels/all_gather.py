@@ -21,7 +21,11 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Args:
-    """A worker's share of the slice, and its link. It waits for a signal of each of the `senders`, whose packets come its way."""
+    """A worker's share of the slice, and its link.
+
+    Before it sends, it waits until the `hops` chips ahead are ready, of which the workers of the `opposite` direction there
+    tell it; before it ends, until the packets of the `senders` behind it have come.
+    """
 
     slice: Tensor
     out: Tensor
@@ -33,6 +37,7 @@ class Args:
     keeps: bool  # writes its share to the chip's own output
     hops: int  # to the last chip that it sends anything to
     senders: int
+    opposite: tuple[int, int]  # core that serves the other direction of the link
 
 
 async def reader(dm: DataMovement, a: Args) -> None:
@@ -45,21 +50,21 @@ async def reader(dm: DataMovement, a: Args) -> None:
 
 
 async def writer(dm: DataMovement, a: Args) -> None:
-    """When all are ready, each packet to the neighbour; done when all that comes this way is there."""
+    """Each packet to the neighbour; done when all that comes this way is there."""
     (cb,) = dm.cbs("packets")
     if a.hops:
         await dm.connect()
-        dm.signal("ready", a.step, a.link, a.hops)
-    await dm.semaphore_wait("ready", a.senders)
+        dm.signal("ready", a.step, a.link, a.hops, a.opposite)
+        await dm.semaphore_wait("ready", a.hops)
     for run in a.runs:
         await dm.wait(cb, a.run_tiles)
         if run.hops:
             await dm.send(cb, a.out, run.target, a.step, a.link, run.hops, a.packet_tiles)
         if a.keeps:
-            await dm.write(cb, a.out, run.target, (len(run.target), 1), a.packet_tiles)
+            await dm.write(cb, a.out, run.target, (len(run.target), 1), a.packet_tiles, answered=True)
         dm.pop(cb, a.run_tiles)
     if a.hops:
-        dm.signal("done", a.step, a.link, a.hops)
+        dm.signal("done", a.step, a.link, a.hops, dm.core.logical)
     await dm.semaphore_wait("done", a.senders)
     if a.hops:
         await dm.connect()
@@ -67,9 +72,8 @@ async def writer(dm: DataMovement, a: Args) -> None:
 
 def program(slice_: Tensor, out: Tensor, workers: Sequence[Args], buffer_tiles: int, columns: int) -> Program:
     """A worker a core, row by row of `columns` cores."""
-    width = min(columns, len(workers))
-    grid = (width, -(-len(workers) // width))
-    idle = Args(slice_, out, (), 1, 1, 1, 0, False, 0, 0)
+    grid = (columns, -(-len(workers) // columns))
+    idle = Args(slice_, out, (), 1, 1, 1, 0, False, 0, 0, (0, 0))
     args = [*workers, *[idle] * (grid[0] * grid[1] - len(workers))]
     return Program(
         grid=grid,

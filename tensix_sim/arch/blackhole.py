@@ -58,8 +58,7 @@ BLACKHOLE = Chip(
         packet_bytes=4_352,  # tech_reports/TT-Fabric: default payload
         max_packet_bytes=15_232,  # tech_reports/TT-Fabric
         router_slots=8,  # UNVERIFIED: as on Wormhole
-        packet_cycles=300,  # UNVERIFIED: as on Wormhole
-        connect_cycles=2_000,  # UNVERIFIED: as on Wormhole
+        connect_cycles=3_017,  # UNVERIFIED: as on Wormhole
         hop_cycles=695,  # CCL_bandwidth.md: 515 ns on 1-D fabric (2-D: 619)
     ),
     tensix=Tensix(

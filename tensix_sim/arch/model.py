@@ -129,7 +129,6 @@ class Ethernet(Frozen):
     packet_bytes: Bytes  # payload of a packet, where nobody says otherwise
     max_packet_bytes: Bytes
     router_slots: Count  # packets that a router holds for a link
-    packet_cycles: Cycles  # of a worker, for each packet that it sends: header, credit, hand-over
     connect_cycles: Cycles  # of a worker, before its first packet and after its last: connections to the routers
 
     @model_validator(mode="after")

@@ -139,21 +139,27 @@ class Memory:
 
     # -- plans ----------------------------------------------------------------------------------------------
 
-    def plan(self, direction: Direction, noc: int, core: Coord, tensor: Tensor, pages: Sequence[int], barrier: int) -> Plan:
-        """How to move `pages` of `tensor` to or from `core` (NoC position) in bursts of at most `barrier` tiles (0: no limit)."""
+    def plan(
+        self, direction: Direction, noc: int, core: Coord, tensor: Tensor, pages: Sequence[int], barrier: int, answered: bool = False
+    ) -> Plan:
+        """How to move `pages` of `tensor` to or from `core` (NoC position) in bursts of at most `barrier` tiles (0: no limit).
+
+        A burst of writes goes when the one before it has left the core, or with `answered` when its answers are back.
+        """
         banks = len(self._nodes[tensor.memory])
         where: object
         if isinstance(pages, range) and pages.step == 1:
             where = ("from", pages.start % banks, len(pages))
         else:
             where = tuple([p % banks for p in pages])
-        key = (direction, core, tensor.memory, tensor.format.tile_bytes, where, barrier)
+        key = (direction, core, tensor.memory, tensor.format.tile_bytes, where, barrier, answered)
         plan = self._plans[noc].get(key)
         if plan is None:
             self._learn_sources(direction, noc, "ethernet" if core in self.routers else tensor.memory)
             path = Path(direction, noc, core, tensor.memory, tensor.format.tile_bytes)
             gap = self.spec.read_issue_cycles if direction == "read" else self.spec.write_issue_cycles
-            plan = self._plans[noc][key] = self._make_plan(path, tuple([p % banks for p in pages]), barrier or len(pages), gap)
+            targets = tuple([p % banks for p in pages])
+            plan = self._plans[noc][key] = self._make_plan(path, targets, barrier or len(pages), gap, answered)
         return plan
 
     def copy_plan(self, noc: int, source: Coord, target: Coord, nbytes: int, parts: int = 1) -> Plan:
@@ -170,7 +176,7 @@ class Memory:
             memory = "ethernet" if target in self.routers else "l1"
             path = Path("write", noc, source, memory, -(-nbytes // (parts * pieces)), acknowledged=False)
             bank = self._nodes[memory].index(target)
-            plan = self._plans[noc][key] = self._make_plan(path, (bank,) * (parts * pieces), pieces, 0)
+            plan = self._plans[noc][key] = self._make_plan(path, (bank,) * (parts * pieces), pieces, 0, answered=True)
             plan.issue = self.spec.write_issue_cycles * -(-nbytes // self.spec.max_packet_bytes)
         return plan
 
@@ -184,7 +190,7 @@ class Memory:
             self._plans[noc].clear()
             self._routes.clear()
 
-    def _make_plan(self, path: Path, banks: tuple[int, ...], barrier: int, gap: int) -> Plan:
+    def _make_plan(self, path: Path, banks: tuple[int, ...], barrier: int, gap: int, answered: bool = False) -> Plan:
         nodes = self._nodes[path.memory]
         if path not in self._routes:
             self._routes[path] = self.network.add_routes([self._route(path, bank) for bank in range(len(nodes))])
@@ -192,7 +198,8 @@ class Memory:
             self._patterns[banks] = self.network.add("tables", banks)
         noc, reading = self.nocs[path.noc], path.direction == "read"
         hops = sum(noc.hops(nodes[bank], path.core) if reading else noc.hops(path.core, nodes[bank]) for bank in banks)
-        move = Move(not reading, self._routes[path], self._patterns[banks], len(banks), min(barrier, len(banks)), gap * TICKS)
+        tiles, first = len(banks), self._patterns[banks]
+        move = Move(not reading, self._routes[path], first, tiles, min(barrier, tiles), gap * TICKS, answered and not reading)
         return Plan(path, move, gap * len(banks), hops)
 
     def _route(self, path: Path, bank: int) -> tuple[int, ...]:

@@ -113,8 +113,13 @@ class DataMovement:
         block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
         into.write(rows * cols, block.transpose(2, 1, 0, 3) if transpose and block is not None else block)
 
-    async def write(self, cb: Fifo, tensor: Tensor, pages: Sequence[int], shape: tuple[int, int], barrier: int = 0) -> None:
-        """Write the front tiles of `cb`, a grid of `shape` tiles, to `pages` of `tensor`, and wait for the acknowledgements."""
+    async def write(
+        self, cb: Fifo, tensor: Tensor, pages: Sequence[int], shape: tuple[int, int], barrier: int = 0, answered: bool = False
+    ) -> None:
+        """Write the front tiles of `cb`, a grid of `shape` tiles, to `pages` of `tensor`, and wait for the acknowledgements.
+
+        After each `barrier` writes (0: none) they are flushed, or with `answered` their acknowledgements waited for.
+        """
         rows, cols = shape
         cb.check_front(rows * cols)
         if rows * cols != len(pages):
@@ -124,7 +129,7 @@ class DataMovement:
         outside = [p for p in (min(pages), max(pages)) if not 0 <= p < tensor.pages]
         if outside:
             raise SimulationError(f"write to page {outside[0]} of {tensor.name}, which has {tensor.pages}")
-        transfer = self._start("write", tensor, pages, barrier)
+        transfer = self._start("write", tensor, pages, barrier, answered)
         await Until(transfer.event)
         self._end_move(transfer, f"write {tensor.name}")
         tensor.store(pages, cb.block(rows, cols) if tensor.tiles is not None else None)
@@ -164,7 +169,6 @@ class DataMovement:
         `tensor` in its program. Waits until all are with the router of this chip's link number `link`.
         """
         fabric, chip = self._fabric, self.core.chip
-        spec = chip.machine.chip.ethernet
         cb.check_front(len(pages))
         nbytes, packets = len(pages) * cb.spec.format.tile_bytes, -(-len(pages) // packet_tiles)
         out = fabric.link_of(chip.place, step, link)
@@ -175,7 +179,6 @@ class DataMovement:
         transfer = self._memory.start(plan, self._lane)
         await Until(transfer.event)
         self._end_move(transfer, f"send {tensor.name}")
-        await self._spend("packet", packets * spec.packet_cycles)
         block = cb.block(len(pages), 1) if tensor.values is not None else None
         number = next(i for i, known in enumerate(chip.program.tensors) if known is tensor)
         since = began + (self.engine.now - began) // packets  # the first packet is with the router
@@ -185,9 +188,9 @@ class DataMovement:
             await self._sleep(room, "the Ethernet link")
             self._end_wait("wait ethernet link")
 
-    def signal(self, name: str, step: int, link: int, hops: int) -> None:
-        """Raise semaphore `name` of this core on the next `hops` chips, after all that this link has sent; does not wait."""
-        self._fabric.signal(self.core.chip.place, Signal(step, link, hops, name, self.core.logical))
+    def signal(self, name: str, step: int, link: int, hops: int, core: tuple[int, int]) -> None:
+        """Raise semaphore `name` of `core` on the next `hops` chips, after all that this link has sent; does not wait."""
+        self._fabric.signal(self.core.chip.place, Signal(step, link, hops, name, core))
 
     @property
     def _fabric(self) -> Fabric:
@@ -238,8 +241,8 @@ class DataMovement:
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _start(self, verb: Direction, tensor: Tensor, pages: Sequence[int], barrier: int) -> Transfer:
-        plan = self._memory.plan(verb, self.noc, self.core.node, tensor, pages, barrier)
+    def _start(self, verb: Direction, tensor: Tensor, pages: Sequence[int], barrier: int, answered: bool = False) -> Transfer:
+        plan = self._memory.plan(verb, self.noc, self.core.node, tensor, pages, barrier, answered)
         self._block(lambda: f"the NoC, to {verb} {tensor.name}", None)
         return self._memory.start(plan, self._lane)
 

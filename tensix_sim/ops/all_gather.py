@@ -128,15 +128,16 @@ class AllGather:
         packet_tiles = max(1, (self.packet_bytes or on.chip.ethernet.packet_bytes) // self.format.tile_bytes)
         packets = -(-source.pages // (self.links * packet_tiles))
         run_tiles = packet_tiles * min(-(-packets // RUNS), MOST_PACKETS)
+        columns = min(on.grid[0], 2 * self.links)
         workers = [
-            self._worker(i, step, link, source, out, packet_tiles, run_tiles)
+            self._worker(i, step, link, source, out, packet_tiles, run_tiles, columns)
             for link in range(self.links)
             for step in (FORWARD, BACKWARD)
         ]
-        return all_gather.program(source, out, workers, run_tiles * max(2, -(-PACKETS_HELD * packet_tiles // run_tiles)), on.grid[0])
+        return all_gather.program(source, out, workers, run_tiles * max(2, -(-PACKETS_HELD * packet_tiles // run_tiles)), columns)
 
     def _worker(
-        self, i: int, step: int, link: int, source: Tensor, out: Tensor, packet_tiles: int, run_tiles: int
+        self, i: int, step: int, link: int, source: Tensor, out: Tensor, packet_tiles: int, run_tiles: int, columns: int
     ) -> Args:
         first, stop = (source.pages * n // self.links for n in (link, link + 1))
         middle = (first + stop) // 2
@@ -149,8 +150,9 @@ class AllGather:
                 hops -= 1
             if hops or keeps:
                 runs += list(self._runs(i, part, hops, run_tiles))
+        opposite = 2 * link + (step == FORWARD)
         senders = self.reach(i, -step) if self.topology == "line" else reach
-        return Args(source, out, runs, packet_tiles, run_tiles, step, link, keeps, reach, senders)
+        return Args(source, out, runs, packet_tiles, run_tiles, step, link, keeps, reach, senders, (opposite % columns, opposite // columns))
 
     def _runs(self, i: int, part: range, hops: int, run_tiles: int) -> Iterator[Run]:
         """Runs of so many pages of a slice, and where these stand in the result."""
