@@ -6,6 +6,7 @@ on. Packets that a worker sends one after the other go in runs: a run is one eve
 their own times, and a router sends on what has come while the rest is on its way.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
@@ -60,9 +61,13 @@ class EthernetLink:
         self.sent.append((last, nbytes))
         return first, last
 
-    def backlog_until(self, last: int, nbytes: int) -> int:
-        """Cycle from which the router has room for a packet of `nbytes`, when the last before it leaves at cycle `last`."""
-        return last - round(self.spec.router_slots * nbytes / (self.spec.rate * self.spec.efficiency))
+    def room_from(self, last: int, nbytes: int, packets: int) -> int:
+        """Cycle from which the router has taken a message whose last packet leaves at cycle `last`.
+
+        Packets of a run may wait there together, for what its worker does between them is not between them here.
+        """
+        slots = self.spec.router_slots + packets - 1
+        return last - round(slots * nbytes / packets / (self.spec.rate * self.spec.efficiency))
 
     def behind(self, now: int) -> int:
         """Cycle at which a packet without payload, queued now, has left: it takes no time of its own."""
@@ -72,6 +77,7 @@ class EthernetLink:
 class Packets(NamedTuple):
     """A run of packets with tiles: their way, how many hops are left, and where the tiles go on each chip."""
 
+    origin: int  # chip
     step: int
     link: int
     hops: int
@@ -86,6 +92,7 @@ class Packets(NamedTuple):
 class Signal(NamedTuple):
     """A packet that raises a semaphore of core `core` on each chip that it comes to."""
 
+    origin: int  # chip
     step: int
     link: int
     hops: int
@@ -102,8 +109,8 @@ class Fabric:
         self.links = links
         self.ring = ring
         self._out: dict[tuple[int, int, int], EthernetLink] = {}
-        self._landing: dict[tuple[int, int, int], int] = {}  # runs whose writes are under way, by chip, step and link
-        self._held: dict[tuple[int, int, int], list[Signal]] = {}  # what came after them
+        self._landing: Counter[tuple[int, ...]] = Counter()  # runs whose writes are under way, by chip, origin, step and link
+        self._held: dict[tuple[int, ...], list[Signal]] = {}  # what their origin sent after them
         engine.lookahead = min(chip.machine.chip.ethernet.hop_cycles for chip in chips)
         for i, chip in enumerate(chips):
             chip.fabric, chip.place = self, i
@@ -152,18 +159,18 @@ class Fabric:
         j, packets, since = cast(tuple[int, Packets, int], event.value)
         if packets.hops:
             self.send(j, packets, since)
-        chip, way = self.chips[j], (j, packets.step, packets.link)
+        chip = self.chips[j]
         tensor = chip.program.tensors[packets.tensor]
         node = self.endpoint(j, -packets.step, packets.link)
         plan = chip.memory.plan("write", 1, node, tensor, packets.pages, 0)
-        self._landing[way] = self._landing.get(way, 0) + 1
+        self._landing[j, packets.origin, packets.step, packets.link] += 1
         chip.memory.start(plan).event.callbacks.append(lambda _: self._land(j, packets))
 
     def _land(self, j: int, packets: Packets) -> None:
-        """The tiles are in the chip's memory; signals that came after them may be given now."""
+        """The tiles are in the chip's memory; what their origin sent after them may be given now."""
         self.chips[j].program.tensors[packets.tensor].store(packets.pages, packets.block)
         self.chips[j].on_write(len(packets.pages))
-        way = (j, packets.step, packets.link)
+        way = (j, packets.origin, packets.step, packets.link)
         self._landing[way] -= 1
         if not self._landing[way]:
             for signal in self._held.pop(way, []):
@@ -179,8 +186,8 @@ class Fabric:
         j, signal = cast(tuple[int, Signal], event.value)
         if signal.hops:
             self.signal(j, signal)
-        way = (j, signal.step, signal.link)
-        if self._landing.get(way):
+        way = (j, signal.origin, signal.step, signal.link)
+        if self._landing[way]:
             self._held.setdefault(way, []).append(signal)
         else:
             self._raise(j, signal)

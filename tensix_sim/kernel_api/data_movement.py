@@ -182,15 +182,16 @@ class DataMovement:
         block = cb.block(len(pages), 1) if tensor.values is not None else None
         number = next(i for i, known in enumerate(chip.program.tensors) if known is tensor)
         since = began + (self.engine.now - began) // packets  # the first packet is with the router
-        run = Packets(step, link, hops, packets, nbytes, number, tuple(pages), block, self.core.logical)
-        room = out.backlog_until(fabric.send(chip.place, run, since), nbytes // packets)
+        run = Packets(chip.place, step, link, hops, packets, nbytes, number, tuple(pages), block, self.core.logical)
+        room = out.room_from(fabric.send(chip.place, run, since), nbytes, packets)
         if room > self.engine.now:
             await self._sleep(room, "the Ethernet link")
             self._end_wait("wait ethernet link")
 
     def signal(self, name: str, step: int, link: int, hops: int, core: tuple[int, int]) -> None:
         """Raise semaphore `name` of `core` on the next `hops` chips, after all that this link has sent; does not wait."""
-        self._fabric.signal(self.core.chip.place, Signal(step, link, hops, name, core))
+        place = self.core.chip.place
+        self._fabric.signal(place, Signal(place, step, link, hops, name, core))
 
     @property
     def _fabric(self) -> Fabric:
