@@ -68,8 +68,7 @@ def run_all_gather(
     starts = starts or [0] * op.devices
     programs = op.programs(on, slices)
     chips = [
-        Chip(on, program, trace, engine, f"device {i} ")
-        for i, (program, trace) in enumerate(zip(programs, traces, strict=True))
+        Chip(on, program, trace, engine, f"device {i} ") for i, (program, trace) in enumerate(zip(programs, traces, strict=True))
     ]
     fabric = Fabric(chips, engine, op.links, op.topology == "ring")
     contexts: list[dict[Any, Any]] = [{} for _ in chips]
@@ -118,7 +117,12 @@ def _trace_bytes(trace: Trace, name: str, sent: Sequence[tuple[int, int]]) -> No
 
 
 def run_moves(
-    op: str, on: Machine, moves: Sequence[tuple[Tensor, int, Tensor, int]], device: int = 0, trace: Trace | None = None, start: int = 0
+    op: str,
+    on: Machine,
+    moves: Sequence[tuple[Tensor, int, Tensor, int]],
+    device: int = 0,
+    trace: Trace | None = None,
+    start: int = 0,
 ) -> Moved:
     """Move tiles, (source, page, target, page) each, on all cores of a chip from cycle `start` on."""
     engine = Engine()

@@ -54,7 +54,7 @@ WORMHOLE_B0 = Chip(
         packet_bytes=4_352,  # tech_reports/TT-Fabric: default payload, four bfloat8_b tiles
         max_packet_bytes=7_616,  # tech_reports/TT-Fabric
         router_slots=8,  # UNVERIFIED
-        connect_cycles=2_235,  # half of the 4.47 us that the law published with the CCL results T3000 (ccl-009, ccl-010) has for all sizes
+        connect_cycles=2_235,  # half of the 4.47 us of all sizes in the law of the CCL results T3000 (ccl-009, ccl-010)
         hop_cycles=711,  # CCL_bandwidth.md: 711 ns on 1-D fabric (2-D: 874); #20903 has 780 to 800 on a ring
     ),
     tensix=Tensix(

@@ -81,7 +81,7 @@ class Packets(NamedTuple):
     step: int
     link: int
     hops: int
-    count: int
+    number: int
     nbytes: int
     tensor: int  # its place in the programs' tensors
     pages: Sequence[int]
@@ -101,7 +101,7 @@ class Signal(NamedTuple):
 
 
 class Fabric:
-    """Chips on one engine, in the order of a line or ring, and the cables between neighbours."""
+    """Chips of one kind on one engine, in the order of a line or ring, and the cables between neighbours."""
 
     def __init__(self, chips: Sequence[Chip], engine: Engine, links: int, ring: bool) -> None:
         self.chips = chips
@@ -111,7 +111,7 @@ class Fabric:
         self._out: dict[tuple[int, int, int], EthernetLink] = {}
         self._landing: Counter[tuple[int, ...]] = Counter()  # runs whose writes are under way, by chip, origin, step and link
         self._held: dict[tuple[int, ...], list[Signal]] = {}  # what their origin sent after them
-        engine.lookahead = min(chip.machine.chip.ethernet.hop_cycles for chip in chips)
+        engine.lookahead = self.hop = chips[0].machine.chip.ethernet.hop_cycles
         for i, chip in enumerate(chips):
             chip.fabric, chip.place = self, i
             j = self.neighbour(i, FORWARD)
@@ -144,14 +144,14 @@ class Fabric:
 
     def send(self, i: int, packets: Packets, since: int) -> int:
         """Put packets, which came to chip `i`'s router from cycle `since` up to now, on their link; when the last has left."""
-        out, now, hop = self.link_of(i, packets.step, packets.link), self.engine.now, self.engine.lookahead
-        first, last = out.send(since, now, packets.nbytes, packets.count)
+        out, hop = self.link_of(i, packets.step, packets.link), self.hop
+        first, last = out.send(since, self.engine.now, packets.nbytes, packets.number)
         j = cast(int, self.neighbour(i, packets.step))
         trace = self.chips[i].trace
         if trace.transfers:
             ends = self.endpoint(i, packets.step, packets.link), self.endpoint(j, -packets.step, packets.link)
             kind, lane = trace.name("ETHERNET"), trace.lane(packets.core, "BRISC")
-            trace.transfer(since, last + hop, -1, *ends, packets.nbytes, lane=lane, kind=kind, requests=packets.count)
+            trace.transfer(since, last + hop, -1, *ends, packets.nbytes, lane=lane, kind=kind, requests=packets.number)
         self.engine.at(last + hop, self._arrive, (j, packets._replace(hops=packets.hops - 1), first + hop))
         return last
 
@@ -180,7 +180,7 @@ class Fabric:
         """Send a signal behind all that the link has to send."""
         left = self.link_of(i, signal.step, signal.link).behind(self.engine.now)
         j = self.neighbour(i, signal.step)
-        self.engine.at(left + int(self.engine.lookahead), self._arrive_signal, (j, signal._replace(hops=signal.hops - 1)))
+        self.engine.at(left + self.hop, self._arrive_signal, (j, signal._replace(hops=signal.hops - 1)))
 
     def _arrive_signal(self, event: simpy.Event) -> None:
         j, signal = cast(tuple[int, Signal], event.value)

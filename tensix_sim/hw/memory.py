@@ -140,7 +140,14 @@ class Memory:
     # -- plans ----------------------------------------------------------------------------------------------
 
     def plan(
-        self, direction: Direction, noc: int, core: Coord, tensor: Tensor, pages: Sequence[int], barrier: int, answered: bool = False
+        self,
+        direction: Direction,
+        noc: int,
+        core: Coord,
+        tensor: Tensor,
+        pages: Sequence[int],
+        barrier: int,
+        answered: bool = False,
     ) -> Plan:
         """How to move `pages` of `tensor` to or from `core` (NoC position) in bursts of at most `barrier` tiles (0: no limit).
 
@@ -163,7 +170,7 @@ class Memory:
         return plan
 
     def copy_plan(self, noc: int, source: Coord, target: Coord, nbytes: int, parts: int = 1) -> Plan:
-        """How to write `nbytes` from the L1 of one core to that of another, or of an Ethernet tile, without waiting for an answer.
+        """How to write `nbytes` from a core's L1 to that of another, or of an Ethernet tile, without waiting for an answer.
 
         They go in `parts` equal parts, one after the other. Other packets go between the flits of a long one, on other virtual
         channels: a part moves in pieces.

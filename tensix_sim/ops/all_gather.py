@@ -67,6 +67,8 @@ class AllGather:
     def _problems(self, on: Machine, mesh: tuple[int, ...]) -> Iterator[str]:
         if self.devices < 2:
             yield f"an all-gather of {self.devices} device; 2 at least"
+        elif self.devices > prod(mesh):
+            yield f"{self.devices} devices; {on.board} has {prod(mesh)}"
         if on.links_per_neighbour == 0:
             yield f"{on.board} has no Ethernet links between chips; n300, t3000 and galaxy have"
         elif not 1 <= self.links <= on.links_per_neighbour:
@@ -152,7 +154,19 @@ class AllGather:
                 runs += list(self._runs(i, part, hops, run_tiles))
         opposite = 2 * link + (step == FORWARD)
         senders = self.reach(i, -step) if self.topology == "line" else reach
-        return Args(source, out, runs, packet_tiles, run_tiles, step, link, keeps, reach, senders, (opposite % columns, opposite // columns))
+        return Args(
+            source,
+            out,
+            runs,
+            packet_tiles,
+            run_tiles,
+            step,
+            link,
+            keeps,
+            reach,
+            senders,
+            (opposite % columns, opposite // columns),
+        )
 
     def _runs(self, i: int, part: range, hops: int, run_tiles: int) -> Iterator[Run]:
         """Runs of so many pages of a slice, and where these stand in the result."""

@@ -89,8 +89,8 @@ class Blocks:
     ) -> tuple[CircularBuffer, ...]:
         """List the circular buffers of every core in the order of their indices.
 
-        `q_chunks` is the Q chunks held at a time, `palette` the tiles of the mask, in bfloat4_b where it is dense. What the compute kernel keeps for
-        itself is bfloat16 whatever the inputs are.
+        `q_chunks` is the Q chunks held at a time, `palette` the tiles of the mask, in bfloat4_b where it is dense. What the
+        compute kernel keeps for itself is bfloat16 whatever the inputs are.
         """
         m, n, d, e = self.M, self.N, self.D, self.E
         scores = FLOAT32 if self.wide_scores else BFLOAT16

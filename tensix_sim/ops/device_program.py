@@ -35,13 +35,13 @@ def build(
     memory: Memory = "dram" if spec.memory_config == "dram_interleaved" else "l1"
     out = Tensor("output", g.B * g.NQH * out_rows, g.E, b.q, memory, blank, output=True)
     tensors = [q, k, v]
-    table = None
+    pages = None
     if paged is not None:
         stick = next(buffer.format for buffer in g.buffers if buffer.name == "page_table")
-        table = Tensor("page table", g.B, 1, stick, opaque=True)
-        tensors.append(table)
+        pages = Tensor("page table", g.B, 1, stick, opaque=True)
+        tensors.append(pages)
     shared = {
-        "q": q, "k": k, "v": v, "out": out, "page_table": table,
+        "q": q, "k": k, "v": v, "out": out, "page_table": pages,
         "pages": [] if paged is None else paged.tolist(), "block_rows": g.block_rows,
         "NQH": g.NQH, "NKH": g.NKH, "q_rows": q_rows, "kv_rows": g.valid_Skt, "out_rows": out_rows,
         "M": g.M, "N": g.N, "D": g.D, "E": g.E, "q_chunks": g.nq, "mask": g.mask, "streaming": b.streaming,
