@@ -62,6 +62,7 @@ def main() -> None:
 @click.option(
     "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Devices simulated side by side.  [default: all CPUs]"
 )
+@click.option("--gather", is_flag=True, help="Also gather the whole sequence on every device: split, two all-gathers, concat.")
 @click.option("--name", help="Name of the folder with the traces.  [default: from the spec]")
 @click.option("--traces", type=click.Path(file_okay=False, path_type=Path), default=Path("traces/runs"), show_default=True)
 @click.option(
@@ -78,6 +79,7 @@ def run(
     preset: str | None,
     json_file: str | None,
     jobs: int,
+    gather: bool,
     name: str | None,
     traces: Path,
     kinds: tuple[str, ...],
@@ -87,16 +89,19 @@ def run(
     from tensix_sim.hw import SimulationError
     from tensix_sim.screen import run_screen
     from tensix_sim.simulation import simulate
+    from tensix_sim.tail import tail_problems
     from tensix_sim.workers import WorkerError
 
     checked, report = _check(spec, overrides, preset)
     if checked is None:
         fail(_illegal(report), 1)
+    if gather and (problems := tail_problems(checked)):
+        fail("\n".join(f"--gather: {problem}" for problem in problems), 1)
     try:
         check_kinds(kinds, checked.trace)
         where = f"ring of {checked.ring_size}" if checked.is_ring else checked.op
         with _progress(f"{where} on {checked.board}") as progress:
-            result = simulate(checked, jobs, progress)
+            result = simulate(checked, jobs, progress, gather=gather)
     except (EmitError, MissingPackageError) as error:
         fail(f"--emit {error}", 2)
     except SimulationError as error:

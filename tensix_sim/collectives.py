@@ -15,6 +15,7 @@ from tensix_sim.ops.all_gather import AllGather
 from tensix_sim.program import Tensor, Values
 from tensix_sim.trace import Trace
 
+Move = tuple[Tensor, int, Tensor, int]  # a tile: tensor and page that it comes from, and that it goes to
 BINS = 256  # of bytes over time
 
 
@@ -54,8 +55,9 @@ def run_all_gather(
     slices: Sequence[Values | None],
     traces: Sequence[Trace] | None = None,
     starts: Sequence[int] | None = None,
+    name: str = "all-gather",
 ) -> Gathered:
-    """Gather the slices of all chips on each; chip i begins at cycle `starts[i]`.
+    """Gather the slices of all chips on each; chip i begins at cycle `starts[i]`. `name` is for the figures.
 
     Raises:
         ValueError: the op cannot be done on that board, in the words of its rules.
@@ -80,9 +82,9 @@ def run_all_gather(
         chip.check_finished()
         links = fabric.links_of(i)
         end = max(context.end for context in contexts[i].values())
-        figures.append(_figures("all_gather", i, chip, starts[i], end, {name: link.nbytes for name, link in links.items()}))
-        for name, link in links.items():
-            _trace_bytes(chip.trace, name, link.sent)
+        figures.append(_figures(name, i, chip, starts[i], end, {way: link.nbytes for way, link in links.items()}))
+        for way, link in links.items():
+            _trace_bytes(chip.trace, way, link.sent)
         values = chip.program.tensors[1].values
         outputs.append(None if values is None else values.reshape(op.whole))
     return Gathered(op, figures, outputs, fabric.bytes_sent())
@@ -119,7 +121,7 @@ def _trace_bytes(trace: Trace, name: str, sent: Sequence[tuple[int, int]]) -> No
 def run_moves(
     op: str,
     on: Machine,
-    moves: Sequence[tuple[Tensor, int, Tensor, int]],
+    moves: Sequence[Move],
     device: int = 0,
     trace: Trace | None = None,
     start: int = 0,

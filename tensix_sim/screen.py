@@ -9,6 +9,7 @@ from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.presets import Preset
 from tensix_sim.simulation import Device, Result, Spread
+from tensix_sim.tail import Tail
 from tensix_sim.trace import LANES
 from tensix_sim.tuning import Measured, Tuning
 
@@ -49,6 +50,8 @@ def run_screen(result: Result) -> str:
         _devices(result.devices),
         _waits(result.devices),
     ]
+    if result.tail:
+        parts.append(_tail(result.tail))
     if result.accuracy:
         parts.append(_accuracy(result.accuracy))
     if result.report.warnings:
@@ -109,6 +112,22 @@ def _devices(devices: list[Device]) -> str:
     busiest = max(devices, key=lambda d: d.busiest_server_utilization)
     share = f"{busiest.busiest_server_utilization:.0%}"
     return table(header, rows) + f"\nbusiest server: {busiest.busiest_server} on device {busiest.ring_id}, {share} of the time"
+
+
+def _tail(tail: Tail) -> str:
+    """What each op behind the ring op adds, on the slowest device, and what it moves on all."""
+    rows = []
+    for op, cycles in tail.stages().items():
+        moved = [m for m in tail.moved if m.op == op]
+        over = max((nbytes for m in moved for nbytes in m.ethernet_bytes.values()), default=0)
+        read, written = (sum(getattr(m, name) for m in moved) / 1e6 for name in ("dram_read_bytes", "dram_write_bytes"))
+        shown = f"{cycles:,}", f"{cycles / tail.clock_hz * 1e6:,.1f}", f"{cycles / tail.end:.1%}"
+        rows.append((op, *shown, f"{read:,.1f} MB", f"{written:,.1f} MB", f"{over / 1e6:,.2f} MB" if over else ""))
+    whole, more = tail.end / tail.clock_hz * 1e6, tail.cycles / tail.begun
+    links = f"a {tail.topology} with {tail.links} link{'s' if tail.links > 1 else ''} between neighbours"
+    return table(("then", "cycles", "us", "of all", "DRAM read", "written", "busiest link"), rows) + (
+        f"\nwhole sequence on every device after {tail.end:,} cycles, {whole:,.1f} us: {more:.1%} on top of the op; over {links}"
+    )
 
 
 def _span(values: Spread) -> str:

@@ -19,13 +19,14 @@ from tensix_sim.accuracy import Accuracy, Moments, compare_with_reference, total
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec, load_spec
 from tensix_sim.formats import TILE
-from tensix_sim.hw import Chip
+from tensix_sim.hw import Chip, SimulationError
 from tensix_sim.kernel_api import Compute, DataMovement, launch
 from tensix_sim.ops.checks import Report, check
 from tensix_sim.ops.device_program import build, output_rows
 from tensix_sim.ops.geometry import Geometry, spec_machine
 from tensix_sim.ops.inputs import Inputs, make_inputs
 from tensix_sim.program import Values
+from tensix_sim.tail import Tail, run_tail, tail_problems
 from tensix_sim.trace import (
     SUMMARY,
     Run,
@@ -121,6 +122,7 @@ class Result:
     runs: list[DeviceRun]
     wall_seconds: float
     peak_rss_bytes: int
+    tail: Tail | None = None
 
     @property
     def devices(self) -> list[Device]:
@@ -178,6 +180,7 @@ class Result:
             "effective": self.report.effective,
             "devices": [device.model_dump(mode="json") for device in self.devices],
             "accuracy": self.accuracy.model_dump() if self.accuracy else None,
+            **({"tail": self.tail.summary()} if self.tail else {}),
             "wall_seconds": self.wall_seconds,
             "peak_rss_bytes": self.peak_rss_bytes,
         }
@@ -185,7 +188,12 @@ class Result:
     @property
     def opens_in_a_viewer(self) -> bool:
         """Whether the trace is short enough for Chrome JSON to be opened: 130 bytes a span, in the memory of a browser."""
-        return sum(len(trace.tables["spans"]) for trace in self.trace.values()) <= VIEWER_SPANS
+        return sum(len(trace.tables["spans"]) for _, trace in self._all_traces) <= VIEWER_SPANS
+
+    @property
+    def _all_traces(self) -> list[tuple[int, Trace]]:
+        """Those of the op and those of its tail, by ring position."""
+        return sorted([*self.trace.items(), *(self.tail.traces.items() if self.tail else ())], key=lambda item: item[0])
 
     def write(self, folder: Path) -> None:
         """Write the traces and the summary into `folder`, each file whole or not at all.
@@ -193,27 +201,36 @@ class Result:
         `trace.json`, of traces that are not too long for it, opens in Perfetto and chrome://tracing, `cores.csv` has each
         core's cycles by RISC and wait cause, `device-<ring_id>.npz` is the trace by columns (`trace.open_run` and `np.load`
         read it), `transfers.csv` (at trace: transfers) has each burst's parts, `summary.json` is what `run --json` writes.
+        The tail is in `trace.json` and `transfers.csv` behind the op, by columns in `tail-<ring_id>.npz`.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if self.spec.trace != "off":
             clock_hz = spec_machine(self.spec).chip.clock_hz
             traces = sorted(self.trace.items())
             if self.opens_in_a_viewer:
-                write_chrome(folder / "trace.json", traces, clock_hz)
+                write_chrome(folder / "trace.json", self._all_traces, clock_hz)
             else:
                 (folder / "trace.json").unlink(missing_ok=True)  # of an earlier run
             write_core_csv(folder / "cores.csv", traces)
             for ring_id, trace in traces:
                 save(folder / trace_file(ring_id), trace)
+            for ring_id in self.trace:
+                (folder / f"tail-{ring_id}.npz").unlink(missing_ok=True)  # of an earlier run
+                if self.tail:
+                    save(folder / f"tail-{ring_id}.npz", self.tail.traces[ring_id])
         if self.spec.trace == "transfers":
-            write_transfers_csv(folder / "transfers.csv", traces)
+            write_transfers_csv(folder / "transfers.csv", self._all_traces)
         write_summary(folder / SUMMARY, self.summary())
 
 
 def simulate(
-    spec: RunSpec | dict[str, Any] | str, jobs: int = 1, progress: Progress | None = None, inputs: Inputs | None = None
+    spec: RunSpec | dict[str, Any] | str,
+    jobs: int = 1,
+    progress: Progress | None = None,
+    inputs: Inputs | None = None,
+    gather: bool = False,
 ) -> Result:
-    """Run the op on the devices that the spec names.
+    """Run the op on the devices that the spec names; with `gather`, then what a model does to have the whole sequence on each.
 
     With `jobs` > 1 the devices run in that many processes; the result is the same to the bit. `progress` is
     called now and then with the share that is done, 0 to 1. `inputs` are values of the spec's shapes, in place of those
@@ -223,11 +240,14 @@ def simulate(
         IllegalConfigError: the spec is illegal; lists every violation.
         SimulationError: the simulated program failed, by a deadlock for example.
         WorkerError: a worker process died.
+        ValueError: there is nothing to gather, or no way to; says why.
     """
     report = check(spec)
     if not report.ok:
         raise IllegalConfigError(report)
     run_spec = spec if isinstance(spec, RunSpec) else load_spec(spec)
+    if gather and (problems := tail_problems(run_spec)):
+        raise ValueError("; ".join(problems))
     began = time.perf_counter()
     ring_ids = run_spec.simulated_ring_ids
     report_share: Progress = progress or (lambda share: None)
@@ -236,8 +256,28 @@ def simulate(
     else:
         parts = [_part(report_share, i, len(ring_ids)) for i in range(len(ring_ids))]
         runs = [run_device(run_spec, r, part, inputs=inputs) for r, part in zip(ring_ids, parts, strict=True)]
+    tail = run_tail(run_spec, [run.device.cycles for run in runs], [run.output for run in runs]) if gather else None
     rss = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
-    return Result(run_spec, report, runs, time.perf_counter() - began, rss)
+    result = Result(run_spec, report, runs, time.perf_counter() - began, rss, tail)
+    _check_gathered(result)
+    return result
+
+
+def _check_gathered(result: Result) -> None:
+    """Hold the tail to its purpose: every device has what `gathered()` puts together.
+
+    Raises:
+        SimulationError: one has not.
+    """
+    outputs = result.tail.outputs if result.tail else []
+    if not outputs or outputs[0] is None:
+        return
+    whole = result.gathered()
+    for i, output in enumerate(outputs):
+        assert output is not None
+        wrong = int((output != whole).any(axis=(0, 1, 3)).sum())
+        if wrong:
+            raise SimulationError(f"device {i}: {wrong} of {whole.shape[2]} rows are not those of the sequence after the gathers")
 
 
 def _part(whole: Progress, i: int, parts: int) -> Progress:

@@ -18,6 +18,7 @@ FLOORS = [
     {
         "simulation",
         "collectives",
+        "tail",
         "ttnn",
         "workers",
         "analysis",
