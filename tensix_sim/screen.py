@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 
 from tensix_sim.accuracy import Accuracy
-from tensix_sim.analysis import Change, Comparison, Verdict
+from tensix_sim.analysis import Change, Comparison, Verdict, Worth, worth_from
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.presets import Preset
@@ -203,6 +203,28 @@ def compare_screen(c: Comparison) -> str:
         for title, changes in device.moved:
             parts.append(table((title, "before", "after", "change", ""), map(_change_row, changes)))
     return "\n\n".join(parts)
+
+
+def worth_screen(spec: RunSpec, found: Sequence[Worth]) -> str:
+    """Both ops at each length, what the tail adds, and the answer."""
+    rows = [
+        (f"{w.seq_len:,}", f"{w.plain_us:,.1f}", f"{w.ring_us:,.1f}", f"{w.tail_us:,.1f}", f"{w.gain:.2f}x")
+        if w.problem is None
+        else (f"{w.seq_len:,}", "illegal", "", "", "")
+        for w in found
+    ]
+    least = worth_from(found)
+    answer = (
+        f"ring-distributed SDPA is worth it from {least:,} tokens on, of the lengths compared"
+        if least
+        else "ring-distributed SDPA is not worth it at the longest of these lengths"
+    )
+    parts = [
+        f"{spec.op} against sdpa on {spec.board}, ring of {spec.ring_size}, tail included: split, two all-gathers, concat",
+        table(("tokens", "plain us", "ring us", "tail us", "ring is"), rows),
+        answer,
+    ]
+    return "\n\n".join([*parts, *(wrapped(f"{w.seq_len:,} tokens: {w.problem}") for w in found if w.problem)])
 
 
 def _change_row(c: Change) -> tuple[str, ...]:
