@@ -376,7 +376,8 @@ def compare(
     if seq_lens:
         if after or html or call is not None:
             fail("--seq-lens compares one spec with plain SDPA: it takes neither AFTER nor --html nor --call", 2)
-        return _compare_lengths(str(before) if before else None, overrides, preset, seq_lens, jobs, json_file)
+        _compare_lengths(str(before) if before else None, overrides, preset, seq_lens, jobs, json_file)
+        return
     if before is None or after is None or overrides or preset:
         fail("two runs are compared by their folders, BEFORE and AFTER; a spec, --set and --preset need --seq-lens", 2)
     from dataclasses import asdict
