@@ -19,7 +19,7 @@ class MeshDevice:
         self.ids = ids
         self.board = board
         self.parent = parent
-        self.programs: dict[Any, int] = {}
+        self.programs: set[Any] = set()
         self.capture: list[tuple[Callable[[], Any], Any]] | None = None
         self._traces: dict[int, list[tuple[Callable[[], Any], Any]]] = {}
         self._submeshes: list[MeshDevice] = []

@@ -4,14 +4,14 @@ ttnn's own interface has a default device and one machine that everybody sees; s
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 from tensix_sim.arch import machine
 
-Branch = Literal["any", "main", "olmo"]
+Branch = Literal["main", "olmo"]
 VARIABLE = "TENSIX_SIM_"
 
 
@@ -21,14 +21,14 @@ class Settings:
 
     `mesh` is rows and columns of devices, the board's own if none is given. With `numerics` off ops cost the same cycles and
     compute no numbers. `kernel` is the compute kernel of the attention ops, their own choice if none is given. `branch` is
-    the branch of tt-metal whose arguments are taken: main, olmo (the ring op has a sliding window), or any.
+    the branch of tt-metal whose arguments are taken: main, or olmo, where the ring op has a sliding window too.
     """
 
     board: str = "galaxy"
     mesh: tuple[int, int] | None = None
     numerics: Literal["fast", "off"] = "fast"
     kernel: Literal["legacy", "streaming"] | None = None
-    branch: Branch = "any"
+    branch: Branch = "olmo"
     trace: Literal["off", "zones", "transfers"] = "off"
 
     def set(self, **changes: Any) -> None:
@@ -72,29 +72,32 @@ def _checked(name: str, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Call:
-    """An op on one device: its cycles, and how far its numbers are from float64 where it computed any."""
+    """An op on one device: its cycles, None where they are not modelled, and how far an attention op is from float64."""
 
     op: str
     number: int  # of the op's call, the same on all its devices
     device: int
     ring_id: int | None
-    cycles: int
-    microseconds: float
+    shape: str
+    cycles: int | None
+    microseconds: float | None
     pcc: float | None = None
     rel_l2: float | None = None
-    shape: str = ""
 
 
 @dataclass
 class Session:
-    """Settings, the default device, and so far: calls, the runs of those that were traced, with their names and numbers, and notes."""
+    """Settings, the default device, and so far: calls, traced runs with their op and its number, cycles of moves, and notes."""
 
     settings: Settings = field(default_factory=Settings)
     calls: list[Call] = field(default_factory=list)
     runs: list[tuple[str, int, Any]] = field(default_factory=list)
+    timed: dict[Any, Any] = field(default_factory=dict)
+    kernels: dict[str, str] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
     default_device: Any = None
     numbered: int = 0
+    in_op: bool = False
 
     def note(self, text: str) -> None:
         """Keep a note, once."""
@@ -125,11 +128,23 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def op(*args: P.args, **kwargs: P.kwargs) -> R:
-        result = function(*args, **kwargs)
-        devices = (getattr(value, "_device", None) for value in (*args, *kwargs.values()))
-        capturing = next((device for device in devices if device is not None and device.capture is not None), None)
+        outermost, SESSION.in_op = not SESSION.in_op, True
+        try:
+            result = function(*args, **kwargs)
+        finally:
+            SESSION.in_op = not outermost
+        capturing = next((d for d in _devices((*args, *kwargs.values())) if d.capture is not None), None) if outermost else None
         if capturing is not None:
-            capturing.capture.append((lambda: function(*args, **kwargs), result))
+            capturing.capture.append((lambda: op(*args, **kwargs), result))
         return result
 
     return op
+
+
+def _devices(values: Iterable[Any]) -> Iterator[Any]:
+    """The devices of all tensors among some arguments."""
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _devices(value)
+        elif (device := getattr(value, "_device", None)) is not None:
+            yield device

@@ -176,13 +176,15 @@ class Tensor:
     def to(self, *where: Any, **more: Any) -> "Tensor":
         """The same in another layout, or on a device: `to(layout)`, `to(device[, memory_config])`."""
         result = self
-        config = more.pop("memory_config", more.pop("mem_config", None))
-        config = next((one for one in where if isinstance(one, MemoryConfig)), config)
-        for one in (*where, *more.values()):
+        given = [*where, *more.values()]
+        config = next((one for one in given if isinstance(one, MemoryConfig)), None)
+        for one in given:
             if isinstance(one, Layout):
                 result = to_layout(result, one)
             elif isinstance(one, MeshDevice):
                 result = to_device(result, one, memory_config=config)
+            elif not isinstance(one, MemoryConfig | int | None):  # a number is a command queue
+                raise TypeError(f"Tensor.to({one!r}): it takes a layout, or a device and a memory config")
         return result
 
     def cpu(self, blocking: bool = True, cq_id: int | None = None) -> "Tensor":
@@ -202,6 +204,16 @@ class Tensor:
         from tensix_sim.ttnn.operations import reshape
 
         return reshape(self, shape[0] if len(shape) == 1 else shape)
+
+    def __getitem__(self, pick: Any) -> "Tensor":
+        """Part of each dimension, by slices; see `ttnn.slice`."""
+        from tensix_sim.ttnn.operations import slice as slice_
+
+        picks = pick if isinstance(pick, tuple) else (pick,)
+        if not all(isinstance(one, slice) for one in picks):
+            raise NotModelledError(f"tensor[{pick!r}]: slices only, as tensor[:, :, :32, :]")
+        ranges = [range(size)[one] for one, size in zip((*picks, *[slice(None)] * len(self._shape)), self._shape, strict=False)]
+        return slice_(self, [r.start for r in ranges], [r.stop for r in ranges], [r.step for r in ranges])
 
 
 def quantised(array: Array, dtype: DataType) -> Array:

@@ -3,7 +3,7 @@
 What the spec's rules refuse is a RuntimeError here, as a failed check is in ttnn.
 """
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from tensix_sim.ttnn.types import (
     SDPAProgramConfig,
     WormholeComputeKernelConfig,
 )
+
+if TYPE_CHECKING:
+    from tensix_sim.config import RunSpec
 
 __all__ = [
     "chunked_scaled_dot_product_attention",
@@ -72,18 +75,18 @@ def ring_distributed_scaled_dot_product_attention(
                 "sliding_window_size of the ring op is on tt-metal's OLMo branch, and not on main: set the branch to olmo"
             )
         SESSION.note("the ring op took a sliding_window_size, as on tt-metal's OLMo branch; main has no such argument")
-    paged = page_table if chunk_start_idx is not None else None
-    if chunk_start_idx is not None and page_table is None:
-        raise RuntimeError("chunk_start_idx: a prefix is read through a page table; give page_table")
-    spec: dict[str, Any] = {
-        "op": "ring_distributed_sdpa",
+    paged = page_table
+    if page_table is not None and chunk_start_idx is None:
+        SESSION.note("ring op: page_table without chunk_start_idx has no effect, here as in ttnn")
+        paged = None
+    own = {
         "ring_size": ring_size,
         "ring_id": ring_id,
         "sliding_window_size": sliding_window_size or None,
         "chunk_start_idx": chunk_start_idx,
     }
     configs = scale, memory_config, program_config, compute_kernel_config
-    return _attend("ring_distributed_sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), paged, spec, *configs)
+    return _attend("ring_distributed_sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), paged, own, *configs)
 
 
 @recorded
@@ -112,9 +115,9 @@ def scaled_dot_product_attention(
     """
     given = {"attn_mask": attn_mask, "attention_sink": attention_sink, "cu_window_seqlens": cu_window_seqlens}
     _refuse("scaled_dot_product_attention", **given)
-    spec = {"op": "sdpa", "is_causal": is_causal, "sliding_window_size": sliding_window_size or None}
+    own = {"is_causal": is_causal, "sliding_window_size": sliding_window_size or None}
     configs = scale, memory_config, program_config, compute_kernel_config
-    return _attend("sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), None, spec, *configs)
+    return _attend("sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), None, own, *configs)
 
 
 @recorded
@@ -150,9 +153,9 @@ def chunked_scaled_dot_product_attention(
     _refuse("chunked_scaled_dot_product_attention", **given)
     if chunk_start_idx is None:
         raise RuntimeError("chunked_scaled_dot_product_attention: give chunk_start_idx, the rows that the cache holds already")
-    spec = {"op": "chunked_sdpa", "chunk_start_idx": chunk_start_idx}
+    own = {"chunk_start_idx": chunk_start_idx}
     configs = scale, memory_config, program_config, compute_kernel_config
-    return _attend("chunked_sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), page_table_tensor, spec, *configs)
+    return _attend("chunked_sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), page_table_tensor, own, *configs)
 
 
 def _refuse(op: str, **given: Any) -> None:
@@ -169,7 +172,7 @@ def _attend(
     op: Op,
     qkv: tuple[Tensor, Tensor, Tensor],
     page_table: Tensor | None,
-    spec: dict[str, Any],
+    own: dict[str, Any],
     scale: float | None,
     memory_config: MemoryConfig | None,
     program_config: SDPAProgramConfig | None,
@@ -181,67 +184,72 @@ def _attend(
     from tensix_sim.simulation import Result, run_device
 
     name = NAMES[op]
+    q = qkv[0]
     mesh = _common_mesh(name, qkv, page_table)
-    prefix = spec.get("chunk_start_idx") or 0
     settings = SESSION.settings
-    spec = {
-        **spec,
+    raw = own | {
+        "op": op,
         "board": mesh.board,
-        "inputs": _shapes(name, qkv, page_table, prefix, spec),
+        "mesh": list(mesh.shape) if op == "ring_distributed_sdpa" and own["ring_id"] is None else None,
+        "inputs": _shapes(name, qkv, page_table, own.get("chunk_start_idx") or 0),
         "scale": scale,
         "memory_config": memory_config.spec_name if memory_config else "dram_interleaved",
         "program_config": program_config.as_spec() if program_config else None,
         "compute_kernel_config": compute_kernel_config.as_spec() if compute_kernel_config else None,
+        "paged_kv": {"block_size": qkv[1].shape[2]} if page_table else None,
         "kernel": settings.kernel,
         "numerics": settings.numerics,
         "trace": settings.trace,
     }
-    if op == "ring_distributed_sdpa" and spec["ring_id"] is None:
-        spec["mesh"] = list(mesh.shape)
-    if page_table is not None:
-        spec["paged_kv"] = {"block_size": qkv[1].shape[2]}
-    report = check(spec)
+    report = check(raw)
     if not report.ok:
         raise RuntimeError(f"{name}: " + "; ".join(violation.message for violation in report.violations))
-    typed = load_spec(spec)
-    program = (op, typed.model_dump_json(exclude={"numerics", "trace"}))
-    mesh.programs[program] = mesh.programs.get(program, 0) + 1
+    for advice in report.warnings:
+        if advice.level == "warning" and advice.key.startswith("compute_kernel_config"):
+            SESSION.note(f"{name}: {advice}")
+    spec = load_spec(raw)
+    _say_which_kernel(spec)
+    mesh.programs.add((op, spec.model_dump_json(exclude={"numerics", "trace"})))
 
-    positions = _positions(mesh, spec["ring_size"], spec["ring_id"]) if op == "ring_distributed_sdpa" else [0] * len(mesh.ids)
-    number = SESSION.number()
-    runs: dict[Any, Any] = {}
-    shards = []
-    for i, (device, position) in enumerate(zip(mesh.ids, positions, strict=True)):
-        held = tuple(tensor.shards[i] for tensor in (*qkv, *([page_table] if page_table else [])))
-        key = (position, *(id(array) for array in held))
+    held = [tuple(tensor.shards[i] for tensor in (*qkv, *_given(page_table))) for i in range(len(mesh.ids))]
+    work = [(position, *map(id, arrays)) for position, arrays in zip(_positions(mesh, spec), held, strict=True)]
+    runs = {}
+    for key, arrays in zip(work, held, strict=True):
         if key not in runs:
-            inputs = _inputs(qkv, held, typed.kv_len)
-            runs[key] = run_device(
-                typed, position, lambda share: None, inputs=inputs, reference_rows=REFERENCE_ROWS
-            )
-        run = runs[key]
-        shards.append(run.output)
-        accuracy = run.device.accuracy
+            inputs = _inputs(qkv, arrays, spec.kv_len)
+            runs[key] = run_device(spec, key[0], lambda share: None, inputs=inputs, reference_rows=REFERENCE_ROWS)
+    number = SESSION.number()
+    for device, key in zip(mesh.ids, work, strict=True):
+        figures = runs[key].device
+        pcc, rel_l2 = (figures.accuracy.pcc, figures.accuracy.rel_l2) if figures.accuracy else (None, None)
+        ring_id = key[0] if spec.is_ring else None
+        shape = "x".join(map(str, q.shape))
         SESSION.calls.append(
-            Call(
-                op=name,
-                number=number,
-                device=device,
-                ring_id=position if op == "ring_distributed_sdpa" else None,
-                cycles=run.device.cycles,
-                microseconds=run.device.duration_us,
-                pcc=accuracy.pcc if accuracy else None,
-                rel_l2=accuracy.rel_l2 if accuracy else None,
-                shape="x".join(map(str, qkv[0].shape)),
-            )
+            Call(name, number, device, ring_id, shape, figures.cycles, figures.duration_us, pcc=pcc, rel_l2=rel_l2)
         )
     if settings.trace != "off":
         distinct = {run.device.ring_id: run for run in reversed(runs.values())}
-        result = Result(typed, report, [run for _, run in sorted(distinct.items())], 0.0, 0)
+        result = Result(spec, report, [run for _, run in sorted(distinct.items())], 0.0, 0)
         SESSION.runs.append((name, number, result.as_run()))
-    rows = qkv[0].shape[2] // (spec["ring_size"] if op == "ring_distributed_sdpa" else 1)
-    b, heads, _, width = qkv[0].shape
-    return Tensor.of(shards, (b, heads, rows, width), qkv[0].dtype, Layout.TILE, mesh, memory_config or MemoryConfig())
+    b, heads, rows, width = q.shape
+    shape = b, heads, rows // (spec.ring_size if spec.is_ring else 1), width
+    outputs = [runs[key].output for key in work]
+    return Tensor.of(outputs, shape, q.dtype, Layout.TILE, mesh, memory_config or MemoryConfig())
+
+
+def _given(tensor: Tensor | None) -> tuple[Tensor, ...]:
+    return () if tensor is None else (tensor,)
+
+
+def _say_which_kernel(spec: RunSpec) -> None:
+    """Note it once where ops of a session use different compute kernels, whose roundings differ."""
+    used = SESSION.kernels
+    used.setdefault(spec.effective_kernel, NAMES[spec.op])
+    if len(used) > 1:
+        SESSION.note(
+            f"{used['legacy']} ran the legacy compute kernel and {used['streaming']} the streaming one, as in ttnn: their "
+            "results agree in all but roundings; with the setting kernel: legacy they agree to the bit"
+        )
 
 
 def _common_mesh(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | None) -> MeshDevice:
@@ -272,15 +280,13 @@ def _common_mesh(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor
             )
         if page_table.layout is not Layout.ROW_MAJOR:
             raise RuntimeError(f"{op}: the page table is in tile layout; row-major layout is needed")
-    for tensor in (*qkv, *([page_table] if page_table else [])):
+    for tensor in (*qkv, *_given(page_table)):
         if len(tensor.shards) != len(mesh.ids):
             raise RuntimeError(f"{op}: a tensor has {len(tensor.shards)} shards; the mesh has {len(mesh.ids)} devices")
     return mesh
 
 
-def _shapes(
-    op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | None, prefix: int, spec: dict[str, Any]
-) -> dict[str, Any]:
+def _shapes(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | None, prefix: int) -> dict[str, Any]:
     """The inputs of a run spec."""
     q, k, v = qkv
     batch, heads, rows, width = q.shape
@@ -314,14 +320,15 @@ def _shapes(
     return inputs
 
 
-def _positions(mesh: MeshDevice, ring_size: int, ring_id: int | None) -> list[int]:
+def _positions(mesh: MeshDevice, spec: RunSpec) -> list[int]:
     """The ring position of each device, row by row: as given, or its place along the axis that is as long as the ring."""
     rows, columns = mesh.shape
-    if ring_id is not None:
-        return [ring_id] * (rows * columns)
-    if rows == ring_size:
-        return [i for i in range(rows) for _ in range(columns)]
-    return [j for _ in range(rows) for j in range(columns)]
+    if not spec.is_ring:
+        return [0] * len(mesh.ids)
+    if spec.ring_id is not None:
+        return [spec.ring_id] * len(mesh.ids)
+    by_row = rows == spec.ring_size
+    return [i if by_row else j for i in range(rows) for j in range(columns)]
 
 
 def _inputs(qkv: tuple[Tensor, Tensor, Tensor], held: tuple[NDArray[Any] | None, ...], keys: int) -> Any:

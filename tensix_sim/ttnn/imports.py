@@ -1,0 +1,91 @@
+"""Lets `import ttnn`, and the helper modules that upstream's test files import, mean those of this package.
+
+`ttnn` is ours even where another is installed; a helper only where nobody else has a module of that name.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, NoReturn
+
+SUBMODULES = ("device", "experimental", "operations", "transformer", "types")
+COMPARISONS = ("comp_pcc", "comp_allclose", "comp_allclose_and_pcc", "comp_equal")
+UTILITIES = (
+    *COMPARISONS, "is_blackhole", "is_slow_dispatch", "is_watcher_enabled", "is_wormhole_b0", "nearest_32",
+    "run_for_blackhole", "run_for_wormhole_b0", "skip_for_blackhole", "skip_for_n_dev", "skip_for_slow_dispatch",
+    "skip_for_wormhole_b0", "torch_random",
+)  # fmt: skip
+HELPERS: dict[str, tuple[str, ...]] = {
+    "tests.tt_eager.python_api_testing.sweep_tests.comparison_funcs": COMPARISONS,
+    "tests.ttnn.utils_for_testing": ("assert_equal", "assert_with_pcc", "check_with_pcc", "check_with_pcc_without_tensor_printout"),
+    "models.common.utility_functions": UTILITIES,
+    "models.utility_functions": UTILITIES,
+    "tracy": ("signpost",),
+    "tracy.process_model_log": ("run_device_profiler",),
+    "loguru": ("logger",),
+}
+PACKAGES = {name.rsplit(".", i)[0] for name in HELPERS for i in range(1, name.count(".") + 1)}
+
+
+class TtnnFinder:
+    """Finds `ttnn`, before all others."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """A spec for ttnn; for one of its modules that is not there, an error that lists what is near."""
+        if name == "ttnn":
+            return ModuleSpec(name, self, is_package=True)
+        if name.startswith("ttnn."):
+            from tensix_sim.ttnn import __all__, missing
+
+            raise ImportError(missing(name.removeprefix("ttnn."), known=__all__), name=name)
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """The import system makes one; it is soon replaced."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Put our modules under ttnn's names."""
+        ours = importlib.import_module("tensix_sim.ttnn")
+        sys.modules["ttnn"] = ours
+        for name in SUBMODULES:
+            sys.modules[f"ttnn.{name}"] = importlib.import_module(f"tensix_sim.ttnn.{name}")
+
+
+class HelperFinder:
+    """Finds upstream's helper modules, after all others."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """A spec for a helper module, or for a package on the way to one."""
+        return ModuleSpec(name, self, is_package=name in PACKAGES) if name in HELPERS or name in PACKAGES else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """The import system makes one."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Fill in the helpers."""
+        helpers = importlib.import_module("tensix_sim.ttnn.helpers")
+        names = HELPERS.get(module.__name__, ())
+        for name in names:
+            setattr(module, name, getattr(helpers, name))
+        if names:
+            vars(module)["__getattr__"] = _refusal(module.__name__, names)
+
+
+def _refusal(module: str, names: Sequence[str]) -> Any:
+    def __getattr__(name: str) -> NoReturn:  # noqa: N807
+        if name.startswith("__"):
+            raise AttributeError(name)
+        from tensix_sim.ttnn import missing
+
+        raise ImportError(f"{missing(name, module, list(names))}; it has {', '.join(names)}")
+
+    return __getattr__
+
+
+def install() -> None:
+    """Let the names mean ours from now on, in this process."""
+    if not any(isinstance(finder, TtnnFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, TtnnFinder())  # type: ignore[arg-type]
+        sys.meta_path.append(HelperFinder())  # type: ignore[arg-type]
