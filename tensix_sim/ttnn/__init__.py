@@ -147,5 +147,5 @@ def __getattr__(name: str) -> NoReturn:
 
 def missing(name: str, where: str = "ttnn", known: list[str] | None = None) -> str:
     """What to say of a name that is not there, with what is near."""
-    near = get_close_matches(name, known or __all__, n=4, cutoff=0.5)
+    near = get_close_matches(name, known or __all__, n=4, cutoff=0.3)
     return f"{where}.{name} is not in this simulator's ttnn" + (f"; near it are {', '.join(near)}" if near else "")

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 SUBMODULES = ("device", "experimental", "operations", "transformer", "types")
 COMPARISONS = ("comp_pcc", "comp_allclose", "comp_allclose_and_pcc", "comp_equal")
+TESTING = ("assert_equal", "assert_with_pcc", "check_with_pcc", "check_with_pcc_without_tensor_printout")
 UTILITIES = (
     *COMPARISONS, "is_blackhole", "is_slow_dispatch", "is_watcher_enabled", "is_wormhole_b0", "nearest_32",
     "run_for_blackhole", "run_for_wormhole_b0", "skip_for_blackhole", "skip_for_n_dev", "skip_for_slow_dispatch",
@@ -19,13 +20,14 @@ UTILITIES = (
 )  # fmt: skip
 HELPERS: dict[str, tuple[str, ...]] = {
     "tests.tt_eager.python_api_testing.sweep_tests.comparison_funcs": COMPARISONS,
-    "tests.ttnn.utils_for_testing": ("assert_equal", "assert_with_pcc", "check_with_pcc", "check_with_pcc_without_tensor_printout"),
+    "tests.ttnn.utils_for_testing": TESTING,
     "models.common.utility_functions": UTILITIES,
     "models.utility_functions": UTILITIES,
     "tracy": ("signpost",),
     "tracy.process_model_log": ("run_device_profiler",),
     "loguru": ("logger",),
 }
+IN_MODELS = {"comp_pcc": "comp_pcc_value"}  # there its second result is the number
 PACKAGES = {name.rsplit(".", i)[0] for name in HELPERS for i in range(1, name.count(".") + 1)}
 
 
@@ -67,8 +69,9 @@ class HelperFinder:
         """Fill in the helpers."""
         helpers = importlib.import_module("tensix_sim.ttnn.helpers")
         names = HELPERS.get(module.__name__, ())
+        other = IN_MODELS if module.__name__.startswith("models.") else {}
         for name in names:
-            setattr(module, name, getattr(helpers, name))
+            setattr(module, name, getattr(helpers, other.get(name, name)))
         if names:
             vars(module)["__getattr__"] = _refusal(module.__name__, names)
 

@@ -241,7 +241,7 @@ def _given(tensor: Tensor | None) -> tuple[Tensor, ...]:
     return () if tensor is None else (tensor,)
 
 
-def _say_which_kernel(spec: RunSpec) -> None:
+def _say_which_kernel(spec: "RunSpec") -> None:
     """Note it once where ops of a session use different compute kernels, whose roundings differ."""
     used = SESSION.kernels
     used.setdefault(spec.effective_kernel, NAMES[spec.op])
@@ -320,7 +320,7 @@ def _shapes(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | No
     return inputs
 
 
-def _positions(mesh: MeshDevice, spec: RunSpec) -> list[int]:
+def _positions(mesh: MeshDevice, spec: "RunSpec") -> list[int]:
     """The ring position of each device, row by row: as given, or its place along the axis that is as long as the ring."""
     rows, columns = mesh.shape
     if not spec.is_ring:
