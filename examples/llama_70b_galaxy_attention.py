@@ -1,6 +1,6 @@
 """The attention block of Llama-3-70B's prefill on a Galaxy, as a model writes it in ttnn, on a virtual 8x4 mesh.
 
-python -m tensix_sim.ttnn -- python examples/llama_70b_galaxy_attention.py [--tokens 2048] [--width 8192]
+python -m tensix_sim.ttnn -- python examples/llama_70b_galaxy_attention.py [--tokens 2048] [--width 8192] [--heads 64]
 
 Rows of the mesh share out the heads; the four devices of a row hold the same heads, and share out the query rows of the ring op.
 """
@@ -9,7 +9,6 @@ import argparse
 from dataclasses import dataclass
 
 import torch
-
 import ttnn
 
 ROWS, COLUMNS = 8, 4  # of the mesh
@@ -169,5 +168,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=2048)
     parser.add_argument("--width", type=int, default=8192, help="of the model; what each head has stays")
+    parser.add_argument("--heads", type=int, default=64, help="of queries")
     given = parser.parse_args()
-    print("PCC", run(given.tokens, Llama(width=given.width)))
+    print("PCC", run(given.tokens, Llama(width=given.width, heads=given.heads)))

@@ -5,11 +5,10 @@ python -m tensix_sim.ttnn -- pytest examples/test_ring_distributed_sdpa.py
 
 import pytest
 import torch
+import ttnn
 from loguru import logger
 from models.common.utility_functions import skip_for_blackhole
 from tests.tt_eager.python_api_testing.sweep_tests.comparison_funcs import comp_pcc
-
-import ttnn
 
 HEADS, KV_HEADS, WIDTH, RING = 8, 1, 128, 4
 SHORT = list(range(1024, 16385, 1024))
@@ -73,9 +72,7 @@ def test_ring_distributed_sdpa(device, s, q_chunk_size, k_chunk_size, dtype):
         pytest.skip("a slab is not whole Q chunks")
     torch.manual_seed(1234)
     Q, K, V = fa_rand(1, HEADS, s, WIDTH), fa_rand(1, KV_HEADS, s, WIDTH), fa_rand(1, KV_HEADS, s, WIDTH)
-    tt_q, tt_k, tt_v = (
-        ttnn.from_torch(x, dtype=dtype, layout=ttnn.TILE_LAYOUT, device=device, pad_value=0.0) for x in (Q, K, V)
-    )
+    tt_q, tt_k, tt_v = (ttnn.from_torch(x, dtype=dtype, layout=ttnn.TILE_LAYOUT, device=device, pad_value=0.0) for x in (Q, K, V))
     outputs = []
     for ring_id in range(RING):
         out = ttnn.transformer.ring_distributed_scaled_dot_product_attention(

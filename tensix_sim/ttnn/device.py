@@ -331,17 +331,17 @@ def set_fabric_config(config: FabricConfig, *args: Any, **kwargs: Any) -> None:
         raise NotModelledError("FABRIC_2D: collectives here go over 1-D lines and rings")
 
 
-def begin_trace_capture(device: MeshDevice, *, cq_id: int = 0) -> int:
+def begin_trace_capture(device: MeshDevice, cq_id: int = 0) -> int:
     """Capture ops from now on; they run, too. The number of the trace."""
     return device.begin_capture()
 
 
-def end_trace_capture(device: MeshDevice, trace_id: int, *, cq_id: int = 0) -> None:
+def end_trace_capture(device: MeshDevice, trace_id: int, cq_id: int = 0) -> None:
     """End a capture."""
     device.end_capture(trace_id)
 
 
-def execute_trace(device: MeshDevice, trace_id: int, *, cq_id: int = 0, blocking: bool = True) -> None:
+def execute_trace(device: MeshDevice, trace_id: int, cq_id: int = 0, blocking: bool = True) -> None:
     """Run the captured ops again on what their inputs hold now. Dispatch costs nothing here, with a trace or without."""
     device.replay(trace_id)
 

@@ -1,6 +1,6 @@
 """ttnn.experimental: heads apart and together, rotary embedding, a paged cache, all-gathers of the model's tail."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from tensix_sim.ttnn.moves import rearranged
 from tensix_sim.ttnn.operations import _filled, _mapped, refuse
 from tensix_sim.ttnn.session import recorded
 from tensix_sim.ttnn.tensor import Tensor
-from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig
+from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig, missing
 
 Array = NDArray[Any]
 
@@ -195,3 +195,7 @@ def all_gather_async_reversed(
     config = memory_config or (buffer.memory_config() if buffer else None)
     name = "all_gather_async_reversed"
     return gather(name, input_tensor, dim, cluster_axis, topology, num_links, config, reverse=True, into=buffer)
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise AttributeError(missing(name, "ttnn.experimental", __all__))

@@ -45,8 +45,8 @@ def _timing_only() -> bool:
 def _deltas(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
     with np.errstate(all="ignore"):
         off = np.abs(a - b)
-        relative = off / np.abs(a)
-    return f"Max ATOL Delta: {np.max(off, initial=0.0)}, Max RTOL Delta: {np.nanmax(relative) if relative.size else 0.0}"
+        relative = np.nan_to_num(off / np.abs(a), posinf=np.inf)
+    return f"Max ATOL Delta: {np.max(off, initial=0.0)}, Max RTOL Delta: {np.max(relative, initial=0.0)}"
 
 
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -35,14 +35,8 @@ class TtnnFinder:
     """Finds `ttnn`, before all others."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """A spec for ttnn; for one of its modules that is not there, an error that lists what is near."""
-        if name == "ttnn":
-            return ModuleSpec(name, self, is_package=True)
-        if name.startswith("ttnn."):
-            from tensix_sim.ttnn import __all__, missing
-
-            raise ImportError(missing(name.removeprefix("ttnn."), known=__all__), name=name)
-        return None
+        """A spec for ttnn, whose modules come with it."""
+        return ModuleSpec(name, self, is_package=True) if name == "ttnn" else None
 
     def create_module(self, spec: ModuleSpec) -> None:
         """The import system makes one; it is soon replaced."""
@@ -59,7 +53,12 @@ class HelperFinder:
     """Finds upstream's helper modules, after all others."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """A spec for a helper module, or for a package on the way to one."""
+        """A spec for a helper module, or a package on the way to one; for what ttnn has not, an error that lists what is near."""
+        if name.removeprefix("tensix_sim.").startswith("ttnn."):
+            from tensix_sim.ttnn import __all__
+            from tensix_sim.ttnn.types import missing
+
+            raise ImportError(missing(name.partition("ttnn.")[2], "ttnn", __all__), name=name)
         return ModuleSpec(name, self, is_package=name in PACKAGES) if name in HELPERS or name in PACKAGES else None
 
     def create_module(self, spec: ModuleSpec) -> None:
@@ -80,9 +79,9 @@ def _refusal(module: str, names: Sequence[str]) -> Any:
     def __getattr__(name: str) -> NoReturn:  # noqa: N807
         if name.startswith("__"):
             raise AttributeError(name)
-        from tensix_sim.ttnn import missing
+        from tensix_sim.ttnn.types import missing
 
-        raise ImportError(f"{missing(name, module, list(names))}; it has {', '.join(names)}")
+        raise ImportError(f"{missing(name, module, names)}; it has {', '.join(names)}")
 
     return __getattr__
 

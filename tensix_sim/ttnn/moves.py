@@ -84,7 +84,12 @@ def _cycles(
 
     whole = all(len(s) > 1 and not (s[-1] % TILE or s[-2] % TILE) for s in (*shapes, *(tensor.shape for tensor in inputs)))
     dtype, memory = inputs[0].dtype, inputs[0].memory_config()
-    if not whole or inputs[0].layout is not Layout.TILE or dtype.value not in FORMATS or memory.buffer_type is not BufferType.DRAM:
+    if (
+        not whole
+        or inputs[0].layout is not Layout.TILE
+        or dtype.value not in FORMATS
+        or memory.buffer_type is not BufferType.DRAM
+    ):
         return None
     key = op, about, mesh.board, dtype, tuple(tensor.shape for tensor in inputs), tuple(shapes)
     if key not in SESSION.timed:

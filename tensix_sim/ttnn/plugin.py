@@ -34,7 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--mesh", metavar="RxC", help="rows and columns of devices; the board's own if not given")
     group.addoption("--numerics", help="fast, or off: cycles only, and what a test asserts on numbers is not judged")
     group.addoption("--kernel", help="compute kernel of the attention ops, legacy or streaming; their own choice if not given")
-    group.addoption("--branch", help="branch of tt-metal whose arguments are taken: main, or olmo, with a sliding window in the ring")
+    group.addoption(
+        "--branch", help="branch of tt-metal whose arguments are taken: main, or olmo, with a sliding window in the ring"
+    )
     group.addoption("--device-id", type=int, default=0, help="number of the device that the fixture `device` opens")
     group.addoption("--emit", action="append", default=[], metavar="FORMAT", help="write runs for other tools, as tensix-sim run")
     group.addoption("--emit-to", default="traces/ttnn", metavar="DIR", help="where --emit writes: a folder for each op of a test")
@@ -78,7 +80,9 @@ def pytest_runtest_call(item: pytest.Item) -> Any:
     except AssertionError as error:
         if not timing_only:
             raise
-        pytest.skip(f"timed only; numbers were not computed, and this was asserted: {str(error).splitlines()[0] if str(error) else '?'}")
+        pytest.skip(
+            f"timed only; numbers were not computed, and this was asserted: {str(error).splitlines()[0] if str(error) else '?'}"
+        )
     finally:
         item.user_properties.append((PROPERTY, json.dumps([asdict(call) for call in SESSION.calls])))
         _emit_runs(item)
@@ -125,7 +129,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.section("ttnn on virtual chips", "=")
     where = SESSION.settings
     mesh = "x".join(map(str, ttnn.device.available()))
-    terminalreporter.line(f"board {where.board}, mesh {mesh}, numerics {where.numerics}; accuracy is against float64 attention on the same tensors")
+    terminalreporter.line(
+        f"board {where.board}, mesh {mesh}, numerics {where.numerics}; accuracy is against float64 attention on the same tensors"
+    )
     terminalreporter.line(HEAD)
     for test, calls in tests.items():
         if calls:
@@ -237,7 +243,7 @@ def reset_seeds() -> None:
     import torch
 
     torch.manual_seed(213919)
-    np.random.seed(213919)  # noqa: NPY002
+    np.random.seed(213919)
     random.seed(213919)
 
 

@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 from tensix_sim.arch import machine
+from tensix_sim.arch.model import UnknownNameError
 
 Branch = Literal["main", "olmo"]
 VARIABLE = "TENSIX_SIM_"
@@ -54,7 +55,10 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 
 def _checked(name: str, value: Any) -> Any:
     if name == "board":
-        return machine(value).board
+        try:
+            return machine(value).board
+        except UnknownNameError as error:
+            raise ValueError(str(error)) from None
     if name == "mesh":
         if isinstance(value, str):
             value = value.lower().split("x")

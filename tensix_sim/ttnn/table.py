@@ -5,22 +5,25 @@ from collections.abc import Iterable, Iterator
 
 from tensix_sim.ttnn.session import Call
 
-HEAD = f"{'op':<50} {'shape of q or input':<22} {'devices':<14} {'ring':>4} {'cycles':>13} {'us':>12} {'PCC':>9} {'rel L2':>8}"
+HEAD = f"{'op':<50} {'shape of first input':<21} {'devices':<14} {'ring':>4} {'cycles':>13} {'us':>12} {'PCC':>9} {'rel L2':>8}"
 
 
 def lines(calls: Iterable[Call]) -> Iterator[str]:
-    """A line for each op and the devices on which it did the same; equal calls are counted."""
-    alike: dict[tuple[object, ...], list[int]] = {}
+    """A line for each op and the devices on which it took the same, with the worst of their accuracies; equal lines are counted."""
+    alike: dict[tuple[object, ...], list[Call]] = {}
     for call in calls:
-        key = call.number, call.op, call.shape, call.ring_id, call.cycles, call.microseconds, call.pcc, call.rel_l2
-        alike.setdefault(key, []).append(call.device)
-    times = Counter((*key[1:], _spans(devices)) for key, devices in alike.items())
-    for (op, shape, ring_id, cycles, us, pcc, rel_l2, devices), count in times.items():
-        name = f"{op} x{count}" if count > 1 else f"{op}"
-        ring = "" if ring_id is None else ring_id
-        took = f"{'not modelled':>13} {'':>12}" if cycles is None else f"{cycles:>13,} {us:>12,.1f}"
-        accuracy = "" if pcc is None else f" {pcc:>9.6f} {rel_l2:>8.3%}"
-        yield f"{name:<50} {shape:<22} {devices:<14} {ring:>4} {took}{accuracy}".rstrip()
+        alike.setdefault((call.number, call.op, call.shape, call.ring_id, call.cycles), []).append(call)
+    for line, count in Counter(_line(group) for group in alike.values()).items():
+        yield line if count == 1 else f"{line}   x{count}"
+
+
+def _line(group: list[Call]) -> str:
+    one = group[0]
+    ring = "" if one.ring_id is None else one.ring_id
+    took = f"{'not modelled':>13} {'':>12}" if one.microseconds is None else f"{one.cycles:>13,} {one.microseconds:>12,.1f}"
+    worst = "" if one.pcc is None else f" {min(c.pcc or 0 for c in group):>9.6f} {max(c.rel_l2 or 0 for c in group):>8.3%}"
+    devices = _spans(call.device for call in group)
+    return f"{one.op:<50} {one.shape:<21} {devices:<14} {ring:>4} {took}{worst}".rstrip()
 
 
 def _spans(numbers: Iterable[int]) -> str:

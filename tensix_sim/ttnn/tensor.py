@@ -361,7 +361,9 @@ def to_torch(
     return result.to(wanted) if wanted else result
 
 
-def to_device(tensor: Tensor, device: MeshDevice, *, memory_config: MemoryConfig | None = None, cq_id: int | None = None) -> Tensor:
+def to_device(
+    tensor: Tensor, device: MeshDevice, *, memory_config: MemoryConfig | None = None, cq_id: int | None = None
+) -> Tensor:
     """Put a host tensor on a mesh: a shard a device, or all of it on each."""
     tensor.need("to_device")
     count = len(device.ids)
@@ -378,9 +380,7 @@ def from_device(tensor: Tensor, *, blocking: bool = True, cq_id: int | None = No
     return Tensor.of(tensor.shards, tensor.shape, tensor.dtype, tensor.layout, None, tensor.memory_config())
 
 
-def to_layout(
-    tensor: Tensor, layout: Layout, dtype: DataType | None = None, memory_config: MemoryConfig | None = None
-) -> Tensor:
+def to_layout(tensor: Tensor, layout: Layout, dtype: DataType | None = None, memory_config: MemoryConfig | None = None) -> Tensor:
     """The same values in another layout. On a device ttnn runs a tilize or untilize op for it, whose cycles are not modelled."""
     tensor.need("to_layout")
     dtype = dtype or tensor.dtype

@@ -3,7 +3,7 @@
 What the spec's rules refuse is a RuntimeError here, as a failed check is in ttnn.
 """
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from tensix_sim.ttnn.types import (
     SDPAPrecision,
     SDPAProgramConfig,
     WormholeComputeKernelConfig,
+    missing,
 )
 
 if TYPE_CHECKING:
@@ -356,3 +357,7 @@ def _in_order(cache: NDArray[Any], table: NDArray[np.int32], keys: int) -> NDArr
     batch = table.shape[0]
     rows: NDArray[np.float32] = cache[table].swapaxes(1, 2).reshape(batch, heads, -1, width)[:, :, :keys]
     return rows
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise AttributeError(missing(name, "ttnn.transformer", __all__))

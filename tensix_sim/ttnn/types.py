@@ -5,6 +5,7 @@ What the simulator does not model can be said here, where real code says it in p
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum
 from typing import Any
 
@@ -14,6 +15,12 @@ from tensix_sim.formats import TILE
 
 class NotModelledError(NotImplementedError):
     """ttnn has it, and this simulator has not; the message says what."""
+
+
+def missing(name: str, where: str, known: Iterable[str]) -> str:
+    """What to say of a name that is not there, with what is near."""
+    near = get_close_matches(name, known, n=4, cutoff=0.3)
+    return f"{where}.{name} is not in this simulator's ttnn" + (f"; near it are {', '.join(near)}" if near else "")
 
 
 class DataType(Enum):
@@ -360,14 +367,14 @@ class SDPAProgramConfig:
 
 
 class WormholeComputeKernelConfig:
-    """Fidelity and DST of a compute kernel. Made without a fidelity it means LoFi, as in ttnn."""
+    """Fidelity and DST of a compute kernel. Invalid, and so made without a fidelity, it means LoFi, as in ttnn."""
 
     _FIELDS = tuple(config.ComputeKernelConfig.model_fields)
 
     def __init__(
         self,
         *,
-        math_fidelity: MathFidelity = MathFidelity.LoFi,
+        math_fidelity: MathFidelity = MathFidelity.Invalid,
         math_approx_mode: bool = True,
         fp32_dest_acc_en: bool = False,
         packer_l1_acc: bool = False,
