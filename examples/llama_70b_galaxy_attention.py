@@ -39,7 +39,7 @@ class Attention:
     """An attention block: its weights on the mesh, its cache, and its prefill."""
 
     def __init__(self, mesh, model, wqkv, wo, tokens):
-        """Take weights [width, (heads + 2 kv_heads) * head_dim], the heads of each row of the mesh side by side, and [.., width]."""
+        """Take weights [width, (heads + 2 kv_heads) * head_dim], heads of a row of the mesh side by side, and [.., width]."""
         self.mesh, self.model = mesh, model
         self.wqkv = self.on_mesh(wqkv[None, None], (3, None), ttnn.bfloat8_b)
         self.wo = self.on_mesh(wo[None, None], (None, 3), ttnn.bfloat8_b)

@@ -604,7 +604,7 @@ def test_timing_only_judges_no_number(tmp_path: Path) -> None:
 def test_a_test_file_in_upstreams_style_passes() -> None:
     """A sample of the ring op's tests; the whole takes half an hour, by the command in its docstring."""
     pytest.importorskip("torch")
-    picked = "s1024-k256-q128 or s1024-64-64-prefix64 or (s512 and w256)"
+    picked = "s1024-k256-q128 or s1024-64-64-prefix64-block64 or (s512 and w256)"
     done = command("--", "pytest", "-q", "-p", "no:cacheprovider", "examples/test_ring_distributed_sdpa.py", "-k", picked)
     assert re.search(r"\d passed, \d+ deselected", done.stdout), done.stdout
     assert " failed" not in done.stdout

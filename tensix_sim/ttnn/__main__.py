@@ -19,7 +19,10 @@ OPTIONS = ("board", "mesh", "numerics", "kernel", "branch")
 @click.option("--branch", help="Branch of tt-metal whose arguments are taken: main, or olmo, with the ring op's sliding window.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def main(command: tuple[str, ...], **options: str | None) -> None:
-    """Run COMMAND with ttnn on virtual chips; its exit code is this one's. Ops and their cycles follow on stderr, under pytest on stdout."""
+    """Run COMMAND with ttnn on virtual chips; its exit code is this one's.
+
+    Ops and their cycles follow on stderr, under pytest on stdout.
+    """
     given = {name: value for name, value in options.items() if value is not None}
     try:
         SESSION.settings.set(**given)

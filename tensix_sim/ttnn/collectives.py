@@ -87,7 +87,7 @@ def gather(
         held = [tensor.shards[i] for i in (line[::-1] if reverse else line)]
         key = tuple(map(id, held))
         if held[0] is not None and key not in known:
-            known[key] = np.concatenate(held, dim)  # type: ignore[arg-type]
+            known[key] = np.concatenate(held, dim)
         for i in line:
             shards[i] = known.get(key)
     shape = list(tensor.shape)

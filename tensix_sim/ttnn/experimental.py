@@ -88,7 +88,8 @@ def rotary_embedding_llama(
         tiles = x.reshape(*x.shape[:-1], -1, size)
         turned = (tiles @ matrix.reshape(size, size)).reshape(x.shape)
         rows = x.shape[-2]
-        return x * cos[..., :rows, :] + turned * sin[..., :rows, :]
+        result: Array = x * cos[..., :rows, :] + turned * sin[..., :rows, :]
+        return result
 
     inputs = [input_tensor, cos_cache, sin_cache, trans_mat]
     shape = input_tensor.shape
@@ -112,7 +113,7 @@ def paged_fill_cache(
     """
     refuse("paged_fill_cache", batch_idx_tensor=batch_idx_tensor, mesh_coords=mesh_coords)
     page_table.need("paged_fill_cache")
-    blocks, heads, block, _ = cache_tensor.shape
+    blocks, _, block, _ = cache_tensor.shape
     rows = input_tensor.shape[2]
     table = page_table.shards[0]
     if table is None or len({id(shard) for shard in page_table.shards}) != 1:

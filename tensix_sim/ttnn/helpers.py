@@ -50,7 +50,7 @@ def _deltas(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
 
 
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """PCC as upstream counts it: what is not finite is zero; 1 for equal arrays, 0 where just one of them is zero or not a number."""
+    """PCC as upstream counts it: what is not finite is zero; 1 for equal arrays, 0 where just one is zero or not a number."""
     if np.isnan(a).all() != np.isnan(b).all():
         return 0.0
     a, b = np.nan_to_num(a, nan=0.0, posinf=0.0, neginf=0.0), np.nan_to_num(b, nan=0.0, posinf=0.0, neginf=0.0)

@@ -6,6 +6,7 @@
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NoReturn
@@ -31,7 +32,7 @@ IN_MODELS = {"comp_pcc": "comp_pcc_value"}  # there its second result is the num
 PACKAGES = {name.rsplit(".", i)[0] for name in HELPERS for i in range(1, name.count(".") + 1)}
 
 
-class TtnnFinder:
+class TtnnFinder(Loader):
     """Finds `ttnn`, before all others."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
@@ -49,7 +50,7 @@ class TtnnFinder:
             sys.modules[f"ttnn.{name}"] = importlib.import_module(f"tensix_sim.ttnn.{name}")
 
 
-class HelperFinder:
+class HelperFinder(Loader):
     """Finds upstream's helper modules, after all others."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
@@ -89,5 +90,5 @@ def _refusal(module: str, names: Sequence[str]) -> Any:
 def install() -> None:
     """Let the names mean ours from now on, in this process."""
     if not any(isinstance(finder, TtnnFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, TtnnFinder())  # type: ignore[arg-type]
-        sys.meta_path.append(HelperFinder())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, TtnnFinder())
+        sys.meta_path.append(HelperFinder())

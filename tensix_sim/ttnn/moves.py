@@ -36,8 +36,9 @@ def rearranged(
     outputs: list[list[Array | None]] = []
     for arrays in zip(*(tensor.shards for tensor in inputs), strict=True):
         key = tuple(map(id, arrays))
-        if key not in known and arrays[0] is not None:
-            known[key] = [np.ascontiguousarray(array) for array in rearrange(list(arrays), 1)]
+        held = [array for array in arrays if array is not None]
+        if key not in known and held:
+            known[key] = [np.ascontiguousarray(array) for array in rearrange(held, 1)]
         outputs.append(list(known.get(key) or [None] * len(shapes)))
     if mesh:
         record(op, mesh, inputs, _cycles(op, mesh, inputs, shapes, rearrange, about))

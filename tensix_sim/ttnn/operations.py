@@ -147,7 +147,7 @@ def typecast(input_tensor: Tensor, dtype: DataType, *, memory_config: MemoryConf
 def reshape(input_tensor: Tensor, shape: Any, *, memory_config: MemoryConfig | None = None) -> Tensor:
     """The same elements in another shape, of which one size may be -1.
 
-    A view, and free, where the last two sizes stay, or rows are whole tiles and the last size stays; else cycles are not modelled.
+    A view, and free, where the last two sizes stay, or the last, and rows are whole tiles; else cycles are not modelled.
 
     Raises:
         RuntimeError: the number of elements differs.

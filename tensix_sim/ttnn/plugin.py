@@ -183,7 +183,7 @@ def _mesh(shape: Any, params: dict[str, Any]) -> Iterator[Any]:
 
 @pytest.fixture
 def mesh_device(request: pytest.FixtureRequest, device_params: dict[str, Any]) -> Iterator[Any]:
-    """A mesh of as many devices in a row as an indirect parameter says, or of its (rows, columns); else all there are, in a row."""
+    """A mesh of the (rows, columns) of an indirect parameter, or of so many devices in a row; without one, all in a row."""
     yield from _mesh(getattr(request, "param", ttnn.get_num_devices()), device_params)
 
 
@@ -257,5 +257,5 @@ def reset_default_device() -> Iterator[None]:
 
 @pytest.fixture
 def expect_error() -> Callable[..., Any]:
-    """Give `with expect_error(Error, "words of its message"):`."""
+    """What a block must raise, and words of the message; used as `with expect_error(Error, "words")`."""
     return lambda error, message=None: pytest.raises(error, match=message and re.escape(message))

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 
 from tensix_sim.ttnn.session import Call
 
-HEAD = f"{'op':<50} {'shape of first input':<21} {'devices':<14} {'ring':>4} {'cycles':>13} {'us':>12} {'PCC':>9} {'rel L2':>8}"
+HEAD = f"{'op':<50} {'shape of input':<21} {'devices':<14} {'ring':>4} {'cycles':>13} {'us':>12} {'PCC':>9} {'rel L2':>8}"
 
 
 def lines(calls: Iterable[Call]) -> Iterator[str]:
-    """A line for each op and the devices on which it took the same, with the worst of their accuracies; equal lines are counted."""
+    """A line for each op and the devices on which it took the same, with the worst of their accuracies; equal ones count."""
     alike: dict[tuple[object, ...], list[Call]] = {}
     for call in calls:
         alike.setdefault((call.number, call.op, call.shape, call.ring_id, call.cycles), []).append(call)

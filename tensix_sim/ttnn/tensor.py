@@ -46,6 +46,14 @@ class Tensor:
     hold; where numbers are not computed, it has a shape only.
     """
 
+    shards: list[Array | None]
+    _shape: Shape
+    _dtype: DataType
+    _layout: Layout
+    _device: MeshDevice | None
+    _memory_config: MemoryConfig
+    _allocated: bool
+
     def __init__(
         self,
         data: Any,
@@ -90,7 +98,7 @@ class Tensor:
     ) -> "Tensor":
         """Make a tensor of what its devices hold; an array of None is a shape only."""
         self = cls.__new__(cls)
-        self.shards: list[Array | None] = list(shards)
+        self.shards = list(shards)
         self._shape = Shape(shape)
         self._dtype = dtype
         self._layout = layout

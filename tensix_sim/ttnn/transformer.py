@@ -224,9 +224,9 @@ def _attend(
         figures = runs[key].device
         pcc, rel_l2 = (figures.accuracy.pcc, figures.accuracy.rel_l2) if figures.accuracy else (None, None)
         ring_id = key[0] if spec.is_ring else None
-        shape = "x".join(map(str, q.shape))
+        sizes = "x".join(map(str, q.shape))
         SESSION.calls.append(
-            Call(name, number, device, ring_id, shape, figures.cycles, figures.duration_us, pcc=pcc, rel_l2=rel_l2)
+            Call(name, number, device, ring_id, sizes, figures.cycles, figures.duration_us, pcc=pcc, rel_l2=rel_l2)
         )
     if settings.trace != "off":
         distinct = {run.device.ring_id: run for run in reversed(runs.values())}
