@@ -84,9 +84,10 @@ def gather(
     shards: list[Array | None] = [None] * len(mesh.ids)
     known: dict[tuple[int, ...], Array] = {}
     for line in lines:
-        held = [tensor.shards[i] for i in (line[::-1] if reverse else line)]
+        shards_of_line = [tensor.shards[i] for i in (line[::-1] if reverse else line)]
+        held = [array for array in shards_of_line if array is not None]
         key = tuple(map(id, held))
-        if held[0] is not None and key not in known:
+        if held and key not in known:
             known[key] = np.concatenate(held, dim)
         for i in line:
             shards[i] = known.get(key)

@@ -39,7 +39,7 @@ def rearranged(
         held = [array for array in arrays if array is not None]
         if key not in known and held:
             known[key] = [np.ascontiguousarray(array) for array in rearrange(held, 1)]
-        outputs.append(list(known.get(key) or [None] * len(shapes)))
+        outputs.append([*known[key]] if key in known else [None] * len(shapes))
     if mesh:
         record(op, mesh, inputs, _cycles(op, mesh, inputs, shapes, rearrange, about))
     config = memory_config or first.memory_config()

@@ -257,5 +257,5 @@ def reset_default_device() -> Iterator[None]:
 
 @pytest.fixture
 def expect_error() -> Callable[..., Any]:
-    """What a block must raise, and words of the message; used as `with expect_error(Error, "words")`."""
+    """A context that wants an error of a type, and some words in its message."""
     return lambda error, message=None: pytest.raises(error, match=message and re.escape(message))
