@@ -62,6 +62,7 @@ def main() -> None:
 @click.option(
     "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Devices simulated side by side.  [default: all CPUs]"
 )
+@click.option("--gather", is_flag=True, help="Also gather the whole sequence on every device: split, two all-gathers, concat.")
 @click.option("--name", help="Name of the folder with the traces.  [default: from the spec]")
 @click.option("--traces", type=click.Path(file_okay=False, path_type=Path), default=Path("traces/runs"), show_default=True)
 @click.option(
@@ -79,6 +80,7 @@ def run(
     preset: str | None,
     json_file: str | None,
     jobs: int,
+    gather: bool,
     name: str | None,
     traces: Path,
     kinds: tuple[str, ...],
@@ -90,6 +92,7 @@ def run(
     from tensix_sim.hw import SimulationError
     from tensix_sim.screen import run_screen
     from tensix_sim.simulation import simulate
+    from tensix_sim.tail import tail_problems
     from tensix_sim.workers import WorkerError
 
     checked, report = _check(spec, overrides, preset)
@@ -97,11 +100,13 @@ def run(
         fail(_illegal(report), 1)
     if explain_error and checked.numerics != "exact":
         fail(f"--explain-error: numerics is {checked.numerics}; an error is explained bit for bit: set numerics: exact", 2)
+    if gather and (problems := tail_problems(checked)):
+        fail("\n".join(f"--gather: {problem}" for problem in problems), 1)
     try:
         check_kinds(kinds, checked.trace)
         where = f"ring of {checked.ring_size}" if checked.is_ring else checked.op
         with _progress(f"{where} on {checked.board}") as progress:
-            result = simulate(checked, jobs, progress)
+            result = simulate(checked, jobs, progress, gather=gather)
         if explain_error:
             with _progress("error by stage") as progress:
                 result.error = explain(checked, jobs, progress).model_dump()
@@ -404,17 +409,40 @@ def report(folder: Path, output: Path | None, png: bool, what_ifs: bool, jobs: i
 
 
 @main.command()
-@click.argument("before", type=click.Path(exists=True, path_type=Path))
-@click.argument("after", type=click.Path(exists=True, path_type=Path))
+@click.argument("before", required=False, type=click.Path(exists=True, path_type=Path))
+@click.argument("after", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the comparison as a page to FILE.")
 @click.option("--call", type=click.IntRange(0), help="Which call of a profile that has several.")
+@click.option("--seq-lens", metavar="A..B", help="Ring-distributed against plain SDPA: A, 2A, 4A ... up to B, or a list A,B,C.")
+@SET
+@PRESET
+@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Lengths side by side.  [default: all CPUs]")
 @JSON
 @guarded
-def compare(before: Path, after: Path, html: Path | None, call: int | None, json_file: str | None) -> None:
+def compare(
+    before: Path | None,
+    after: Path | None,
+    html: Path | None,
+    call: int | None,
+    seq_lens: str | None,
+    overrides: tuple[str, ...],
+    preset: str | None,
+    jobs: int,
+    json_file: str | None,
+) -> None:
     """Say what changed between two runs, or a run and a hardware profile, and why.
 
-    A run is its folder, a profile an ops_perf_results*.csv or a profile_log_device.csv.
+    A run is its folder, a profile an ops_perf_results*.csv or a profile_log_device.csv. With --seq-lens, BEFORE is the spec
+    of a ring, by default the built-in example: is the ring worth it against plain SDPA on every device, with all that
+    the model needs behind it to have the whole sequence on each?
     """
+    if seq_lens:
+        if after or html or call is not None:
+            fail("--seq-lens compares one spec with plain SDPA: it takes neither AFTER nor --html nor --call", 2)
+        _compare_lengths(str(before) if before else None, overrides, preset, seq_lens, jobs, json_file)
+        return
+    if before is None or after is None or overrides or preset:
+        fail("two runs are compared by their folders, BEFORE and AFTER; a spec, --set and --preset need --seq-lens", 2)
     from dataclasses import asdict
 
     from tensix_sim.analysis import ProfileError, read_side
@@ -436,6 +464,32 @@ def compare(before: Path, after: Path, html: Path | None, call: int | None, json
     if html:
         write_comparison(comparison, html)
     click.echo(compare_screen(comparison))
+
+
+def _compare_lengths(
+    spec: str | None, overrides: tuple[str, ...], preset: str | None, seq_lens: str, jobs: int, json_file: str | None
+) -> None:
+    """Ring-distributed SDPA with its tail beside plain SDPA, length by length."""
+    from dataclasses import asdict
+
+    from tensix_sim.analysis import worth, worth_from
+    from tensix_sim.hw import SimulationError
+    from tensix_sim.screen import worth_screen
+    from tensix_sim.tuning import read_lengths
+    from tensix_sim.workers import WorkerError
+
+    try:
+        specs = [_typed(spec, overrides, preset, length) for length in read_lengths(seq_lens)]
+        with _progress(f"{len(specs)} lengths") as progress:
+            found = worth(specs, min(jobs, len(specs)), progress)
+    except (ValueError, WorkerError) as error:
+        fail(str(error), 2)
+    except SimulationError as error:
+        fail("\n".join([str(error), *getattr(error, "__notes__", [])]), 3)
+    if json_file:
+        lengths = [asdict(w) | {"gain": w.gain} for w in found]
+        _write_json(json_file, {"lengths": lengths, "worth_from": worth_from(found)})
+    click.echo(worth_screen(specs[0], found))
 
 
 def _judge(run: Any, jobs: int) -> Any:

@@ -1,6 +1,6 @@
-"""Published microbenchmarks of NoC and DRAM beside the model: latencies of transfers against their size, rates of banks.
+"""Published microbenchmarks beside the model: latencies of transfers against their size, rates of banks, times of all-gathers.
 
-An entry of `data/microbenchmarks.json` that the model has a mechanism for becomes transfers on an empty chip. The others
+An entry of `data/microbenchmarks.json` that the model has a mechanism for becomes transfers, or an op, on empty chips. The others
 are listed with the reason why not. Nothing here enters the model.
 """
 
@@ -12,9 +12,11 @@ from statistics import mean, median
 from typing import Any
 
 from tensix_sim.arch import Machine, machine
-from tensix_sim.formats import Format
+from tensix_sim.collectives import run_all_gather
+from tensix_sim.formats import FORMATS, TILE, Format
 from tensix_sim.hw.engine import Engine
 from tensix_sim.hw.memory import Direction, Memory
+from tensix_sim.ops.all_gather import AllGather, Topology
 from tensix_sim.program import Tensor
 from tensix_sim.trace import Trace
 
@@ -25,10 +27,10 @@ MIB = 1 << 20
 NOT_COMPARED = {
     "noc_trace": "whole traces of matmul data movement: no such program here",
     "matmul": "whole ops of other kernels",
-    "ccl": "collectives are not modelled yet",
+    "ccl": "collectives other than all-gather, or one whose shape or topology is not published",
     "llk_cycles": "costs of single routines enter the model as constants; see docs/model.md",
     "dispatch": "program dispatch is not modelled",
-    "eth": "the Ethernet link is used by no op yet",
+    "eth": "the Ethernet link's constants come from these",
     "noc_bw": "ideals of patterns and another model's parameters, not measurements",
 }
 
@@ -90,6 +92,10 @@ def _points(entry: dict[str, Any]) -> Iterator[Point]:
         rate = one_bank_rate(m, given["tensix_tiles"], given["direction"], int(given["noc"][-1]))
         group = f"{m.chip.name} one DRAM bank, {given['direction']}"
         yield Point(entry["id"], group, f"{given['tensix_tiles']} cores", "B/cycle", entry["value"], rate)
+    if entry["kind"] == "ccl" and given["op"] == "all_gather" and "output_bytes" in given:
+        n, nbytes, topology = given["n"], given["output_bytes"], given["topology"]
+        what = f"{n} devices, {nbytes} B"
+        yield Point(entry["id"], f"t3000 all-gather, {topology}", what, "us", entry["value"], all_gather_us(n, topology, nbytes))
 
 
 Cycles = Callable[[Machine, int, int], int]
@@ -125,6 +131,13 @@ def one_bank_rate(m: Machine, cores: int, direction: Direction, noc: int) -> flo
     pages = [i * m.chip.dram.banks for i in range(MIB // size)]
     places = [m.worker((i % m.grid[0], i // m.grid[0])) for i in range(cores)]
     return cores * MIB / _run(m, [(place, pages) for place in places], direction, size, "dram", noc)
+
+
+def all_gather_us(devices: int, topology: Topology, nbytes: int) -> float:
+    """Microseconds of an all-gather of `nbytes` bfloat16 in all over one link of a T3000, with the packets of the CCL results."""
+    tiles = nbytes // devices // FORMATS["bfloat16"].tile_bytes
+    op = AllGather(devices, (1, 1, TILE, tiles * TILE), 3, "bfloat16", topology, links=1, packet_bytes=6144)
+    return max(moved.duration_us for moved in run_all_gather(op, machine("t3000"), [None] * devices).figures)
 
 
 def _run(m: Machine, moves: list[tuple[tuple[int, int], Any]], direction: Direction, size: int, memory: Any, noc: int) -> int:

@@ -72,6 +72,14 @@ class Tensor:
         """Number of tiles."""
         return self.tile_rows * self.tile_cols
 
+    def store(self, pages: Sequence[int], block: Values | None) -> None:
+        """Take tiles, [rows, 32, columns, 32], one after the other for `pages`, and note that these are written."""
+        page = np.asarray(pages)
+        if self.tiles is not None and block is not None:
+            flat = block.swapaxes(1, 2).reshape(-1, TILE, TILE)
+            self.tiles[page // self.tile_cols, :, page % self.tile_cols, :] = flat
+        self.written[page] = True
+
     @property
     def tiles(self) -> Values | None:
         """The values as [tile_row, row, tile_col, column], a view."""

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 
 from tensix_sim.accuracy import Accuracy
-from tensix_sim.analysis import Change, Comparison, Verdict
+from tensix_sim.analysis import Change, Comparison, Verdict, Worth, worth_from
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.error import Explanation, LengthError, Place
 from tensix_sim.presets import Preset
 from tensix_sim.simulation import Device, Result, Spread
+from tensix_sim.tail import Tail
 from tensix_sim.trace import LANES
 from tensix_sim.tuning import Measured, Tuning
 
@@ -50,6 +51,8 @@ def run_screen(result: Result) -> str:
         _devices(result.devices),
         _waits(result.devices),
     ]
+    if result.tail:
+        parts.append(_tail(result.tail))
     if result.accuracy:
         parts.append(_accuracy(result.accuracy))
     if result.error:
@@ -112,6 +115,22 @@ def _devices(devices: list[Device]) -> str:
     busiest = max(devices, key=lambda d: d.busiest_server_utilization)
     share = f"{busiest.busiest_server_utilization:.0%}"
     return table(header, rows) + f"\nbusiest server: {busiest.busiest_server} on device {busiest.ring_id}, {share} of the time"
+
+
+def _tail(tail: Tail) -> str:
+    """What each op behind the ring op adds, on the slowest device, and what it moves on all."""
+    rows = []
+    for op, cycles in tail.stages().items():
+        moved = [m for m in tail.moved if m.op == op]
+        over = max((nbytes for m in moved for nbytes in m.ethernet_bytes.values()), default=0)
+        read, written = (sum(getattr(m, name) for m in moved) / 1e6 for name in ("dram_read_bytes", "dram_write_bytes"))
+        shown = f"{cycles:,}", f"{cycles / tail.clock_hz * 1e6:,.1f}", f"{cycles / tail.end:.1%}"
+        rows.append((op, *shown, f"{read:,.1f} MB", f"{written:,.1f} MB", f"{over / 1e6:,.2f} MB" if over else ""))
+    whole, more = tail.end / tail.clock_hz * 1e6, tail.cycles / tail.begun
+    links = f"a {tail.topology} with {tail.links} link{'s' if tail.links > 1 else ''} between neighbours"
+    return table(("then", "cycles", "us", "of all", "DRAM read", "written", "busiest link"), rows) + (
+        f"\nwhole sequence on every device after {tail.end:,} cycles, {whole:,.1f} us: {more:.1%} on top of the op; over {links}"
+    )
 
 
 def _span(values: Spread) -> str:
@@ -211,6 +230,28 @@ def compare_screen(c: Comparison) -> str:
     if c.errors:
         parts.append(table(("error by stage", "before", "after", "change", ""), map(_change_row, c.errors)))
     return "\n\n".join(parts)
+
+
+def worth_screen(spec: RunSpec, found: Sequence[Worth]) -> str:
+    """Both ops at each length, what the tail adds, and the answer."""
+    rows = [
+        (f"{w.seq_len:,}", f"{w.plain_us:,.1f}", f"{w.ring_us:,.1f}", f"{w.tail_us:,.1f}", f"{w.gain:.2f}x")
+        if w.problem is None
+        else (f"{w.seq_len:,}", "illegal", "", "", "")
+        for w in found
+    ]
+    least = worth_from(found)
+    answer = (
+        f"ring-distributed SDPA is worth it from {least:,} tokens on, of the lengths compared"
+        if least
+        else "ring-distributed SDPA is not worth it at the longest of these lengths"
+    )
+    parts = [
+        f"{spec.op} against sdpa on {spec.board}, ring of {spec.ring_size}, tail included: split, two all-gathers, concat",
+        table(("tokens", "plain us", "ring us", "tail us", "ring is"), rows),
+        answer,
+    ]
+    return "\n\n".join([*parts, *(wrapped(f"{w.seq_len:,} tokens: {w.problem}") for w in found if w.problem)])
 
 
 def _change_row(c: Change) -> tuple[str, ...]:

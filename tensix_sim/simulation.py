@@ -18,13 +18,15 @@ from threadpoolctl import threadpool_limits
 from tensix_sim.accuracy import Accuracy, Moments, compare_with_reference, total
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec, load_spec
-from tensix_sim.hw import Chip
+from tensix_sim.formats import TILE
+from tensix_sim.hw import Chip, SimulationError
 from tensix_sim.kernel_api import Compute, DataMovement, launch
 from tensix_sim.ops.checks import Report, check
 from tensix_sim.ops.device_program import build, output_rows
 from tensix_sim.ops.geometry import Geometry, spec_machine
 from tensix_sim.ops.inputs import Inputs, make_inputs
 from tensix_sim.program import Values
+from tensix_sim.tail import Tail, run_tail, tail_problems
 from tensix_sim.trace import (
     SUMMARY,
     Run,
@@ -121,6 +123,7 @@ class Result:
     wall_seconds: float
     peak_rss_bytes: int
     error: dict[str, Any] | None = None  # `error.Explanation`, where one was asked for
+    tail: Tail | None = None
 
     @property
     def devices(self) -> list[Device]:
@@ -179,6 +182,7 @@ class Result:
             "devices": [device.model_dump(mode="json") for device in self.devices],
             "accuracy": self.accuracy.model_dump() if self.accuracy else None,
             **({"error": self.error} if self.error else {}),
+            **({"tail": self.tail.summary()} if self.tail else {}),
             "wall_seconds": self.wall_seconds,
             "peak_rss_bytes": self.peak_rss_bytes,
         }
@@ -186,7 +190,12 @@ class Result:
     @property
     def opens_in_a_viewer(self) -> bool:
         """Whether the trace is short enough for Chrome JSON to be opened: 130 bytes a span, in the memory of a browser."""
-        return sum(len(trace.tables["spans"]) for trace in self.trace.values()) <= VIEWER_SPANS
+        return sum(len(trace.tables["spans"]) for _, trace in self._all_traces) <= VIEWER_SPANS
+
+    @property
+    def _all_traces(self) -> list[tuple[int, Trace]]:
+        """Those of the op and those of its tail, by ring position."""
+        return sorted([*self.trace.items(), *(self.tail.traces.items() if self.tail else ())], key=lambda item: item[0])
 
     def write(self, folder: Path) -> None:
         """Write the traces and the summary into `folder`, each file whole or not at all.
@@ -194,47 +203,83 @@ class Result:
         `trace.json`, of traces that are not too long for it, opens in Perfetto and chrome://tracing, `cores.csv` has each
         core's cycles by RISC and wait cause, `device-<ring_id>.npz` is the trace by columns (`trace.open_run` and `np.load`
         read it), `transfers.csv` (at trace: transfers) has each burst's parts, `summary.json` is what `run --json` writes.
+        The tail is in `trace.json` and `transfers.csv` behind the op, by columns in `tail-<ring_id>.npz`.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if self.spec.trace != "off":
             clock_hz = spec_machine(self.spec).chip.clock_hz
             traces = sorted(self.trace.items())
             if self.opens_in_a_viewer:
-                write_chrome(folder / "trace.json", traces, clock_hz)
+                write_chrome(folder / "trace.json", self._all_traces, clock_hz)
             else:
                 (folder / "trace.json").unlink(missing_ok=True)  # of an earlier run
             write_core_csv(folder / "cores.csv", traces)
             for ring_id, trace in traces:
                 save(folder / trace_file(ring_id), trace)
+            for ring_id in self.trace:
+                (folder / f"tail-{ring_id}.npz").unlink(missing_ok=True)  # of an earlier run
+                if self.tail:
+                    save(folder / f"tail-{ring_id}.npz", self.tail.traces[ring_id])
         if self.spec.trace == "transfers":
-            write_transfers_csv(folder / "transfers.csv", traces)
+            write_transfers_csv(folder / "transfers.csv", self._all_traces)
         write_summary(folder / SUMMARY, self.summary())
 
 
-def simulate(spec: RunSpec | dict[str, Any] | str, jobs: int = 1, progress: Progress | None = None) -> Result:
-    """Run the op on the devices that the spec names.
+def simulate(
+    spec: RunSpec | dict[str, Any] | str,
+    jobs: int = 1,
+    progress: Progress | None = None,
+    inputs: Inputs | None = None,
+    gather: bool = False,
+) -> Result:
+    """Run the op on the devices that the spec names; with `gather`, then what a model does to have the whole sequence on each.
 
     With `jobs` > 1 the devices run in that many processes; the result is the same to the bit. `progress` is
-    called now and then with the share that is done, 0 to 1.
+    called now and then with the share that is done, 0 to 1. `inputs` are values of the spec's shapes, in place of those
+    that its seed or its files would give.
 
     Raises:
         IllegalConfigError: the spec is illegal; lists every violation.
         SimulationError: the simulated program failed, by a deadlock for example.
         WorkerError: a worker process died.
+        ValueError: there is nothing to gather, or no way to; says why.
     """
     report = check(spec)
     if not report.ok:
         raise IllegalConfigError(report)
     run_spec = spec if isinstance(spec, RunSpec) else load_spec(spec)
+    if gather and (problems := tail_problems(run_spec)):
+        raise ValueError("; ".join(problems))
     began = time.perf_counter()
     ring_ids = run_spec.simulated_ring_ids
     report_share: Progress = progress or (lambda share: None)
     if min(jobs, len(ring_ids)) > 1:
-        runs = _in_processes(run_spec, ring_ids, jobs, report_share)
+        runs = _in_processes(run_spec, ring_ids, jobs, report_share, inputs)
     else:
-        runs = [run_device(run_spec, ring_id, _part(report_share, i, len(ring_ids))) for i, ring_id in enumerate(ring_ids)]
+        parts = [_part(report_share, i, len(ring_ids)) for i in range(len(ring_ids))]
+        runs = [run_device(run_spec, r, part, inputs=inputs) for r, part in zip(ring_ids, parts, strict=True)]
+    tail = run_tail(run_spec, [run.device.cycles for run in runs], [run.output for run in runs]) if gather else None
     rss = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
-    return Result(run_spec, report, runs, time.perf_counter() - began, rss)
+    result = Result(run_spec, report, runs, time.perf_counter() - began, rss, tail=tail)
+    _check_gathered(result)
+    return result
+
+
+def _check_gathered(result: Result) -> None:
+    """Hold the tail to its purpose: every device has what `gathered()` puts together.
+
+    Raises:
+        SimulationError: one has not.
+    """
+    outputs = result.tail.outputs if result.tail else []
+    if not outputs or outputs[0] is None:
+        return
+    whole = result.gathered()
+    for i, output in enumerate(outputs):
+        assert output is not None
+        wrong = int((output != whole).any(axis=(0, 1, 3)).sum())
+        if wrong:
+            raise SimulationError(f"device {i}: {wrong} of {whole.shape[2]} rows are not those of the sequence after the gathers")
 
 
 def _part(whole: Progress, i: int, parts: int) -> Progress:
@@ -243,17 +288,26 @@ def _part(whole: Progress, i: int, parts: int) -> Progress:
 
 
 def run_device(
-    spec: RunSpec, ring_id: int, progress: Progress, rounds: int | None = None, only: int | None = None,
-    ideal: tuple[tuple[str, str, str], ...] = (), quantised: bool = True,
-) -> DeviceRun:  # fmt: skip
+    spec: RunSpec,
+    ring_id: int,
+    progress: Progress,
+    rounds: int | None = None,
+    only: int | None = None,
+    inputs: Inputs | None = None,
+    reference_rows: int | None = None,
+    ideal: tuple[tuple[str, str, str], ...] = (),
+    quantised: bool = True,
+) -> DeviceRun:
     """Simulate one device of a legal spec; with `rounds` or `only`, part of its work (see `Deal`).
 
+    Without `inputs` the spec gives the values. Its accuracy is that of all rows, or of about `reference_rows` of each head.
     `ideal` places cost no accuracy (see `ComputeConfig`), nor do inputs that are not `quantised`.
     """
     machine = spec_machine(spec)
     g = replace(Geometry.of(spec), rounds=rounds, only=only, ideal=ideal, quantised=quantised)
-    inputs = None if spec.numerics == "off" else make_inputs(spec)
-    program = build(spec, g, machine, ring_id, inputs)
+    table = inputs.page_table if inputs else None
+    inputs = None if spec.numerics == "off" else inputs or make_inputs(spec)
+    program = build(spec, g, machine, ring_id, inputs, table)
     trace = Trace(spec.trace)
     trace.notes["queue_id"] = str(spec.queue_id)
     chip = Chip(machine, program, trace)
@@ -276,19 +330,30 @@ def run_device(
             values = program.tensors[-1].values
             assert values is not None
             output = output_rows(g, values)
-            moments = _moments(g, ring_id, inputs, output)
+            moments = _moments(g, ring_id, inputs, output, reference_rows)
     figures = _figures(g, machine, chip, ring_id, contexts, moments)
     _trace_bytes(trace, chip)
     return DeviceRun(figures, output, trace, moments)
 
 
-def _moments(g: Geometry, ring_id: int, inputs: Inputs, output: Values) -> Moments:
+def _moments(g: Geometry, ring_id: int, inputs: Inputs, output: Values, about: int | None) -> Moments:
     parts = []
     for i, rows in enumerate(g.slabs(ring_id)):
-        out, q = output[:, :, i * g.Sc : (i + 1) * g.Sc], inputs.q[:, :, rows]
-        seen = g.prefix + rows.start, g.scale, g.mask.left, g.mask.right
-        parts += [compare_with_reference(q[b], inputs.k[b], inputs.v[b], out[b], *seen) for b in range(g.B)]
+        for start, stop in _sample(g.Sc, about and about // g.phases):
+            out, first = output[:, :, i * g.Sc + start : i * g.Sc + stop], rows.start + start
+            q = inputs.q[:, :, first : rows.start + stop]
+            seen = g.prefix + first, g.scale, g.mask.left, g.mask.right
+            parts += [compare_with_reference(q[b], inputs.k[b], inputs.v[b], out[b], *seen) for b in range(g.B)]
     return total(parts)
+
+
+def _sample(rows: int, about: int | None) -> list[tuple[int, int]]:
+    """(first, last but one) of pieces of so many rows, all or about as many as asked for, evenly spread."""
+    if about is None or about >= rows:
+        return [(0, rows)]
+    count = max(1, about // TILE)
+    starts = [round(i * (rows - TILE) / max(1, count - 1)) for i in range(count)]
+    return [(start, start + TILE) for start in starts]
 
 
 def _figures(
@@ -355,17 +420,19 @@ def _start_worker(shares: "Synchronized[Any]") -> None:
     _shares = shares
 
 
-def _work(spec: RunSpec, ring_id: int, slot: int) -> DeviceRun:
+def _work(spec: RunSpec, ring_id: int, slot: int, inputs: Inputs | None) -> DeviceRun:
     def progress(share: float) -> None:
         _shares[slot] = share
 
-    return run_device(spec, ring_id, progress)
+    return run_device(spec, ring_id, progress, inputs=inputs)
 
 
-def _in_processes(spec: RunSpec, ring_ids: Sequence[int], jobs: int, progress: Progress) -> list[DeviceRun]:
+def _in_processes(
+    spec: RunSpec, ring_ids: Sequence[int], jobs: int, progress: Progress, inputs: Inputs | None
+) -> list[DeviceRun]:
     shares = multiprocessing.get_context("spawn").Array("d", len(ring_ids), lock=False)
     with worker_processes(min(jobs, len(ring_ids)), _start_worker, (shares,)) as submit:
-        pending: set[Future[DeviceRun]] = set(futures := submit(_work, [(spec, r, i) for i, r in enumerate(ring_ids)]))
+        pending: set[Future[DeviceRun]] = set(futures := submit(_work, [(spec, r, i, inputs) for i, r in enumerate(ring_ids)]))
         while pending:
             done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
             for future in done:

@@ -372,7 +372,6 @@ RULES: list[tuple[Any, ...]] = [
     ({"op": "sdpa", "paged_kv": {"block_size": 64}}, "paged_kv"),
     ({"kernel": "streaming", "compute_kernel_config.fp32_dest_acc_en": True}, "kernel"),
     ({"is_causal": False}, "is_causal"),
-    ({"sliding_window_size": 128}, "sliding_window_size"),
     ({"inputs.kv_dtype": "bfloat16"}, "inputs.kv_dtype"),
     ({"inputs.kv_len": 4096}, "inputs.kv_len"),
     ({"memory_config": "l1_height_sharded"}, "memory_config"),

@@ -5,39 +5,61 @@ from math import ceil
 import pytest
 
 from tensix_sim.arch import machine
-from tensix_sim.hw.ethernet import EthernetLink
+from tensix_sim.hw.ethernet import Cable, EthernetLink
 
 ETHERNET = machine("galaxy").chip.ethernet
 RATE = ETHERNET.rate * ETHERNET.efficiency
 
 
 @pytest.mark.parametrize("nbytes", [1, 12, 1088, 4096, 1_000_000])
-def test_a_message_leaves_at_the_links_rate_and_arrives_a_hop_later(nbytes: int) -> None:
-    """Payload over payload rate, rounded up once, then the hop."""
-    left, arrived = EthernetLink(ETHERNET).send(100, nbytes)
-    assert left == 100 + ceil(nbytes / RATE - 1 / 512)
-    assert arrived == left + ETHERNET.hop_cycles
+def test_a_message_leaves_at_the_links_rate(nbytes: int) -> None:
+    """Payload over payload rate, rounded up once."""
+    first, last = EthernetLink(ETHERNET).send(100, 100, nbytes)
+    assert first == last == 100 + ceil(nbytes / RATE - 1 / 512)
 
 
 def test_messages_queue_and_rounding_does_not_add_up() -> None:
     """A thousand messages at once take what one of their size takes, within the clock's fraction of a cycle each."""
     link = EthernetLink(ETHERNET)
-    ends = [link.send(0, 100)[0] for _ in range(1000)]
+    ends = [link.send(0, 0, 100)[1] for _ in range(1000)]
     assert ends == sorted(ends)
-    assert ends[-1] == pytest.approx(EthernetLink(ETHERNET).send(0, 100_000)[0], abs=1000 / 512 + 1)
+    assert ends[-1] == pytest.approx(EthernetLink(ETHERNET).send(0, 0, 100_000)[1], abs=1000 / 512 + 1)
 
 
 @pytest.mark.parametrize(("late", "waits"), [(-1, 1), (0, 0), (5, 0)])
 def test_a_link_is_free_when_the_last_byte_has_left(late: int, waits: int) -> None:
     """A message that comes a cycle before that waits for one cycle; one that comes then or later waits for none."""
     link = EthernetLink(ETHERNET)
-    left, _ = link.send(0, 1200)  # 100 cycles
+    _, left = link.send(0, 0, 1200)  # 100 cycles
     assert left == 100
-    assert link.send(left + late, 1200)[0] == left + late + waits + 100
+    assert link.send(left + late, left + late, 1200)[1] == left + late + waits + 100
 
 
 @pytest.mark.parametrize("nbytes", [0, -1])
 def test_a_message_has_bytes(nbytes: int) -> None:
     """An empty message is an error that says how many bytes it had."""
     with pytest.raises(ValueError, match=f"message of {nbytes} bytes"):
-        EthernetLink(ETHERNET).send(0, nbytes)
+        EthernetLink(ETHERNET).send(0, 0, nbytes)
+
+
+def test_a_run_of_packets_is_sent_while_it_comes() -> None:
+    """The first packet leaves a packet's time after it came, the last not before it came and was sent; the bytes count once."""
+    link = EthernetLink(ETHERNET)
+    assert link.send(0, 10_000, 12_000, packets=10) == (100, 10_100)  # slower than the link: 1000 cycles of sending
+    assert link.send(0, 0, 1200) == (1100, 1100)  # what is left of the time is for others
+
+
+def test_both_directions_share_a_cable() -> None:
+    """Together they get no more than the rate of the routers at its ends, which is less than twice that of one direction."""
+    cable = Cable()
+    there, back = EthernetLink(ETHERNET, cable), EthernetLink(ETHERNET, cable)
+    ends = [link.send(0, 0, 12_000)[1] for _ in range(100) for link in (there, back)]
+    assert ends[-1] == pytest.approx(2 * 100 * 12_000 / ETHERNET.duplex_rate, rel=0.01)
+    assert ETHERNET.duplex_rate < 2 * RATE
+
+
+def test_a_router_takes_a_message_when_its_slots_have_room() -> None:
+    """As many packets as it has slots may wait; those of one run may wait together."""
+    link = EthernetLink(ETHERNET)
+    assert link.room_from(2000, 1200, 1) == 2000 - 100 * ETHERNET.router_slots
+    assert link.room_from(2000, 4800, 4) == 2000 - 100 * (ETHERNET.router_slots + 3)

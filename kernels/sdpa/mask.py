@@ -17,6 +17,7 @@ class Mask:
 
     A causal query sees the `window` keys up to its own, or all of these; any other sees `window` // 2 keys to
     either side, or all there are. With `narrow`, columns that no row of a Q chunk sees are not computed.
+    `dense` is how the ring op's branch with a window does it: the whole mask is added to every K chunk.
     """
 
     M: int
@@ -27,6 +28,7 @@ class Mask:
     narrow: bool = False
     padded: bool = False  # Q or K is not whole chunks
     stamped: bool = True
+    dense: bool = False  # no K chunk is skipped, and every tile of scores gets one of the mask, zeros where all is seen
     _known: dict[tuple[int, int, int], list[Mark]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -47,7 +49,7 @@ class Mask:
 
     def k_range(self, row: int) -> range:
         """K chunks that the Q chunk at absolute tile row `row` visits."""
-        first = 0 if self.left is None else max(0, row - -(-self.left // TILE)) // self.N
+        first = 0 if self.left is None or self.dense else max(0, row - -(-self.left // TILE)) // self.N
         return range(first, -(-self._end(row) // self.N))
 
     def active(self, row: int, j: int) -> int:
@@ -68,7 +70,7 @@ class Mask:
     def palette(self) -> int:
         """Tiles from which the masks are stamped; 0 where nothing is ever hidden."""
         if self.window is not None:
-            return 5 + self._has_bar
+            return max(6, 2 * self.M * self.N) if self.dense else 5 + self._has_bar
         if self.causal:
             return 2
         return 1 + self._has_bar if self.padded else 0
@@ -96,6 +98,8 @@ class Mask:
                 hidden += [distance - away - TILE < -self.left, distance - away < -self.left, distance + away + TILE > self.right]
         if self._has_bar:
             hidden.append(key >= self.keys % TILE)
+        if self.dense:
+            hidden += [np.zeros((TILE, TILE), bool)] * (self.palette - len(hidden))
         return np.where(np.stack(hidden, axis=1), np.float32(-np.inf), np.float32(0))[np.newaxis]
 
     def marks(self, row: int, j: int) -> list[Mark]:
@@ -128,4 +132,8 @@ class Mask:
             bar = whole_keys + self._has_bar
             marks += [(self.palette - 1, whole_keys, bar), (NEG_INF, bar, end)]
         inside = [(tile, range(max(0, first), min(stop, end))) for tile, first, stop in marks]
-        return [(tile, i, columns) for tile, columns in inside if columns]
+        hidden = [(tile, i, columns) for tile, columns in inside if columns]
+        if not self.dense:
+            return hidden
+        covered = {column for _, _, columns in hidden for column in columns}
+        return hidden + [(self.palette - 1, i, range(c, c + 1)) for c in range(end) if c not in covered]

@@ -54,6 +54,11 @@ BLACKHOLE = Chip(
         endpoints=tuple((x, 1) for x in COLUMNS),  # blackhole_140_arch.yaml: 14 tiles
         rate=18.5,  # tt-metal CCL_bandwidth.md: links run at 25 GB/s, half of the rated 50 (37.0)
         efficiency=0.96,  # CCL_bandwidth.md: payload ceiling 48 of 50 GB/s
+        duplex_rate=35.5,  # twice the payload of one direction: CCL_bandwidth.md has rings at up to 95 % of line rate
+        packet_bytes=4_352,  # tech_reports/TT-Fabric: default payload
+        max_packet_bytes=15_232,  # tech_reports/TT-Fabric
+        router_slots=8,  # UNVERIFIED: as on Wormhole
+        connect_cycles=3_017,  # UNVERIFIED: as on Wormhole
         hop_cycles=695,  # CCL_bandwidth.md: 515 ns on 1-D fabric (2-D: 619)
     ),
     tensix=Tensix(

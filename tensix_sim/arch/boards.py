@@ -17,6 +17,7 @@ def _wormhole(board: str, mesh: tuple[int, int], links: int, rows: int) -> Machi
         chips=mesh[0] * mesh[1],
         mesh=mesh,
         links_per_neighbour=links,
+        wraps=board == "galaxy",  # 6U: torus-capable
         grid=(8, rows),
         worker_columns=WORMHOLE_B0.worker_columns,
         worker_rows=WORMHOLE_B0.worker_rows[:rows],

@@ -125,7 +125,12 @@ class Ethernet(Frozen):
     endpoints: tuple[Coord, ...]  # NoC positions of the Ethernet tiles
     rate: Rate  # on the wire
     efficiency: PositiveFloat  # share of the wire that is payload
+    duplex_rate: Rate  # payload of both directions together
     hop_cycles: Cycles  # from chip to chip, fabric router included
+    packet_bytes: Bytes  # payload of a packet, where nobody says otherwise
+    max_packet_bytes: Bytes
+    router_slots: Count  # packets that a router holds for a link
+    connect_cycles: Cycles  # of a worker, before its first packet and after its last: connections to the routers
 
     @model_validator(mode="after")
     def _efficiency_is_a_share(self) -> Self:
@@ -221,6 +226,7 @@ class Machine(Frozen):
     chips: Count
     mesh: tuple[Count, Count]  # rows and columns of chips
     links_per_neighbour: NonNegativeInt  # Ethernet links between two chips side by side
+    wraps: bool = False  # whether the last chip of a row or column of the mesh is joined to the first
     grid: tuple[Count, Count]
     worker_columns: Lines
     worker_rows: Lines

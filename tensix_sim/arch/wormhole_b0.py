@@ -50,6 +50,11 @@ WORMHOLE_B0 = Chip(
         endpoints=tuple((x, y) for y in (0, 6) for x in (1, 2, 3, 4, 6, 7, 8, 9)),  # wormhole_b0_80_arch.yaml: 16 tiles
         rate=12.5,  # tt-metal CCL_bandwidth.md: 100 Gb/s
         efficiency=0.96,  # CCL_bandwidth.md: payload ceiling 12.0 GB/s
+        duplex_rate=20.8,  # CCL results T3000 (ccl-010): both directions of a ring of 8; lines, mostly one way, reach 11.8
+        packet_bytes=4_352,  # tech_reports/TT-Fabric: default payload, four bfloat8_b tiles
+        max_packet_bytes=7_616,  # tech_reports/TT-Fabric
+        router_slots=8,  # UNVERIFIED
+        connect_cycles=2_235,  # half of the 4.47 us of all sizes in the law of the CCL results T3000 (ccl-009, ccl-010)
         hop_cycles=711,  # CCL_bandwidth.md: 711 ns on 1-D fabric (2-D: 874); #20903 has 780 to 800 on a ring
     ),
     tensix=Tensix(

@@ -1,7 +1,7 @@
 """One virtual chip: its clock, memory and cores, each with circular buffers, semaphores and a Tensix engine."""
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import simpy
 
@@ -13,6 +13,9 @@ from tensix_sim.hw.memory import Memory
 from tensix_sim.hw.tensix import Block, Costs, Tensix
 from tensix_sim.program import Program
 from tensix_sim.trace import Trace
+
+if TYPE_CHECKING:
+    from tensix_sim.hw.ethernet import Fabric
 
 
 class Semaphore:
@@ -49,7 +52,7 @@ class Core:
         self.chip = chip
         self.logical = logical
         self.node = chip.machine.worker(logical)
-        self.label = f"core ({logical[0]},{logical[1]})"
+        self.label = f"{chip.label}core ({logical[0]},{logical[1]})"
         self.fifos = {b.name: Fifo(b, chip.engine, f"{self.label} {b.name}") for b in program.buffers}
         self.semaphores = {name: Semaphore(f"{self.label} {name}", chip.engine) for name in program.semaphores}
         self.tensix = Tensix()
@@ -93,13 +96,20 @@ class Core:
 
 
 class Chip:
-    """The hardware that a program runs on; the clock is an argument, so that several chips can share one."""
+    """The hardware that a program runs on; the clock is an argument, so that several chips can share one.
 
-    def __init__(self, machine: Machine, program: Program, trace: Trace, engine: Engine | None = None) -> None:
+    Those that do have a `label` each, which starts the names of their cores; `fabric` joins them, each at its `place`.
+    """
+
+    fabric: "Fabric | None" = None
+    place: int = 0
+
+    def __init__(self, machine: Machine, program: Program, trace: Trace, engine: Engine | None = None, label: str = "") -> None:
         problems = program.check(machine)
         if problems:
             raise SimulationError("the program cannot start: " + "; ".join(problems))
         self.machine = machine
+        self.label = label
         self.program = program
         self.trace = trace
         self.engine = engine or Engine()

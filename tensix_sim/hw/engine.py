@@ -67,6 +67,10 @@ class Task:
 class Beside(Protocol):
     """Something with events of its own, which only the engine's events can disturb."""
 
+    @property
+    def due(self) -> float:
+        """Cycle before which none of its own events is one that the engine must know."""
+
     def run_to(self, horizon: float) -> None:
         """Go on to cycle `horizon`, the engine's next event, or to the first event of its own that the engine must know."""
 
@@ -78,6 +82,7 @@ class Engine:
         self.env = simpy.Environment()
         self.tasks: list[Task] = []
         self.beside: list[Beside] = []
+        self.lookahead: float = inf  # cycles before what happens in one of `beside` can matter to another
         self._guards: list[Coroutine[Any, Any, None]] = []
         self._failure: BaseException | None = None
 
@@ -136,8 +141,10 @@ class Engine:
         queue, step = self.env._queue, self.env.step  # `env.peek` asks for its first time through two more calls
         try:
             while self._failure is None:
-                for beside in self.beside:
-                    beside.run_to(queue[0][0] if queue else inf)
+                if len(self.beside) == 1:
+                    self.beside[0].run_to(queue[0][0] if queue else inf)
+                else:
+                    self._run_all_beside()
                 step()
         except simpy.core.EmptySchedule:
             pass
@@ -152,6 +159,19 @@ class Engine:
             raise self._failure
         if stuck:
             raise DeadlockError(report)
+
+    def _run_all_beside(self) -> None:
+        """Let all go on to the engine's next event, none farther ahead of another than `lookahead`."""
+        queue = self.env._queue
+        while self.beside:
+            dues = [beside.due for beside in self.beside]
+            due = min(dues)
+            horizon = queue[0][0] if queue else inf
+            if due > horizon or due == inf:
+                return
+            first = dues.index(due)
+            dues[first] = inf
+            self.beside[first].run_to(min(horizon, min(dues) + self.lookahead))
 
 
 def deadlock_report(stuck: list[Task], now: int) -> str:

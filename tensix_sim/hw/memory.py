@@ -3,6 +3,7 @@
 A burst is what a data-movement RISC issues between two barriers; `Network` moves its tiles one by one.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import simpy
 
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
-from tensix_sim.hw.engine import TICKS, Engine, to_ticks
+from tensix_sim.hw.engine import TICKS, Engine, to_ticks, whole_cycles
 from tensix_sim.hw.network import LINES, NEVER, NOBODY, Move, Network
 from tensix_sim.hw.noc import Link, Noc
 from tensix_sim.program import Tensor
@@ -54,7 +55,7 @@ class Plan:
 class Memory:
     """One chip's DRAM banks and L1 banks, reached over two NoCs.
 
-    Banks are numbered: DRAM first, then the L1 of the worker cores.
+    Banks are numbered: DRAM first, then the L1 of the worker cores, then that of the Ethernet tiles.
     """
 
     def __init__(self, machine: Machine, engine: Engine, trace: Trace) -> None:
@@ -66,10 +67,12 @@ class Memory:
         self.spec = chip.noc
         self.nocs = (Noc(0, chip.noc), Noc(1, chip.noc))
         self.l1_banks = [machine.worker((x, y)) for y in range(machine.grid[1]) for x in range(machine.grid[0])]
-        self._nodes = {"dram": list(chip.dram.endpoints), "l1": self.l1_banks}
+        self.routers = list(chip.ethernet.endpoints)
+        self._nodes = {"dram": list(chip.dram.endpoints), "l1": self.l1_banks, "ethernet": self.routers}
+        self._first_bank = {"dram": 0, "l1": chip.dram.banks, "ethernet": chip.dram.banks + len(self.l1_banks)}
         buffer = to_ticks(chip.noc.buffer_bytes / chip.noc.link_rate)
         self.flows = ("read", "write", "noc0", "noc1", *(f"dram bank {b}" for b in range(chip.dram.banks))) if trace.zones else ()
-        self.network = Network([buffer] * (chip.dram.banks + len(self.l1_banks)), trace.transfers, len(self.flows))
+        self.network = Network([buffer] * sum(map(len, self._nodes.values())), trace.transfers, len(self.flows))
         self.names: list[str] = []  # of the network's servers
         self._links: dict[tuple[int, Link], int] = {}
         self._ports: dict[tuple[int, Direction, Coord], int] = {}
@@ -79,6 +82,11 @@ class Memory:
         self._retired: list[Plan] = []
         self._under_way: dict[int, Transfer] = {}
         engine.beside.append(self)
+
+    @property
+    def due(self) -> float:
+        """Cycle before which no kernel must be woken."""
+        return inf if self.network.due >= NEVER else whole_cycles(self.network.due)
 
     # -- transfers ----------------------------------------------------------------------------------------
 
@@ -131,48 +139,65 @@ class Memory:
 
     # -- plans ----------------------------------------------------------------------------------------------
 
-    def plan(self, direction: Direction, noc: int, core: Coord, tensor: Tensor, pages: Sequence[int], barrier: int) -> Plan:
-        """How to move `pages` of `tensor` to or from `core` (NoC position) in bursts of at most `barrier` tiles (0: no limit)."""
+    def plan(
+        self,
+        direction: Direction,
+        noc: int,
+        core: Coord,
+        tensor: Tensor,
+        pages: Sequence[int],
+        barrier: int,
+        answered: bool = False,
+    ) -> Plan:
+        """How to move `pages` of `tensor` to or from `core` (NoC position) in bursts of at most `barrier` tiles (0: no limit).
+
+        A burst of writes goes when the one before it has left the core, or with `answered` when its answers are back.
+        """
         banks = len(self._nodes[tensor.memory])
         where: object
         if isinstance(pages, range) and pages.step == 1:
             where = ("from", pages.start % banks, len(pages))
         else:
             where = tuple([p % banks for p in pages])
-        key = (direction, core, tensor.memory, tensor.format.tile_bytes, where, barrier)
+        key = (direction, core, tensor.memory, tensor.format.tile_bytes, where, barrier, answered)
         plan = self._plans[noc].get(key)
         if plan is None:
-            self._learn_sources(direction, noc, tensor.memory)
+            self._learn_sources(direction, noc, "ethernet" if core in self.routers else tensor.memory)
             path = Path(direction, noc, core, tensor.memory, tensor.format.tile_bytes)
             gap = self.spec.read_issue_cycles if direction == "read" else self.spec.write_issue_cycles
-            plan = self._plans[noc][key] = self._make_plan(path, tuple([p % banks for p in pages]), barrier or len(pages), gap)
+            targets = tuple([p % banks for p in pages])
+            plan = self._plans[noc][key] = self._make_plan(path, targets, barrier or len(pages), gap, answered)
         return plan
 
-    def copy_plan(self, noc: int, source: Coord, target: Coord, nbytes: int) -> Plan:
-        """How to write `nbytes` from the L1 of one core to that of another, without waiting for an answer.
+    def copy_plan(self, noc: int, source: Coord, target: Coord, nbytes: int, parts: int = 1) -> Plan:
+        """How to write `nbytes` from a core's L1 to that of another, or of an Ethernet tile, without waiting for an answer.
 
-        Other packets go between the flits of a long one, on other virtual channels: it moves in pieces.
+        They go in `parts` equal parts, one after the other. Other packets go between the flits of a long one, on other virtual
+        channels: a part moves in pieces.
         """
-        key = ("copy", source, target, nbytes)
+        key = ("copy", source, target, nbytes, parts)
         plan = self._plans[noc].get(key)
         if plan is None:
             self._learn_sources("write", noc, "l1")
-            pieces = -(-nbytes // PIECE_BYTES)
-            path = Path("write", noc, source, "l1", -(-nbytes // pieces), acknowledged=False)
-            plan = self._plans[noc][key] = self._make_plan(path, (self.l1_banks.index(target),) * pieces, pieces, 0)
+            pieces = -(-nbytes // (parts * PIECE_BYTES))
+            memory = "ethernet" if target in self.routers else "l1"
+            path = Path("write", noc, source, memory, -(-nbytes // (parts * pieces)), acknowledged=False)
+            bank = self._nodes[memory].index(target)
+            plan = self._plans[noc][key] = self._make_plan(path, (bank,) * (parts * pieces), pieces, 0, answered=True)
             plan.issue = self.spec.write_issue_cycles * -(-nbytes // self.spec.max_packet_bytes)
         return plan
 
     def _learn_sources(self, direction: Direction, noc: int, memory: str) -> None:
         """Note which nodes send data on this NoC from now on; what was planned without them is planned again."""
-        new = set(self.dram.endpoints if direction == "read" and memory == "dram" else self.l1_banks)
+        senders = memory if direction == "read" or memory == "ethernet" else "l1"
+        new = set(self._nodes[senders])
         if not new <= self.nocs[noc].sources:
             self.nocs[noc].sources |= new
             self._retired += self._plans[noc].values()
             self._plans[noc].clear()
             self._routes.clear()
 
-    def _make_plan(self, path: Path, banks: tuple[int, ...], barrier: int, gap: int) -> Plan:
+    def _make_plan(self, path: Path, banks: tuple[int, ...], barrier: int, gap: int, answered: bool = False) -> Plan:
         nodes = self._nodes[path.memory]
         if path not in self._routes:
             self._routes[path] = self.network.add_routes([self._route(path, bank) for bank in range(len(nodes))])
@@ -180,7 +205,8 @@ class Memory:
             self._patterns[banks] = self.network.add("tables", banks)
         noc, reading = self.nocs[path.noc], path.direction == "read"
         hops = sum(noc.hops(nodes[bank], path.core) if reading else noc.hops(path.core, nodes[bank]) for bank in banks)
-        move = Move(not reading, self._routes[path], self._patterns[banks], len(banks), min(barrier, len(banks)), gap * TICKS)
+        tiles, first = len(banks), self._patterns[banks]
+        move = Move(not reading, self._routes[path], first, tiles, min(barrier, tiles), gap * TICKS, answered and not reading)
         return Plan(path, move, gap * len(banks), hops)
 
     def _route(self, path: Path, bank: int) -> tuple[int, ...]:
@@ -201,7 +227,7 @@ class Memory:
             fixed += self.dram.read_cycles if reading else self.dram.write_cycles
         back = noc.round_trip(core, node) + fixed - there if path.acknowledged else 0
         return (
-            bank + (0 if in_dram else self.dram.banks),
+            bank + self._first_bank[path.memory],
             self._line(noc, core, node),
             there * TICKS,
             service,
@@ -226,14 +252,15 @@ class Memory:
         axis = noc.axes[1]
         lines = self.machine.worker_columns if axis == 0 else self.machine.worker_rows
         farther = sorted((noc.step * (node[axis] - line)) % noc.size[axis] for line in lines)
-        return min(farther.index((noc.step * (node[axis] - core[axis])) % noc.size[axis]), self.spec.backlog_lines, LINES - 1)
+        nearer = bisect_left(farther, (noc.step * (node[axis] - core[axis])) % noc.size[axis])
+        return min(nearer, self.spec.backlog_lines, LINES - 1)
 
     def _packet(self, path: Path) -> int:
         """Bytes of one tile on a link."""
         return self.nocs[0].packet_bytes(path.tile_bytes)
 
     def _service(self, path: Path, bank: int) -> int:
-        if path.memory == "l1":
+        if path.memory != "dram":
             return to_ticks(path.tile_bytes / self.spec.niu_rate)
         return to_ticks(max(self.dram.request_cycles, path.tile_bytes / self.dram.rate_of(bank)))
 
@@ -310,6 +337,7 @@ class Memory:
     def busy(self) -> dict[str, int]:
         """Ticks for which each bank, link and core port was at work, by name."""
         names = [f"dram bank {b}" for b in range(self.dram.banks)] + [f"l1 {x}-{y}" for x, y in self.l1_banks]
+        names += [f"ethernet tile {x}-{y}" for x, y in self.routers]
         banks, servers = self.network.net.banks["busy"].tolist(), self.network.net.servers["busy"].tolist()
         return dict(zip(names + self.names, banks + servers[: len(self.names)], strict=True))
 

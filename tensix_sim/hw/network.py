@@ -74,6 +74,7 @@ TRANSFER = np.dtype(
         ("tiles", _I),
         ("barrier", _I),
         ("gap", _I),
+        ("answered", _I),
         ("issued", _I),  # tiles so far
         ("in_flight", _I),
         ("sent", _I),  # of a write, tiles that left the core,
@@ -220,7 +221,7 @@ def _send(net: Any, index: int, now: int) -> None:
         _load(net, i)
         return
     transfer.flushed = now + held + route.port_ticks
-    if transfer.issued < transfer.tiles:
+    if transfer.issued < transfer.tiles and not transfer.answered:
         _push(net, _whole_cycle(transfer.flushed), ISSUE, i)
 
 
@@ -345,7 +346,7 @@ def _count_bytes(net: Any, route: Any, now: int) -> None:
 def _end_burst(net: Any, transfer: Any, i: int) -> None:
     """All tiles in flight are served: issue the next ones when they have landed, or tell of them."""
     all_issued = transfer.issued == transfer.tiles
-    if transfer.writing and not all_issued:
+    if transfer.writing and not transfer.answered and not all_issued:
         return
     transfer.sum_bank += transfer.queued_bank
     transfer.sum_link += transfer.queued_link
@@ -399,10 +400,11 @@ def _advance(
 def _start(
     transfers: Any, heap: Any, state: Any,
     i: int, now: int, writing: int, routes: int, banks: int, tiles: int, barrier: int, gap: int,
+    answered: int,
 ) -> None:  # fmt: skip
     """Fill in transfer `i` and issue its first burst at tick `now`."""
     t = transfers.view(TRANSFER)[i]
-    t.writing, t.routes, t.banks, t.tiles, t.barrier, t.gap = writing, routes, banks, tiles, barrier, gap
+    t.writing, t.routes, t.banks, t.tiles, t.barrier, t.gap, t.answered = writing, routes, banks, tiles, barrier, gap, answered
     t.issued = t.in_flight = t.sent = t.next_at = t.flushed = t.landed = 0
     t.queued_bank = t.queued_link = t.sum_bank = t.sum_link = t.end = 0
     _resume(heap, state, i, now)
@@ -422,13 +424,14 @@ class Move(NamedTuple):
     routes: int
     banks: int
     tiles: int
-    barrier: int  # reads in flight at most
+    barrier: int  # tiles of a burst
     gap: int  # ticks between two tiles
+    answered: bool = False  # a write's next burst waits until this one has landed, not only until it has left
 
     @property
     def in_flight(self) -> int:
         """Tiles that may be under way at a time."""
-        return self.tiles if self.writing else self.barrier
+        return self.tiles if self.writing and not self.answered else self.barrier
 
 
 class Network:

@@ -12,6 +12,7 @@ from tensix_sim.formats import TILE
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import Fifo
 from tensix_sim.hw.engine import SimulationError, Task, Until
+from tensix_sim.hw.ethernet import Fabric, Packets, Signal
 from tensix_sim.hw.memory import Direction, Transfer
 from tensix_sim.program import RISC_OF, Role, Tensor, Values
 
@@ -28,7 +29,7 @@ class DataMovement:
         self.engine = chip.engine
         self.values = chip.values
         self.task: Task | None = None
-        self.idle_from = 0
+        self.idle_from = chip.engine.now
         self._peers = {role: f"{core.label} {risc}" for role, risc in RISC_OF.items()}
         self.waits: Counter[str] = Counter()
         self.trace = chip.trace
@@ -112,8 +113,13 @@ class DataMovement:
         block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
         into.write(rows * cols, block.transpose(2, 1, 0, 3) if transpose and block is not None else block)
 
-    async def write(self, cb: Fifo, tensor: Tensor, pages: Sequence[int], shape: tuple[int, int], barrier: int = 0) -> None:
-        """Write the front tiles of `cb`, a grid of `shape` tiles, to `pages` of `tensor`, and wait for the acknowledgements."""
+    async def write(
+        self, cb: Fifo, tensor: Tensor, pages: Sequence[int], shape: tuple[int, int], barrier: int = 0, answered: bool = False
+    ) -> None:
+        """Write the front tiles of `cb`, a grid of `shape` tiles, to `pages` of `tensor`, and wait for the acknowledgements.
+
+        After each `barrier` writes (0: none) they are flushed, or with `answered` their acknowledgements waited for.
+        """
         rows, cols = shape
         cb.check_front(rows * cols)
         if rows * cols != len(pages):
@@ -123,13 +129,10 @@ class DataMovement:
         outside = [p for p in (min(pages), max(pages)) if not 0 <= p < tensor.pages]
         if outside:
             raise SimulationError(f"write to page {outside[0]} of {tensor.name}, which has {tensor.pages}")
-        transfer = self._start("write", tensor, pages, barrier)
+        transfer = self._start("write", tensor, pages, barrier, answered)
         await Until(transfer.event)
         self._end_move(transfer, f"write {tensor.name}")
-        if tensor.tiles is not None:
-            page = np.asarray(pages).reshape(rows, cols)
-            tensor.tiles[page // tensor.tile_cols, :, page % tensor.tile_cols, :] = cb.block(rows, cols).swapaxes(1, 2)
-        tensor.written[np.asarray(pages)] = True
+        tensor.store(pages, cb.block(rows, cols) if tensor.tiles is not None else None)
         self.core.chip.on_write(len(pages))
 
     async def forward(self, cb: Fifo, tiles: int, target: tuple[int, int]) -> None:
@@ -150,6 +153,68 @@ class DataMovement:
         if self._zones:
             self._span(f"forward {cb.spec.name}", self.idle_from, self.engine.now)
         self.idle_from = self.engine.now
+
+    # -- other chips --------------------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Open, or close, the connections to the Ethernet routers."""
+        await self._spend("connect", self.core.chip.machine.chip.ethernet.connect_cycles)
+
+    async def send(
+        self, cb: Fifo, tensor: Tensor, pages: Sequence[int], step: int, link: int, hops: int, packet_tiles: int = 1
+    ) -> None:
+        """Send the front tiles of `cb`, one for each of `pages`, to the next `hops` chips in direction `step` (1 or -1).
+
+        They go in packets of `packet_tiles`. Each chip writes the tiles to the same pages of its own tensor in the place of
+        `tensor` in its program. Waits until all are with the router of this chip's link number `link`.
+        """
+        fabric, chip = self._fabric, self.core.chip
+        cb.check_front(len(pages))
+        nbytes, packets = len(pages) * cb.spec.format.tile_bytes, -(-len(pages) // packet_tiles)
+        out = fabric.link_of(chip.place, step, link)
+        began = self.engine.now
+        router = fabric.endpoint(chip.place, step, link)
+        plan = self._memory.copy_plan(self.noc, self.core.node, router, nbytes, packets)
+        self._block(lambda: "the NoC, to reach an Ethernet tile", None)
+        transfer = self._memory.start(plan, self._lane)
+        await Until(transfer.event)
+        self._end_move(transfer, f"send {tensor.name}")
+        block = cb.block(len(pages), 1) if tensor.values is not None else None
+        number = next(i for i, known in enumerate(chip.program.tensors) if known is tensor)
+        since = began + (self.engine.now - began) // packets  # the first packet is with the router
+        run = Packets(chip.place, step, link, hops, packets, nbytes, number, tuple(pages), block, self.core.logical)
+        room = out.room_from(fabric.send(chip.place, run, since), nbytes, packets)
+        if room > self.engine.now:
+            await self._sleep(room, "the Ethernet link")
+            self._end_wait("wait ethernet link")
+
+    def signal(self, name: str, step: int, link: int, hops: int, core: tuple[int, int]) -> None:
+        """Raise semaphore `name` of `core` on the next `hops` chips, after all that this link has sent; does not wait."""
+        place = self.core.chip.place
+        self._fabric.signal(place, Signal(place, step, link, hops, name, core))
+
+    @property
+    def _fabric(self) -> Fabric:
+        fabric = self.core.chip.fabric
+        if fabric is None:
+            raise SimulationError(f"{self.core.label}: this chip has no neighbours; give a Fabric of several chips")
+        return fabric
+
+    async def _sleep(self, until: int, what: str) -> None:
+        event = self.engine.event()
+        self.engine.happen(event, until)
+        self._block(lambda: what, None)
+        await Until(event)
+
+    async def _spend(self, name: str, cycles: int) -> None:
+        """Be busy for a while."""
+        if cycles:
+            await self._sleep(self.engine.now + cycles, "its own work")
+            if self._zones:
+                self._span(name, self.idle_from, self.engine.now)
+            self.idle_from = self.engine.now
+
+    # -- tiles made here ------------------------------------------------------------------------------------
 
     def fill(self, cb: Fifo, tiles: int, block: Values | None) -> None:
         """Write `tiles` generated tiles, [rows, 32, cols, 32], into reserved space; their cycles are not modelled."""
@@ -177,8 +242,8 @@ class DataMovement:
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _start(self, verb: Direction, tensor: Tensor, pages: Sequence[int], barrier: int) -> Transfer:
-        plan = self._memory.plan(verb, self.noc, self.core.node, tensor, pages, barrier)
+    def _start(self, verb: Direction, tensor: Tensor, pages: Sequence[int], barrier: int, answered: bool = False) -> Transfer:
+        plan = self._memory.plan(verb, self.noc, self.core.node, tensor, pages, barrier, answered)
         self._block(lambda: f"the NoC, to {verb} {tensor.name}", None)
         return self._memory.start(plan, self._lane)
 

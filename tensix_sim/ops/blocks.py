@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from tensix_sim.formats import BFLOAT16, FLOAT32, Format
+from tensix_sim.formats import BFLOAT4_B, BFLOAT16, FLOAT32, Format
 from tensix_sim.program import CircularBuffer
 
 SUBBLOCKS = (
@@ -84,11 +84,13 @@ class Blocks:
         """Row maxima in a DST window."""
         return granularity(self.M, self.dst // 2)
 
-    def buffers(self, q_chunks: int, palette: int, page_table_stick_bytes: int) -> tuple[CircularBuffer, ...]:
+    def buffers(
+        self, q_chunks: int, palette: int, page_table_stick_bytes: int, dense_mask: bool = False
+    ) -> tuple[CircularBuffer, ...]:
         """List the circular buffers of every core in the order of their indices.
 
-        `q_chunks` is the Q chunks held at a time, `palette` the tiles of the mask. What the compute kernel keeps for
-        itself is bfloat16 whatever the inputs are.
+        `q_chunks` is the Q chunks held at a time, `palette` the tiles of the mask, in bfloat4_b where it is dense. What the
+        compute kernel keeps for itself is bfloat16 whatever the inputs are.
         """
         m, n, d, e = self.M, self.N, self.D, self.E
         scores = FLOAT32 if self.wide_scores else BFLOAT16
@@ -97,14 +99,14 @@ class Blocks:
         def inner(name: str, tiles: int, fmt: Format = BFLOAT16) -> CircularBuffer:
             return CircularBuffer(name, tiles, fmt, "compute", "compute")
 
-        def constant(name: str, tiles: int) -> CircularBuffer:
-            return CircularBuffer(name, tiles, BFLOAT16, "writer", "compute", resident=True)
+        def constant(name: str, tiles: int, fmt: Format = BFLOAT16) -> CircularBuffer:
+            return CircularBuffer(name, tiles, fmt, "writer", "compute", resident=True)
 
         return (
             CircularBuffer("q_in", q_chunks * m * d, self.q, "reader", "compute"),
             CircularBuffer("k_in", 2 * n * d, self.kv, "reader", "compute"),
             CircularBuffer("v_in", 2 * n * e, self.kv, "reader", "compute"),
-            *([constant("mask_in", palette)] if palette else []),
+            *([constant("mask_in", palette, BFLOAT4_B if dense_mask else BFLOAT16)] if palette else []),
             constant("identity_scale", 1),
             constant("col_identity", 1),
             *([CircularBuffer("page_table", 1, stick, "reader", "reader")] if page_table_stick_bytes else []),

@@ -20,13 +20,15 @@ from tensix_sim.ops.inputs import Inputs, page_table
 from tensix_sim.program import Kernel, Memory, Program, Tensor, Values
 
 
-def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: Inputs | None) -> Program:
-    """The program of device `ring_id`; without inputs, its tensors have shapes only.
+def build(
+    spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: Inputs | None, table: NDArray[np.int32] | None = None
+) -> Program:
+    """The program of device `ring_id`; without inputs, its tensors have shapes only, and pages are where `table` has them.
 
     Its last tensor is the output, [B * NQH * rows, DH], where a head's rows are the device's slabs, in whole tiles.
     """
     b = g.blocks
-    paged = page_table(spec) if inputs is None else inputs.page_table
+    paged = inputs.page_table if inputs else page_table(spec) if table is None else table
     q_rows, out_rows = g.R * g.phases * g.Sqt, g.phases * g.Sqt
     q = _tensor("Q", g.B * g.NQH, q_rows, g.D, b.q, inputs.q if inputs else None, g.quantised)
     k = _key_or_value("K", g, b.kv, g.D, inputs.k if inputs else None, paged)
@@ -35,13 +37,13 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: In
     memory: Memory = "dram" if spec.memory_config == "dram_interleaved" else "l1"
     out = Tensor("output", g.B * g.NQH * out_rows, g.E, b.q, memory, blank, output=True)
     tensors = [q, k, v]
-    table = None
+    pages = None
     if paged is not None:
         stick = next(buffer.format for buffer in g.buffers if buffer.name == "page_table")
-        table = Tensor("page table", g.B, 1, stick, opaque=True)
-        tensors.append(table)
+        pages = Tensor("page table", g.B, 1, stick, opaque=True)
+        tensors.append(pages)
     shared = {
-        "q": q, "k": k, "v": v, "out": out, "page_table": table,
+        "q": q, "k": k, "v": v, "out": out, "page_table": pages,
         "pages": [] if paged is None else paged.tolist(), "block_rows": g.block_rows,
         "NQH": g.NQH, "NKH": g.NKH, "q_rows": q_rows, "kv_rows": g.valid_Skt, "out_rows": out_rows,
         "M": g.M, "N": g.N, "D": g.D, "E": g.E, "q_chunks": g.nq, "mask": g.mask, "streaming": b.streaming,

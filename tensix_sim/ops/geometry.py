@@ -187,7 +187,8 @@ class Geometry:
         """What the Q chunks see of K."""
         chunk = TILE * self.M, TILE * self.N
         padded = self.Sc % chunk[0] > 0 or self.Sk % chunk[1] > 0
-        return Mask(self.M, self.N, self.Sk, self.causal, self.window, self.blocks.streaming, padded, self.what_if.mask)
+        narrow, dense = self.blocks.streaming, self.R > 1 and self.window is not None
+        return Mask(self.M, self.N, self.Sk, self.causal, self.window, narrow, padded, self.what_if.mask, dense)
 
     def barrier_threshold(self, tile_bytes: int) -> int:
         """Tiles that a core moves before it waits for all of them; 0 is no such wait."""
@@ -203,10 +204,8 @@ class Geometry:
     @cached_property
     def buffers(self) -> tuple[CircularBuffer, ...]:
         """The circular buffers of every core, in the order of their indices."""
-        buffers, changed = (
-            self.blocks.buffers(self.q_chunks_held, self.mask.palette, self.page_table_stick_bytes),
-            self.what_if.buffers,
-        )
+        mask, changed = self.mask, self.what_if.buffers
+        buffers = self.blocks.buffers(self.q_chunks_held, mask.palette, self.page_table_stick_bytes, mask.dense)
         return tuple(replace(b, tiles=changed[b.name]) if b.name in changed else b for b in buffers)
 
     # -- who computes what ------------------------------------------------------------------------------

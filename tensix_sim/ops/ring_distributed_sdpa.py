@@ -6,7 +6,7 @@ from tensix_sim.formats import TILE
 from tensix_sim.ops.case import BLOCK, DTYPE, K_CHUNK, KV_DTYPE, PREFIX, Q_CHUNK, SEQ_LEN, Case, Fault
 
 MAX_RING = 32
-FOREIGN_KEYS = ("is_causal", "sliding_window_size")
+FOREIGN_KEYS = ("is_causal",)
 
 
 def ring_is_even(c: Case) -> Iterator[Fault]:

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -52,22 +52,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def write_chrome(path: str | Path, devices: Devices, clock_hz: int) -> None:
     """Write spans and counters as Chrome JSON, which ui.perfetto.dev and chrome://tracing open.
 
-    A process is a device, a thread a RISC of a core. Times are microseconds; `args.cycles` is exact.
+    A process is a device, which may have several traces, a thread a RISC of a core. Times are microseconds; `args.cycles`
+    is exact.
     """
     with atomic(path) as file:
         file.write(f'{{"displayTimeUnit":"ns","otherData":{{"clock_hz":{clock_hz}}},"traceEvents":[')
         separator = "\n"
+        cores: dict[int, set[tuple[int, int]]] = {}
         for ring_id, trace in devices:
-            for event in _chrome_events(ring_id, trace, clock_hz):
+            cores.setdefault(ring_id, set()).update(lane.core for lane in trace.lanes)
+        for ring_id, trace in devices:
+            for event in _chrome_events(ring_id, trace, clock_hz, cores[ring_id]):
                 file.write(separator + event)
                 separator = ",\n"
         file.write("\n]}\n")
 
 
-def _chrome_events(pid: int, trace: Trace, clock_hz: int) -> Iterator[str]:
+def _chrome_events(pid: int, trace: Trace, clock_hz: int, cores: Iterable[tuple[int, int]]) -> Iterator[str]:
     lanes = trace.lanes
-    cores = sorted({lane.core for lane in lanes}, key=lambda core: core[::-1])
-    first_tid = {core: 8 * i + 1 for i, core in enumerate(cores)}
+    first_tid = {core: 8 * i + 1 for i, core in enumerate(sorted(cores, key=lambda core: core[::-1]))}
     tids = [first_tid[lane.core] + RISCS.index(lane.risc) for lane in lanes]
 
     def about(what: str, args: dict[str, Any], tid: int = 0) -> str:

@@ -1,0 +1,227 @@
+"""Helpers that upstream's test files import: comparisons, skip markers, a logger; see `imports` for the modules they are in."""
+
+import logging
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensix_sim.ttnn.device import is_blackhole, is_wormhole_b0
+from tensix_sim.ttnn.session import SESSION
+from tensix_sim.ttnn.tensor import Tensor, to_numpy
+
+__all__ = ["is_blackhole", "is_wormhole_b0"]
+TIMING_ONLY = "timing only: numbers were not computed, and not compared"
+
+
+# -- comparisons --------------------------------------------------------------------------------------------------
+
+
+def _array(values: Any) -> NDArray[Any]:
+    if isinstance(values, Tensor):
+        return to_numpy(values)
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = (values.float() if values.is_floating_point() else values).numpy()
+    return np.asarray(values)
+
+
+def _pair(golden: Any, calculated: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both as float64, one row of numbers each.
+
+    Raises:
+        AssertionError: their shapes differ.
+    """
+    a, b = _array(golden), _array(calculated)
+    assert a.shape == b.shape, f"shapes differ: {list(a.shape)} and {list(b.shape)}"
+    return a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+
+
+def _timing_only() -> bool:
+    return SESSION.settings.numerics == "off"
+
+
+def _deltas(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
+    with np.errstate(all="ignore"):
+        off = np.abs(a - b)
+        relative = np.nan_to_num(off / np.abs(a), posinf=np.inf)
+    return f"Max ATOL Delta: {np.max(off, initial=0.0)}, Max RTOL Delta: {np.max(relative, initial=0.0)}"
+
+
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """PCC as upstream counts it: what is not finite is zero; 1 for equal arrays, 0 where just one is zero or not a number."""
+    if np.isnan(a).all() != np.isnan(b).all():
+        return 0.0
+    a, b = np.nan_to_num(a, nan=0.0, posinf=0.0, neginf=0.0), np.nan_to_num(b, nan=0.0, posinf=0.0, neginf=0.0)
+    if np.array_equal(a, b):
+        return 1.0
+    if a.any() != b.any():
+        return 0.0
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float(np.ptp(a) == np.ptp(b) and np.isclose(a[0], b[0]))
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def comp_pcc(golden: Any, calculated: Any, pcc: float = 0.99) -> tuple[bool, Any]:
+    """Whether the correlation of two tensors is at least `pcc`, and a message with it."""
+    if _timing_only():
+        return True, TIMING_ONLY
+    a, b = _pair(golden, calculated)
+    found = _correlation(a, b)
+    return found >= pcc, f"{_deltas(a, b)}, PCC: {found}{'' if found >= pcc else ', PCC check failed'}"
+
+
+def comp_pcc_value(golden: Any, calculated: Any, pcc: float = 0.99) -> tuple[bool, Any]:
+    """As `comp_pcc`, with the number in place of the message."""
+    if _timing_only():
+        return True, 1.0
+    found = _correlation(*_pair(golden, calculated))
+    return found >= pcc, found
+
+
+def comp_allclose(golden: Any, calculated: Any, rtol: float = 1e-05, atol: float = 1e-08) -> tuple[bool, str]:
+    """Whether all elements are close, and a message with the largest differences."""
+    if _timing_only():
+        return True, TIMING_ONLY
+    a, b = _pair(golden, calculated)
+    good = np.allclose(a, b, rtol, atol, equal_nan=True)
+    return good, _deltas(a, b) + ("" if good else ", Allclose check failed")
+
+
+def comp_allclose_and_pcc(
+    golden: Any, calculated: Any, rtol: float = 1e-05, atol: float = 1e-08, pcc: float = 0.99
+) -> tuple[bool, str]:
+    """Both comparisons."""
+    close, about = comp_allclose(golden, calculated, rtol, atol)
+    correlated, more = comp_pcc(golden, calculated, pcc)
+    return close and correlated, f"{about}, {more}"
+
+
+def comp_equal(golden: Any, calculated: Any) -> tuple[bool, str]:
+    """Whether two tensors are equal, element by element."""
+    if _timing_only():
+        return True, TIMING_ONLY
+    a, b = _pair(golden, calculated)
+    return bool(np.array_equal(a, b)), _deltas(a, b)
+
+
+def check_with_pcc(expected: Any, actual: Any, pcc: float = 0.9999) -> tuple[bool, Any]:
+    """As `comp_pcc`; other shapes are a failure, too."""
+    if list(expected.shape) != list(actual.shape):
+        return False, f"shapes differ: {list(expected.shape)} and {list(actual.shape)}"
+    return comp_pcc(expected, actual, pcc)
+
+
+check_with_pcc_without_tensor_printout = check_with_pcc
+
+
+def assert_with_pcc(expected: Any, actual: Any, pcc: float = 0.9999) -> tuple[bool, Any]:
+    """Raise if the correlation is below `pcc`."""
+    good, message = check_with_pcc(expected, actual, pcc)
+    assert good, message
+    return good, message
+
+
+def assert_equal(expected: Any, actual: Any) -> tuple[bool, str]:
+    """Raise if two tensors are not equal."""
+    good, message = comp_equal(expected, actual)
+    assert good, message
+    return good, message
+
+
+# -- the machine, and markers that skip by it ---------------------------------------------------------------------
+
+
+def is_slow_dispatch() -> bool:
+    """Whether programs are dispatched slowly, as the environment says to tt-metal."""
+    return bool(os.environ.get("TT_METAL_SLOW_DISPATCH_MODE"))
+
+
+def is_watcher_enabled() -> bool:
+    """Whether the watcher is on, as the environment says to tt-metal."""
+    return bool(os.environ.get("TT_METAL_WATCHER"))
+
+
+def _skip(where: bool, reason: str) -> Any:
+    import pytest
+
+    return pytest.mark.skipif(where, reason=reason)
+
+
+def skip_for_blackhole(reason_str: str = "Test is not for Blackhole") -> Any:
+    """A marker that skips a test on Blackhole boards."""
+    return _skip(is_blackhole(), reason_str)
+
+
+def skip_for_wormhole_b0(reason_str: str = "Test is not for Wormhole B0") -> Any:
+    """A marker that skips a test on Wormhole boards."""
+    return _skip(is_wormhole_b0(), reason_str)
+
+
+def run_for_blackhole(reason_str: str = "Test is for Blackhole only") -> Any:
+    """A marker that skips a test on other boards than Blackhole ones."""
+    return _skip(not is_blackhole(), reason_str)
+
+
+def run_for_wormhole_b0(reason_str: str = "Test is for Wormhole B0 only") -> Any:
+    """A marker that skips a test on other boards than Wormhole ones."""
+    return _skip(not is_wormhole_b0(), reason_str)
+
+
+def skip_for_slow_dispatch(reason_str: str = "Test is not for slow dispatch") -> Any:
+    """A marker that skips a test under slow dispatch."""
+    return _skip(is_slow_dispatch(), reason_str)
+
+
+def skip_for_n_dev(n: int, reason_str: str = "") -> Any:
+    """A marker that skips a test where there are `n` devices."""
+    from tensix_sim.ttnn.device import get_num_devices
+
+    return _skip(get_num_devices() == n, reason_str or f"Test is not for {n} devices")
+
+
+def nearest_32(x: int) -> int:
+    """The next multiple of 32."""
+    return -(-x // 32) * 32
+
+
+def torch_random(shape: Any, low: float, high: float, dtype: Any) -> Any:
+    """A torch tensor of uniform random numbers."""
+    import torch
+
+    if dtype.is_floating_point:
+        return torch.empty(shape, dtype=torch.float32).uniform_(low, high).to(dtype)
+    return torch.randint(int(low), int(high), shape, dtype=dtype)
+
+
+def run_device_profiler(command: str, output_logs_subdir: str, *args: Any, **kwargs: Any) -> None:
+    """Upstream runs a command under its profiler; here the table at the end of a run, and --emit, take its place.
+
+    Raises:
+        NotModelledError: always.
+    """
+    from tensix_sim.ttnn.types import NotModelledError
+
+    raise NotModelledError("run_device_profiler: run the tests with --emit for a profiler's files")
+
+
+def signpost(header: str, message: str | None = None) -> None:
+    """A mark in upstream's profiler log; there is none here."""
+
+
+# -- a logger, where loguru is not installed ------------------------------------------------------------------------
+
+
+class Logger:
+    """What tests call of loguru's logger, to the standard one named ttnn."""
+
+    def __getattr__(self, level: str) -> Any:
+        names = {"trace": "debug", "success": "info"}
+        if level not in (*names, "debug", "info", "warning", "error", "critical", "exception"):
+            raise AttributeError(f"the logger that stands in for loguru has no {level!r}; install loguru")
+        method = getattr(logging.getLogger("ttnn"), names.get(level, level))
+        return lambda message, *args, **kwargs: method("%s", str(message).format(*args, **kwargs) if args or kwargs else message)
+
+
+logger = Logger()

@@ -1,0 +1,261 @@
+"""`pytest -p tensix_sim.ttnn.plugin`: upstream's fixtures on virtual chips, and at the end what each test's ops took."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tensix_sim.ttnn import imports
+
+imports.install()
+
+import ttnn  # type: ignore[import-not-found]  # noqa: E402
+
+from tensix_sim.emit import EmitError, MissingPackageError, check_kinds, emit  # noqa: E402
+from tensix_sim.ttnn.session import SESSION, Call  # noqa: E402
+from tensix_sim.ttnn.table import HEAD, lines  # noqa: E402
+
+SETTINGS = ("board", "mesh", "numerics", "kernel", "branch")
+MARKERS = ("timeout(seconds)", "requires_device", "requires_grid_size", "requires_fast_runtime_mode_off")
+NOT_OF_A_DEVICE = ("fabric_tensix_config", "reliability_mode", "fabric_manager", "fabric_router_config")
+PROPERTY = "ttnn_calls"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer the settings, and where files go."""
+    group = parser.getgroup("ttnn", "ttnn on virtual chips")
+    group.addoption("--board", help="board whose chips there are; galaxy if not given")
+    group.addoption("--mesh", metavar="RxC", help="rows and columns of devices; the board's own if not given")
+    group.addoption("--numerics", help="fast, or off: cycles only, and what a test asserts on numbers is not judged")
+    group.addoption("--kernel", help="compute kernel of the attention ops, legacy or streaming; their own choice if not given")
+    group.addoption(
+        "--branch", help="branch of tt-metal whose arguments are taken: main, or olmo, with a sliding window in the ring"
+    )
+    group.addoption("--device-id", type=int, default=0, help="number of the device that the fixture `device` opens")
+    group.addoption("--emit", action="append", default=[], metavar="FORMAT", help="write runs for other tools, as tensix-sim run")
+    group.addoption("--emit-to", default="traces/ttnn", metavar="DIR", help="where --emit writes: a folder for each op of a test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the options."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", f"{marker}: of upstream; without effect here")
+    kinds = config.getoption("--emit")
+    given = {name: config.getoption(f"--{name}") for name in SETTINGS if config.getoption(f"--{name}") is not None}
+    try:
+        SESSION.settings.set(**given)
+        if kinds:
+            SESSION.settings.set(trace="transfers" if "npe" in kinds else "zones")
+            check_kinds(kinds, SESSION.settings.trace)
+    except (ValueError, EmitError, MissingPackageError) as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+# -- what a test's ops took ------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Any:
+    """Begin each test with no calls."""
+    SESSION.calls.clear()
+    SESSION.runs.clear()
+    result = yield
+    SESSION.calls.clear()
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Any:
+    """Keep what the ops took with the test's report. With numerics off a failed assertion is a skip, for it may be on numbers."""
+    timing_only = SESSION.settings.numerics == "off"
+    try:
+        with _no_golden() if timing_only else _nothing():
+            return (yield)
+    except AssertionError as error:
+        if not timing_only:
+            raise
+        pytest.skip(
+            f"timed only; numbers were not computed, and this was asserted: {str(error).splitlines()[0] if str(error) else '?'}"
+        )
+    finally:
+        item.user_properties.append((PROPERTY, json.dumps([asdict(call) for call in SESSION.calls])))
+        _emit_runs(item)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _no_golden() -> Iterator[None]:
+    """Let torch's own attention, on which golden results take minutes, give NaN."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    functional = torch.nn.functional
+    computed = functional.scaled_dot_product_attention
+
+    def blank(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return query.new_full((1,) * query.ndim, float("nan")).expand(*query.shape[:-1], value.shape[-1])
+
+    functional.scaled_dot_product_attention = blank
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = computed
+
+
+def _emit_runs(item: pytest.Item) -> None:
+    folder = Path(item.config.getoption("--emit-to")) / re.sub(r"[^\w.=-]+", "_", item.nodeid)
+    for op, number, run in SESSION.runs:
+        emit(run, item.config.getoption("--emit"), folder / f"{number:03d}-{op}")
+    SESSION.runs.clear()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the table and the notes."""
+    reports = [r for kind in terminalreporter.stats.values() for r in kind if getattr(r, "when", "") == "call"]
+    tests = {r.nodeid: json.loads(text) for r in reports for name, text in r.user_properties if name == PROPERTY}
+    if not any(tests.values()):
+        return
+    terminalreporter.section("ttnn on virtual chips", "=")
+    where = SESSION.settings
+    mesh = "x".join(map(str, ttnn.device.available()))
+    terminalreporter.line(
+        f"board {where.board}, mesh {mesh}, numerics {where.numerics}; accuracy is against float64 attention on the same tensors"
+    )
+    terminalreporter.line(HEAD)
+    for test, calls in tests.items():
+        if calls:
+            terminalreporter.line(test)
+        for line in lines(Call(**call) for call in calls):
+            terminalreporter.line(f"  {line}")
+    for note in SESSION.notes:
+        terminalreporter.line(f"note: {note}")
+
+
+# -- fixtures of upstream's conftest ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def device_params(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What a test's indirect parameter says of its devices."""
+    return dict(getattr(request, "param", {}))
+
+
+def _opening(params: dict[str, Any]) -> dict[str, Any]:
+    """The arguments for opening; the fabric is set, and what has no effect on virtual chips is left out."""
+    params = {name: value for name, value in params.items() if name not in NOT_OF_A_DEVICE}
+    ttnn.set_fabric_config(params.pop("fabric_config", None) or ttnn.FabricConfig.DISABLED)
+    if (axis := params.pop("dispatch_core_axis", None)) is not None:
+        params["dispatch_core_config"] = ttnn.DispatchCoreConfig(axis=axis)
+    return params
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest, device_params: dict[str, Any]) -> Iterator[Any]:
+    """A device, the default one."""
+    opened = ttnn.CreateDevice(device_id=request.config.getoption("device_id"), **_opening(device_params))
+    ttnn.SetDefaultDevice(opened)
+    yield opened
+    ttnn.close_device(opened)
+
+
+def _mesh(shape: Any, params: dict[str, Any]) -> Iterator[Any]:
+    shape = ttnn.MeshShape(*shape) if isinstance(shape, tuple | list) else ttnn.MeshShape(1, shape)
+    if shape.mesh_size() > ttnn.get_num_devices():
+        pytest.skip(
+            f"Requested more devices than available. Test not applicable for machine: {shape[0]}x{shape[1]} of "
+            f"{ttnn.get_num_devices()}; see --board and --mesh"
+        )
+    mesh = ttnn.open_mesh_device(mesh_shape=shape, **_opening(params))
+    yield mesh
+    ttnn.close_mesh_device(mesh)
+
+
+@pytest.fixture
+def mesh_device(request: pytest.FixtureRequest, device_params: dict[str, Any]) -> Iterator[Any]:
+    """A mesh of the (rows, columns) of an indirect parameter, or of so many devices in a row; without one, all in a row."""
+    yield from _mesh(getattr(request, "param", ttnn.get_num_devices()), device_params)
+
+
+@pytest.fixture
+def t3k_mesh_device(device_params: dict[str, Any]) -> Iterator[Any]:
+    """Two rows of four devices."""
+    yield from _mesh((2, 4), device_params)
+
+
+@pytest.fixture
+def pcie_mesh_device(device_params: dict[str, Any]) -> Iterator[Any]:
+    """Two rows of two devices."""
+    yield from _mesh((2, 2), device_params)
+
+
+@pytest.fixture
+def bh_1d_mesh_device(device_params: dict[str, Any]) -> Iterator[Any]:
+    """All devices in a column."""
+    yield from _mesh((ttnn.get_num_devices(), 1), device_params)
+
+
+@pytest.fixture
+def silicon_arch_name() -> str:
+    """Name of the architecture."""
+    name: str = ttnn.get_arch_name()
+    return name
+
+
+@pytest.fixture
+def is_ci_env() -> bool:
+    """Whether this is upstream's CI: no."""
+    return False
+
+
+@pytest.fixture
+def is_ci_v2_env() -> bool:
+    """Whether this is upstream's CI: no."""
+    return False
+
+
+@pytest.fixture
+def use_program_cache() -> None:
+    """Nothing to do: it is on."""
+
+
+@pytest.fixture
+def function_level_defaults() -> None:
+    """Nothing to do."""
+
+
+@pytest.fixture
+def reset_seeds() -> None:
+    """Seed the random numbers of torch, NumPy and Python as upstream does."""
+    import random
+
+    import numpy as np
+    import torch
+
+    torch.manual_seed(213919)
+    np.random.seed(213919)
+    random.seed(213919)
+
+
+@pytest.fixture(autouse=True)
+def reset_default_device() -> Iterator[None]:
+    """Leave the default device as it was."""
+    before = ttnn.GetDefaultDevice()
+    yield
+    ttnn.SetDefaultDevice(before)
+
+
+@pytest.fixture
+def expect_error() -> Callable[..., Any]:
+    """A context that wants an error of a type, and some words in its message."""
+    return lambda error, message=None: pytest.raises(error, match=message and re.escape(message))

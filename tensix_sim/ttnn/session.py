@@ -1,0 +1,154 @@
+"""What a process that imports ttnn has set up, and what its ops cost: settings, and a record of each op on each device.
+
+ttnn's own interface has a default device and one machine that everybody sees; so this face, alone in the package, has state.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from functools import wraps
+from typing import Any, Literal, ParamSpec, TypeVar, get_args
+
+from tensix_sim.arch import machine
+from tensix_sim.arch.model import UnknownNameError
+
+Branch = Literal["main", "olmo"]
+VARIABLE = "TENSIX_SIM_"
+
+
+@dataclass
+class Settings:
+    """What ttnn cannot be told: the board, and how to simulate it. `TENSIX_SIM_BOARD` and so on set them, too.
+
+    `mesh` is rows and columns of devices, the board's own if none is given. With `numerics` off ops cost the same cycles and
+    compute no numbers. `kernel` is the compute kernel of the attention ops, their own choice if none is given. `branch` is
+    the branch of tt-metal whose arguments are taken: main, or olmo, where the ring op has a sliding window too.
+    """
+
+    board: str = "galaxy"
+    mesh: tuple[int, int] | None = None
+    numerics: Literal["fast", "off"] = "fast"
+    kernel: Literal["legacy", "streaming"] | None = None
+    branch: Branch = "olmo"
+    trace: Literal["off", "zones", "transfers"] = "off"
+
+    def set(self, **changes: Any) -> None:
+        """Change settings by name; a value may be the text of an option.
+
+        Raises:
+            ValueError: no such setting, or a value that it cannot have.
+        """
+        known = {one.name for one in fields(self)}
+        for name, value in changes.items():
+            if name not in known:
+                raise ValueError(f"no setting {name!r}; there are {', '.join(sorted(known))}")
+            setattr(self, name, _checked(name, value))
+
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "numerics": ("fast", "off"),
+    "kernel": ("legacy", "streaming", None),
+    "branch": get_args(Branch),
+    "trace": ("off", "zones", "transfers"),
+}
+
+
+def _checked(name: str, value: Any) -> Any:
+    if name == "board":
+        try:
+            return machine(value).board
+        except UnknownNameError as error:
+            raise ValueError(str(error)) from None
+    if name == "mesh":
+        if isinstance(value, str):
+            value = value.lower().split("x")
+        try:
+            rows, columns = (int(size) for size in value) if value is not None else (1, 1)
+        except (TypeError, ValueError):
+            raise ValueError(f"mesh {value!r}: give rows and columns, as 8x4") from None
+        if rows < 1 or columns < 1:
+            raise ValueError(f"mesh {rows}x{columns} has no devices")
+        return None if value is None else (rows, columns)
+    if value not in CHOICES[name]:
+        raise ValueError(f"{name} {value!r}: must be one of {', '.join(str(c) for c in CHOICES[name])}")
+    return value
+
+
+@dataclass(frozen=True)
+class Call:
+    """An op on one device: its cycles, None where they are not modelled, and how far an attention op is from float64."""
+
+    op: str
+    number: int  # of the op's call, the same on all its devices
+    device: int
+    ring_id: int | None
+    shape: str
+    cycles: int | None
+    microseconds: float | None
+    pcc: float | None = None
+    rel_l2: float | None = None
+
+
+@dataclass
+class Session:
+    """Settings, the default device, and so far: calls, traced runs with their op and its number, cycles of moves, and notes."""
+
+    settings: Settings = field(default_factory=Settings)
+    calls: list[Call] = field(default_factory=list)
+    runs: list[tuple[str, int, Any]] = field(default_factory=list)
+    timed: dict[Any, Any] = field(default_factory=dict)
+    kernels: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+    default_device: Any = None
+    numbered: int = 0
+    in_op: bool = False
+
+    def note(self, text: str) -> None:
+        """Keep a note, once."""
+        self.notes.setdefault(text)
+
+    def number(self) -> int:
+        """The number of a new call."""
+        self.numbered += 1
+        return self.numbered
+
+
+SESSION = Session()
+SESSION.settings.set(
+    **{
+        name.removeprefix(VARIABLE).lower(): value
+        for name, value in os.environ.items()
+        if name.startswith(VARIABLE) and name.removeprefix(VARIABLE).lower() in {one.name for one in fields(Settings)}
+    }
+)
+configure = SESSION.settings.set
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def recorded(function: Callable[P, R]) -> Callable[P, R]:
+    """Let an op be captured: where its device captures a trace, remember the call, so that the trace can do it again."""
+
+    @wraps(function)
+    def op(*args: P.args, **kwargs: P.kwargs) -> R:
+        outermost, SESSION.in_op = not SESSION.in_op, True
+        try:
+            result = function(*args, **kwargs)
+        finally:
+            SESSION.in_op = not outermost
+        capturing = next((d for d in _devices((*args, *kwargs.values())) if d.capture is not None), None) if outermost else None
+        if capturing is not None:
+            capturing.capture.append((lambda: op(*args, **kwargs), result))
+        return result
+
+    return op
+
+
+def _devices(values: Iterable[Any]) -> Iterator[Any]:
+    """The devices of all tensors among some arguments."""
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _devices(value)
+        elif (device := getattr(value, "_device", None)) is not None:
+            yield device

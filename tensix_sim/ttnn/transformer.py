@@ -1,0 +1,363 @@
+"""ttnn.transformer: the attention ops, each a run spec made of the tensors' shapes and the given configs.
+
+What the spec's rules refuse is a RuntimeError here, as a failed check is in ttnn.
+"""
+
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensix_sim.ttnn.device import MeshDevice
+from tensix_sim.ttnn.session import SESSION, Call, recorded
+from tensix_sim.ttnn.tensor import Tensor
+from tensix_sim.ttnn.types import (
+    BufferType,
+    DataType,
+    Layout,
+    MemoryConfig,
+    NotModelledError,
+    SDPAPrecision,
+    SDPAProgramConfig,
+    WormholeComputeKernelConfig,
+    missing,
+)
+
+if TYPE_CHECKING:
+    from tensix_sim.config import RunSpec
+
+__all__ = [
+    "chunked_scaled_dot_product_attention",
+    "ring_distributed_scaled_dot_product_attention",
+    "scaled_dot_product_attention",
+]
+
+REFERENCE_ROWS = 128  # of each head, that are set beside float64 attention
+Op = Literal["ring_distributed_sdpa", "sdpa", "chunked_sdpa"]
+NAMES: dict[Op, str] = {
+    "ring_distributed_sdpa": "ring_distributed_scaled_dot_product_attention",
+    "sdpa": "scaled_dot_product_attention",
+    "chunked_sdpa": "chunked_scaled_dot_product_attention",
+}
+
+
+@recorded
+def ring_distributed_scaled_dot_product_attention(
+    input_tensor_q: Tensor,
+    input_tensor_k: Tensor,
+    input_tensor_v: Tensor,
+    ring_size: int,
+    ring_id: int | None = None,
+    *,
+    scale: float | None = None,
+    memory_config: MemoryConfig | None = None,
+    program_config: SDPAProgramConfig | None = None,
+    compute_kernel_config: WormholeComputeKernelConfig | None = None,
+    page_table: Tensor | None = None,
+    chunk_start_idx: int | None = None,
+    sliding_window_size: int | None = None,
+    precision: SDPAPrecision | None = None,
+) -> Tensor:
+    """Causal attention, of whose query rows each device of a ring computes a slab from the front and one from the back.
+
+    q is [B, NQH, S, DH] on every device, k and v [B, NKH, S, DH], or with `chunk_start_idx` the blocks of a paged cache
+    [blocks, NKH, block size, DH]. The result is [B, NQH, S / ring_size, DH] in the data type of q. Without `ring_id` a
+    device's is its place along the mesh axis that is as long as the ring. Source: tt-metal's `sdpa_nanobind.cpp`; the
+    window is of its OLMo branch.
+
+    Raises:
+        RuntimeError: shapes or configs break a rule of the op; all of them are listed.
+        NotModelledError: a precision recipe, or a window where the branch is set to main.
+    """
+    _refuse("ring_distributed_scaled_dot_product_attention", precision=precision)
+    if sliding_window_size:
+        if SESSION.settings.branch == "main":
+            raise NotModelledError(
+                "sliding_window_size of the ring op is on tt-metal's OLMo branch, and not on main: set the branch to olmo"
+            )
+        SESSION.note("the ring op took a sliding_window_size, as on tt-metal's OLMo branch; main has no such argument")
+    paged = page_table
+    if page_table is not None and chunk_start_idx is None:
+        SESSION.note("ring op: page_table without chunk_start_idx has no effect, here as in ttnn")
+        paged = None
+    own = {
+        "ring_size": ring_size,
+        "ring_id": ring_id,
+        "sliding_window_size": sliding_window_size or None,
+        "chunk_start_idx": chunk_start_idx,
+    }
+    configs = scale, memory_config, program_config, compute_kernel_config
+    return _attend("ring_distributed_sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), paged, own, *configs)
+
+
+@recorded
+def scaled_dot_product_attention(
+    input_tensor_q: Tensor,
+    input_tensor_k: Tensor,
+    input_tensor_v: Tensor,
+    *,
+    attn_mask: Tensor | None = None,
+    is_causal: bool = True,
+    scale: float | None = None,
+    sliding_window_size: int | None = None,
+    memory_config: MemoryConfig | None = None,
+    program_config: SDPAProgramConfig | None = None,
+    compute_kernel_config: WormholeComputeKernelConfig | None = None,
+    attention_sink: Tensor | None = None,
+    cu_window_seqlens: Tensor | None = None,
+) -> Tensor:
+    """Attention on each device by itself: q [B, NQH, Sq, DH], k and v [B, NKH, Sk, DH], the result like q.
+
+    Source: tt-metal's `sdpa_nanobind.cpp`.
+
+    Raises:
+        RuntimeError: shapes or configs break a rule of the op; all of them are listed.
+        NotModelledError: a mask, a sink or windows given by the user.
+    """
+    given = {"attn_mask": attn_mask, "attention_sink": attention_sink, "cu_window_seqlens": cu_window_seqlens}
+    _refuse("scaled_dot_product_attention", **given)
+    own = {"is_causal": is_causal, "sliding_window_size": sliding_window_size or None}
+    configs = scale, memory_config, program_config, compute_kernel_config
+    return _attend("sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), None, own, *configs)
+
+
+@recorded
+def chunked_scaled_dot_product_attention(
+    input_tensor_q: Tensor,
+    input_tensor_k: Tensor,
+    input_tensor_v: Tensor,
+    page_table_tensor: Tensor,
+    chunk_start_idx: int | None = None,
+    *,
+    chunk_start_idx_tensor: Tensor | None = None,
+    scale: float | None = None,
+    memory_config: MemoryConfig | None = None,
+    program_config: SDPAProgramConfig | None = None,
+    compute_kernel_config: WormholeComputeKernelConfig | None = None,
+    block_size: int | None = None,
+    num_kv_heads: int | None = None,
+    paged_cache_geometry: Any = None,
+) -> Tensor:
+    """Causal attention of new rows behind `chunk_start_idx` rows in a paged cache, on each device by itself.
+
+    q is [B, NQH, S, DH], k and v are blocks [blocks, NKH, block size, DH], the table [B, pages] of int32.
+    Source: tt-metal's `sdpa_nanobind.cpp`.
+
+    Raises:
+        RuntimeError: shapes or configs break a rule of the op; all of them are listed.
+        NotModelledError: a start in a tensor, or a cache of another geometry than its shape says.
+    """
+    given = {
+        "chunk_start_idx_tensor": chunk_start_idx_tensor, "block_size": block_size, "num_kv_heads": num_kv_heads,
+        "paged_cache_geometry": paged_cache_geometry,
+    }  # fmt: skip
+    _refuse("chunked_scaled_dot_product_attention", **given)
+    if chunk_start_idx is None:
+        raise RuntimeError("chunked_scaled_dot_product_attention: give chunk_start_idx, the rows that the cache holds already")
+    own = {"chunk_start_idx": chunk_start_idx}
+    configs = scale, memory_config, program_config, compute_kernel_config
+    return _attend("chunked_sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), page_table_tensor, own, *configs)
+
+
+def _refuse(op: str, **given: Any) -> None:
+    """Refuse what is not modelled."""
+    for name, value in given.items():
+        if value is not None:
+            raise NotModelledError(f"{op}: {name} is not modelled; leave it out")
+
+
+# -- a call as a run ----------------------------------------------------------------------------------------------------
+
+
+def _attend(
+    op: Op,
+    qkv: tuple[Tensor, Tensor, Tensor],
+    page_table: Tensor | None,
+    own: dict[str, Any],
+    scale: float | None,
+    memory_config: MemoryConfig | None,
+    program_config: SDPAProgramConfig | None,
+    compute_kernel_config: WormholeComputeKernelConfig | None,
+) -> Tensor:
+    """Run an attention op on every device of its tensors' mesh; equal work is simulated once."""
+    from tensix_sim.config import load_spec
+    from tensix_sim.ops.checks import check
+    from tensix_sim.simulation import Result, run_device
+
+    name = NAMES[op]
+    q = qkv[0]
+    mesh = _common_mesh(name, qkv, page_table)
+    settings = SESSION.settings
+    raw = own | {
+        "op": op,
+        "board": mesh.board,
+        "mesh": list(mesh.shape) if op == "ring_distributed_sdpa" and own["ring_id"] is None else None,
+        "inputs": _shapes(name, qkv, page_table, own.get("chunk_start_idx") or 0),
+        "scale": scale,
+        "memory_config": memory_config.spec_name if memory_config else "dram_interleaved",
+        "program_config": program_config.as_spec() if program_config else None,
+        "compute_kernel_config": compute_kernel_config.as_spec() if compute_kernel_config else None,
+        "paged_kv": {"block_size": qkv[1].shape[2]} if page_table else None,
+        "kernel": settings.kernel,
+        "numerics": settings.numerics,
+        "trace": settings.trace,
+    }
+    report = check(raw)
+    if not report.ok:
+        raise RuntimeError(f"{name}: " + "; ".join(violation.message for violation in report.violations))
+    for advice in report.warnings:
+        if advice.level == "warning" and advice.key.startswith("compute_kernel_config"):
+            SESSION.note(f"{name}: {advice}")
+    spec = load_spec(raw)
+    _say_which_kernel(spec)
+    mesh.programs.add((op, spec.model_dump_json(exclude={"numerics", "trace"})))
+
+    held = [tuple(tensor.shards[i] for tensor in (*qkv, *_given(page_table))) for i in range(len(mesh.ids))]
+    work = [(position, *map(id, arrays)) for position, arrays in zip(_positions(mesh, spec), held, strict=True)]
+    runs = {}
+    for key, arrays in zip(work, held, strict=True):
+        if key not in runs:
+            inputs = _inputs(qkv, arrays, spec.kv_len)
+            runs[key] = run_device(spec, key[0], lambda share: None, inputs=inputs, reference_rows=REFERENCE_ROWS)
+    number = SESSION.number()
+    for device, key in zip(mesh.ids, work, strict=True):
+        figures = runs[key].device
+        pcc, rel_l2 = (figures.accuracy.pcc, figures.accuracy.rel_l2) if figures.accuracy else (None, None)
+        ring_id = key[0] if spec.is_ring else None
+        sizes = "x".join(map(str, q.shape))
+        SESSION.calls.append(
+            Call(name, number, device, ring_id, sizes, figures.cycles, figures.duration_us, pcc=pcc, rel_l2=rel_l2)
+        )
+    if settings.trace != "off":
+        distinct = {run.device.ring_id: run for run in reversed(runs.values())}
+        result = Result(spec, report, [run for _, run in sorted(distinct.items())], 0.0, 0)
+        SESSION.runs.append((name, number, result.as_run()))
+    b, heads, rows, width = q.shape
+    shape = b, heads, rows // (spec.ring_size if spec.is_ring else 1), width
+    outputs = [runs[key].output for key in work]
+    return Tensor.of(outputs, shape, q.dtype, Layout.TILE, mesh, memory_config or MemoryConfig())
+
+
+def _given(tensor: Tensor | None) -> tuple[Tensor, ...]:
+    return () if tensor is None else (tensor,)
+
+
+def _say_which_kernel(spec: "RunSpec") -> None:
+    """Note it once where ops of a session use different compute kernels, whose roundings differ."""
+    used = SESSION.kernels
+    used.setdefault(spec.effective_kernel, NAMES[spec.op])
+    if len(used) > 1:
+        SESSION.note(
+            f"{used['legacy']} ran the legacy compute kernel and {used['streaming']} the streaming one, as in ttnn: their "
+            "results agree in all but roundings; with the setting kernel: legacy they agree to the bit"
+        )
+
+
+def _common_mesh(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | None) -> MeshDevice:
+    """The mesh that holds all tensors, which are as the op needs them."""
+    mesh = qkv[0].device()
+    for what, tensor in zip("qkv", qkv, strict=True):
+        tensor.need(op)
+        if tensor.device() is None or mesh is None:
+            raise RuntimeError(f"{op}: {what} is on the host; put it on a device")
+        if len(tensor.shape) != 4:
+            raise RuntimeError(f"{op}: {what} has {len(tensor.shape)} dimensions; [batch, heads, rows, head_dim] are needed")
+        if tensor.layout is not Layout.TILE:
+            raise RuntimeError(f"{op}: {what} is in row-major layout; tile layout is needed")
+        if tensor.dtype not in (DataType.BFLOAT16, DataType.BFLOAT8_B, DataType.BFLOAT4_B):
+            raise RuntimeError(f"{op}: {what} is {tensor.dtype.value}; bfloat16, bfloat8_b or bfloat4_b is needed")
+        if tensor.is_sharded():
+            raise RuntimeError(f"{op}: {what} is sharded; it must be interleaved")
+        if tensor.memory_config().buffer_type is not BufferType.DRAM:
+            raise NotModelledError(f"{op}: {what} is in L1; the simulated readers take their inputs from DRAM")
+    assert mesh is not None
+    if page_table is not None:
+        page_table.need(op)
+        if page_table.device() is None:
+            raise RuntimeError(f"{op}: the page table is on the host; put it on a device")
+        if page_table.dtype is not DataType.INT32 or len(page_table.shape) != 2:
+            raise RuntimeError(
+                f"{op}: the page table is {page_table.dtype.value} {list(page_table.shape)}; int32 [batch, pages] is needed"
+            )
+        if page_table.layout is not Layout.ROW_MAJOR:
+            raise RuntimeError(f"{op}: the page table is in tile layout; row-major layout is needed")
+    for tensor in (*qkv, *_given(page_table)):
+        if len(tensor.shards) != len(mesh.ids):
+            raise RuntimeError(f"{op}: a tensor has {len(tensor.shards)} shards; the mesh has {len(mesh.ids)} devices")
+    return mesh
+
+
+def _shapes(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | None, prefix: int) -> dict[str, Any]:
+    """The inputs of a run spec."""
+    q, k, v = qkv
+    batch, heads, rows, width = q.shape
+    if k.shape != v.shape:
+        raise RuntimeError(f"{op}: k is {list(k.shape)} and v {list(v.shape)}; their shapes must agree")
+    if k.dtype is not v.dtype:
+        raise RuntimeError(f"{op}: k is {k.dtype.value} and v {v.dtype.value}; they must agree")
+    if k.shape[3] != width:
+        raise RuntimeError(f"{op}: rows of k have {k.shape[3]} elements, those of q {width}; they must agree")
+    if page_table is None:
+        if k.shape[0] != batch:
+            raise RuntimeError(f"{op}: q has {batch} batches, k {k.shape[0]}; they must agree")
+        keys = k.shape[2]
+    else:
+        keys = prefix + rows
+        pages = -(-keys // k.shape[2])
+        if page_table.shape[0] != batch:
+            raise RuntimeError(f"{op}: the page table has {page_table.shape[0]} rows; each of {batch} batches needs one")
+        if page_table.shape[1] < pages:
+            raise RuntimeError(
+                f"{op}: the page table has {page_table.shape[1]} pages a row; {prefix} + {rows} rows in blocks of "
+                f"{k.shape[2]} need {pages}"
+            )
+    inputs: dict[str, Any] = {
+        "batch": batch, "q_heads": heads, "kv_heads": k.shape[1], "seq_len": rows, "head_dim": width, "dtype": q.dtype.value,
+    }  # fmt: skip
+    if keys != prefix + rows:
+        inputs["kv_len"] = keys
+    if k.dtype is not q.dtype:
+        inputs["kv_dtype"] = k.dtype.value
+    return inputs
+
+
+def _positions(mesh: MeshDevice, spec: "RunSpec") -> list[int]:
+    """The ring position of each device, row by row: as given, or its place along the axis that is as long as the ring."""
+    rows, columns = mesh.shape
+    if not spec.is_ring:
+        return [0] * len(mesh.ids)
+    if spec.ring_id is not None:
+        return [spec.ring_id] * len(mesh.ids)
+    by_row = rows == spec.ring_size
+    return [i if by_row else j for i in range(rows) for j in range(columns)]
+
+
+def _inputs(qkv: tuple[Tensor, Tensor, Tensor], held: tuple[NDArray[Any] | None, ...], keys: int) -> Any:
+    """A device's values, K and V in sequence order, and its page table."""
+    from tensix_sim.ops.inputs import Inputs
+
+    q, k, v, *tables = held
+    empty = np.empty(0, np.float32)
+    if not tables:
+        return None if q is None else Inputs(q, k, v, None)  # type: ignore[arg-type]
+    block = qkv[1].shape[2]
+    assert tables[0] is not None
+    table = np.ascontiguousarray(tables[0][:, : -(-keys // block)], np.int32)
+    if table.min() < 0 or table.max() >= qkv[1].shape[0]:
+        bad = int(table.min() if table.min() < 0 else table.max())
+        raise RuntimeError(f"the page table names block {bad}; the cache has blocks 0 to {qkv[1].shape[0] - 1}")
+    if q is None or k is None or v is None:
+        return Inputs(empty, empty, empty, table)
+    return Inputs(q, _in_order(k, table, keys), _in_order(v, table, keys), table)
+
+
+def _in_order(cache: NDArray[Any], table: NDArray[np.int32], keys: int) -> NDArray[np.float32]:
+    """Rows of a paged cache [blocks, heads, block, width] in sequence order, [batch, heads, keys, width]."""
+    _, heads, _, width = cache.shape
+    batch = table.shape[0]
+    rows: NDArray[np.float32] = cache[table].swapaxes(1, 2).reshape(batch, heads, -1, width)[:, :, :keys]
+    return rows
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise AttributeError(missing(name, "ttnn.transformer", __all__))
