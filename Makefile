@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 TOOLS := .tools
 
-.PHONY: run test test-tools lint fidelity clean
+.PHONY: run test test-tools exact lint fidelity clean
 
 run: $(READY)  ## the main job on the built-in example: Llama-70B Galaxy prefill, 8k tokens, ring of 4
 	$(BIN)/tensix-sim run
@@ -29,6 +29,9 @@ test-tools: $(READY)  ## tt-perf-report and ttnn-visualizer as released, on emit
 	$(PYTHON) -m venv $(TOOLS)/visualizer
 	$(TOOLS)/visualizer/bin/pip install --quiet --disable-pip-version-check 'ttnn-visualizer==0.108.0'
 	TENSIX_SIM_TOOLS=$(abspath $(TOOLS)) $(BIN)/python -m pytest tests/test_emit_tools.py
+
+exact: $(READY)  ## the compiled arithmetic against its specification, a million operands an operation; takes minutes
+	TENSIX_SIM_OPERANDS=1000000 $(BIN)/python -m pytest tests/test_exact.py
 
 fidelity: $(READY)  ## docs/fidelity.md: published walls beside their predictions; takes minutes
 	$(BIN)/pip install --quiet -e '.[plot]'

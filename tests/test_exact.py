@@ -195,6 +195,13 @@ def one(rng: random.Random) -> Iterator[int]:
     yield pattern(rng)
 
 
+def largest(x: int, y: int) -> int:
+    """The compiled maximum of a row of two."""
+    row, out = np.full((1, 32, 1, 2), [x, y], np.uint32), np.empty((1, 32, 1, 1), np.uint32)
+    bitwise.max_rows(row, out, True)
+    return int(out[0, 31, 0, 0])
+
+
 SLOPE, SCALE = 0x42029A2E, 0x3DB504F3  # 256 / ln 2 / sqrt(128), 1 / sqrt(128)
 OPERATIONS: dict[str, tuple[Callable, Callable, Callable]] = {
     "elwmul": (triple, s.elwmul_phase, bitwise.elwmul),
@@ -211,6 +218,7 @@ OPERATIONS: dict[str, tuple[Callable, Callable, Callable]] = {
     "reciprocal_newton": (one, s.reciprocal_newton, bitwise.reciprocal_newton),
     "sfpstore": (one, s.sfpstore, bitwise.store),
     "round_to_bf16": (one, lambda x, _: s.round_to_bf16(x), lambda x, _: bitwise.round_to_bf16(x)),
+    "gmpool": (pair, lambda x, y, _: s.gmpool([x, y]), lambda x, y, _: largest(x, y)),
     "pack_bf16": (one, lambda x, _: s.pack_bf16(x), lambda x, _: bitwise.pack_bf16(x)),
     "accumulate_fp32": (pair, lambda x, y, _: s.accumulate_fp32(x, y), lambda x, y, _: bitwise.accumulate_fp32(x, y)),
     "accumulate_bf16": (
@@ -258,6 +266,18 @@ def test_blocks_are_packed_as_specified(fmt: Format, bits: int) -> None:
         assert packed[0].tolist() == expected
         if all(8 < s.exponent_of(x) < 254 for x in group):
             assert pack_to_format(np.array(group, np.uint32).view(np.float32), fmt).view(np.uint32).tolist() == expected
+
+
+@pytest.mark.parametrize("bits", [7, 3])
+def test_every_datum_of_a_block_is_read_as_specified(bits: int) -> None:
+    """Each sign, magnitude and shared exponent, minus zero aside, which never leaves the packer."""
+    for datum in range(2 << bits):
+        negative, magnitude = datum >> bits, datum & ((1 << bits) - 1)
+        if negative and not magnitude:
+            continue
+        for shared in range(256):
+            compiled = bitwise.unpack_block(negative, magnitude << (7 - bits), shared)
+            assert compiled == s.decode_block(datum, shared, bits)
 
 
 def test_the_host_writes_what_the_unpacker_reads() -> None:

@@ -21,11 +21,12 @@ from tensix_sim.formats import (
     src_b_high,
     truncate_bf16,
 )
+from tensix_sim.hw import specification
 from tensix_sim.program import ComputeConfig, Values
 
 # Schraudolph's exp as the LLK has it: the bits of exp(x) are round(A x + B) << 15 (ckernel_sfpu_exp.h)
 EXP_A = 256 / log(2)
-EXP_B = 32500.818
+EXP_B, *EXP_21F = np.array([specification.EXP_B, *specification.EXP_21F], np.uint32).view(np.float32)
 LOG2_E = 1 / log(2)  # the guess of the LLK's older reciprocal for mantissas of 1/2 to 1 (ckernel_sfpu_recip.h)
 HIDDEN = np.float32(-(2.0**100))  # for -inf, which the chip takes for a huge number: less itself it is 0, not NaN
 
@@ -100,8 +101,8 @@ class Arithmetic:
 
     def exp_difference(self, a: Values, b: Values, scale: float) -> Values:
         """exp((a - b) * scale) of columns, by the accurate polynomial; `scale` loses its lower 16 bits."""
-        difference = self.to_dst(a - b)
-        return round_bf16_even(np.exp(difference * truncate_bf16(np.array(scale, np.float32))))
+        scaled = self.to_dst(a - b) * truncate_bf16(np.array(scale, np.float32))
+        return round_bf16_even(np.exp(scaled) if self.fp32_dest else exp_21f(scaled))
 
     def mul_columns(self, x: Values, x_format: Format, column: Values, column_format: Format) -> Values:
         """X * column, the column broadcast through SrcB; the result as it stands in DST."""
@@ -121,8 +122,12 @@ class Arithmetic:
     def sum_columns(self, x: Values, fmt: Format) -> Values:
         """Sum of the 32 columns of a tile by a product with a column of ones, as it stands in DST."""
         x = unpacked(x, fmt)
-        left = src_b_high(x) if self.phases < 3 else x
-        return self.to_dst(left.sum(axis=3, keepdims=True))
+        high = src_b_high(x)
+        dst = np.zeros((*x.shape[:3], 1), np.float32)
+        for part in (high,) if self.phases < 3 else (high, x - high):
+            for half in (part[..., : TILE // 2], part[..., TILE // 2 :]):  # two MVMULs
+                dst = self.to_dst(dst + half.sum(axis=3, keepdims=True))
+        return dst
 
     def reciprocal(self, column: Values, fmt: Format, newton: bool = False) -> Values:
         """1 / column, packed to `fmt`: Newton's steps from 1.44, 2 or 3 of them, or, `newton`, as good as exact.
@@ -147,6 +152,15 @@ class Arithmetic:
     def pack(self, x: Values, fmt: Format) -> Values:
         """X as the packer writes it to L1 in `fmt`."""
         return round_bf16(x) if fmt is BFLOAT16 else pack_to_format(x, fmt)
+
+
+def exp_21f(x: Values) -> Values:
+    """The accurate exponential for a 16-bit DST, a parabola for 2^f: `specification.exp_16_bit` in float32, not yet rounded."""
+    t = np.clip(x * np.float32(LOG2_E) + np.float32(specification.BIAS), 0, 255)
+    power = np.floor(t)
+    n = (t - power) * np.float32(2**23)
+    g = EXP_21F[0] + n * (EXP_21F[1] + n * EXP_21F[2])
+    return np.where(power > 0, np.ldexp(g, power.astype(int) - specification.BIAS), np.float32(0))
 
 
 def unpacked(x: Values, fmt: Format) -> Values:

@@ -11,15 +11,21 @@ most. A bank whose data find their link taken holds them, and serves nobody, as 
 Times are in ticks. A transfer ends on a whole cycle.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tensix_sim.hw.engine import TICKS, SimulationError
+
+try:
+    from numba import njit
+except ImportError:
+    warnings.warn("numba is not installed: loops run uncompiled, to the same results, some 50 times slower", stacklevel=2)
+    njit = None  # type: ignore[assignment]
 
 LINES = 6  # most lines that take turns at a bank: its own, those next to it, and all the others as one
 LANDED, ISSUE, SEND, ARRIVE, SERVE = range(5)  # in this order at one time
@@ -32,7 +38,9 @@ NEVER = 1 << (62 - TIME_SHIFT)
 
 
 def compiled(function: Any, **more: Any) -> Any:
-    """Compile with numba, and keep the result on disk where that can be written."""
+    """Compile with numba, if it is there, and keep the result on disk where that can be written."""
+    if njit is None:
+        return function
     options: Any = {"_nrt": False, **more}  # nothing here allocates, and counting references would take half of the time
     try:
         return njit(cache=True, **options)(function)
@@ -41,10 +49,17 @@ def compiled(function: Any, **more: Any) -> Any:
 
 
 _I = np.int64
-BANK = np.dtype([("free", _I), ("waiting", _I), ("busy", _I), ("buffer", _I)])
-LINE = np.dtype([("first", _I), ("last", _I), ("waiting", _I), ("had_turn", _I)])
-SERVER = np.dtype([("free", _I), ("busy", _I)])  # a link, or a core's own port
-ROUTE = np.dtype(
+
+
+def _records(fields: list[tuple[str, type]]) -> np.dtype[Any]:
+    """Rows whose fields are attributes, compiled or not (`NUMBA_DISABLE_JIT=1`)."""
+    return np.dtype((np.record, fields))
+
+
+BANK = _records([("free", _I), ("waiting", _I), ("busy", _I), ("buffer", _I)])
+LINE = _records([("first", _I), ("last", _I), ("waiting", _I), ("had_turn", _I)])
+SERVER = _records([("free", _I), ("busy", _I)])  # a link, or a core's own port
+ROUTE = _records(
     [
         ("bank", _I),
         ("line", _I),  # through which it comes to the bank
@@ -65,8 +80,8 @@ ROUTE = np.dtype(
         ("next", _I),  # and the route that is served after it in its line
     ]
 )
-REQUEST = np.dtype([("transfer", _I), ("route", _I), ("arrived", _I), ("next", _I)])
-TRANSFER = np.dtype(
+REQUEST = _records([("transfer", _I), ("route", _I), ("arrived", _I), ("next", _I)])
+TRANSFER = _records(
     [
         ("writing", _I),
         ("routes", _I),  # route of bank 0; those of the other banks follow
@@ -88,7 +103,7 @@ TRANSFER = np.dtype(
         ("end", _I),  # when the burst to tell of has landed; 0: not known yet
     ]
 )
-STATE = np.dtype([(n, _I) for n in ("events", "unused", "watch", "transfers", "lookahead", "bin_shift")])
+STATE = _records([(n, _I) for n in ("events", "unused", "watch", "transfers", "lookahead", "bin_shift")])
 BINS = 512  # of bytes over time; a bin is 2^`bin_shift` cycles, which doubles as time goes on
 BIN_SHIFT = 8
 

@@ -25,8 +25,8 @@ MUCH_HIDDEN = 0.1
 def _hardware_bug(c: Case) -> Iterator[Advice]:
     if c.board.chip.name == "wormhole_b0" and c[FIDELITY] == "HiFi4" and c[FP32_DEST]:
         text = (
-            "HiFi4 with fp32_dest_acc_en loses accuracy by a bug of Wormhole silicon, tt-metal #38306, which is not simulated; "
-            "upstream recommends HiFi3, which is 3 passes of the FPU instead of 4"
+            "HiFi4 with fp32_dest_acc_en loses accuracy by a bug of Wormhole silicon, tt-metal #38306, which numerics: exact has "
+            "and fast has not; upstream recommends HiFi3, which is 3 passes of the FPU instead of 4"
         )
         passes = Size(quantity="FPU passes of a product", unit="passes", now=4, then=3)
         yield Advice(key=FIDELITY, message=text, change={FIDELITY: "HiFi3"}, size=passes)
