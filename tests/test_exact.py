@@ -376,3 +376,11 @@ def test_infinity_and_nan_are_large_numbers_to_the_fpu() -> None:
     assert s.elwsub(nan, nan, True) == 0
     assert s.pack_bf16(nan) == infinity
     assert s.pack_bf16(0x80000001) == 0
+
+
+def test_every_rule_is_in_the_book() -> None:
+    """docs/numerics.md names each function of the specification."""
+    book = (Path(__file__).parents[1] / "docs" / "numerics.md").read_text()
+    rules = [name for name, f in vars(s).items() if callable(f) and f.__module__ == s.__name__ and not name.startswith("_")]
+    assert len(rules) > 40
+    assert [name for name in rules if f"`{name}`" not in book] == []
