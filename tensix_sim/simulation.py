@@ -32,6 +32,7 @@ from tensix_sim.trace import (
     Run,
     Trace,
     save,
+    tail_file,
     trace_file,
     write_chrome,
     write_core_csv,
@@ -172,7 +173,7 @@ class Result:
 
     def as_run(self) -> Run:
         """The run as `trace.open_run` reads it back from its folder."""
-        return Run(self.summary(), self.trace)
+        return Run(self.summary(), self.trace, self.tail.traces if self.tail else {})
 
     def summary(self) -> dict[str, Any]:
         """What `run --json` writes."""
@@ -217,9 +218,9 @@ class Result:
             for ring_id, trace in traces:
                 save(folder / trace_file(ring_id), trace)
             for ring_id in self.trace:
-                (folder / f"tail-{ring_id}.npz").unlink(missing_ok=True)  # of an earlier run
+                (folder / tail_file(ring_id)).unlink(missing_ok=True)  # of an earlier run
                 if self.tail:
-                    save(folder / f"tail-{ring_id}.npz", self.tail.traces[ring_id])
+                    save(folder / tail_file(ring_id), self.tail.traces[ring_id])
         if self.spec.trace == "transfers":
             write_transfers_csv(folder / "transfers.csv", self._all_traces)
         write_summary(folder / SUMMARY, self.summary())

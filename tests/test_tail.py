@@ -1,5 +1,6 @@
 """What a model does behind the ring op: split, two gathers, concat."""
 
+import csv
 import json
 import re
 from itertools import pairwise
@@ -9,11 +10,16 @@ import pytest
 from click.testing import CliRunner
 
 from tensix_sim import tail as t
+from tensix_sim.analysis import compare
+from tensix_sim.analysis.compare import of_run
 from tensix_sim.cli import main
 from tensix_sim.config import load_spec
+from tensix_sim.emit import perf_results, perfetto
+from tensix_sim.emit.run import Emission
 from tensix_sim.hw import SimulationError
+from tensix_sim.report.data import describe
 from tensix_sim.simulation import Result, simulate
-from tensix_sim.trace import load
+from tensix_sim.trace import RunError, load, open_run
 
 SPEC = {
     "board": "galaxy",
@@ -130,3 +136,52 @@ def test_run_gather_shows_and_writes_the_tail(tmp_path) -> None:
     refused = CliRunner().invoke(main, [*args, "--set", "ring_ids=[0]"])
     assert refused.exit_code == 1
     assert "--gather: ring positions [0] of 4 are simulated" in refused.output
+
+
+def test_a_run_read_back_has_its_tail(tmp_path) -> None:
+    """Its traces too; a file of it that is missing is named."""
+    RUN.write(tmp_path)
+    read = open_run(tmp_path)
+    assert read.summary["tail"] == RUN.summary()["tail"]
+    assert [len(trace.tables["spans"]) for trace in read.tails.values()] == [
+        len(trace.tables["spans"]) for trace in RUN.tail.traces.values()
+    ]
+    (tmp_path / "tail-2.npz").unlink()
+    with pytest.raises(RunError, match=r"tail-2\.npz missing"):
+        open_run(tmp_path)
+
+
+def test_a_log_has_the_ops_of_the_tail_as_rows_of_their_own(tmp_path) -> None:
+    """As ttnn names them, call after call, each from the end of the one before on its device."""
+    with open(perf_results.write(Emission(RUN.as_run()), tmp_path / "x.csv"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    codes = ["RingDistributedSdpaDeviceOperation", "SplitDeviceOperation", "AllGatherAsync", "AllGatherAsyncReversed"]
+    assert [row["OP CODE"] for row in rows[::4]] == [*codes, "ConcatDeviceOperation"]
+    assert [int(row["DEVICE ID"]) for row in rows] == [0, 1, 2, 3] * 5
+    assert len({row["GLOBAL CALL COUNT"] for row in rows}) == 20
+    for before, row in zip(rows, rows[4:], strict=False):
+        waited = int(row["DEVICE FW START CYCLE"]) - int(before["DEVICE FW END CYCLE"])
+        assert waited == int(row["OP TO OP LATENCY [ns]"]) == 0
+    assert rows[8]["INPUT_0_Y_PAD[LOGICAL]"] == "64[64]"
+    assert rows[8]["OUTPUT_0_Y_PAD[LOGICAL]"] == "256[256]"
+    assert float(rows[8]["ETH BW UTIL (%)"]) > 0
+
+
+def test_tracks_of_a_tail_stand_apart(tmp_path) -> None:
+    """In Perfetto's own format a device has one process for the op and one for what follows."""
+    pytest.importorskip("perfetto")
+    raw = perfetto.write(Emission(RUN.as_run()), tmp_path / "x.pftrace").read_bytes()
+    assert all(f"device {i}, after the op".encode() in raw for i in range(4))
+
+
+def test_a_page_and_a_comparison_show_the_tail() -> None:
+    """Its stages add up in both."""
+    told = describe(RUN.as_run())["tail"]
+    assert sum(row["cycles"] for row in told["rows"]) == told["cycles"] == RUN.tail.cycles
+    other = run(what_if={"barrier_tiles": 1}, numerics="off")
+    changes = compare(of_run(RUN.as_run(), "a"), of_run(other.as_run(), "b")).tail
+    assert [change.what for change in changes] == [*t.OPS, "after the op"]
+    assert [change.after for change in changes] == [*other.tail.stages().values(), other.tail.cycles]
+    alone = compare(of_run(RUN.as_run(), "a"), of_run(simulate(SPEC).as_run(), "b"))
+    assert alone.tail == []
+    assert describe(simulate(SPEC).as_run())["tail"] is None

@@ -56,6 +56,7 @@ class Side:
     path: dict[int, dict[str, int]] = field(default_factory=dict)
     waits: dict[int, dict[str, float]] = field(default_factory=dict)
     error: dict[str, float] = field(default_factory=dict)  # its size, and the share of its square that each stage causes
+    tail: dict[str, float] = field(default_factory=dict)  # cycles of what follows the op, stage by stage, and of all of it
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class Comparison:
     devices: list[DeviceChange]
     only: dict[int, str]
     errors: list[Change] = field(default_factory=list)
+    tail: list[Change] = field(default_factory=list)
 
 
 def compare(before: Side, after: Side) -> Comparison:
@@ -107,6 +109,7 @@ def compare(before: Side, after: Side) -> Comparison:
         [_device(d, before, after) for d in both],
         dict(sorted(only.items())),
         [Change(what, value, after.error[what]) for what, value in before.error.items()] if after.error else [],
+        [Change(what, value, after.tail[what]) for what, value in before.tail.items()] if after.tail else [],
     )
 
 
@@ -152,6 +155,7 @@ def of_run(run: Run, name: str) -> Side:
         {d: _path(spec, trace) for d, trace in run.traces.items()},
         {d: device["waits"] for d, device in devices.items()},
         _error(run.summary.get("error")),
+        _tail(run.summary.get("tail")),
     )
 
 
@@ -161,6 +165,10 @@ def _error(error: Mapping[str, Any] | None) -> dict[str, float]:
     return {"rel L2, share of the output": error["rel_l2"]} | {
         f"{stage['name']}, share of the squared error": stage["share"] for stage in error["stages"]
     }
+
+
+def _tail(tail: Mapping[str, Any] | None) -> dict[str, float]:
+    return {} if tail is None else {**tail["stages"], "after the op": tail["cycles"]}
 
 
 def clock_hz(side: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""`ops_perf_results_*.csv`, as tt-metal's `process_ops_logs.py` writes it: a row for each device.
+"""`ops_perf_results_*.csv`, as tt-metal's `process_ops_logs.py` writes it: a row for each device, and each op of a tail on it.
 
 Empty where this simulator has no number: host times, dispatch, kernel sizes and hashes, NPE's congestion.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from tensix_sim.analysis.profile import kernel_column
 from tensix_sim.emit.device_log import buffer_waits
-from tensix_sim.emit.run import Emission, OpTensor, host_id
+from tensix_sim.emit.run import CALL, Emission, OpTensor, host_id
 from tensix_sim.formats import TILE
 from tensix_sim.trace import RISCS, Totals, Trace
 from tensix_sim.trace.files import atomic
@@ -52,12 +52,17 @@ COLUMNS = (
 
 
 def write(emission: Emission, path: Path) -> Path:
-    """Write a row a device."""
+    """Write the rows, op by op."""
     with atomic(path) as file:
         rows = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         rows.writeheader()
         for device, trace in emission.devices:
             rows.writerow(_row(emission, device, trace))
+        ready = {device["ring_id"]: device["cycles"] for device, _ in emission.devices}
+        for call, (code, moved) in enumerate(emission.tail, CALL + 1):
+            for one in moved:
+                rows.writerow(_tail_row(emission, code, call, one, one["start"] - ready[one["device"]]))
+                ready[one["device"]] = one["start"] + one["cycles"]
     return path
 
 
@@ -86,6 +91,41 @@ def _row(emission: Emission, device: Mapping[str, Any], trace: Trace) -> dict[st
     for i, tensor in enumerate(inputs):
         row |= _tensor(f"INPUT_{i}", tensor)
     return row | _tensor("OUTPUT_0", output) | _times(emission, device, Totals.of(trace)) | _model(emission, device)
+
+
+def _tail_row(emission: Emission, code: str, call: int, moved: Mapping[str, Any], waited: int) -> dict[str, object]:
+    """An op that moves tiles on one device: its time, its bytes, its links."""
+    chip, ns, wall = emission.machine.chip, emission.ns(moved["cycles"]), max(1, moved["cycles"])
+    tail, ring_id = emission.run.summary["tail"], moved["device"]
+    read, written = moved["dram_read_bytes"], moved["dram_write_bytes"]
+    gathers = {"cluster_axis": 1, "num_links": tail["links"], "topology": f"Topology::{tail['topology'].title()}"}
+    attributes = {"dim": 2} | (gathers if moved["ethernet_bytes"] else {})
+    busiest = max(moved["ethernet_bytes"].values(), default=0)
+    inputs, output = emission.tail_tensors[code]
+    row: dict[str, object] = {
+        "OP CODE": code,
+        "OP TYPE": "tt_dnn_device",
+        "GLOBAL CALL COUNT": host_id(ring_id, call),
+        "DEVICE ID": ring_id,
+        "DEVICE ARCH": chip.name,
+        "ATTRIBUTES": "{" + "; ".join(f"'{name}': '{value}'" for name, value in attributes.items()) + "}",
+        "CORE COUNT": emission.machine.cores,
+        "AVAILABLE WORKER CORE COUNT": emission.machine.cores,
+        "HOST START TS": 0,
+        "DEVICE FW START CYCLE": moved["start"],
+        "DEVICE FW END CYCLE": moved["start"] + moved["cycles"],
+        "OP TO OP LATENCY [ns]": emission.ns(waited),
+        "OP TO OP LATENCY BR/NRISC START [ns]": emission.ns(waited),
+        "DEVICE FW DURATION [ns]": ns,
+        "DEVICE KERNEL DURATION [ns]": ns,
+        "DEVICE KERNEL DURATION DM START [ns]": ns,
+        "PM BANDWIDTH [ns]": emission.ns((read + written) / chip.dram.rate),
+        "DRAM BW UTIL (%)": round(100 * (read + written) / chip.dram.rate / wall, 3),
+        "ETH BW UTIL (%)": round(100 * busiest / chip.ethernet.rate / wall, 3),
+    }
+    for i, tensor in enumerate(inputs):
+        row |= _tensor(f"INPUT_{i}", tensor)
+    return row | _tensor("OUTPUT_0", output)
 
 
 def _tensor(which: str, tensor: OpTensor) -> dict[str, object]:

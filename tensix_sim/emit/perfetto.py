@@ -40,19 +40,22 @@ def write(emission: Emission, path: Path) -> Path:
     with atomic_path(path) as target, target.open("wb") as file:
         builder = builders.StreamingTraceProtoBuilder(file)
         for device, trace in emission.devices:
-            _Device(emission, device["ring_id"], trace, proto, builder).write()
+            _Device(emission, device["ring_id"], f"device {device['ring_id']}", trace, proto, builder).write()
+        for ring_id, trace in emission.run.tails.items():
+            place = emission.spec.ring_size + ring_id
+            _Device(emission, place, f"device {ring_id}, after the op", trace, proto, builder).write()
     return path
 
 
 class _Device:
-    """The tracks of one device: numbers from its own range, of which the first is the chip's."""
+    """The tracks of one device: numbers from its own range, the `place`-th, of which the first is the chip's."""
 
-    def __init__(self, emission: Emission, ring_id: int, trace: Trace, proto: Any, builder: Any) -> None:
-        self.emission, self.ring_id, self.trace = emission, ring_id, trace
+    def __init__(self, emission: Emission, place: int, name: str, trace: Trace, proto: Any, builder: Any) -> None:
+        self.emission, self.name, self.trace = emission, name, trace
         self.explicit = proto.TrackDescriptor.EXPLICIT
         self.event = proto.TrackEvent
         self.builder = builder
-        self.chip = (ring_id + 1) << 32
+        self.chip = (place + 1) << 32
         cores = sorted({lane.core for lane in trace.lanes}, key=lambda core: core[::-1])
         self.cores = {core: self.chip + 1 + i for i, core in enumerate(cores)}
         self.lanes = [self.chip + (1 << 16) + i for i in range(len(trace.lanes))]
@@ -60,7 +63,7 @@ class _Device:
 
     def write(self) -> None:
         """Write descriptors of tracks, then events in the order of recording."""
-        self._track(self.chip, f"device {self.ring_id}", ordered=True)
+        self._track(self.chip, self.name, ordered=True)
         for rank, (core, track) in enumerate(self.cores.items()):
             self._track(track, f"core {core[0]},{core[1]}", self.chip, rank, ordered=True)
         for track, (core, risc) in zip(self.lanes, self.trace.lanes, strict=True):

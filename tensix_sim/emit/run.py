@@ -1,7 +1,7 @@
 """What all emitted files need of a finished run: its op as ttnn would log it, its shapes, its devices."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,13 @@ OP_CODES = {
     "sdpa": "SDPAOperation",
     "chunked_sdpa": "SDPAOperation",
 }
-CALL = 1  # the run is a program's first call
+TAIL_CODES = {
+    "split": "SplitDeviceOperation",
+    "all-gather": "AllGatherAsync",
+    "all-gather reversed": "AllGatherAsyncReversed",
+    "concat": "ConcatDeviceOperation",
+}
+CALL = 1  # the run is a program's first call; what follows it are the next
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,25 @@ class Emission:
         for device in self.run.summary["devices"]:
             yield device, self.run.traces[device["ring_id"]]
 
+    @property
+    def tail(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """What followed the op, in its order: the name of each op in ttnn's logs, and its figures on each device."""
+        moved = self.run.summary.get("tail", {}).get("ops", [])
+        by_op = [(code, [one for one in moved if one["op"] == op]) for op, code in TAIL_CODES.items()]
+        return [(code, figures) for code, figures in by_op if figures]
+
+    @property
+    def tail_tensors(self) -> dict[str, tuple[list[OpTensor], OpTensor]]:
+        """Inputs and the first output of each op of a tail, on every device."""
+        g, output = self.geometry, self.tensors[1]
+
+        def rows(name: str, count: int) -> OpTensor:
+            return replace(output, name=name, shape=(g.B, g.NQH, count, output.shape[3]))
+
+        slab, half, whole = rows("slab", g.Sc), rows("half", g.S // 2), rows("sequence", g.S)
+        codes = TAIL_CODES.values()
+        return dict(zip(codes, (([output], slab), ([slab], half), ([slab], half), ([half, half], whole)), strict=True))
+
     def ns(self, cycles: float) -> int:
         """Nanoseconds of some cycles of the chip's clock."""
         return round(cycles * 1e9 / self.machine.chip.clock_hz)
@@ -104,6 +129,6 @@ class Emission:
         return found | ({"ring_size": str(self.spec.ring_size)} if self.spec.is_ring else {})
 
 
-def host_id(ring_id: int) -> int:
+def host_id(ring_id: int, call: int = CALL) -> int:
     """What joins a device's rows in all logs: the call above, the device below."""
-    return CALL << DEVICE_BITS | ring_id
+    return call << DEVICE_BITS | ring_id

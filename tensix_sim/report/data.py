@@ -66,9 +66,25 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
         "notes": [str(note) for note in check(spec).warnings],
         "accuracy": run.summary["accuracy"],
         "error": run.summary.get("error"),
+        "tail": _tail(run.summary),
         "verdicts": [finite(asdict(verdict)) for verdict in verdicts],
         "devices": devices,
     }
+
+
+def _tail(summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What followed the op: cycles of each of its ops, from the end of the one before, and bytes of a device."""
+    tail = summary.get("tail")
+    if tail is None:
+        return None
+    rows = []
+    for op, cycles in tail["stages"].items():
+        moved = [one for one in tail["ops"] if one["op"] == op]
+        most = {key: max(one[key] for one in moved) for key in ("dram_read_bytes", "dram_write_bytes")}
+        link = max((nbytes for one in moved for nbytes in one["ethernet_bytes"].values()), default=0)
+        rows.append({"op": op, "cycles": cycles, "link_bytes": link, **most})
+    wall = max(device["cycles"] for device in summary["devices"])
+    return {"rows": rows, "cycles": tail["cycles"], "wall": wall, "links": tail["links"], "topology": tail["topology"]}
 
 
 def _label(of: Family, names: Names) -> str:

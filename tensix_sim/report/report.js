@@ -857,6 +857,16 @@ function drawAccuracy() {
       el("tbody", {}, devices.filter((d) => d.accuracy).map((d) => row(String(d.ring_id), d.accuracy)), row("all", data.accuracy)))),
     data.error ? errorByStage(data.error) : "");
 }
+function drawTail() {
+  const t = data.tail;
+  document.getElementById("tail").hidden = !t;
+  if (!t) return;
+  const all = t.wall + t.cycles;
+  const row = (r, kind) => el("tr", { class: kind }, el("td", {}, r.op), number(fmt(r.cycles)), number((r.cycles / data.clock_hz * 1e6).toFixed(1)), el("td", { class: "n" }, percent(r.cycles / all), meter(r.cycles / all)), number(r.dram_read_bytes === undefined ? "" : fmt(r.dram_read_bytes)), number(r.dram_write_bytes === undefined ? "" : fmt(r.dram_write_bytes)), number(r.link_bytes ? fmt(r.link_bytes) : ""));
+  body("tail").replaceChildren(
+    el("p", { class: "note" }, `The whole sequence is on every device after ${fmt(all)} cycles, ${percent(t.cycles / t.wall)} on top of the op; over a ${t.topology} with ${t.links} link${t.links > 1 ? "s" : ""} between neighbours. Each row counts from the end of the one before on its last device.`),
+    el("div", { class: "scroll" }, el("table", {}, head("op", ">cycles", ">us", ">of all", ">DRAM read, bytes", ">written", ">busiest link, bytes"), el("tbody", {}, row({ op: "ring-distributed SDPA", cycles: t.wall }), t.rows.map((r) => row(r)), row({ op: "all", cycles: all }, "sum")))));
+}
 function errorByStage(e) {
   const rows = e.stages.map((s) => el("tr", {}, el("td", {}, s.name), number(percent(s.alone, 3)), el("td", { class: "n" }, percent(s.share, 1), meter(Math.max(0, s.share))), number(percent(s.cumulative, 3))));
   const place = (p) => el("tr", {}, number(fmt(p.batch)), number(fmt(p.head)), number(p.row === null ? "all" : fmt(p.row)), number(percent(p.rel_l2, 2)));
@@ -874,7 +884,7 @@ function drawTabs() {
   document.getElementById("devices").replaceChildren(...(devices.length > 1 ? ["device ", ...tabs] : []));
 }
 function drawContents() {
-  const links = [...document.querySelectorAll("main section[id]")].filter((s) => s.id !== "head").map((s) => el("a", { href: `#${s.id}` }, s.querySelector("h2").textContent));
+  const links = [...document.querySelectorAll("main section[id]")].filter((s) => s.id !== "head" && !s.hidden).map((s) => el("a", { href: `#${s.id}` }, s.querySelector("h2").textContent));
   document.getElementById("contents").replaceChildren(...links);
 }
 async function chooseDevice(i, core = null) {
@@ -893,7 +903,7 @@ async function drawDevice() {
 }
 async function drawAll() {
   readPalette();
-  for (const part of [drawHead, drawConfig, drawL1, drawAccuracy, drawContents]) part();
+  for (const part of [drawHead, drawTail, drawConfig, drawL1, drawAccuracy, drawContents]) part();
   await drawDevice();
 }
 function setTheme(theme) {

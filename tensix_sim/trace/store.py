@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -36,10 +36,11 @@ class RunError(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """A run read back from its folder: what `Result.summary()` gave, and the trace of each ring position."""
+    """A run read back from its folder: what `Result.summary()` gave, and each ring position's trace, and that of its tail."""
 
     summary: dict[str, Any]
     traces: dict[int, Trace]
+    tails: dict[int, Trace] = field(default_factory=dict)
 
     @property
     def spec(self) -> RunSpec:
@@ -131,15 +132,22 @@ def open_run(folder: Path, traces: bool = True) -> Run:
         raise RunError(f"{path}: not the summary of a run ({type(error).__name__}: {error})") from error
     if not traces or level == "off":
         return Run(summary, {})
-    missing = [trace_file(ring_id) for ring_id in devices if not (folder / trace_file(ring_id)).is_file()]
-    if missing:
+    tailed = devices if "tail" in summary else []
+    names = [*map(trace_file, devices), *map(tail_file, tailed)]
+    if missing := [name for name in names if not (folder / name).is_file()]:
         raise RunError(f"{folder}: {', '.join(missing)} missing, although the run had trace: {level}; run again")
-    return Run(summary, {ring_id: load(folder / trace_file(ring_id)) for ring_id in devices})
+    of_tails = {ring_id: load(folder / tail_file(ring_id)) for ring_id in tailed}
+    return Run(summary, {ring_id: load(folder / trace_file(ring_id)) for ring_id in devices}, of_tails)
 
 
 def trace_file(ring_id: int) -> str:
     """Name of a device's trace in the folder of a run."""
     return f"device-{ring_id}.npz"
+
+
+def tail_file(ring_id: int) -> str:
+    """Name of the file with the trace of what a device did after the op."""
+    return f"tail-{ring_id}.npz"
 
 
 def _member(file: zipfile.ZipFile, name: str) -> IO[bytes]:

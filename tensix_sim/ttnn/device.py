@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from tensix_sim.arch import Machine, machine
 from tensix_sim.ttnn.session import SESSION
-from tensix_sim.ttnn.types import Arch, CoreCoord, CoreGrid, FabricConfig, MeshCoordinate, MeshShape, NotModelledError
+from tensix_sim.ttnn.types import Arch, CoreCoord, CoreGrid, FabricConfig, MeshCoordinate, MeshShape, NotModelledError, missing
 
-__all__ = ["Arch", "Device", "MeshDevice", "is_blackhole", "is_wormhole_b0"]
+__all__ = [
+    "Arch", "Device", "DisablePersistentKernelCache", "EnablePersistentKernelCache", "MeshDevice", "is_blackhole",
+    "is_wormhole_b0",
+]  # fmt: skip
 
 
 class MeshDevice:
@@ -349,3 +352,15 @@ def execute_trace(device: MeshDevice, trace_id: int, cq_id: int = 0, blocking: b
 def release_trace(device: MeshDevice, trace_id: int) -> None:
     """Forget a trace."""
     device.release(trace_id)
+
+
+def EnablePersistentKernelCache() -> None:  # noqa: N802
+    """Nothing to do: kernels are not compiled."""
+
+
+def DisablePersistentKernelCache() -> None:  # noqa: N802
+    """Nothing to do: kernels are not compiled."""
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise AttributeError(missing(name, "ttnn.device", __all__))

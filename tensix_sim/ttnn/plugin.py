@@ -32,7 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ttnn", "ttnn on virtual chips")
     group.addoption("--board", help="board whose chips there are; galaxy if not given")
     group.addoption("--mesh", metavar="RxC", help="rows and columns of devices; the board's own if not given")
-    group.addoption("--numerics", help="fast, or off: cycles only, and what a test asserts on numbers is not judged")
+    group.addoption(
+        "--numerics",
+        help="fast; exact: the chip's bits in attention; off: cycles only, and what a test asserts on numbers is not judged",
+    )
     group.addoption("--kernel", help="compute kernel of the attention ops, legacy or streaming; their own choice if not given")
     group.addoption(
         "--branch", help="branch of tt-metal whose arguments are taken: main, or olmo, with a sliding window in the ring"

@@ -20,14 +20,15 @@ VARIABLE = "TENSIX_SIM_"
 class Settings:
     """What ttnn cannot be told: the board, and how to simulate it. `TENSIX_SIM_BOARD` and so on set them, too.
 
-    `mesh` is rows and columns of devices, the board's own if none is given. With `numerics` off ops cost the same cycles and
-    compute no numbers. `kernel` is the compute kernel of the attention ops, their own choice if none is given. `branch` is
-    the branch of tt-metal whose arguments are taken: main, or olmo, where the ring op has a sliding window too.
+    `mesh` is rows and columns of devices, the board's own if none is given. With `numerics` exact the attention ops' numbers
+    are the chip's bits; off, ops cost the same cycles and compute none. `kernel` is the compute kernel of the attention ops,
+    their own choice if none is given. `branch` is the branch of tt-metal whose arguments are taken: main, or olmo, where the
+    ring op has a sliding window too.
     """
 
     board: str = "galaxy"
     mesh: tuple[int, int] | None = None
-    numerics: Literal["fast", "off"] = "fast"
+    numerics: Literal["fast", "exact", "off"] = "fast"
     kernel: Literal["legacy", "streaming"] | None = None
     branch: Branch = "olmo"
     trace: Literal["off", "zones", "transfers"] = "off"
@@ -46,7 +47,7 @@ class Settings:
 
 
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "numerics": ("fast", "off"),
+    "numerics": ("fast", "exact", "off"),
     "kernel": ("legacy", "streaming", None),
     "branch": get_args(Branch),
     "trace": ("off", "zones", "transfers"),

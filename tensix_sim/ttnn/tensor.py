@@ -182,12 +182,18 @@ class Tensor:
         self.shards = [None if a is None else quantised(a, self._dtype) for a in other.shards]
 
     def to(self, *where: Any, **more: Any) -> "Tensor":
-        """The same in another layout, or on a device: `to(layout)`, `to(device[, memory_config])`."""
+        """The same in another layout, or on a device: `to(layout)`, `to(device[, memory_config])`.
+
+        A block format on the host stays in tile layout.
+        """
         result = self
         given = [*where, *more.values()]
         config = next((one for one in given if isinstance(one, MemoryConfig)), None)
         for one in given:
             if isinstance(one, Layout):
+                if result.dtype.is_block and one is Layout.ROW_MAJOR and result.device() is None:
+                    SESSION.note(f"Tensor.to: {result.dtype} stayed in tile layout, which it is always in; as in ttnn")
+                    continue
                 result = to_layout(result, one)
             elif isinstance(one, MeshDevice):
                 result = to_device(result, one, memory_config=config)
