@@ -168,7 +168,10 @@ def _error(error: Mapping[str, Any] | None) -> dict[str, float]:
 
 
 def _tail(tail: Mapping[str, Any] | None) -> dict[str, float]:
-    return {} if tail is None else {**tail["stages"], "after the op": tail["cycles"]}
+    if tail is None:
+        return {}
+    in_order = dict.fromkeys(one["op"] for one in tail["ops"])
+    return {op: tail["stages"][op] for op in in_order} | {"after the op": tail["cycles"]}
 
 
 def clock_hz(side: Path) -> int | None:

@@ -78,7 +78,8 @@ def _tail(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     if tail is None:
         return None
     rows = []
-    for op, cycles in tail["stages"].items():
+    for op in dict.fromkeys(one["op"] for one in tail["ops"]):  # in their order
+        cycles = tail["stages"][op]
         moved = [one for one in tail["ops"] if one["op"] == op]
         most = {key: max(one[key] for one in moved) for key in ("dram_read_bytes", "dram_write_bytes")}
         link = max((nbytes for one in moved for nbytes in one["ethernet_bytes"].values()), default=0)

@@ -15,6 +15,6 @@ from tensix_sim.trace.trace import COUNT, LANES, RISCS, SPAN, TRANSFER, WAIT, La
 
 __all__ = [
     "COUNT", "LANES", "RISCS", "SPAN", "SUMMARY", "TRANSFER", "WAIT", "Lane", "Level", "Run", "RunError", "Series", "Totals",
-    "Trace", "atomic", "atomic_path", "busy", "check_counts", "check_lanes", "load", "open_run", "save", "tail_file", "trace_file", "waits",
-    "write_chrome", "write_core_csv", "write_golden", "write_summary", "write_transfers_csv",
+    "Trace", "atomic", "atomic_path", "busy", "check_counts", "check_lanes", "load", "open_run", "save", "tail_file",
+    "trace_file", "waits", "write_chrome", "write_core_csv", "write_golden", "write_summary", "write_transfers_csv",
 ]  # fmt: skip
