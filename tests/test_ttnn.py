@@ -74,6 +74,14 @@ def test_every_public_name_has_a_docstring() -> None:
     assert [name for name, thing in told if not inspect.getdoc(thing)] == []
 
 
+def test_every_public_name_is_tested() -> None:
+    """Here, or by a test file in upstream's style."""
+    tests = (Path(__file__), ROOT / "tests" / "test_all_gather.py", ROOT / "examples" / "test_ring_distributed_sdpa.py")
+    text = "".join(path.read_text() for path in tests)
+    names = [*ttnn.__all__, *ttnn.transformer.__all__, *ttnn.experimental.__all__, *ttnn.device.__all__]
+    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
+
+
 def test_names_and_signatures_are_those_of_ttnn() -> None:
     """All of the list but what the docs say is refused."""
     spec = importlib.util.spec_from_file_location("ttnn_coverage", ROOT / "benchmarks" / "ttnn_coverage.py")
@@ -94,6 +102,7 @@ def test_names_and_signatures_are_those_of_ttnn() -> None:
         (ttnn, "all_gathr", "all_gather"),
         (ttnn.transformer, "joint_scaled_dot_product_attention", "scaled_dot_product_attention"),
         (ttnn.experimental, "nlp_concat_heads_decode", "nlp_concat_heads"),
+        (ttnn.device, "DisablePersistentKernelCash", "DisablePersistentKernelCache"),
     ],
 )
 def test_a_name_that_is_not_there_says_what_is_near(where: Any, name: str, near: str) -> None:
@@ -263,10 +272,11 @@ def in_order(halves: list[Any]) -> Any:
     return np.concatenate([front for front, _ in cut] + [back for _, back in reversed(cut)], axis=2)
 
 
+@pytest.mark.parametrize("numerics", ["fast", "exact"])
 @pytest.mark.parametrize("kernel", ["legacy", "streaming"])
-def test_the_ring_is_plain_sdpa_to_the_bit(kernel: str) -> None:
+def test_the_ring_is_plain_sdpa_to_the_bit(kernel: str, numerics: str) -> None:
     """Same chunks, same compute kernel, same arithmetic; positions given, or inferred on a mesh."""
-    ttnn.configure(kernel=kernel)
+    ttnn.configure(kernel=kernel, numerics=numerics)
     config = ttnn.SDPAProgramConfig(**SMALL)
     with ttnn.create_mesh_device(ttnn.MeshShape(1, 4)) as mesh:
         qkv = attention_inputs(mesh)
@@ -277,6 +287,34 @@ def test_the_ring_is_plain_sdpa_to_the_bit(kernel: str) -> None:
         assert np.array_equal(in_order([one.to_numpy() for one in ttnn.get_device_tensors(ring)]), whole)
         third = ttnn.transformer.ring_distributed_scaled_dot_product_attention(*qkv, 4, 2, program_config=config)
         assert np.array_equal(*(ttnn.get_device_tensors(one)[2].to_numpy() for one in (third, ring)))
+
+
+def test_modules_of_older_tests_are_there() -> None:
+    """What `ttnn.device` has for them; ops are also in `ttnn.operations`."""
+    ttnn.device.EnablePersistentKernelCache()
+    ttnn.device.DisablePersistentKernelCache()
+    assert ttnn.device.is_wormhole_b0()
+    assert not ttnn.device.is_blackhole()
+    assert ttnn.device.Device is ttnn.Device is ttnn.MeshDevice
+    assert ttnn.operations.reshape is ttnn.reshape
+
+
+@pytest.mark.parametrize("how", ["HEIGHT", "WIDTH", "BLOCK"])
+def test_sharded_memory_is_refused(how: str) -> None:
+    """By name: L1_HEIGHT_SHARDED_MEMORY_CONFIG, L1_WIDTH_SHARDED_MEMORY_CONFIG, L1_BLOCK_SHARDED_MEMORY_CONFIG."""
+    sharded = getattr(ttnn, f"L1_{how}_SHARDED_MEMORY_CONFIG")
+    with ttnn.manage_device(0) as device, pytest.raises(ttnn.NotModelledError, match="shard"):
+        ttnn.to_memory_config(put(draw(1, 1, 32, 32), device), sharded)
+
+
+def test_a_block_format_on_the_host_stays_in_tiles() -> None:
+    """As in ttnn, where the conversion is not executed; what is read is the same."""
+    x = draw(1, 1, 40, 50)
+    with ttnn.manage_device(0) as device:
+        back = put(x, device).cpu().to(ttnn.ROW_MAJOR_LAYOUT)
+    assert back.layout is ttnn.TILE_LAYOUT
+    assert np.array_equal(back.to_numpy(), put(x, None).to_numpy())
+    assert any("stayed in tile layout" in note for note in SESSION.notes)
 
 
 def test_cycles_are_those_of_a_run() -> None:
