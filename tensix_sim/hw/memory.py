@@ -54,7 +54,7 @@ class Plan:
 class Memory:
     """One chip's DRAM banks and L1 banks, reached over two NoCs.
 
-    Banks are numbered: DRAM first, then the L1 of the worker cores.
+    Banks are numbered: DRAM first, then the L1 of the worker cores, which each NoC reaches through an interface of its own.
     """
 
     def __init__(self, machine: Machine, engine: Engine, trace: Trace) -> None:
@@ -69,7 +69,7 @@ class Memory:
         self._nodes = {"dram": list(chip.dram.endpoints), "l1": self.l1_banks}
         buffer = to_ticks(chip.noc.buffer_bytes / chip.noc.link_rate)
         self.flows = ("read", "write", "noc0", "noc1", *(f"dram bank {b}" for b in range(chip.dram.banks))) if trace.zones else ()
-        self.network = Network([buffer] * (chip.dram.banks + len(self.l1_banks)), trace.transfers, len(self.flows))
+        self.network = Network([buffer] * (chip.dram.banks + 2 * len(self.l1_banks)), trace.transfers, len(self.flows))
         self.names: list[str] = []  # of the network's servers
         self._links: dict[tuple[int, Link], int] = {}
         self._ports: dict[tuple[int, Direction, Coord], int] = {}
@@ -201,7 +201,7 @@ class Memory:
             fixed += self.dram.read_cycles if reading else self.dram.write_cycles
         back = noc.round_trip(core, node) + fixed - there if path.acknowledged else 0
         return (
-            bank + (0 if in_dram else self.dram.banks),
+            bank + (0 if in_dram else self.dram.banks + path.noc * len(self.l1_banks)),
             self._line(noc, core, node),
             there * TICKS,
             service,
@@ -309,7 +309,9 @@ class Memory:
 
     def busy(self) -> dict[str, int]:
         """Ticks for which each bank, link and core port was at work, by name."""
-        names = [f"dram bank {b}" for b in range(self.dram.banks)] + [f"l1 {x}-{y}" for x, y in self.l1_banks]
+        names = [f"dram bank {b}" for b in range(self.dram.banks)] + [
+            f"l1 {x}-{y} noc{n}" for n in (0, 1) for x, y in self.l1_banks
+        ]
         banks, servers = self.network.net.banks["busy"].tolist(), self.network.net.servers["busy"].tolist()
         return dict(zip(names + self.names, banks + servers[: len(self.names)], strict=True))
 

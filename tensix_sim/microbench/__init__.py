@@ -1,0 +1,76 @@
+"""Published microbenchmarks beside the model: NoC and DRAM, traced data movement, matmuls, busy cycles inside attention.
+
+An entry of `data/microbenchmarks.json` and `data/noc_patterns.json` for which the model has a mechanism becomes a small program,
+which runs. The others are listed with the reason why not. Nothing here enters the model.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from tensix_sim.microbench.entries import Entry, Point, points, reason
+
+__all__ = ["SHIPPED", "Point", "compare", "summary", "table"]
+
+DATA = Path(__file__).parents[1] / "data"
+SHIPPED = (DATA / "microbenchmarks.json", DATA / "noc_patterns.json")
+
+
+def compare(paths: Iterable[Path] = SHIPPED) -> tuple[list[Point], dict[str, int]]:
+    """Every number that can be compared, and how many entries cannot, by reason."""
+    found: list[Point] = []
+    left_out: dict[str, int] = {}
+    for entry in read(paths):
+        of_entry = points(entry)
+        found += of_entry
+        if not of_entry:
+            left_out[reason(entry)] = left_out.get(reason(entry), 0) + 1
+    return found, left_out
+
+
+def read(paths: Iterable[Path] = SHIPPED) -> list[Entry]:
+    """All entries; a further measurement of a trace gets what its first entry says about the trace."""
+    entries: list[Entry] = [entry for path in paths for entry in json.loads(path.read_text(encoding="utf-8"))]
+    traces: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        if entry["kind"] == "noc_trace":
+            entry["params"] = traces.setdefault(entry["params"]["trace"], entry["params"]) | entry["params"]
+    return entries
+
+
+def summary(points: list[Point], left_out: dict[str, int]) -> dict[str, Any]:
+    """As `validate --micro --json` writes it."""
+    rows = [vars(point) | {"error": point.error} for point in points]
+    groups = [{"group": name, **_errors(errors)} for name, errors in _groups(points).items()]
+    return {"rows": rows, "groups": groups, "summary": _errors([p.error for p in points]), "not_compared": left_out}
+
+
+def _groups(points: list[Point]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for point in points:
+        found.setdefault(point.group, []).append(point.error)
+    return found
+
+
+def _errors(errors: list[float]) -> dict[str, float]:
+    size = [abs(error) for error in errors]
+    return {
+        "points": len(errors), "median_abs_error": median(size), "mean_abs_error": mean(size), "worst_abs_error": max(size),
+        "mean_error": mean(errors),
+    }  # fmt: skip
+
+
+def table(points: list[Point], left_out: dict[str, int]) -> str:
+    """What `validate --micro` prints: a line a group, then all, then what was left out."""
+    lines = [f"{'group':<40}{'points':>8}{'median':>8}{'mean':>8}{'worst':>8}{'bias':>8}"]
+    for name, errors in [*_groups(points).items(), ("all", [p.error for p in points])]:
+        e = _errors(errors)
+        lines.append(
+            f"{name:<40}{e['points']:>8}{e['median_abs_error']:>8.1%}{e['mean_abs_error']:>8.1%}"
+            f"{e['worst_abs_error']:>8.1%}{e['mean_error']:>+8.1%}"
+        )
+    lines += ["", f"not compared: {sum(left_out.values())} entries"]
+    lines += [f"{count:>6}  {reason}" for reason, count in sorted(left_out.items(), key=lambda item: -item[1])]
+    return "\n".join(lines)
