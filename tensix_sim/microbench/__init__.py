@@ -5,7 +5,6 @@ which runs. The others are listed with the reason why not. Nothing here enters t
 """
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -18,21 +17,21 @@ DATA = Path(__file__).parents[1] / "data"
 SHIPPED = (DATA / "microbenchmarks.json", DATA / "noc_patterns.json")
 
 
-def compare(paths: Iterable[Path] = SHIPPED) -> tuple[list[Point], dict[str, int]]:
-    """Every number that can be compared, and how many entries cannot, by reason."""
+def compare() -> tuple[list[Point], dict[str, list[str]]]:
+    """Every number that can be compared, and the entries that cannot, by reason."""
     found: list[Point] = []
-    left_out: dict[str, int] = {}
-    for entry in read(paths):
+    left_out: dict[str, list[str]] = {}
+    for entry in read():
         of_entry = points(entry)
         found += of_entry
         if not of_entry:
-            left_out[reason(entry)] = left_out.get(reason(entry), 0) + 1
+            left_out.setdefault(reason(entry), []).append(entry["id"])
     return found, left_out
 
 
-def read(paths: Iterable[Path] = SHIPPED) -> list[Entry]:
+def read() -> list[Entry]:
     """All entries; a further measurement of a trace gets what its first entry says about the trace."""
-    entries: list[Entry] = [entry for path in paths for entry in json.loads(path.read_text(encoding="utf-8"))]
+    entries: list[Entry] = [entry for path in SHIPPED for entry in json.loads(path.read_text(encoding="utf-8"))]
     traces: dict[str, dict[str, Any]] = {}
     for entry in entries:
         if entry["kind"] == "noc_trace":
@@ -40,18 +39,19 @@ def read(paths: Iterable[Path] = SHIPPED) -> list[Entry]:
     return entries
 
 
-def summary(points: list[Point], left_out: dict[str, int]) -> dict[str, Any]:
+def summary(points: list[Point], left_out: dict[str, list[str]]) -> dict[str, Any]:
     """As `validate --micro --json` writes it."""
     rows = [vars(point) | {"error": point.error} for point in points]
-    groups = [{"group": name, **_errors(errors)} for name, errors in _groups(points).items()]
+    groups = [{"group": group, "chip": chip, **_errors(errors)} for (group, chip), errors in _groups(points)]
     return {"rows": rows, "groups": groups, "summary": _errors([p.error for p in points]), "not_compared": left_out}
 
 
-def _groups(points: list[Point]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
+def _groups(points: list[Point]) -> list[tuple[tuple[str, str], list[float]]]:
+    """Errors by group and chip, in that order."""
+    found: dict[tuple[str, str], list[float]] = {}
     for point in points:
-        found.setdefault(point.group, []).append(point.error)
-    return found
+        found.setdefault((point.group, point.chip), []).append(point.error)
+    return sorted(found.items())
 
 
 def _errors(errors: list[float]) -> dict[str, float]:
@@ -62,15 +62,15 @@ def _errors(errors: list[float]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def table(points: list[Point], left_out: dict[str, int]) -> str:
-    """What `validate --micro` prints: a line a group, then all, then what was left out."""
-    lines = [f"{'group':<40}{'points':>8}{'median':>8}{'mean':>8}{'worst':>8}{'bias':>8}"]
-    for name, errors in [*_groups(points).items(), ("all", [p.error for p in points])]:
+def table(points: list[Point], left_out: dict[str, list[str]]) -> str:
+    """What `validate --micro` prints: a line a group and chip, then all, then what was left out."""
+    lines = [f"{'group':<36}{'chip':<12}{'points':>8}{'median':>8}{'mean':>8}{'worst':>8}{'bias':>8}"]
+    for (group, chip), errors in [*_groups(points), (("all", ""), [p.error for p in points])]:
         e = _errors(errors)
         lines.append(
-            f"{name:<40}{e['points']:>8}{e['median_abs_error']:>8.1%}{e['mean_abs_error']:>8.1%}"
+            f"{group:<36}{chip:<12}{e['points']:>8}{e['median_abs_error']:>8.1%}{e['mean_abs_error']:>8.1%}"
             f"{e['worst_abs_error']:>8.1%}{e['mean_error']:>+8.1%}"
         )
-    lines += ["", f"not compared: {sum(left_out.values())} entries"]
-    lines += [f"{count:>6}  {reason}" for reason, count in sorted(left_out.items(), key=lambda item: -item[1])]
+    lines += ["", f"not compared: {sum(map(len, left_out.values()))} entries"]
+    lines += [f"{len(ids):>6}  {reason}" for reason, ids in sorted(left_out.items(), key=lambda item: -len(item[1]))]
     return "\n".join(lines)
