@@ -1,11 +1,13 @@
 """Programs of one core: kernels on tiles that are already in its L1, so that nothing but the Tensix engine sets the time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
-from tensix_sim.formats import TILE, Format
+from tensix_sim.formats import BFLOAT16, TILE, Format
 from tensix_sim.hw import Chip
+from tensix_sim.hw.chip import Core
 from tensix_sim.kernel_api import CircularBuffer, Compute, ComputeConfig, DataMovement, Kernel, Program, launch
 from tensix_sim.program import Fidelity
 from tensix_sim.simulation import Device, simulate
@@ -30,6 +32,14 @@ class Product:
     steps: int
     subblock: tuple[int, int]
 
+    def buffers(self, fmt: Format) -> tuple[CircularBuffer, ...]:
+        """Two blocks of each operand, and one of C."""
+        return (
+            CircularBuffer("a_in", 2 * self.m * self.k, fmt, "reader", "compute"),
+            CircularBuffer("b_in", 2 * self.k * self.n, fmt, "reader", "compute"),
+            CircularBuffer("c", self.m * self.n, fmt, "compute", "compute"),
+        )
+
 
 async def provide(dm: DataMovement, a: Product) -> None:
     """Hand over operands, which take no time to come."""
@@ -41,29 +51,84 @@ async def provide(dm: DataMovement, a: Product) -> None:
             dm.push(cb, tiles)
 
 
-async def accumulate_products(t: Compute, a: Product) -> None:
+async def multiply(t: Compute, a: Product) -> None:
     """C = A B, the packer adding up the products of the steps."""
-    left, right, partials = t.cbs("a_in", "b_in", "partials")
+    left, right, c = t.cbs("a_in", "b_in", "c")
     for step in range(a.steps):
-        await t.matmul(left, right, partials, a.m, a.n, a.k, a.subblock, accumulate=step > 0)
+        await t.matmul(left, right, c, a.m, a.n, a.k, a.subblock, accumulate=step > 0)
         t.pop(left, a.m * a.k)
         t.pop(right, a.k * a.n)
-    t.pop(partials, a.m * a.n)
+
+
+async def multiply_only(t: Compute, a: Product) -> None:
+    """C = A B."""
+    await multiply(t, a)
+    t.pop(t.cbs("c")[0], a.m * a.n)
+
+
+async def take_maxima(t: Compute, a: Product) -> None:
+    """The largest value of each row of C."""
+    c, scaler, maxima = t.cbs("c", "a_in", "maxima")
+    await multiply(t, replace(a, steps=a.steps - 1))
+    await t.max_rows(c, scaler, maxima, a.m, a.n, 1)
+    for cb, tiles in ((c, a.m * a.n), (maxima, a.m), (scaler, a.m * a.k), (t.cbs("b_in")[0], a.k * a.n)):
+        t.pop(cb, tiles)
+
+
+async def exponentiate(t: Compute, a: Product) -> None:
+    """The exponentials of C's differences to its maxima, and their sums, a row of tiles each."""
+    c, scaler, maxima, sums = t.cbs("c", "a_in", "maxima", "sums")
+    await multiply(t, replace(a, steps=a.steps - 1))
+    await t.max_rows(c, scaler, maxima, a.m, a.n, 1)
+    await t.sub_exp(c, maxima, sums, a.m, a.n, a.subblock[1], 1.0)
+    for cb, tiles in ((c, a.m * a.n), (maxima, a.m), (sums, a.m), (scaler, a.m * a.k), (t.cbs("b_in")[0], a.k * a.n)):
+        t.pop(cb, tiles)
+
+
+def run_core(
+    m: Machine, work: Product, compute: Any = multiply_only, fmt: Format = BFLOAT16, fidelity: Fidelity = "LoFi"
+) -> Core:
+    """One core that does some work on operands that are there: what it looks like at the end."""
+    buffers = work.buffers(fmt)
+    buffers += tuple(CircularBuffer(name, work.m, BFLOAT16, "compute", "compute") for name in ("maxima", "sums"))
+    kernels = (Kernel("reader", provide, [work]), Kernel("compute", compute, [work]))
+    chip = Chip(m, Program((1, 1), buffers, kernels, (), ComputeConfig(math_fidelity=fidelity)), Trace("off"))
+    launch(chip)
+    chip.engine.run()
+    chip.check_finished()
+    return chip.cores[0, 0]
 
 
 def product_cycles(m: Machine, fmt: Format, fidelity: Fidelity, work: Product) -> int:
     """Cycles of one core on a block of a product."""
-    buffers = (
-        CircularBuffer("a_in", 2 * work.m * work.k, fmt, "reader", "compute"),
-        CircularBuffer("b_in", 2 * work.k * work.n, fmt, "reader", "compute"),
-        CircularBuffer("partials", work.m * work.n, fmt, "compute", "compute"),
-    )
-    kernels = (Kernel("reader", provide, [work]), Kernel("compute", accumulate_products, [work]))
-    chip = Chip(m, Program((1, 1), buffers, kernels, (), ComputeConfig(math_fidelity=fidelity)), Trace("off"))
-    contexts = launch(chip)
-    chip.engine.run()
-    chip.check_finished()
-    return max(context.end for context in contexts.values())
+    return run_core(m, work, fmt=fmt, fidelity=fidelity).tensix.pack
+
+
+# -- single routines, by the time that more of them take -----------------------------------------------------------------
+
+
+def pack_cycles(m: Machine, accumulate: bool) -> float:
+    """Cycles that a tile takes, a call each, where packing is the bound: products of one inner tile."""
+    tiles, windows = 64, (1, 8)
+    before = Product(1, tiles, 1, 1, windows)
+    after = replace(before, steps=2) if accumulate else replace(before, n=2 * tiles)
+    return (run_core(m, after).tensix.pack - run_core(m, before).tensix.pack) / tiles
+
+
+def max_cycles(m: Machine) -> float:
+    """Cycles that a tile of a row maximum takes, in rows of 64."""
+    few, many = (Product(rows, 64, 1, 2, (1, 8)) for rows in (2, 4))
+    plain = [product_cycles(m, BFLOAT16, "LoFi", replace(work, steps=1)) for work in (few, many)]
+    both = [run_core(m, work, take_maxima).tensix.pack for work in (few, many)]
+    return (both[1] - both[0] - plain[1] + plain[0]) / (2 * 64)
+
+
+def exp_cycles(m: Machine) -> float:
+    """Cycles for which the SFPU is busy with the exponential of a tile."""
+    return run_core(m, Product(4, 16, 1, 2, (1, 8)), exponentiate).tensix.total("sfpu") / (4 * 16)
+
+
+# -- whole ops ------------------------------------------------------------------------------------------------------
 
 
 def gemm_cycles(
