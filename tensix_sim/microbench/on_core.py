@@ -90,7 +90,8 @@ def run_core(
 ) -> Core:
     """One core that does some work on operands that are there: what it looks like at the end."""
     buffers = work.buffers(fmt)
-    buffers += tuple(CircularBuffer(name, work.m, BFLOAT16, "compute", "compute") for name in ("maxima", "sums"))
+    if compute is not multiply_only:
+        buffers += tuple(CircularBuffer(name, work.m, BFLOAT16, "compute", "compute") for name in ("maxima", "sums"))
     kernels = (Kernel("reader", provide, [work]), Kernel("compute", compute, [work]))
     chip = Chip(m, Program((1, 1), buffers, kernels, (), ComputeConfig(math_fidelity=fidelity)), Trace("off"))
     launch(chip)
@@ -109,10 +110,15 @@ def product_cycles(m: Machine, fmt: Format, fidelity: Fidelity, work: Product) -
 
 def pack_cycles(m: Machine, accumulate: bool) -> float:
     """Cycles that a tile takes, a call each, where packing is the bound: products of one inner tile."""
-    tiles, windows = 64, (1, 8)
-    before = Product(1, tiles, 1, 1, windows)
-    after = replace(before, steps=2) if accumulate else replace(before, n=2 * tiles)
-    return (run_core(m, after).tensix.pack - run_core(m, before).tensix.pack) / tiles
+    tiles = 64
+    few, many = Product(1, tiles, 1, 1, (1, 8)), Product(1, 2 * tiles, 1, 1, (1, 8))
+
+    def more(steps: int) -> int:
+        """Cycles of the further tiles, over all steps."""
+        first, second = (run_core(m, replace(work, steps=steps)).tensix.pack for work in (few, many))
+        return second - first
+
+    return (more(2) - more(1) if accumulate else more(1)) / tiles
 
 
 def max_cycles(m: Machine) -> float:
