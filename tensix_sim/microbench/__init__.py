@@ -1,7 +1,8 @@
 """Published microbenchmarks beside the model: NoC and DRAM, traced data movement, matmuls, routines, busy cycles of attention.
 
 An entry of `data/microbenchmarks.json` or `data/more_microbenchmarks.json` for which the model has a mechanism becomes a
-small program, which runs. The others are listed with the reason why not. Nothing here enters the model.
+small program, which runs. The others are listed with the reason why not. Some constants of the model were
+taken from entries that are compared here: docs/fidelity.md names them beside their group.
 """
 
 import json
