@@ -285,7 +285,7 @@ def tune(
 @main.command()
 @click.argument("measurements", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--only", help="Only rows whose id contains this.")
-@click.option("--micro", is_flag=True, help="Published microbenchmarks of NoC and DRAM instead of walls.")
+@click.option("--micro", is_flag=True, help="Published microbenchmarks instead of walls.")
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Rows run side by side.  [default: all CPUs]")
 @JSON
 @guarded

@@ -65,7 +65,7 @@ def test_an_l1_page_lies_in_a_worker_row_by_row() -> None:
     """In L1 the banks are the workers: page i is in worker i modulo workers, row after row."""
     for page in (0, 1, 11, 12, 110 + 3):
         x, y = P100.worker((page % 110 % 11, page % 110 // 11))
-        assert banks_of(*plan_of(P100, [page], memory="l1")) == [f"l1 {x}-{y}"]
+        assert banks_of(*plan_of(P100, [page], memory="l1")) == [f"l1 {x}-{y} noc0"]
 
 
 @pytest.mark.parametrize(

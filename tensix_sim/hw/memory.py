@@ -55,7 +55,8 @@ class Plan:
 class Memory:
     """One chip's DRAM banks and L1 banks, reached over two NoCs.
 
-    Banks are numbered: DRAM first, then the L1 of the worker cores, then that of the Ethernet tiles.
+    Banks are numbered: DRAM first, then, for each NoC, which has an interface of its own there, the L1 of the worker cores
+    and that of the Ethernet tiles.
     """
 
     def __init__(self, machine: Machine, engine: Engine, trace: Trace) -> None:
@@ -72,7 +73,8 @@ class Memory:
         self._first_bank = {"dram": 0, "l1": chip.dram.banks, "ethernet": chip.dram.banks + len(self.l1_banks)}
         buffer = to_ticks(chip.noc.buffer_bytes / chip.noc.link_rate)
         self.flows = ("read", "write", "noc0", "noc1", *(f"dram bank {b}" for b in range(chip.dram.banks))) if trace.zones else ()
-        self.network = Network([buffer] * sum(map(len, self._nodes.values())), trace.transfers, len(self.flows))
+        banks = chip.dram.banks + 2 * (len(self.l1_banks) + len(self.routers))
+        self.network = Network([buffer] * banks, trace.transfers, len(self.flows))
         self.names: list[str] = []  # of the network's servers
         self._links: dict[tuple[int, Link], int] = {}
         self._ports: dict[tuple[int, Direction, Coord], int] = {}
@@ -227,7 +229,7 @@ class Memory:
             fixed += self.dram.read_cycles if reading else self.dram.write_cycles
         back = noc.round_trip(core, node) + fixed - there if path.acknowledged else 0
         return (
-            bank + self._first_bank[path.memory],
+            bank + self._first_bank[path.memory] + (0 if in_dram else path.noc * (len(self.l1_banks) + len(self.routers))),
             self._line(noc, core, node),
             there * TICKS,
             service,
@@ -336,8 +338,10 @@ class Memory:
 
     def busy(self) -> dict[str, int]:
         """Ticks for which each bank, link and core port was at work, by name."""
-        names = [f"dram bank {b}" for b in range(self.dram.banks)] + [f"l1 {x}-{y}" for x, y in self.l1_banks]
-        names += [f"ethernet tile {x}-{y}" for x, y in self.routers]
+        names = [f"dram bank {b}" for b in range(self.dram.banks)]
+        for n in (0, 1):
+            names += [f"l1 {x}-{y} noc{n}" for x, y in self.l1_banks]
+            names += [f"ethernet tile {x}-{y} noc{n}" for x, y in self.routers]
         banks, servers = self.network.net.banks["busy"].tolist(), self.network.net.servers["busy"].tolist()
         return dict(zip(names + self.names, banks + servers[: len(self.names)], strict=True))
 

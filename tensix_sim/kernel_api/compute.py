@@ -107,16 +107,22 @@ class Compute:
     # -- matrix products ----------------------------------------------------------------------------------
 
     async def matmul(
-        self, a: Fifo, b: Fifo, out: Fifo, m: int, n: int, k: int, subblock: tuple[int, int], transpose: bool = False
-    ) -> None:
+        self, a: Fifo, b: Fifo, out: Fifo, m: int, n: int, k: int, subblock: tuple[int, int], transpose: bool = False,
+        accumulate: bool = False,
+    ) -> None:  # fmt: skip
         """out [m, n] = a [m, k] x b [k, n], in subblocks of DST; with `transpose` each tile of b is transposed.
 
-        Rows of `out` are pushed band by band, one subblock high, and rows of `a` are awaited so. Neither `a` nor
-        `b` is popped.
+        Rows of `out` are pushed band by band, one subblock high, and rows of `a` are awaited so. With `accumulate` the
+        packer adds to the tiles that `out` already holds instead. Neither `a` nor `b` is popped.
         """
-        await self._run(self._operation("matmul", a, b, out, m, n, k, subblock))
+        await self._run(self._operation("matmul", a, b, out, m, n, k, subblock, accumulate))
         if self.values:
-            out.keep(self._at("matmul", out).matmul(a.block(m, k), a.spec.format, b.block(k, n), out.spec.format, transpose))
+            math = self._at("matmul", out)
+            product = math.matmul(a.block(m, k), a.spec.format, b.block(k, n), out.spec.format, transpose)
+            if accumulate:
+                math.accumulate(out.block(m, n), product)
+            else:
+                out.keep(product)
 
     async def sum_columns(self, x: Fifo, ones: Fifo, rows: int, window: int) -> None:
         """x [rows, 1] <- x times a column of ones, in place: each row's sum, in column 0."""

@@ -42,16 +42,22 @@ class Operations:
 
     # -- blocks -------------------------------------------------------------------------------------------
 
-    def matmul(self, a: Fifo, b: Fifo, out: Fifo, m: int, n: int, k: int, subblock: tuple[int, int]) -> Operation:
-        """Pushes band by band, one subblock high; waits for `a` so, too."""
+    def matmul(
+        self, a: Fifo, b: Fifo, out: Fifo, m: int, n: int, k: int, subblock: tuple[int, int], accumulate: bool
+    ) -> Operation:
+        """Pushes band by band, one subblock high, or changes `out` in place; waits for `a` band by band, too."""
         h, w = subblock
         if m % h or n % w or h * w > self.dst_tiles:
             raise SimulationError(
                 f"{out.label}: subblock {h}x{w} of a {m}x{n} product; it must divide both "
                 f"and fit the {self.dst_tiles} tiles of a DST half"
             )
-        block = self._block("matmul", self.windows.matmul(a.spec.format, b.spec.format, out.spec.format, m, n, k, h, w))
-        return Operation(block, a, ((b, k * n),), bands(m * k, m // h), out, m * n, EACH)
+        formats = (a.spec.format, b.spec.format, out.spec.format)
+        block = self._block("matmul", self.windows.matmul(*formats, m, n, k, h, w, accumulate))
+        needs = bands(m * k, m // h)
+        if accumulate:
+            return Operation(block, a, ((b, k * n), (out, m * n)), needs, changed=out, changed_tiles=m * n)
+        return Operation(block, a, ((b, k * n),), needs, out, m * n, EACH)
 
     def sum_columns(self, x: Fifo, ones: Fifo, rows: int, window: int) -> Operation:
         """In place."""

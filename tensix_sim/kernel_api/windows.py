@@ -17,11 +17,14 @@ class Windows:
 
     # -- matrix products ----------------------------------------------------------------------------------
 
-    def matmul(self, a: Format, b: Format, out: Format, m: int, n: int, k: int, h: int, w: int) -> list[Stage]:
+    def matmul(
+        self, a: Format, b: Format, out: Format, m: int, n: int, k: int, h: int, w: int, accumulate: bool = False
+    ) -> list[Stage]:
         """Subblocks of h x w."""
         spec = self.spec
-        band = Stage(self._product(a, b, out, h, w, k), n // w, pack_setup=spec.cb_update_cycles, seen=spec.cb_wait_cycles)
-        first = self._begin(band, pack=spec.reconfigure_cycles + spec.cb_wait_cycles)
+        window = self._product(a, b, out, h, w, k, accumulate)
+        band = Stage(window, n // w, pack_setup=spec.cb_update_cycles, seen=spec.cb_wait_cycles)
+        first = self._begin(band, pack=spec.reconfigure_cycles + spec.cb_wait_cycles + accumulate * spec.accumulate_switch_cycles)
         return [first] + [band] * (m // h - 1)
 
     def _product(self, a: Format, b: Format, out: Format, h: int, w: int, k: int, accumulate: bool = False) -> Window:

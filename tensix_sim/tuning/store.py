@@ -17,7 +17,7 @@ create table if not exists runs (
     primary key (model, what, ring_id, spec)
 ) without rowid
 """
-NOT_THE_MODEL = {"analysis", "emit", "report", "tuning", "screen.py", "cli.py", "validate.py", "microbench.py", "presets.py"}
+NOT_THE_MODEL = {"analysis", "emit", "report", "tuning", "screen.py", "cli.py", "validate.py", "microbench", "presets.py"}
 
 
 class StoreError(RuntimeError):

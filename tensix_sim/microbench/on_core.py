@@ -1,0 +1,177 @@
+"""Programs of one core: kernels on tiles that are already in its L1, so that nothing but the Tensix engine sets the time."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tensix_sim.arch import Machine
+from tensix_sim.config import RunSpec
+from tensix_sim.formats import BFLOAT16, TILE, Format
+from tensix_sim.hw import Chip
+from tensix_sim.hw.chip import Core
+from tensix_sim.kernel_api import CircularBuffer, Compute, ComputeConfig, DataMovement, Kernel, Program, launch
+from tensix_sim.program import Fidelity
+from tensix_sim.simulation import Device, simulate
+from tensix_sim.trace import Trace
+
+SEQ_LEN = 4096
+
+# Tiles of a subblock, height and width, in the order of preference of ttnn's GEMM benchmark
+SUBBLOCKS = (
+    (4, 2), (2, 4), (8, 1), (1, 8), (7, 1), (1, 7), (3, 2), (2, 3), (6, 1), (1, 6),
+    (5, 1), (1, 5), (2, 2), (4, 1), (1, 4), (3, 1), (1, 3), (2, 1), (1, 2), (1, 1),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Product:
+    """A block of C, m x n tiles, of `steps` products of k inner tiles, in subblocks."""
+
+    m: int
+    n: int
+    k: int
+    steps: int
+    subblock: tuple[int, int]
+
+    def buffers(self, fmt: Format) -> tuple[CircularBuffer, ...]:
+        """Two blocks of each operand, and one of C."""
+        return (
+            CircularBuffer("a_in", 2 * self.m * self.k, fmt, "reader", "compute"),
+            CircularBuffer("b_in", 2 * self.k * self.n, fmt, "reader", "compute"),
+            CircularBuffer("c", self.m * self.n, fmt, "compute", "compute"),
+        )
+
+
+async def provide(dm: DataMovement, a: Product) -> None:
+    """Hand over operands, which take no time to come."""
+    left, right = dm.cbs("a_in", "b_in")
+    for _ in range(a.steps):
+        for cb, tiles in ((left, a.m * a.k), (right, a.k * a.n)):
+            await dm.reserve(cb, tiles)
+            dm.fill(cb, tiles, None)
+            dm.push(cb, tiles)
+
+
+async def multiply(t: Compute, a: Product) -> None:
+    """C = A B, the packer adding up the products of the steps."""
+    left, right, c = t.cbs("a_in", "b_in", "c")
+    for step in range(a.steps):
+        await t.matmul(left, right, c, a.m, a.n, a.k, a.subblock, accumulate=step > 0)
+        t.pop(left, a.m * a.k)
+        t.pop(right, a.k * a.n)
+
+
+async def multiply_only(t: Compute, a: Product) -> None:
+    """C = A B."""
+    await multiply(t, a)
+    t.pop(t.cbs("c")[0], a.m * a.n)
+
+
+async def take_maxima(t: Compute, a: Product) -> None:
+    """The largest value of each row of C."""
+    c, scaler, maxima = t.cbs("c", "a_in", "maxima")
+    await multiply(t, replace(a, steps=a.steps - 1))
+    await t.max_rows(c, scaler, maxima, a.m, a.n, 1)
+    for cb, tiles in ((c, a.m * a.n), (maxima, a.m), (scaler, a.m * a.k), (t.cbs("b_in")[0], a.k * a.n)):
+        t.pop(cb, tiles)
+
+
+async def exponentiate(t: Compute, a: Product) -> None:
+    """The exponentials of C's differences to its maxima, and their sums, a row of tiles each."""
+    c, scaler, maxima, sums = t.cbs("c", "a_in", "maxima", "sums")
+    await multiply(t, replace(a, steps=a.steps - 1))
+    await t.max_rows(c, scaler, maxima, a.m, a.n, 1)
+    await t.sub_exp(c, maxima, sums, a.m, a.n, a.subblock[1], 1.0)
+    for cb, tiles in ((c, a.m * a.n), (maxima, a.m), (sums, a.m), (scaler, a.m * a.k), (t.cbs("b_in")[0], a.k * a.n)):
+        t.pop(cb, tiles)
+
+
+def run_core(
+    m: Machine, work: Product, compute: Any = multiply_only, fmt: Format = BFLOAT16, fidelity: Fidelity = "LoFi"
+) -> Core:
+    """One core that does some work on operands that are there: what it looks like at the end."""
+    buffers = work.buffers(fmt)
+    if compute is not multiply_only:
+        buffers += tuple(CircularBuffer(name, work.m, BFLOAT16, "compute", "compute") for name in ("maxima", "sums"))
+    kernels = (Kernel("reader", provide, [work]), Kernel("compute", compute, [work]))
+    chip = Chip(m, Program((1, 1), buffers, kernels, (), ComputeConfig(math_fidelity=fidelity)), Trace("off"))
+    launch(chip)
+    chip.engine.run()
+    chip.check_finished()
+    return chip.cores[0, 0]
+
+
+def product_cycles(m: Machine, fmt: Format, fidelity: Fidelity, work: Product) -> int:
+    """Cycles of one core on a block of a product."""
+    return run_core(m, work, fmt=fmt, fidelity=fidelity).tensix.pack
+
+
+# -- single routines, by the time that more of them take -----------------------------------------------------------------
+
+
+def pack_cycles(m: Machine, accumulate: bool) -> float:
+    """Cycles that a tile takes, a call each, where packing is the bound: products of one inner tile."""
+    tiles = 64
+    few, many = Product(1, tiles, 1, 1, (1, 8)), Product(1, 2 * tiles, 1, 1, (1, 8))
+
+    def more(steps: int) -> int:
+        """Cycles of the further tiles, over all steps."""
+        first, second = (run_core(m, replace(work, steps=steps)).tensix.pack for work in (few, many))
+        return second - first
+
+    return (more(2) - more(1) if accumulate else more(1)) / tiles
+
+
+def max_cycles(m: Machine) -> float:
+    """Cycles that a tile of a row maximum takes, in rows of 64."""
+    few, many = (Product(rows, 64, 1, 2, (1, 8)) for rows in (2, 4))
+    plain = [product_cycles(m, BFLOAT16, "LoFi", replace(work, steps=1)) for work in (few, many)]
+    both = [run_core(m, work, take_maxima).tensix.pack for work in (few, many)]
+    return (both[1] - both[0] - plain[1] + plain[0]) / (2 * 64)
+
+
+def exp_cycles(m: Machine) -> float:
+    """Cycles for which the SFPU is busy with the exponential of a tile."""
+    return run_core(m, Product(4, 16, 1, 2, (1, 8)), exponentiate).tensix.total("sfpu") / (4 * 16)
+
+
+# -- whole ops ------------------------------------------------------------------------------------------------------
+
+
+def gemm_cycles(
+    m: Machine, grid: tuple[int, int], shape: tuple[int, int, int], fmt: Format, fidelity: Fidelity, sharded: bool
+) -> int:
+    """Cycles of a core of `grid` on its block of an m x k x n product, whose operands are always there in time.
+
+    A block too large for L1 is made in equal parts, one after another. Each core has a grid row's share of the inner tiles
+    in a step, or less if L1 is too small. Subblocks of a `sharded` output are one tile high or as wide as the block.
+    """
+    rows, inner, cols = (side // TILE for side in shape)
+    tall, wide, step, parts = rows // grid[1], cols // grid[0], inner // grid[0], 1
+    room = m.chip.l1.limit - m.chip.l1.base
+    while (2 * step * (tall + wide) + tall * wide) * fmt.tile_bytes > room:
+        if tall * wide <= max(64, 2 * step * (tall + wide)):
+            step //= 2
+            continue
+        parts *= 2
+        tall, wide = (tall, wide // 2) if wide >= tall else (tall // 2, wide)
+    fits = [(h, w) for h, w in SUBBLOCKS if tall % h == 0 and wide % w == 0 and not (sharded and h > 1 and w < wide)]
+    return parts * product_cycles(m, fmt, fidelity, Product(tall, wide, step, inner // step, fits[0]))
+
+
+def attention(
+    q_chunk: int, k_chunk: int, causal: bool, kernel: str, fidelity: Fidelity = "HiFi2", fp32_dest: bool = False
+) -> Device:
+    """Plain attention of one head over 4,096 positions, head dim 128, on one core of a p100a: all Q chunks one after another."""
+    return simulate(
+        RunSpec.model_validate(
+            {
+                "op": "sdpa", "board": "p100a", "kernel": kernel, "numerics": "off", "trace": "off", "is_causal": causal,
+                "inputs": {"q_heads": 1, "kv_heads": 1, "seq_len": SEQ_LEN, "head_dim": 128, "dtype": "bfloat8_b"},
+                "program_config": {
+                    "compute_with_storage_grid_size": (1, 1), "q_chunk_size": q_chunk, "k_chunk_size": k_chunk,
+                    "exp_approx_mode": False,
+                },
+                "compute_kernel_config": {"math_fidelity": fidelity, "fp32_dest_acc_en": fp32_dest},
+            }
+        )
+    ).devices[0]  # fmt: skip
