@@ -65,8 +65,8 @@ class Windows:
         fpu, math = cost.eltwise(window)
         sfpu = ceil(window * spec.exp_approx_cycles)
         math += sfpu + window * spec.sfpu_start_cycles
-        unpack = cost.unpack(fmt, window, column, window)
-        pack = cost.pack(fmt, window) + 2 * spec.cb_update_cycles + spec.cb_wait_cycles
+        unpack = cost.unpack(fmt, window, column, window) + spec.cb_update_cycles
+        pack = cost.pack(fmt, window) + spec.cb_update_cycles + spec.cb_wait_cycles
 
         def stage(repeat: int, overwrite: int) -> Stage:
             sums = cost.pack(sum_fmt, overwrite) + cost.pack(sum_fmt, window - overwrite, accumulate=True)
