@@ -227,10 +227,8 @@ def compare_screen(c: Comparison) -> str:
             parts.append(table(("critical path", "before", "after", "change", ""), rows))
         for title, changes in device.moved:
             parts.append(table((title, "before", "after", "change", ""), map(_change_row, changes)))
-    if c.tail:
-        parts.append(table(("after the op", "before", "after", "change", ""), map(_change_row, c.tail)))
-    if c.errors:
-        parts.append(table(("error by stage", "before", "after", "change", ""), map(_change_row, c.errors)))
+    for title, changes in c.of_all_devices:
+        parts.append(table((title, "before", "after", "change", ""), map(_change_row, changes)))
     return "\n\n".join(parts)
 
 

@@ -10,6 +10,7 @@ from tensix_sim.analysis.critical import critical_path
 from tensix_sim.analysis.profile import KERNEL, UTILISATIONS, read_profile
 from tensix_sim.config import RunSpec
 from tensix_sim.ops.geometry import Geometry, spec_machine
+from tensix_sim.tail import OPS
 from tensix_sim.trace import LANES, RISCS, Run, Totals, Trace, open_run
 
 FPU, SFPU, DRAM = UTILISATIONS.values()
@@ -95,6 +96,12 @@ class Comparison:
     errors: list[Change] = field(default_factory=list)
     tail: list[Change] = field(default_factory=list)
 
+    @property
+    def of_all_devices(self) -> list[tuple[str, list[Change]]]:
+        """What both sides have of all devices together, each under its title."""
+        groups = (("after the op", self.tail), ("error by stage", self.errors))
+        return [(title, changes) for title, changes in groups if changes]
+
 
 def compare(before: Side, after: Side) -> Comparison:
     """Set two sides side by side, device by device."""
@@ -108,8 +115,8 @@ def compare(before: Side, after: Side) -> Comparison:
         [(key, a, b) for key, a, b in settings if a != b] if before.settings and after.settings else [],
         [_device(d, before, after) for d in both],
         dict(sorted(only.items())),
-        [Change(what, value, after.error[what]) for what, value in before.error.items()] if after.error else [],
-        [Change(what, value, after.tail[what]) for what, value in before.tail.items()] if after.tail else [],
+        _in_order(before.error, after.error),
+        _in_order(before.tail, after.tail),
     )
 
 
@@ -119,6 +126,11 @@ def _device(d: int, before: Side, after: Side) -> DeviceChange:
     shared = [name for name in before.figures[d] if name in after.figures[d]]
     figures = [Change(name, before.figures[d][name], after.figures[d][name]) for name in shared]
     return DeviceChange(d, Change("cycles", before.cycles[d], after.cycles[d]), path, waits, figures)
+
+
+def _in_order(before: Mapping[str, float], after: Mapping[str, float]) -> list[Change]:
+    """All figures, as they come; nothing if one side has none."""
+    return [Change(what, value, after[what]) for what, value in before.items()] if after else []
 
 
 def _changes(before: Mapping[str, float] | None, after: Mapping[str, float] | None) -> list[Change]:
@@ -170,8 +182,7 @@ def _error(error: Mapping[str, Any] | None) -> dict[str, float]:
 def _tail(tail: Mapping[str, Any] | None) -> dict[str, float]:
     if tail is None:
         return {}
-    in_order = dict.fromkeys(one["op"] for one in tail["ops"])
-    return {op: tail["stages"][op] for op in in_order} | {"after the op": tail["cycles"]}
+    return {op: tail["stages"][op] for op in OPS} | {"after the op": tail["cycles"]}
 
 
 def clock_hz(side: Path) -> int | None:

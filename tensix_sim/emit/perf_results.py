@@ -4,13 +4,13 @@ Empty where this simulator has no number: host times, dispatch, kernel sizes and
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tensix_sim.analysis.profile import kernel_column
 from tensix_sim.emit.device_log import buffer_waits
-from tensix_sim.emit.run import CALL, Emission, OpTensor, host_id
+from tensix_sim.emit.run import CALL, Emission, OpTensor, TailOp, host_id
 from tensix_sim.formats import TILE
 from tensix_sim.trace import RISCS, Totals, Trace
 from tensix_sim.trace.files import atomic
@@ -59,73 +59,78 @@ def write(emission: Emission, path: Path) -> Path:
         for device, trace in emission.devices:
             rows.writerow(_row(emission, device, trace))
         ready = {device["ring_id"]: device["cycles"] for device, _ in emission.devices}
-        for call, (code, moved) in enumerate(emission.tail, CALL + 1):
-            for one in moved:
-                rows.writerow(_tail_row(emission, code, call, one, one["start"] - ready[one["device"]]))
+        for call, op in enumerate(emission.tail, CALL + 1):
+            for one in op.moved:
+                rows.writerow(_tail_row(emission, op, call, one, one["start"] - ready[one["device"]]))
                 ready[one["device"]] = one["start"] + one["cycles"]
     return path
 
 
 def _row(emission: Emission, device: Mapping[str, Any], trace: Trace) -> dict[str, object]:
-    spec, machine, ring_id = emission.spec, emission.machine, device["ring_id"]
+    spec = emission.spec
     compute = "streaming" if spec.effective_kernel == "streaming" else "compute"
-    attributes = "; ".join(f"'{name}': '{value}'" for name, value in emission.attributes.items())
-    row: dict[str, object] = {
-        "OP CODE": emission.op_code,
-        "OP TYPE": "tt_dnn_device",
-        "GLOBAL CALL COUNT": host_id(ring_id),
-        "DEVICE ID": ring_id,
-        "DEVICE ARCH": machine.chip.name,
-        "ATTRIBUTES": f"{{{attributes}}}",
+    row = _call(emission, emission.op_code, CALL, device["ring_id"], emission.attributes)
+    row |= _span(emission, 0, device["cycles"], waited=0) | _tensors(*emission.tensors)
+    row |= {
         "MATH FIDELITY": spec.effective_compute_config.math_fidelity,
         "CORE COUNT": emission.geometry.cores,
-        "AVAILABLE WORKER CORE COUNT": machine.cores,
-        "HOST START TS": 0,
-        "OP TO OP LATENCY [ns]": 0,
-        "OP TO OP LATENCY BR/NRISC START [ns]": 0,
         "COMPUTE KERNEL SOURCE": f"['kernels/sdpa/{compute}.py']",
         "DATA MOVEMENT KERNEL SOURCE": "['kernels/sdpa/reader.py'; 'kernels/sdpa/writer.py']",
         "PROGRAM CACHE HIT": "",
     }
-    inputs, output = emission.tensors
-    for i, tensor in enumerate(inputs):
-        row |= _tensor(f"INPUT_{i}", tensor)
-    return row | _tensor("OUTPUT_0", output) | _times(emission, device, Totals.of(trace)) | _model(emission, device)
+    return row | _times(emission, device, Totals.of(trace)) | _model(emission, device)
 
 
-def _tail_row(emission: Emission, code: str, call: int, moved: Mapping[str, Any], waited: int) -> dict[str, object]:
+def _tail_row(emission: Emission, op: TailOp, call: int, moved: Mapping[str, Any], waited: int) -> dict[str, object]:
     """An op that moves tiles on one device: its time, its bytes, its links."""
-    chip, ns, wall = emission.machine.chip, emission.ns(moved["cycles"]), max(1, moved["cycles"])
-    tail, ring_id = emission.run.summary["tail"], moved["device"]
-    read, written = moved["dram_read_bytes"], moved["dram_write_bytes"]
-    gathers = {"cluster_axis": 1, "num_links": tail["links"], "topology": f"Topology::{tail['topology'].title()}"}
-    attributes = {"dim": 2} | (gathers if moved["ethernet_bytes"] else {})
-    busiest = max(moved["ethernet_bytes"].values(), default=0)
-    inputs, output = emission.tail_tensors[code]
-    row: dict[str, object] = {
+    chip, tail = emission.machine.chip, emission.run.summary["tail"]
+    gathers = {"cluster_axis": "1", "num_links": str(tail["links"]), "topology": f"Topology::{tail['topology'].title()}"}
+    row = _call(emission, op.code, call, moved["device"], {"dim": "2"} | (gathers if moved["ethernet_bytes"] else {}))
+    row |= _span(emission, moved["start"], moved["cycles"], waited) | _tensors(op.inputs, op.output)
+    wall, least = max(1, moved["cycles"]), (moved["dram_read_bytes"] + moved["dram_write_bytes"]) / chip.dram.rate
+    busiest = max(moved["ethernet_bytes"].values(), default=0) / chip.ethernet.rate
+    return row | {
+        "CORE COUNT": emission.machine.cores,
+        "PM BANDWIDTH [ns]": emission.ns(least),
+        "DRAM BW UTIL (%)": round(100 * least / wall, 3),
+        "ETH BW UTIL (%)": round(100 * busiest / wall, 3),
+    }
+
+
+def _call(emission: Emission, code: str, call: int, ring_id: int, attributes: Mapping[str, str]) -> dict[str, object]:
+    """Who ran what, and with which arguments."""
+    written = "; ".join(f"'{name}': '{value}'" for name, value in attributes.items())
+    return {
         "OP CODE": code,
         "OP TYPE": "tt_dnn_device",
         "GLOBAL CALL COUNT": host_id(ring_id, call),
         "DEVICE ID": ring_id,
-        "DEVICE ARCH": chip.name,
-        "ATTRIBUTES": "{" + "; ".join(f"'{name}': '{value}'" for name, value in attributes.items()) + "}",
-        "CORE COUNT": emission.machine.cores,
+        "DEVICE ARCH": emission.machine.chip.name,
+        "ATTRIBUTES": f"{{{written}}}",
         "AVAILABLE WORKER CORE COUNT": emission.machine.cores,
         "HOST START TS": 0,
-        "DEVICE FW START CYCLE": moved["start"],
-        "DEVICE FW END CYCLE": moved["start"] + moved["cycles"],
-        "OP TO OP LATENCY [ns]": emission.ns(waited),
-        "OP TO OP LATENCY BR/NRISC START [ns]": emission.ns(waited),
+    }
+
+
+def _span(emission: Emission, start: int, cycles: int, waited: int) -> dict[str, object]:
+    """From when to when on its device, and how long after the op before it."""
+    ns, after = emission.ns(cycles), emission.ns(waited)
+    return {
+        "DEVICE FW START CYCLE": start,
+        "DEVICE FW END CYCLE": start + cycles,
+        "OP TO OP LATENCY [ns]": after,
+        "OP TO OP LATENCY BR/NRISC START [ns]": after,
         "DEVICE FW DURATION [ns]": ns,
         "DEVICE KERNEL DURATION [ns]": ns,
         "DEVICE KERNEL DURATION DM START [ns]": ns,
-        "PM BANDWIDTH [ns]": emission.ns((read + written) / chip.dram.rate),
-        "DRAM BW UTIL (%)": round(100 * (read + written) / chip.dram.rate / wall, 3),
-        "ETH BW UTIL (%)": round(100 * busiest / chip.ethernet.rate / wall, 3),
     }
+
+
+def _tensors(inputs: Sequence[OpTensor], output: OpTensor) -> dict[str, object]:
+    row = _tensor("OUTPUT_0", output)
     for i, tensor in enumerate(inputs):
         row |= _tensor(f"INPUT_{i}", tensor)
-    return row | _tensor("OUTPUT_0", output)
+    return row
 
 
 def _tensor(which: str, tensor: OpTensor) -> dict[str, object]:
@@ -136,14 +141,9 @@ def _tensor(which: str, tensor: OpTensor) -> dict[str, object]:
 
 
 def _times(emission: Emission, device: Mapping[str, Any], totals: Totals) -> dict[str, object]:
-    """Durations of kernels: of the device, of its cores, of each RISC's longest."""
-    ns, wall, cores = emission.ns, device["cycles"], device["kernel_cycles_per_core"]
+    """Durations of kernels: of its cores, of each RISC's longest."""
+    ns, cores = emission.ns, device["kernel_cycles_per_core"]
     row: dict[str, object] = {
-        "DEVICE FW START CYCLE": 0,
-        "DEVICE FW END CYCLE": wall,
-        "DEVICE FW DURATION [ns]": ns(wall),
-        "DEVICE KERNEL DURATION [ns]": ns(wall),
-        "DEVICE KERNEL DURATION DM START [ns]": ns(wall),
         "DEVICE KERNEL DURATION PER CORE MIN [ns]": ns(cores["min"]),
         "DEVICE KERNEL DURATION PER CORE MAX [ns]": ns(cores["max"]),
         "DEVICE KERNEL DURATION PER CORE AVG [ns]": ns(cores["mean"]),

@@ -9,6 +9,7 @@ from tensix_sim.analysis.profile import DEVICE_BITS
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.ops.geometry import Geometry, program_config, spec_machine
+from tensix_sim.tail import OPS
 from tensix_sim.trace import Run, Trace
 
 # Device-operation names of ttnn, as its profiler logs them
@@ -17,12 +18,7 @@ OP_CODES = {
     "sdpa": "SDPAOperation",
     "chunked_sdpa": "SDPAOperation",
 }
-TAIL_CODES = {
-    "split": "SplitDeviceOperation",
-    "all-gather": "AllGatherAsync",
-    "all-gather reversed": "AllGatherAsyncReversed",
-    "concat": "ConcatDeviceOperation",
-}
+TAIL_CODES = ("SplitDeviceOperation", "AllGatherAsync", "AllGatherAsyncReversed", "ConcatDeviceOperation")  # of `tail.OPS`
 CALL = 1  # the run is a program's first call; what follows it are the next
 
 
@@ -34,6 +30,16 @@ class OpTensor:
     shape: tuple[int, int, int, int]
     dtype: str
     memory: str
+
+
+@dataclass(frozen=True)
+class TailOp:
+    """An op that followed: its name in ttnn's logs, its inputs and first output on a device, its figures on each device."""
+
+    code: str
+    inputs: list[OpTensor]
+    output: OpTensor
+    moved: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -69,23 +75,22 @@ class Emission:
             yield device, self.run.traces[device["ring_id"]]
 
     @property
-    def tail(self) -> list[tuple[str, list[dict[str, Any]]]]:
-        """What followed the op, in its order: the name of each op in ttnn's logs, and its figures on each device."""
-        moved = self.run.summary.get("tail", {}).get("ops", [])
-        by_op = [(code, [one for one in moved if one["op"] == op]) for op, code in TAIL_CODES.items()]
-        return [(code, figures) for code, figures in by_op if figures]
-
-    @property
-    def tail_tensors(self) -> dict[str, tuple[list[OpTensor], OpTensor]]:
-        """Inputs and the first output of each op of a tail, on every device."""
+    def tail(self) -> list[TailOp]:
+        """What followed the op, in its order; nothing if nothing did."""
+        if "tail" not in self.run.summary:
+            return []
         g, output = self.geometry, self.tensors[1]
 
         def rows(name: str, count: int) -> OpTensor:
             return replace(output, name=name, shape=(g.B, g.NQH, count, output.shape[3]))
 
         slab, half, whole = rows("slab", g.Sc), rows("half", g.S // 2), rows("sequence", g.S)
-        codes = TAIL_CODES.values()
-        return dict(zip(codes, (([output], slab), ([slab], half), ([slab], half), ([half, half], whole)), strict=True))
+        tensors = (([output], slab), ([slab], half), ([slab], half), ([half, half], whole))
+        moved = self.run.summary["tail"]["ops"]
+        return [
+            TailOp(code, inputs, result, [one for one in moved if one["op"] == op])
+            for op, code, (inputs, result) in zip(OPS, TAIL_CODES, tensors, strict=True)
+        ]
 
     def ns(self, cycles: float) -> int:
         """Nanoseconds of some cycles of the chip's clock."""

@@ -70,11 +70,10 @@ class Memory:
         self.l1_banks = [machine.worker((x, y)) for y in range(machine.grid[1]) for x in range(machine.grid[0])]
         self.routers = list(chip.ethernet.endpoints)
         self._nodes = {"dram": list(chip.dram.endpoints), "l1": self.l1_banks, "ethernet": self.routers}
-        self._first_bank = {"dram": 0, "l1": chip.dram.banks, "ethernet": chip.dram.banks + len(self.l1_banks)}
+        self._first_bank, self._bank_names = self._numbered()
         buffer = to_ticks(chip.noc.buffer_bytes / chip.noc.link_rate)
         self.flows = ("read", "write", "noc0", "noc1", *(f"dram bank {b}" for b in range(chip.dram.banks))) if trace.zones else ()
-        banks = chip.dram.banks + 2 * (len(self.l1_banks) + len(self.routers))
-        self.network = Network([buffer] * banks, trace.transfers, len(self.flows))
+        self.network = Network([buffer] * len(self._bank_names), trace.transfers, len(self.flows))
         self.names: list[str] = []  # of the network's servers
         self._links: dict[tuple[int, Link], int] = {}
         self._ports: dict[tuple[int, Direction, Coord], int] = {}
@@ -229,7 +228,7 @@ class Memory:
             fixed += self.dram.read_cycles if reading else self.dram.write_cycles
         back = noc.round_trip(core, node) + fixed - there if path.acknowledged else 0
         return (
-            bank + self._first_bank[path.memory] + (0 if in_dram else path.noc * (len(self.l1_banks) + len(self.routers))),
+            bank + self._first_bank[path.memory, path.noc],
             self._line(noc, core, node),
             there * TICKS,
             service,
@@ -336,14 +335,20 @@ class Memory:
     def _all_plans(self) -> list[Plan]:
         return [*self._retired, *self._plans[0].values(), *self._plans[1].values()]
 
+    def _numbered(self) -> tuple[dict[tuple[str, int], int], list[str]]:
+        """The first bank of each memory from each NoC, and the names of all banks."""
+        names = [f"dram bank {b}" for b in range(self.dram.banks)]
+        first = {("dram", 0): 0, ("dram", 1): 0}
+        for noc in (0, 1):
+            for memory, label, nodes in (("l1", "l1", self.l1_banks), ("ethernet", "ethernet tile", self.routers)):
+                first[memory, noc] = len(names)
+                names += [f"{label} {x}-{y} noc{noc}" for x, y in nodes]
+        return first, names
+
     def busy(self) -> dict[str, int]:
         """Ticks for which each bank, link and core port was at work, by name."""
-        names = [f"dram bank {b}" for b in range(self.dram.banks)]
-        for n in (0, 1):
-            names += [f"l1 {x}-{y} noc{n}" for x, y in self.l1_banks]
-            names += [f"ethernet tile {x}-{y} noc{n}" for x, y in self.routers]
         banks, servers = self.network.net.banks["busy"].tolist(), self.network.net.servers["busy"].tolist()
-        return dict(zip(names + self.names, banks + servers[: len(self.names)], strict=True))
+        return dict(zip(self._bank_names + self.names, banks + servers[: len(self.names)], strict=True))
 
 
 class Transfer:

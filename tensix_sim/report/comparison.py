@@ -31,10 +31,9 @@ def comparison_page(c: Comparison) -> str:
         rows = ([_cell(key), _cell(_text(a)), _cell(_text(b))] for key, a, b in c.settings)
         sections.append(_section("Settings that differ", _table(("setting", "before", "after"), rows)))
     sections += [_device(device) for device in c.devices]
-    for title, changes in (("After the op", c.tail), ("Error by stage", c.errors)):
-        if changes:
-            rows = ([_cell(change.what), *_figures(change)] for change in changes)
-            sections.append(_section(title, _table(("", "before", "after", "change", ""), rows)))
+    for title, changes in c.of_all_devices:
+        rows = ([_cell(change.what), *_figures(change)] for change in changes)
+        sections.append(_section(title.capitalize(), _table(("", "before", "after", "change", ""), rows)))
     fields = {"style": part("report.css"), "before": escape(c.before), "after": escape(c.after), "body": "\n".join(sections)}
     return Template(part("comparison.html")).substitute(fields)
 

@@ -19,6 +19,7 @@ from tensix_sim.ops.geometry import Geometry, spec_machine
 from tensix_sim.program import CircularBuffer
 from tensix_sim.report.families import DONE, FAMILIES, GAP, Family, family
 from tensix_sim.report.packing import deltas, pack
+from tensix_sim.tail import OPS
 from tensix_sim.trace import LANES, RISCS, SPAN, WAIT, Run, Trace
 from tensix_sim.trace.files import finite
 from tensix_sim.trace.table import Rows
@@ -78,12 +79,11 @@ def _tail(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     if tail is None:
         return None
     rows = []
-    for op in dict.fromkeys(one["op"] for one in tail["ops"]):  # in their order
-        cycles = tail["stages"][op]
+    for op in OPS:
         moved = [one for one in tail["ops"] if one["op"] == op]
         most = {key: max(one[key] for one in moved) for key in ("dram_read_bytes", "dram_write_bytes")}
         link = max((nbytes for one in moved for nbytes in one["ethernet_bytes"].values()), default=0)
-        rows.append({"op": op, "cycles": cycles, "link_bytes": link, **most})
+        rows.append({"op": op, "cycles": tail["stages"][op], "link_bytes": link, **most})
     wall = max(device["cycles"] for device in summary["devices"])
     return {"rows": rows, "cycles": tail["cycles"], "wall": wall, "links": tail["links"], "topology": tail["topology"]}
 
