@@ -10,7 +10,7 @@ run: $(READY)  ## the main job on the built-in example: Llama-70B Galaxy prefill
 	$(BIN)/tensix-sim run
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(READY)
 	$(BIN)/pip install --quiet -e '.[dev]'
