@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 TOOLS := .tools
 
 .PHONY: run test test-tools exact lint fidelity clean
@@ -10,7 +11,7 @@ run: $(READY)  ## the main job on the built-in example: Llama-70B Galaxy prefill
 	$(BIN)/tensix-sim run
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(PYTEST)
 
 lint: $(READY)
 	$(BIN)/pip install --quiet -e '.[dev]'
@@ -31,7 +32,7 @@ test-tools: $(READY)  ## tt-perf-report and ttnn-visualizer as released, on emit
 	TENSIX_SIM_TOOLS=$(abspath $(TOOLS)) $(BIN)/python -m pytest tests/test_emit_tools.py
 
 exact: $(READY)  ## the compiled arithmetic against its specification, a million operands an operation; takes minutes
-	TENSIX_SIM_OPERANDS=1000000 $(BIN)/python -m pytest tests/test_exact.py
+	TENSIX_SIM_OPERANDS=1000000 $(PYTEST) tests/test_exact.py
 
 fidelity: $(READY)  ## docs/fidelity.md: published walls beside their predictions; takes minutes
 	$(BIN)/pip install --quiet -e '.[plot]'

@@ -22,6 +22,7 @@ PREFIX = {"paged_kv": {"block_size": 64}, "chunk_start_idx": 512}
 
 
 def inputs(heads, kv_heads, rows, dim=128, **more):
+    """The `inputs` of a spec."""
     return {"q_heads": heads, "kv_heads": kv_heads, "seq_len": rows, "head_dim": dim, **more}
 
 
@@ -41,6 +42,7 @@ GRIDS = {"galaxy": [7, 10], "p150b": [11, 10]}
 
 
 def wall(spec):
+    """Cycles of the slowest device."""
     return max(device.cycles for device in simulate(spec).devices)
 
 
@@ -55,6 +57,7 @@ def pairs(raw):
 
 
 def main():
+    """Run all chunk pairs of every workload on every board, tune the same, and compare."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", default="")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)

@@ -35,9 +35,9 @@ Everything else comes from microbenchmarks, documents or source code. No row has
 What the first two owe to each regime: [leave_out.md](leave_out.md).
 
 Rows of more than {whole} rounds of work are drawn out from runs of {short} rounds; their rates still drift by some percent from
-round to round where memory is the bound. Run whole, p100a-31 is at -0.8 %, -46 at +1.4 %, -32 at +4.5 % and -35 at +7.9 %.
-The largest misses are the legacy rows with bfloat16 K and V: on the chip seven
-DRAM banks give 260 bytes a cycle there, close to what the links beside them carry, and 240 to 246 here.
+round to round where memory is the bound. Run whole on 2026-11-26, p100a-31 was at
+-0.8 %, -46 at +1.4 %, -32 at +4.5 % and -35 at +7.9 %. The largest misses are the legacy rows with bfloat16 K and V: on the chip
+seven DRAM banks give 260 bytes a cycle there, close to what the links beside them carry, and 240 to 246 here.
 
 There is no published wall for Wormhole: it shares the mechanisms, with its own constants, and is not validated beyond the
 microbenchmarks below.

@@ -37,6 +37,7 @@ def apart(x: Values, y: Values) -> float:
 
 
 def runs() -> Iterator[str]:
+    """Lines of the table of whole runs: distances from float64, and between the two arithmetics."""
     yield "| run, S=4096, ring of 4, chunks of 128 and 256 | `exact` from float64 | `fast` from float64 | `fast` from `exact` |"
     yield "|---|---|---|---|"
     for name, compute in RUNS.items():
@@ -84,6 +85,7 @@ def results(config: ComputeConfig, is_exact: bool) -> dict[str, Values]:
 
 
 def verbs() -> Iterator[str]:
+    """Lines of the table of verbs: how far `fast` is from `exact` on the same operands."""
     yield "| verb, bfloat16 in and out | " + " | ".join(f"{name}: apart" for name in CONFIGS) + " |"
     yield "|---|" + "---|" * len(CONFIGS)
     pairs = [(results(config, False), results(config, True)) for config in CONFIGS.values()]

@@ -178,6 +178,7 @@ def _broken_promises(spec, report):
 
 
 def main():
+    """Judge random specs, print each broken promise and how long checks take; exit code 1 if any broke or was slow."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)

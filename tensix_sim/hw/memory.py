@@ -340,9 +340,9 @@ class Memory:
         names = [f"dram bank {b}" for b in range(self.dram.banks)]
         first = {("dram", 0): 0, ("dram", 1): 0}
         for noc in (0, 1):
-            for memory, label, nodes in (("l1", "l1", self.l1_banks), ("ethernet", "ethernet tile", self.routers)):
+            for memory, label in (("l1", "l1"), ("ethernet", "ethernet tile")):
                 first[memory, noc] = len(names)
-                names += [f"{label} {x}-{y} noc{noc}" for x, y in nodes]
+                names += [f"{label} {x}-{y} noc{noc}" for x, y in self._nodes[memory]]
         return first, names
 
     def busy(self) -> dict[str, int]:
