@@ -100,10 +100,21 @@ TRANSFER = _records(
         ("queued_link", _I),  # and at links
         ("sum_bank", _I),  # the same over all bursts
         ("sum_link", _I),
-        ("end", _I),  # when the burst to tell of has landed; 0: not known yet
+        ("end", _I),  # when the burst to tell of has landed; 0: not known yet,
+        ("earliest", _I),  # but not before this
     ]
 )
-STATE = _records([(n, _I) for n in ("events", "unused", "watch", "transfers", "lookahead", "bin_shift")])
+STATE = _records(
+    [
+        ("events", _I),
+        ("unused", _I),
+        ("watch", _I),
+        ("transfers", _I),
+        ("trip", _I),  # least ticks of a tile's way to a bank and back,
+        ("back", _I),  # and back alone
+        ("bin_shift", _I),
+    ]
+)
 BINS = 512  # of bytes over time; a bin is 2^`bin_shift` cycles, which doubles as time goes on
 BIN_SHIFT = 8
 
@@ -122,9 +133,27 @@ class Net(NamedTuple):
     state: NDArray[Any]
     flows: NDArray[Any]  # `BINS` a flow: bytes served over time
 
-    def plain(self) -> "Net":
-        """The same memory as whole numbers: numba takes a table of records ten times as long to let in."""
-        return Net(*(table.view(_I) for table in self))
+
+def _lay_out(net: Net) -> NDArray[_I]:
+    """The tables in one memory, behind the places where each begins and the last ends.
+
+    Numba unpacks each array that it is given at every call, which for ten of them costs as much as some events.
+    """
+    bounds = len(net) + 1 + np.cumsum([0, *(table.nbytes // _I().itemsize for table in net)])
+    return np.concatenate([bounds, *(table.view(_I) for table in net)])
+
+
+def _tables(memory: NDArray[_I]) -> Net:
+    """The tables that `_lay_out` put into one memory."""
+    m = memory
+    return Net(
+        m[m[0] : m[1]].view(BANK), m[m[1] : m[2]].view(LINE), m[m[2] : m[3]].view(SERVER), m[m[3] : m[4]].view(ROUTE),
+        m[m[4] : m[5]].view(REQUEST), m[m[5] : m[6]].view(TRANSFER), m[m[6] : m[7]], m[m[7] : m[8]],
+        m[m[8] : m[9]].view(STATE), m[m[9] : m[10]],
+    )  # fmt: skip
+
+
+_open = compiled(_tables)
 
 
 @compiled
@@ -187,6 +216,7 @@ def _pass_links(net: Any, route: Any, time: int) -> int:
 def _issue(net: Any, i: int, now: int) -> None:
     """Send the requests of transfer `i`'s next burst; of a write the first, with its data."""
     transfer = net.transfers[i]
+    transfer.earliest = _earliest_end(net, transfer, now)
     tiles = min(transfer.barrier, transfer.tiles - transfer.issued)
     first = transfer.issued
     transfer.in_flight += tiles
@@ -199,6 +229,17 @@ def _issue(net: Any, i: int, now: int) -> None:
         request = _new_request(net, i, first + n)
         route = net.routes[net.requests[request].route]
         _push(net, now + (n + 1) * transfer.gap + route.there, ARRIVE, request)
+
+
+@compiled
+def _earliest_end(net: Any, transfer: Any, now: int) -> int:
+    """The time before which a transfer that issues its next burst at `now` has nothing to tell, nobody else being there."""
+    left, trips = transfer.tiles - transfer.issued, 1
+    if net.state[0].watch:
+        left = min(left, transfer.barrier)
+    elif transfer.answered or not transfer.writing:
+        trips = -(-left // transfer.barrier)
+    return now + left * transfer.gap + trips * net.state[0].trip
 
 
 @compiled
@@ -374,21 +415,16 @@ def _end_burst(net: Any, transfer: Any, i: int) -> None:
 
 
 @compiled
-def _advance(
-    banks: Any, lines: Any, servers: Any, routes: Any, requests: Any, transfers: Any, tables: Any, heap: Any, state: Any,
-    flows: Any, until: int,
-) -> tuple[int, int, int, int, int]:  # fmt: skip
+def _advance(memory: Any, until: int) -> tuple[int, int, int, int, int]:
     """Let all happen up to tick `until` or to the first burst to tell of.
 
     The time before which there is no other; of the burst its transfer, its end, and what all bursts of the transfer
     waited for banks and links.
     """
-    net = Net(
-        banks.view(BANK), lines.view(LINE), servers.view(SERVER), routes.view(ROUTE), requests.view(REQUEST),
-        transfers.view(TRANSFER), tables, heap, state.view(STATE), flows,
-    )  # fmt: skip
+    net = _open(memory)
+    state, heap = net.state[0], net.heap
     told, now = NOBODY, until
-    while told == NOBODY and net.state[0].events and heap[0] >> TIME_SHIFT <= until:
+    while told == NOBODY and state.events and heap[0] >> TIME_SHIFT <= until:
         now = heap[0] >> TIME_SHIFT
         kind = (heap[0] >> NUMBER_BITS) & ((1 << KIND_BITS) - 1)
         index = heap[0] & ((1 << NUMBER_BITS) - 1)
@@ -403,33 +439,48 @@ def _advance(
             _send(net, index, now)
         else:
             told = index
-            net.transfers[told].end = 0
-    due = (heap[0] >> TIME_SHIFT) + net.state[0].lookahead if net.state[0].events else NEVER
-    for i in range(net.state[0].transfers):
-        if 0 < net.transfers[i].end < due:
-            due = net.transfers[i].end
-    return due, told, now, net.transfers[told].sum_bank, net.transfers[told].sum_link
+            net.transfers[told].end = net.transfers[told].earliest = NEVER
+    return _due(net), told, now, net.transfers[told].sum_bank, net.transfers[told].sum_link
+
+
+@compiled
+def _due(net: Any) -> int:
+    """The time before which there is nothing to tell."""
+    state = net.state[0]
+    next_end = (net.heap[0] >> TIME_SHIFT) + state.back if state.events else NEVER
+    due = NEVER
+    for i in range(state.transfers):
+        transfer = net.transfers[i]
+        due = min(due, transfer.end or max(transfer.earliest, next_end))
+    return due
 
 
 @compiled
 def _start(
-    transfers: Any, heap: Any, state: Any,
-    i: int, now: int, writing: int, routes: int, banks: int, tiles: int, barrier: int, gap: int,
-    answered: int,
-) -> None:  # fmt: skip
-    """Fill in transfer `i` and issue its first burst at tick `now`."""
-    t = transfers.view(TRANSFER)[i]
+    memory: Any, i: int, now: int, writing: int, routes: int, banks: int, tiles: int, barrier: int, gap: int, answered: int
+) -> int:
+    """Fill in transfer `i` and issue its first burst at tick `now`: the time before which there is nothing to tell of it."""
+    net = _open(memory)
+    t = net.transfers[i]
     t.writing, t.routes, t.banks, t.tiles, t.barrier, t.gap, t.answered = writing, routes, banks, tiles, barrier, gap, answered
     t.issued = t.in_flight = t.sent = t.next_at = t.flushed = t.landed = 0
-    t.queued_bank = t.queued_link = t.sum_bank = t.sum_link = t.end = 0
-    _resume(heap, state, i, now)
+    t.queued_bank = t.queued_link = t.sum_bank = t.sum_link = 0
+    return _resume(net, i, now)
 
 
 @compiled
-def _resume(heap: Any, state: Any, i: int, now: int) -> None:
-    """Issue the next burst of transfer `i`."""
-    records = state.view(STATE)
-    _push(Net(records, records, records, records, records, records, records, heap, records, records), now, ISSUE, i)
+def _resume(net: Any, i: int, now: int) -> int:
+    """Issue the next burst of transfer `i` at tick `now`: the time before which there is nothing to tell of it."""
+    transfer = net.transfers[i]
+    transfer.end, transfer.earliest = 0, _earliest_end(net, transfer, now)
+    _push(net, now, ISSUE, i)
+    earliest: int = transfer.earliest
+    return earliest
+
+
+@compiled
+def _go_on(memory: Any, i: int, now: int) -> int:
+    return _resume(_open(memory), i, now)
 
 
 class Move(NamedTuple):
@@ -463,14 +514,15 @@ class Network:
         banks["buffer"] = buffers
         lines = np.zeros(len(buffers) * LINES, LINE)
         lines["first"] = NOBODY
-        self.net = Net(
-            banks, lines, np.zeros(0, SERVER), np.zeros(0, ROUTE), np.zeros(0, REQUEST),
-            np.zeros(0, TRANSFER), np.zeros(0, _I), np.zeros(0, _I), state, np.zeros(flows * BINS, _I),
+        self._memory = _lay_out(
+            Net(
+                banks, lines, np.zeros(0, SERVER), np.zeros(0, ROUTE), np.zeros(0, REQUEST),
+                np.zeros(0, TRANSFER), np.zeros(0, _I), np.zeros(0, _I), state, np.zeros(flows * BINS, _I),
+            )
         )  # fmt: skip
-        self._plain = self.net.plain()
+        self.net = _tables(self._memory)
         self._used: Counter[str] = Counter()
         self._idle: list[int] = []  # transfers' places that nobody uses
-        self._lookahead = 0  # ticks from a tile's service until its landing, at least
         self._reserved = 0  # requests that the transfers on their way may need at once,
         self._room = 0  # and those that there are
         self.due = NEVER  # tick before which there is nothing to tell
@@ -486,8 +538,9 @@ class Network:
     def add_routes(self, routes: Sequence[Any]) -> int:
         """Append routes, one for each bank: the place of the first."""
         first = self.add("routes", routes)
-        self._lookahead = int(self.net.routes["back"][: self._used["routes"]].min())
-        self.net.state["lookahead"] = self._lookahead
+        known = self.net.routes[: self._used["routes"]]
+        self.net.state["back"] = known["back"].min()
+        self.net.state["trip"] = (known["there"] + known["back"]).min()
         return first
 
     def bytes_over_time(self, flow: int) -> tuple[int, list[int]]:
@@ -501,8 +554,8 @@ class Network:
         if size > len(before):
             grown = np.zeros(max(64, 2 * size), before.dtype)
             grown[: len(before)] = before
-            self.net = self.net._replace(**{table: grown})
-            self._plain = self.net.plain()
+            self._memory = _lay_out(self.net._replace(**{table: grown}))
+            self.net = _tables(self._memory)
 
     def _add_requests(self) -> None:
         """Make room for all requests that may be on their way at once, and for their events."""
@@ -525,11 +578,7 @@ class Network:
         i = self._idle.pop() if self._idle else self._new_transfer()
         if self._reserved > self._room:
             self._add_requests()
-        net = self._plain
-        _start(net.transfers, net.heap, net.state, i, now, *move)
-        due = now + self._lookahead
-        if due < self.due:
-            self.due = due
+        self.due = min(self.due, _start(self._memory, i, now, *move))
         return i
 
     def _new_transfer(self) -> int:
@@ -543,13 +592,12 @@ class Network:
 
         Its transfer, or `NOBODY`; its end; and the ticks that the transfer's bursts waited for banks and for links.
         """
-        self.due, told, end, bank, link = _advance(*self._plain, until)
+        self.due, told, end, bank, link = _advance(self._memory, until)
         return told, end, bank, link
 
     def resume(self, i: int, now: int) -> None:
         """Go on with transfer `i`, of which a burst was told."""
-        _resume(self._plain.heap, self._plain.state, i, now)
-        self.due = min(self.due, now + self._lookahead)
+        self.due = min(self.due, _go_on(self._memory, i, now))
 
     def end(self, i: int, move: Move) -> None:
         """Forget transfer `i`, which has landed."""
