@@ -6,14 +6,14 @@ import warnings
 
 import pytest
 
-from tensix_sim.hw.engine import TICKS, DeadlockError, Engine, SimulationError, Until, to_ticks, whole_cycles
+from tensix_sim.hw.engine import TICKS, DeadlockError, Engine, SimulationError, happened, to_ticks, whole_cycles
 
 
 async def sleep(engine: Engine, cycles: int) -> None:
     """Come back `cycles` later."""
     event = engine.event()
     engine.at(engine.now + cycles, lambda _: event.succeed())
-    await Until(event)
+    await happened(event)
 
 
 # -- time ---------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def test_kernels_that_wait_are_closed_when_another_fails() -> None:
 
     async def waits() -> None:
         try:
-            await Until(engine.event())
+            await happened(engine.event())
         finally:
             closed.append(engine.now)
 
@@ -191,7 +191,7 @@ def stuck(engine: Engine, label: str, what: str, waits_for: str) -> None:
     """Spawn a kernel that waits for good."""
 
     async def kernel() -> None:
-        await Until(engine.event())
+        await happened(engine.event())
 
     task = engine.spawn(label, kernel())
     task.blocked = lambda: what

@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from types import CoroutineType
+from types import CoroutineType, coroutine
 from typing import Any, Protocol, cast
 
 import simpy
@@ -31,16 +31,10 @@ class DeadlockError(SimulationError):
     """No event is left and kernels still wait."""
 
 
-class Until:
-    """Awaitable that suspends a kernel until one SimPy event has happened."""
-
-    __slots__ = ("event",)
-
-    def __init__(self, event: simpy.Event) -> None:
-        self.event = event
-
-    def __await__(self) -> Generator[simpy.Event, Any, Any]:
-        return (yield self.event)
+@coroutine
+def happened(event: simpy.Event) -> Generator[simpy.Event, Any, Any]:
+    """Suspend a kernel until `event` has happened."""
+    return (yield event)
 
 
 @dataclass

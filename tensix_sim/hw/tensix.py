@@ -52,24 +52,19 @@ class Stage(NamedTuple):
     after_pack: bool = False
 
 
-class Times(NamedTuple):
-    """Where a block leaves the three clocks, the two DST halves and each stage's packs, counted from its start."""
-
-    unpack: int
-    math: int
-    pack: int
-    dst: tuple[int, int]
-    packed: tuple[int, ...]
-
-
 @dataclass(eq=False, slots=True)
 class Outcome:
-    """What a block does from one state: its times, and the cycles of each thread's busy time and waits.
+    """What a block does from one state: where it leaves the clocks, and the cycles of each thread's busy time and waits.
 
     `overlap`: of `fpu` and `sfpu`, cycles in which both were busy, with an FPU that works evenly through its windows.
     """
 
-    times: Times
+    unpack: int  # these five are cycles after the block's start, as are the ends of each stage's packs
+    math: int
+    pack: int
+    half: int
+    other: int
+    packed: tuple[int, ...]
     unpack_busy: int
     unpack_tiles: int
     unpack_src: int
@@ -87,7 +82,7 @@ class Outcome:
 # counted from the unpack clock. What has passed is 0; only a DST half may be free since a handshake ago.
 State = tuple[int, int, int, int, int, tuple[int, ...]]
 
-FIGURES = tuple(f.name for f in fields(Outcome) if f.name != "times")
+FIGURES = tuple(f.name for f in fields(Outcome))[6:]
 
 
 class Block:
@@ -158,7 +153,7 @@ class Block:
             packed.append(pack)
         windows = [stage.window for stage in self.stages for _ in range(stage.repeat)]
         return Outcome(
-            Times(unpack, math, pack, (half, other), tuple(packed)),
+            unpack, math, pack, half, other, tuple(packed),
             unpack_busy, waited_tiles, waited_src, waited_pack, math_busy, waited_dst, pack_busy, waited_space,
             sum(w.fpu for w in windows), sum(w.sfpu for w in windows), overlap(products, vectors),
         )  # fmt: skip
@@ -222,7 +217,7 @@ class Tensix:
         self.unpack = self.math = self.pack = 0
         self.popping = 0  # cycles of T0 on pops
         self.dst = (0, 0)
-        self.counts: Counter[Outcome] = Counter()
+        self.counts: dict[Outcome, int] = {}
         self.extra: Counter[str] = Counter()  # what is not in `counts`: it held more and was cleared, or there was no block
         self.waits: Counter[str] = Counter()
 
@@ -244,20 +239,23 @@ class Tensix:
             ready,
         )
         outcome = block.seen.get(state) or block.outcome(state)
-        unpack, math, pack, (half, other), _ = outcome.times
-        self.unpack = base + unpack
-        self.math = base + math
-        self.pack = base + pack
-        self.dst = (base + half, base + other)
-        self.counts[outcome] += 1
-        if len(self.counts) > Block.KEEP:
-            self._fold()
+        self.unpack = base + outcome.unpack
+        self.math = base + outcome.math
+        self.pack = base + outcome.pack
+        self.dst = (base + outcome.half, base + outcome.other)
+        counts = self.counts
+        if outcome in counts:
+            counts[outcome] += 1
+        else:
+            self._count_first(outcome)
         return outcome
 
-    def _fold(self) -> None:
-        for what in FIGURES:
-            self.extra[what] = self.total(what)
-        self.counts.clear()
+    def _count_first(self, outcome: Outcome) -> None:
+        if len(self.counts) >= Block.KEEP:
+            for what in FIGURES:
+                self.extra[what] = self.total(what)
+            self.counts.clear()
+        self.counts[outcome] = 1
 
     def lane_waits(self) -> dict[str, int]:
         """Cycles that each thread waited, by "thread: cause"; with its busy cycles (and T0's pops) they add up to its clock."""

@@ -11,7 +11,7 @@ import numpy as np
 from tensix_sim.formats import TILE
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import Fifo
-from tensix_sim.hw.engine import SimulationError, Task, Until
+from tensix_sim.hw.engine import SimulationError, Task, happened
 from tensix_sim.hw.ethernet import Fabric, Packets, Signal
 from tensix_sim.hw.memory import Direction, Transfer
 from tensix_sim.program import RISC_OF, Role, Tensor, Values
@@ -58,7 +58,7 @@ class DataMovement:
                 cb.spec.consumer,
             )
             while cb.space < tiles:
-                await Until(cb.next_pop())
+                await happened(cb.next_pop())
             self._end_wait(cb.wait_space)
         cb.reserve(tiles)
 
@@ -75,7 +75,7 @@ class DataMovement:
         if cb.front < tiles:
             self._block(lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
             while cb.front < tiles:
-                await Until(cb.next_push())
+                await happened(cb.next_push())
             self._end_wait(cb.wait_tiles)
 
     def pop(self, cb: Fifo, tiles: int) -> None:
@@ -108,7 +108,7 @@ class DataMovement:
         if tensor.output:
             self._check_written(tensor, pages)
         transfer = self._start("read", tensor, pages, barrier)
-        await Until(transfer.event)
+        await happened(transfer.event)
         self._end_move(transfer, f"read {tensor.name}")
         block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
         into.write(rows * cols, block.transpose(2, 1, 0, 3) if transpose and block is not None else block)
@@ -130,7 +130,7 @@ class DataMovement:
         if outside:
             raise SimulationError(f"write to page {outside[0]} of {tensor.name}, which has {tensor.pages}")
         transfer = self._start("write", tensor, pages, barrier, answered)
-        await Until(transfer.event)
+        await happened(transfer.event)
         self._end_move(transfer, f"write {tensor.name}")
         tensor.store(pages, cb.block(rows, cols) if tensor.tiles is not None else None)
         self.core.chip.on_write(len(pages))
@@ -148,7 +148,7 @@ class DataMovement:
         plan = self._memory.copy_plan(self.noc, self.core.node, there.node, tiles * cb.spec.format.tile_bytes)
         self._block(lambda: f"the NoC, to forward {cb.spec.name}", None)
         transfer = self._memory.start(plan, self._lane)
-        await Until(transfer.event)
+        await happened(transfer.event)
         cb_there.write(tiles, cb.pending[-1] if cb.pending else None)
         if self._zones:
             self._span(f"forward {cb.spec.name}", self.idle_from, self.engine.now)
@@ -177,7 +177,7 @@ class DataMovement:
         plan = self._memory.copy_plan(self.noc, self.core.node, router, nbytes, packets)
         self._block(lambda: "the NoC, to reach an Ethernet tile", None)
         transfer = self._memory.start(plan, self._lane)
-        await Until(transfer.event)
+        await happened(transfer.event)
         self._end_move(transfer, f"send {tensor.name}")
         block = cb.block(len(pages), 1) if tensor.values is not None else None
         number = next(i for i, known in enumerate(chip.program.tensors) if known is tensor)
@@ -204,7 +204,7 @@ class DataMovement:
         event = self.engine.event()
         self.engine.happen(event, until)
         self._block(lambda: what, None)
-        await Until(event)
+        await happened(event)
 
     async def _spend(self, name: str, cycles: int) -> None:
         """Be busy for a while."""
@@ -227,7 +227,7 @@ class DataMovement:
         semaphore = self.core.semaphores[name]
         while semaphore.value < value:
             self._block(lambda: f"semaphore {name} to reach {value}; it is {semaphore.value}", None)
-            await Until(semaphore.next_change())
+            await happened(semaphore.next_change())
         self._end_wait(f"wait semaphore {name}")
 
     def semaphore_set(self, name: str, value: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import Fifo
-from tensix_sim.hw.engine import DeadlockError, SimulationError, Task, Until
+from tensix_sim.hw.engine import DeadlockError, SimulationError, Task, happened
 from tensix_sim.hw.tensix import Outcome
 from tensix_sim.kernel_api.operations import Operation
 from tensix_sim.program import RISC_OF, Role
@@ -29,11 +29,12 @@ class Threads:
         """Wait for the tiles and the space of `op`, run its windows, and hand over what they make."""
         tensix = self.tensix
         block, source, inputs, needs, out, count, pushed, early, changed, changed_tiles, renewed, older = op
+        setup = block.setup
         for cb, tiles in inputs:
             if cb.received - cb.popped < tiles:
                 await self._pushed(cb, tiles)
-            if cb.settled > tensix.unpack + block.setup:
-                self._see(cb, tiles, block.setup)
+            if cb.settled > tensix.unpack + setup:
+                self._see(cb, tiles, setup)
         ready, space = block.no_wait, 0
         if needs:
             if source.received - source.popped < needs[-1]:
@@ -43,9 +44,9 @@ class Threads:
         if out is not None and out.tiles - out.pushed + out.acked < count:
             space = max(0, await self._freed(out, count) - tensix.unpack)
         start = tensix.unpack
-        before = (start, tensix.math, tensix.pack)
+        before = (start, tensix.math, tensix.pack) if self._zones else (0, 0, 0)
         outcome = tensix.run(block, ready, space)
-        packed = outcome.times.packed
+        packed = outcome.packed
         if changed is not None:
             changed.renew(changed_tiles, start, packed[renewed], self._visible, older)
         if out is not None:
@@ -137,7 +138,7 @@ class Threads:
         cb.check_request(tiles, "wait for")
         self._block_on(cb, lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
         while cb.front < tiles:
-            await Until(cb.next_push())
+            await happened(cb.next_push())
 
     async def _freed(self, cb: Fifo, tiles: int) -> int:
         """Suspend the kernel until `tiles` tiles are free; the cycle from which they are."""
@@ -145,7 +146,7 @@ class Threads:
         why = f"space for {tiles} tiles in {cb.spec.name}, which has {cb.space} of {cb.spec.tiles} free"
         self._block_on(cb, lambda: why, cb.spec.consumer)
         while cb.space < tiles:
-            await Until(cb.next_pop())
+            await happened(cb.next_pop())
         return self.engine.now
 
     def _block_on(self, cb: Fifo, what: Callable[[], str], other: Role) -> None:
