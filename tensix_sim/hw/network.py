@@ -110,8 +110,8 @@ STATE = _records(
         ("unused", _I),
         ("watch", _I),
         ("transfers", _I),
-        ("trip", _I),  # least ticks of a tile's way to a bank and back,
-        ("back", _I),  # and back alone
+        ("trip", _I),  # least ticks of a tile's way to a bank, in its hands, and back,
+        ("back", _I),  # and without the way there
         ("bin_shift", _I),
     ]
 )
@@ -416,7 +416,7 @@ def _end_burst(net: Any, transfer: Any, i: int) -> None:
 
 @compiled
 def _advance(memory: Any, until: int) -> tuple[int, int, int, int, int]:
-    """Let all happen up to tick `until` or to the first burst to tell of.
+    """Let all happen before tick `until`, or to the first burst to tell of that has landed by then.
 
     The time before which there is no other; of the burst its transfer, its end, and what all bursts of the transfer
     waited for banks and links.
@@ -424,7 +424,8 @@ def _advance(memory: Any, until: int) -> tuple[int, int, int, int, int]:
     net = _open(memory)
     state, heap = net.state[0], net.heap
     told, now = NOBODY, until
-    while told == NOBODY and state.events and heap[0] >> TIME_SHIFT <= until:
+    past = (until << TIME_SHIFT) | (ISSUE << NUMBER_BITS)  # kernels that act at `until` may issue then, in an order of their own
+    while told == NOBODY and state.events and heap[0] < past:
         now = heap[0] >> TIME_SHIFT
         kind = (heap[0] >> NUMBER_BITS) & ((1 << KIND_BITS) - 1)
         index = heap[0] & ((1 << NUMBER_BITS) - 1)
@@ -539,8 +540,8 @@ class Network:
         """Append routes, one for each bank: the place of the first."""
         first = self.add("routes", routes)
         known = self.net.routes[: self._used["routes"]]
-        self.net.state["back"] = known["back"].min()
-        self.net.state["trip"] = (known["there"] + known["back"]).min()
+        back = known["service"] + known["back"]
+        self.net.state["back"], self.net.state["trip"] = back.min(), (known["there"] + back).min()
         return first
 
     def bytes_over_time(self, flow: int) -> tuple[int, list[int]]:
@@ -558,15 +559,24 @@ class Network:
             self.net = _tables(self._memory)
 
     def _add_requests(self) -> None:
-        """Make room for all requests that may be on their way at once, and for their events."""
+        """Make room for all requests that may be on their way at once, and for their events.
+
+        The new ones are used after those that are there, so that their numbers do not depend on how far the loop has come.
+        """
         if 2 * self._reserved > 1 << NUMBER_BITS:
             raise SimulationError(f"{self._reserved} tiles in flight at once; the model keeps count of {1 << NUMBER_BITS - 1}")
         before = len(self.net.requests)
         self._make_room("requests", self._reserved)
         chain = self.net.requests[before:]
         chain["next"] = np.arange(before + 1, before + 1 + len(chain))
-        chain["next"][-1] = self.net.state[0]["unused"]
-        self.net.state[0]["unused"] = before
+        chain["next"][-1] = NOBODY
+        last, unused = NOBODY, self.net.state[0]["unused"]
+        while unused != NOBODY:
+            last, unused = unused, self.net.requests[unused]["next"]
+        if last == NOBODY:
+            self.net.state[0]["unused"] = before
+        else:
+            self.net.requests[last]["next"] = before
         self._room = len(self.net.requests)
         self._make_room("heap", self._room + len(self.net.transfers) + len(self.net.banks))
 
