@@ -1,4 +1,4 @@
-"""Banks, lines and links, tile by tile: whose turn it is, what holds up what, and when a transfer has landed."""
+"""Banks and links, tile by tile: whose turn it is, what holds up what, and when a transfer has landed."""
 
 import random
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tensix_sim.hw.engine import TICKS, SimulationError
-from tensix_sim.hw.network import BIN_SHIFT, BINS, LINES, NEVER, NOBODY, Move, Network
+from tensix_sim.hw.network import BIN_SHIFT, BINS, NEVER, NOBODY, Move, Network
 
 SERVICE, BACK, GAP = 100 * TICKS, 200 * TICKS, 10 * TICKS
 
@@ -14,8 +14,8 @@ SERVICE, BACK, GAP = 100 * TICKS, 200 * TICKS, 10 * TICKS
 class Rig:
     """A network whose routes are made by hand: nothing takes time but what a test gives it."""
 
-    def __init__(self, banks: int = 1, buffer: int = 1 << 30, watch: bool = False, flows: int = 0) -> None:
-        self.net = Network([buffer] * banks, watch, flows)
+    def __init__(self, banks: int = 1, buffer: int = 1 << 30, watch: bool = False, flows: int = 0, turn: int = 0) -> None:
+        self.net = Network([(turn, buffer)] * banks, watch, flows)
         self.landed: list[tuple[int, int]] = []
 
     def link(self) -> int:
@@ -23,14 +23,14 @@ class Rig:
         return self.net.add("servers", [(0, 0)])
 
     def route(
-        self, bank: int = 0, line: int = 0, links: tuple[int, ...] = (), ticks: int = 0, there: int = 0,
+        self, bank: int = 0, links: tuple[int, ...] = (), ticks: int = 0, there: int = 0,
         nbytes: int = 0, flows: tuple[int, ...] = (),
     ) -> int:  # fmt: skip
         """A route of its own port, which takes no time."""
         first = self.net.add("tables", links)
         end = first + len(links)
         flow = self.net.add("tables", flows)
-        row = (bank, line, there, SERVICE, BACK, self.link(), 0, first, end, ticks, nbytes, flow, flow + len(flows), *(0,) * 4)
+        row = (bank, there, SERVICE, BACK, self.link(), 0, first, end, ticks, nbytes, flow, flow + len(flows))
         return self.net.add_routes([row])
 
     def start(self, route: int, tiles: int = 1, barrier: int = 0, now: int = 0, gap: int = 0, writing: bool = False) -> int:
@@ -87,39 +87,21 @@ def test_a_bank_is_free_when_its_service_ends(late: int) -> None:
     assert end == cycles(SERVICE + late + max(0, -late), SERVICE, BACK) * TICKS
 
 
-def served(rig: Rig, starts: dict[str, list[int]]) -> str:
-    """Who is served when, with everything waiting while the bank is at another tile: a letter a tile."""
-    names = {rig.start(rig.route()): ""}
-    names |= {rig.start(route, now=1): name for name, routes in starts.items() for route in routes}
-    return "".join(names[place] for place, _ in rig.run())
-
-
-def test_with_two_lines_each_gets_every_second_turn() -> None:
-    """The bank's own line and what comes from farther up alternate; the first comes first."""
-    rig = Rig()
-    near, far = [rig.route(line=0) for _ in range(4)], [rig.route(line=1) for _ in range(4)]
-    assert served(rig, {"n": near, "f": far}) == "nfnfnfnf"
-
-
-def test_with_three_lines_the_far_ones_share_what_the_near_one_leaves() -> None:
-    """Half, a quarter, a quarter."""
-    rig = Rig()
-    lines = {name: [rig.route(line=line) for _ in range(8)] for line, name in enumerate("abc")}
-    assert served(rig, lines)[:8] == "abacabac"
-
-
-def test_a_lone_line_gets_every_turn() -> None:
-    """Nobody waits for lines that want nothing."""
-    rig = Rig()
-    assert served(rig, {"x": [rig.route(line=LINES - 1) for _ in range(5)]}) == "xxxxx"
-
-
-def test_in_a_line_the_cores_take_turns() -> None:
-    """A core that asks for many tiles does not keep another from its one."""
+def test_who_comes_first_is_served_first() -> None:
+    """A core that asked for many tiles before keeps another from its one."""
     rig = Rig()
     rig.start(rig.route())
-    many, one = rig.start(rig.route(), 10, now=1), rig.start(rig.route(), 1, now=1)
-    assert rig.run()[1:] == [(one, cycles(3 * SERVICE, BACK)), (many, cycles(12 * SERVICE, BACK))]
+    many, one = rig.start(rig.route(), 10, now=1), rig.start(rig.route(), 1, now=2)
+    assert rig.run()[1:] == [(many, cycles(11 * SERVICE, BACK)), (one, cycles(12 * SERVICE, BACK))]
+
+
+@pytest.mark.parametrize("late", [-1, 0])
+def test_a_bank_that_someone_waits_for_loses_time_when_it_turns_to_another_transfer(late: int) -> None:
+    """Two tiles of one transfer follow each other at once; another's, that comes a tick before the bank is free, a turn later."""
+    rig = Rig(turn=7 * TICKS)
+    rig.start(rig.route(), 2)
+    other = rig.start(rig.route(), now=2 * SERVICE + late)
+    assert dict(rig.run())[other] == cycles(3 * SERVICE, BACK, 0 if late == 0 else 7 * TICKS)
 
 
 def test_banks_do_not_meet() -> None:
@@ -169,7 +151,7 @@ def test_a_core_takes_in_one_tile_at_a_time() -> None:
     rig = Rig(banks=4)
     port = rig.link()
     for bank in range(4):
-        rig.net.add_routes([(bank, 0, 0, SERVICE, BACK, port, SERVICE, *(0,) * 10)])
+        rig.net.add_routes([(bank, 0, SERVICE, BACK, port, SERVICE, *(0,) * 6)])
     pattern = rig.net.add("tables", [0, 1, 2, 3])
     rig.net.start(0, Move(False, 0, pattern, 4, 4, 0))
     ((_, end),) = rig.run()
@@ -183,7 +165,7 @@ def test_a_write_goes_on_when_its_data_have_left_and_ends_with_its_last_acknowle
     """A flush between bursts, a barrier at the end."""
     rig = Rig()
     port, ticks = rig.link(), 30 * TICKS
-    rig.net.add_routes([(0, 0, 0, SERVICE, BACK, port, ticks, 0, 0, 0, *(0,) * 7)])
+    rig.net.add_routes([(0, 0, SERVICE, BACK, port, ticks, *(0,) * 6)])
     rig.start(0, tiles=6, barrier=2, writing=True)
     assert rig.run() == [(0, cycles(6 * SERVICE, BACK))]  # the bank begins with the first flit, and the rest keeps up
 
@@ -195,7 +177,7 @@ def test_data_that_find_a_link_taken_hold_up_what_follows_from_their_core(buffer
     link, port = rig.link(), rig.link()
     rig.start(rig.route(links=(link,), ticks=100 * TICKS), writing=True)
     blocked, other = (
-        rig.net.add_routes([(bank, 0, 0, SERVICE, BACK, port, 0, first, first + 1 - bank, 10 * TICKS, *(0,) * 7)])
+        rig.net.add_routes([(bank, 0, SERVICE, BACK, port, 0, first, first + 1 - bank, 10 * TICKS, *(0,) * 3)])
         for bank, first in enumerate([rig.net.add("tables", [link])] * 2)
     )
     rig.start(blocked, writing=True)
@@ -228,7 +210,7 @@ def random_traffic(seed: int, watch: bool = False) -> tuple[Rig, int]:
     rig = Rig(banks=4, buffer=rng.choice([0, 50, 1000]) * TICKS, watch=watch)
     links = [rig.link() for _ in range(3)]
     routes = [
-        rig.route(rng.randrange(4), rng.randrange(LINES), tuple(rng.sample(links, rng.randrange(4))), rng.randrange(200) * 99)
+        rig.route(rng.randrange(4), tuple(rng.sample(links, rng.randrange(4))), rng.randrange(200) * 99)
         for _ in range(20)
     ]
     tiles = 0
@@ -253,7 +235,7 @@ def test_every_tile_is_served_once(seed: int) -> None:
     landed = rig.run()
     assert sorted(place for place, _ in landed) == list(range(60))
     assert rig.net.net.banks["busy"].sum() == tiles * SERVICE
-    assert rig.net.net.banks["waiting"].sum() == rig.net.net.lines["waiting"].sum() == rig.net.net.routes["waiting"].sum() == 0
+    assert rig.net.net.banks["waiting"].sum() == 0
     assert rig.net.due == NEVER
 
 

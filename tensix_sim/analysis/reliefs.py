@@ -35,7 +35,7 @@ FASTER = {
         "tensix.accumulate_switch_cycles", "tensix.reconfigure_cycles", "tensix.math_init_cycles",
         "tensix.dst_handshake_cycles", "tensix.cb_wait_cycles", "tensix.cb_update_cycles", "tensix.cb_visible_cycles",
     ),
-    BANKS: ("dram.bank_rate", "dram.request_cycles"),
+    BANKS: ("dram.bank_rate", "dram.request_cycles", "dram.row_miss_cycles"),
     LINKS: ("noc.link_rate", "noc.niu_rate"),
     ISSUE: ("noc.read_issue_cycles", "noc.write_issue_cycles"),
 }  # fmt: skip

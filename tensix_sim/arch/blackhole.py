@@ -34,7 +34,6 @@ BLACKHOLE = Chip(
         write_issue_cycles=25,  # NE: 256 writes of 64 B, 24.3 each to L1, 25.4 to DRAM (DM)
         write_ack_base=5,  # derived: what 65 + 9 * 29, issue and 2 flits leave of 358, NE's 64 B L1 write
         buffer_bytes=4_096,  # derived: Wormhole's 2 KiB of input buffer a router port (ISA NoC/README.md), flits twice as wide
-        backlog_lines=5,  # fitted: p100a-06, -28, -29, -59; from 3 to 5 they move by less than 4 %
         semaphore_cycles=40,  # UNVERIFIED, derived: issue 25 + L1 atomic 5 + a poll (L1 load 8, branch)
     ),
     dram=Dram(
@@ -45,6 +44,7 @@ BLACKHOLE = Chip(
         # (Saturating_DRAM_bandwidth_Blackhole.md), one NE reader 46. What small pages lose is in `request_cycles`.
         bank_rate=46.0,
         request_cycles=16.4,  # #55898
+        row_miss_cycles=8.0,  # fitted: p100a-06, -22, -28, -29, -59, which move together, 2.8 % a cycle
         read_cycles=126,  # mesham/tt-sim, derived there from silicon; NE: DRAM reads 110 over L1 reads
         write_cycles=15,  # DM: interleaved writes of 64 B to DRAM 379 to 392, to L1 358
         page_alignment=64,  # ISA NoC: DRAM reads

@@ -1,7 +1,8 @@
 """Boards: how many chips of which kind, joined how, and which worker lines are left of each.
 
 Which lines are harvested differs from die to die, and no source says more than how many. Here they are the last
-ones: rows on Wormhole, columns on Blackhole. A row or column that dispatch occupies comes before those.
+rows on Wormhole; on Blackhole column 7 and the last, one on each side of the second DRAM banks. A row or column that
+dispatch occupies comes before those.
 Core counts are those of tt-metal's core descriptors, mesh shapes and links of its mesh_graph_descriptors.
 """
 
@@ -33,7 +34,9 @@ P150B = Machine(
     # 12 of 14 columns are enabled since firmware 19.5.0 and dispatch has one. Before it a program had 13x10:
     # override({"grid": [13, 10], "worker_columns": [1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15]})
     grid=(11, 10),
-    worker_columns=BLACKHOLE.worker_columns[:11],
+    # A harvested column on each side is the likeliest pair, 49 of 91. With both in the east, seven columns west of the second
+    # banks, p100a-51's data would keep a link busy for 101.5 % of its wall
+    worker_columns=(1, 2, 3, 4, 5, 6, 10, 11, 12, 13, 14),
     worker_rows=BLACKHOLE.worker_rows,
 )
 

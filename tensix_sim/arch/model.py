@@ -84,7 +84,6 @@ class Noc(Frozen):
     write_issue_cycles: Cycles  # between two writes of one RISC
     write_ack_base: Cycles  # of a write, beyond its issue and its round trip, until the barrier sees the acknowledgement
     buffer_bytes: Bytes  # of a bank's data before a busy link, until the bank must stop
-    backlog_lines: Count  # routers before a busy bank at which requests pile up and lines take turns
     semaphore_cycles: Cycles  # of a remote semaphore increase, beyond its way there, until the other RISC sees it
 
 
@@ -96,6 +95,7 @@ class Dram(Frozen):
     bank_rate: Rate  # of one bank, sustained
     bank_shares: tuple[PositiveFloat, ...] = ()  # of that rate that each bank gives; none named: all of it
     request_cycles: MeanCycles  # a bank accepts one request in this time
+    row_miss_cycles: MeanCycles  # lost when a bank turns from one read or write to another: other rows of its memory
     read_cycles: Cycles  # a read's latency beyond that of L1
     write_cycles: Cycles  # a write's, until it is acknowledged
     page_alignment: Bytes

@@ -32,7 +32,6 @@ WORMHOLE_B0 = Chip(
         write_issue_cycles=23,  # NE: 256 writes of 64 B to L1, 23.1 each (stateful API 21.1)
         write_ack_base=0,  # derived: 70 + 9 * 22, issue and 2 flits already make 294; NE measures 293 for a 64 B L1 write
         buffer_bytes=2_048,  # ISA NoC/README.md: input buffer of a router port
-        backlog_lines=5,  # UNVERIFIED: as on Blackhole
         semaphore_cycles=40,  # UNVERIFIED, derived: issue 23 + L1 atomic 5 + a poll (L1 load 8, branch)
     ),
     dram=Dram(
@@ -41,6 +40,7 @@ WORMHOLE_B0 = Chip(
         endpoints=((0, 11), (0, 1), (0, 5), (0, 7), (5, 1), (5, 11), (5, 2), (5, 9), (5, 8), (5, 3), (5, 5), (5, 7)),
         bank_rate=22.2,  # ISA DRAMTile/README.md: one channel, measured 22.2 to 22.3 of 24 GB/s
         request_cycles=6.8,  # #55898
+        row_miss_cycles=6.0,  # UNVERIFIED: Blackhole's 6 ns
         read_cycles=99,  # mesham/tt-sim, derived there from silicon; NE: DRAM reads 110 over L1 reads
         write_cycles=115,  # DM: interleaved writes of 64 B to DRAM 404 to 426, to L1 293
         page_alignment=32,  # ISA NoC: DRAM reads

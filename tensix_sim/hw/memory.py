@@ -3,7 +3,6 @@
 A burst is what a data-movement RISC issues between two barriers; `Network` moves its tiles one by one.
 """
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import simpy
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.hw.engine import TICKS, Engine, to_ticks, whole_cycles
-from tensix_sim.hw.network import LINES, NEVER, NOBODY, Move, Network
+from tensix_sim.hw.network import NEVER, NOBODY, Move, Network
 from tensix_sim.hw.noc import Link, Noc
 from tensix_sim.program import Tensor
 from tensix_sim.trace import Trace
@@ -73,7 +72,8 @@ class Memory:
         self._first_bank, self._bank_names = self._numbered()
         buffer = to_ticks(chip.noc.buffer_bytes / chip.noc.link_rate)
         self.flows = ("read", "write", "noc0", "noc1", *(f"dram bank {b}" for b in range(chip.dram.banks))) if trace.zones else ()
-        self.network = Network([buffer] * len(self._bank_names), trace.transfers, len(self.flows))
+        turns = [to_ticks(chip.dram.row_miss_cycles)] * chip.dram.banks + [0] * (len(self._bank_names) - chip.dram.banks)
+        self.network = Network([(turn, buffer) for turn in turns], trace.transfers, len(self.flows))
         self.names: list[str] = []  # of the network's servers
         self._links: dict[tuple[int, Link], int] = {}
         self._ports: dict[tuple[int, Direction, Coord], int] = {}
@@ -229,7 +229,6 @@ class Memory:
         back = noc.round_trip(core, node) + fixed - there if path.acknowledged else 0
         return (
             bank + self._first_bank[path.memory, path.noc],
-            self._line(noc, core, node),
             there * TICKS,
             service,
             back * TICKS,
@@ -241,20 +240,11 @@ class Memory:
             path.tile_bytes,
             first_flow,
             first_flow + len(flows),
-            *(0, 0, 0, 0),  # nobody waits
         )
 
     def _flows_of(self, path: Path, bank: int) -> list[str]:
         """Names of the flows that count the bytes of a path's tiles."""
         return [path.direction, f"noc{path.noc}", *([f"dram bank {bank}"] if path.memory == "dram" else [])]
-
-    def _line(self, noc: Noc, core: Coord, node: Coord) -> int:
-        """Through which of a bank's lines the requests of `core` come: how many lines of workers turn in nearer to it."""
-        axis = noc.axes[1]
-        lines = self.machine.worker_columns if axis == 0 else self.machine.worker_rows
-        farther = sorted((noc.step * (node[axis] - line)) % noc.size[axis] for line in lines)
-        nearer = bisect_left(farther, (noc.step * (node[axis] - core[axis])) % noc.size[axis])
-        return min(nearer, self.spec.backlog_lines, LINES - 1)
 
     def _packet(self, path: Path) -> int:
         """Bytes of one tile on a link."""

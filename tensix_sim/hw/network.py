@@ -4,9 +4,8 @@ A tile's *request* travels to a bank, waits for its turn, is served, and its dat
 streams share, each a FIFO server. What the engine sees is a *transfer*, the tiles of one read or write: `start` it,
 and `advance` says when it has landed. In between, a *burst* of its tiles is in flight at a time.
 
-A busy bank's requests back up into the routers before it. There the line of the bank's own router takes turns with
-all that comes from farther up, and so on, router by router, as far as requests pile up: the nearest line is served
-most. A bank whose data find their link taken holds them, and serves nobody, as soon as the buffers on the way are full.
+A bank serves who comes first, and while others wait it loses time to turn from one transfer's tiles to another's. One whose data find
+their link taken holds them, and serves nobody, as soon as the buffers on the way are full.
 
 Times are in ticks. A transfer ends on a whole cycle.
 """
@@ -27,7 +26,6 @@ except ImportError:
     warnings.warn("numba is not installed: loops run uncompiled, to the same results, some 50 times slower", stacklevel=2)
     njit = None  # type: ignore[assignment]
 
-LINES = 6  # most lines that take turns at a bank: its own, those next to it, and all the others as one
 LANDED, ISSUE, SEND, ARRIVE, SERVE = range(5)  # in this order at one time
 NOBODY = -1
 
@@ -56,13 +54,22 @@ def _records(fields: list[tuple[str, type]]) -> np.dtype[Any]:
     return np.dtype((np.record, fields))
 
 
-BANK = _records([("free", _I), ("waiting", _I), ("busy", _I), ("buffer", _I)])
-LINE = _records([("first", _I), ("last", _I), ("waiting", _I), ("had_turn", _I)])
+BANK = _records(
+    [
+        ("free", _I),
+        ("busy", _I),
+        ("waiting", _I),  # requests: how many,
+        ("first", _I),  # the first of them
+        ("last", _I),  # and the last
+        ("transfer", _I),  # whose tile it served last,
+        ("turn", _I),  # and ticks to turn to another's
+        ("buffer", _I),  # ticks that its data may queue before it stops
+    ]
+)
 SERVER = _records([("free", _I), ("busy", _I)])  # a link, or a core's own port
 ROUTE = _records(
     [
         ("bank", _I),
-        ("line", _I),  # through which it comes to the bank
         ("there", _I),  # ticks from the core to the bank's queue,
         ("service", _I),  # in the bank's hands,
         ("back", _I),  # and from there until the core's RISC knows
@@ -74,10 +81,6 @@ ROUTE = _records(
         ("nbytes", _I),  # of a tile,
         ("flows", _I),  # counted in these flows: place of the first in `tables`
         ("flows_end", _I),
-        ("first", _I),  # of its requests that wait at the bank,
-        ("last", _I),
-        ("waiting", _I),
-        ("next", _I),  # and the route that is served after it in its line
     ]
 )
 REQUEST = _records([("transfer", _I), ("route", _I), ("arrived", _I), ("next", _I)])
@@ -123,7 +126,6 @@ class Net(NamedTuple):
     """All that the compiled loop works on."""
 
     banks: NDArray[Any]
-    lines: NDArray[Any]  # `LINES` a bank
     servers: NDArray[Any]
     routes: NDArray[Any]
     requests: NDArray[Any]  # those not in use are a chain from `unused`
@@ -147,9 +149,8 @@ def _tables(memory: NDArray[_I]) -> Net:
     """The tables that `_lay_out` put into one memory."""
     m = memory
     return Net(
-        m[m[0] : m[1]].view(BANK), m[m[1] : m[2]].view(LINE), m[m[2] : m[3]].view(SERVER), m[m[3] : m[4]].view(ROUTE),
-        m[m[4] : m[5]].view(REQUEST), m[m[5] : m[6]].view(TRANSFER), m[m[6] : m[7]], m[m[7] : m[8]],
-        m[m[8] : m[9]].view(STATE), m[m[9] : m[10]],
+        m[m[0] : m[1]].view(BANK), m[m[1] : m[2]].view(SERVER), m[m[2] : m[3]].view(ROUTE), m[m[3] : m[4]].view(REQUEST),
+        m[m[4] : m[5]].view(TRANSFER), m[m[5] : m[6]], m[m[6] : m[7]], m[m[7] : m[8]].view(STATE), m[m[8] : m[9]],
     )  # fmt: skip
 
 
@@ -296,59 +297,25 @@ def _arrive(net: Any, index: int, now: int) -> None:
     if now >= bank.free and not bank.waiting:
         _serve(net, bank, index, now)
         return
-    request.next = NOBODY
-    if route.waiting:
-        net.requests[route.last].next = index
+    if bank.waiting:
+        net.requests[bank.last].next = index
     else:
-        route.first = index
-        _join_line(net, request.route)
-    route.last = index
-    route.waiting += 1
-    net.lines[route.bank * LINES + route.line].waiting += 1
-    bank.waiting += 1
-    if bank.waiting == 1:
+        bank.first = index
         _push(net, bank.free, SERVE, route.bank)
+    bank.last = index
+    bank.waiting += 1
 
 
 @compiled
-def _join_line(net: Any, r: int) -> None:
-    """Put route `r` at the end of its line."""
-    route = net.routes[r]
-    line = net.lines[route.bank * LINES + route.line]
-    route.next = NOBODY
-    if line.first == NOBODY:
-        line.first = r
-    else:
-        net.routes[line.last].next = r
-    line.last = r
-
-
-@compiled
-def _take_turns(net: Any, b: int, now: int) -> None:
-    """Bank `b` is free: serve a request. Lines take turns, and in a line the cores.
-
-    At each router its own line and what comes from farther up alternate.
-    """
+def _serve_next(net: Any, b: int, now: int) -> None:
+    """Bank `b` is free: serve the request that came first, and turn to it if it is of another transfer."""
     bank = net.banks[b]
-    farther = bank.waiting
-    for n in range(LINES):
-        line = net.lines[b * LINES + n]
-        if line.waiting:
-            farther -= line.waiting
-            line.had_turn = not (line.had_turn and farther)
-            if line.had_turn:
-                break
-    r = line.first
-    route = net.routes[r]
-    line.first = route.next
-    index = route.first
-    route.first = net.requests[index].next
-    route.waiting -= 1
-    if route.waiting:
-        _join_line(net, r)
-    line.waiting -= 1
+    index = bank.first
+    bank.first = net.requests[index].next
     bank.waiting -= 1
-    _serve(net, bank, index, now)
+    turn = bank.turn if net.requests[index].transfer != bank.transfer else 0
+    bank.busy += turn
+    _serve(net, bank, index, now + turn)
     if bank.waiting:
         _push(net, bank.free, SERVE, b)
 
@@ -360,6 +327,7 @@ def _serve(net: Any, bank: Any, index: int, now: int) -> None:
     request.next = net.state[0].unused
     net.state[0].unused = index
     route, transfer = net.routes[request.route], net.transfers[request.transfer]
+    bank.transfer = request.transfer
     done = now + route.service
     bank.busy += route.service
     queued_link = 0
@@ -433,7 +401,7 @@ def _advance(memory: Any, until: int) -> tuple[int, int, int, int, int]:
         if kind == ARRIVE:
             _arrive(net, index, now)
         elif kind == SERVE:
-            _take_turns(net, index, now)
+            _serve_next(net, index, now)
         elif kind == ISSUE:
             _issue(net, index, now)
         elif kind == SEND:
@@ -504,20 +472,19 @@ class Move(NamedTuple):
 class Network:
     """One chip's banks, servers and routes, built up as they come into use, and the transfers on their way."""
 
-    def __init__(self, buffers: Sequence[int], watch: bool = False, flows: int = 0) -> None:
-        """`buffers` has for each bank the ticks for which its data may queue before it stops; `watch` tells of each burst.
+    def __init__(self, banks: Sequence[tuple[int, int]], watch: bool = False, flows: int = 0) -> None:
+        """Each bank has ticks to turn to another transfer, and those for which its data may queue before it stops.
 
-        `flows` is how many there are for routes to count their bytes in, over time.
+        `watch` tells of each burst. `flows` is how many there are for routes to count their bytes in, over time.
         """
         state = np.zeros(1, STATE)
         state["watch"], state["unused"], state["bin_shift"] = watch, NOBODY, BIN_SHIFT
-        banks = np.zeros(len(buffers), BANK)
-        banks["buffer"] = buffers
-        lines = np.zeros(len(buffers) * LINES, LINE)
-        lines["first"] = NOBODY
+        table = np.zeros(len(banks), BANK)
+        table["turn"], table["buffer"] = zip(*banks, strict=True)
+        table["transfer"] = NOBODY
         self._memory = _lay_out(
             Net(
-                banks, lines, np.zeros(0, SERVER), np.zeros(0, ROUTE), np.zeros(0, REQUEST),
+                table, np.zeros(0, SERVER), np.zeros(0, ROUTE), np.zeros(0, REQUEST),
                 np.zeros(0, TRANSFER), np.zeros(0, _I), np.zeros(0, _I), state, np.zeros(flows * BINS, _I),
             )
         )  # fmt: skip
