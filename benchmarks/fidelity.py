@@ -27,7 +27,8 @@ configuration differ by up to 5 % where memory is the bound (p100a-21 and -51, -
 
 ![predicted against measured](fidelity.svg)
 
-**Fitted**, each to the rows named beside the constant in [model.md](model.md): `backlog_lines` (p100a-06, -28, -29, -59),
+**Fitted**, each to the rows named beside the constant in [model.md](model.md): `row_miss_cycles`
+(p100a-06, -22, -28, -29, -59),
 `eltwise_halves` (p100a-80 and #55759), `exp_column_cycles`, `exp_init_cycles`, `reciprocal_column_cycles` and
 `exp_column_exact_cycles` (SFPU counters of p100a-06, -10, -13, -15, -17, -50). Several hand-shake and set-up constants have
 no published number; they are derived, marked UNVERIFIED there, and were settled while the compute-bound walls were known.
@@ -35,9 +36,9 @@ Everything else comes from microbenchmarks, documents or source code. No row has
 What the first two owe to each regime: [leave_out.md](leave_out.md).
 
 Rows of more than {whole} rounds of work are drawn out from runs of {short} rounds; their rates still drift by some percent from
-round to round where memory is the bound. Run whole on 2026-11-26, p100a-31 was at
--0.8 %, -46 at +1.4 %, -32 at +4.5 % and -35 at +7.9 %. The largest misses are the legacy rows with bfloat16 K and V: on the chip
-seven DRAM banks give 260 bytes a cycle there, close to what the links beside them carry, and 240 to 246 here.
+round to round where memory is the bound. The largest misses: legacy chunks of 64 with bfloat8_b Q, which the chip ran 7 %
+slower than with bfloat16 Q and the model does not; without a causal mask at 2k and 4k tokens; bfloat16 K and V, of which the
+chip ran one configuration in two times 5 % apart.
 
 There is no published wall for Wormhole: it shares the mechanisms, with its own constants, and is not validated beyond the
 microbenchmarks below.

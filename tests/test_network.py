@@ -209,10 +209,7 @@ def random_traffic(seed: int, watch: bool = False) -> tuple[Rig, int]:
     rng = random.Random(seed)
     rig = Rig(banks=4, buffer=rng.choice([0, 50, 1000]) * TICKS, watch=watch)
     links = [rig.link() for _ in range(3)]
-    routes = [
-        rig.route(rng.randrange(4), tuple(rng.sample(links, rng.randrange(4))), rng.randrange(200) * 99)
-        for _ in range(20)
-    ]
+    routes = [rig.route(rng.randrange(4), tuple(rng.sample(links, rng.randrange(4))), rng.randrange(200) * 99) for _ in range(20)]
     tiles = 0
     for _ in range(60):
         n = rng.randrange(1, 12)

@@ -4,8 +4,8 @@ A tile's *request* travels to a bank, waits for its turn, is served, and its dat
 streams share, each a FIFO server. What the engine sees is a *transfer*, the tiles of one read or write: `start` it,
 and `advance` says when it has landed. In between, a *burst* of its tiles is in flight at a time.
 
-A bank serves who comes first, and while others wait it loses time to turn from one transfer's tiles to another's. One whose data find
-their link taken holds them, and serves nobody, as soon as the buffers on the way are full.
+A bank serves who comes first, and while others wait it loses time to turn from one transfer's tiles to another's. One
+whose data find their link taken holds them, and serves nobody, as soon as the buffers on the way are full.
 
 Times are in ticks. A transfer ends on a whole cycle.
 """
