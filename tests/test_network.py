@@ -14,8 +14,10 @@ SERVICE, BACK, GAP = 100 * TICKS, 200 * TICKS, 10 * TICKS
 class Rig:
     """A network whose routes are made by hand: nothing takes time but what a test gives it."""
 
-    def __init__(self, banks: int = 1, buffer: int = 1 << 30, watch: bool = False, flows: int = 0, turn: int = 0) -> None:
-        self.net = Network([(turn, buffer)] * banks, watch, flows)
+    def __init__(
+        self, banks: int = 1, buffer: int = 1 << 30, watch: bool = False, flows: int = 0, rows: int = 1, miss: int = 0
+    ) -> None:
+        self.net = Network([(rows, miss, buffer)] * banks, watch, flows)
         self.landed: list[tuple[int, int]] = []
 
     def link(self) -> int:
@@ -30,7 +32,7 @@ class Rig:
         first = self.net.add("tables", links)
         end = first + len(links)
         flow = self.net.add("tables", flows)
-        row = (bank, there, SERVICE, BACK, self.link(), 0, first, end, ticks, nbytes, flow, flow + len(flows))
+        row = (bank, there, SERVICE, BACK, self.link(), 0, first, end, ticks, nbytes, flow, flow + len(flows), 0)
         return self.net.add_routes([row])
 
     def start(self, route: int, tiles: int = 1, barrier: int = 0, now: int = 0, gap: int = 0, writing: bool = False) -> int:
@@ -96,12 +98,23 @@ def test_who_comes_first_is_served_first() -> None:
 
 
 @pytest.mark.parametrize("late", [-1, 0])
-def test_a_bank_that_someone_waits_for_loses_time_when_it_turns_to_another_transfer(late: int) -> None:
-    """Two tiles of one transfer follow each other at once; another's, that comes a tick before the bank is free, a turn later."""
-    rig = Rig(turn=7 * TICKS)
-    rig.start(rig.route(), 2)
-    other = rig.start(rig.route(), now=2 * SERVICE + late)
-    assert dict(rig.run())[other] == cycles(3 * SERVICE, BACK, 0 if late == 0 else 7 * TICKS)
+def test_to_open_a_row_takes_time_only_when_someone_waited(late: int) -> None:
+    """A core that comes a tick before the bank is free waits for its row; one that comes as it is free does not."""
+    rig = Rig(miss=7 * TICKS)
+    rig.start(rig.route())
+    other = rig.start(rig.route(), now=SERVICE + late)
+    assert dict(rig.run())[other] == cycles(2 * SERVICE, BACK, 0 if late == 0 else 7 * TICKS)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+def test_a_bank_has_the_rows_of_its_last_requests_open(rows: int) -> None:
+    """Three cores in turn: the first time each row is opened, from then on it is open if the bank has as many."""
+    rig = Rig(rows=rows, miss=7 * TICKS)
+    for _ in range(3):
+        rig.start(rig.route(), 5, gap=1)
+    rig.run()
+    opened = 2 if rows >= 3 else 14  # the bank was idle as the very first came
+    assert rig.net.net.banks["busy"].sum() == 15 * SERVICE + opened * 7 * TICKS
 
 
 def test_banks_do_not_meet() -> None:
@@ -151,7 +164,7 @@ def test_a_core_takes_in_one_tile_at_a_time() -> None:
     rig = Rig(banks=4)
     port = rig.link()
     for bank in range(4):
-        rig.net.add_routes([(bank, 0, SERVICE, BACK, port, SERVICE, *(0,) * 6)])
+        rig.net.add_routes([(bank, 0, SERVICE, BACK, port, SERVICE, *(0,) * 7)])
     pattern = rig.net.add("tables", [0, 1, 2, 3])
     rig.net.start(0, Move(False, 0, pattern, 4, 4, 0))
     ((_, end),) = rig.run()
@@ -165,7 +178,7 @@ def test_a_write_goes_on_when_its_data_have_left_and_ends_with_its_last_acknowle
     """A flush between bursts, a barrier at the end."""
     rig = Rig()
     port, ticks = rig.link(), 30 * TICKS
-    rig.net.add_routes([(0, 0, SERVICE, BACK, port, ticks, *(0,) * 6)])
+    rig.net.add_routes([(0, 0, SERVICE, BACK, port, ticks, *(0,) * 7)])
     rig.start(0, tiles=6, barrier=2, writing=True)
     assert rig.run() == [(0, cycles(6 * SERVICE, BACK))]  # the bank begins with the first flit, and the rest keeps up
 
@@ -177,7 +190,7 @@ def test_data_that_find_a_link_taken_hold_up_what_follows_from_their_core(buffer
     link, port = rig.link(), rig.link()
     rig.start(rig.route(links=(link,), ticks=100 * TICKS), writing=True)
     blocked, other = (
-        rig.net.add_routes([(bank, 0, SERVICE, BACK, port, 0, first, first + 1 - bank, 10 * TICKS, *(0,) * 3)])
+        rig.net.add_routes([(bank, 0, SERVICE, BACK, port, 0, first, first + 1 - bank, 10 * TICKS, *(0,) * 4)])
         for bank, first in enumerate([rig.net.add("tables", [link])] * 2)
     )
     rig.start(blocked, writing=True)

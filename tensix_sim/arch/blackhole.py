@@ -44,6 +44,7 @@ BLACKHOLE = Chip(
         # (Saturating_DRAM_bandwidth_Blackhole.md), one NE reader 46. What small pages lose is in `request_cycles`.
         bank_rate=46.0,
         request_cycles=16.4,  # #55898
+        open_rows=16,  # JEDEC JESD250, GDDR6: 16 banks a channel, one open row each
         row_miss_cycles=8.0,  # fitted: p100a-06, -22, -28, -29, -59, which move together, 2.8 % a cycle
         read_cycles=126,  # mesham/tt-sim, derived there from silicon; NE: DRAM reads 110 over L1 reads
         write_cycles=15,  # DM: interleaved writes of 64 B to DRAM 379 to 392, to L1 358

@@ -95,7 +95,8 @@ class Dram(Frozen):
     bank_rate: Rate  # of one bank, sustained
     bank_shares: tuple[PositiveFloat, ...] = ()  # of that rate that each bank gives; none named: all of it
     request_cycles: MeanCycles  # a bank accepts one request in this time
-    row_miss_cycles: MeanCycles  # lost when a bank turns from one read or write to another: other rows of its memory
+    open_rows: Count  # of a bank: as many requests back it remembers where a core reads
+    row_miss_cycles: MeanCycles  # lost to open a row for another core
     read_cycles: Cycles  # a read's latency beyond that of L1
     write_cycles: Cycles  # a write's, until it is acknowledged
     page_alignment: Bytes

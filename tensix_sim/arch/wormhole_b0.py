@@ -40,6 +40,7 @@ WORMHOLE_B0 = Chip(
         endpoints=((0, 11), (0, 1), (0, 5), (0, 7), (5, 1), (5, 11), (5, 2), (5, 9), (5, 8), (5, 3), (5, 5), (5, 7)),
         bank_rate=22.2,  # ISA DRAMTile/README.md: one channel, measured 22.2 to 22.3 of 24 GB/s
         request_cycles=6.8,  # #55898
+        open_rows=16,  # JEDEC JESD250, GDDR6: 16 banks a channel, one open row each
         row_miss_cycles=6.0,  # UNVERIFIED: Blackhole's 6 ns
         read_cycles=99,  # mesham/tt-sim, derived there from silicon; NE: DRAM reads 110 over L1 reads
         write_cycles=115,  # DM: interleaved writes of 64 B to DRAM 404 to 426, to L1 293

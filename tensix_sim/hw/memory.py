@@ -72,8 +72,9 @@ class Memory:
         self._first_bank, self._bank_names = self._numbered()
         buffer = to_ticks(chip.noc.buffer_bytes / chip.noc.link_rate)
         self.flows = ("read", "write", "noc0", "noc1", *(f"dram bank {b}" for b in range(chip.dram.banks))) if trace.zones else ()
-        turns = [to_ticks(chip.dram.row_miss_cycles)] * chip.dram.banks + [0] * (len(self._bank_names) - chip.dram.banks)
-        self.network = Network([(turn, buffer) for turn in turns], trace.transfers, len(self.flows))
+        dram = (chip.dram.open_rows, to_ticks(chip.dram.row_miss_cycles), buffer)
+        others = len(self._bank_names) - chip.dram.banks
+        self.network = Network([dram] * chip.dram.banks + [(0, 0, buffer)] * others, trace.transfers, len(self.flows))
         self.names: list[str] = []  # of the network's servers
         self._links: dict[tuple[int, Link], int] = {}
         self._ports: dict[tuple[int, Direction, Coord], int] = {}
@@ -240,6 +241,7 @@ class Memory:
             path.tile_bytes,
             first_flow,
             first_flow + len(flows),
+            0,
         )
 
     def _flows_of(self, path: Path, bank: int) -> list[str]:

@@ -4,8 +4,8 @@ A tile's *request* travels to a bank, waits for its turn, is served, and its dat
 streams share, each a FIFO server. What the engine sees is a *transfer*, the tiles of one read or write: `start` it,
 and `advance` says when it has landed. In between, a *burst* of its tiles is in flight at a time.
 
-A bank serves who comes first, and while others wait it loses time to turn from one transfer's tiles to another's. One
-whose data find their link taken holds them, and serves nobody, as soon as the buffers on the way are full.
+A bank serves who comes first. While others wait, it loses time to open a row for a core that was not among the last to
+come. A bank whose data find their link taken holds them, and serves nobody, as soon as the buffers on the way are full.
 
 Times are in ticks. A transfer ends on a whole cycle.
 """
@@ -61,8 +61,9 @@ BANK = _records(
         ("waiting", _I),  # requests: how many,
         ("first", _I),  # the first of them
         ("last", _I),  # and the last
-        ("transfer", _I),  # whose tile it served last,
-        ("turn", _I),  # and ticks to turn to another's
+        ("served", _I),  # so far,
+        ("open", _I),  # of whose last ones the rows are open,
+        ("row_miss", _I),  # and ticks to open another
         ("buffer", _I),  # ticks that its data may queue before it stops
     ]
 )
@@ -81,6 +82,7 @@ ROUTE = _records(
         ("nbytes", _I),  # of a tile,
         ("flows", _I),  # counted in these flows: place of the first in `tables`
         ("flows_end", _I),
+        ("served", _I),  # the last of the bank's services that was one of these, counted from 1
     ]
 )
 REQUEST = _records([("transfer", _I), ("route", _I), ("arrived", _I), ("next", _I)])
@@ -308,14 +310,15 @@ def _arrive(net: Any, index: int, now: int) -> None:
 
 @compiled
 def _serve_next(net: Any, b: int, now: int) -> None:
-    """Bank `b` is free: serve the request that came first, and turn to it if it is of another transfer."""
+    """Bank `b` is free: serve the request that came first, after opening its row if its core was not here lately."""
     bank = net.banks[b]
     index = bank.first
     bank.first = net.requests[index].next
     bank.waiting -= 1
-    turn = bank.turn if net.requests[index].transfer != bank.transfer else 0
-    bank.busy += turn
-    _serve(net, bank, index, now + turn)
+    served = net.routes[net.requests[index].route].served
+    miss = 0 if served and bank.served - served < bank.open else bank.row_miss
+    bank.busy += miss
+    _serve(net, bank, index, now + miss)
     if bank.waiting:
         _push(net, bank.free, SERVE, b)
 
@@ -327,7 +330,8 @@ def _serve(net: Any, bank: Any, index: int, now: int) -> None:
     request.next = net.state[0].unused
     net.state[0].unused = index
     route, transfer = net.routes[request.route], net.transfers[request.transfer]
-    bank.transfer = request.transfer
+    bank.served += 1
+    route.served = bank.served
     done = now + route.service
     bank.busy += route.service
     queued_link = 0
@@ -472,16 +476,15 @@ class Move(NamedTuple):
 class Network:
     """One chip's banks, servers and routes, built up as they come into use, and the transfers on their way."""
 
-    def __init__(self, banks: Sequence[tuple[int, int]], watch: bool = False, flows: int = 0) -> None:
-        """Each bank has ticks to turn to another transfer, and those for which its data may queue before it stops.
+    def __init__(self, banks: Sequence[tuple[int, int, int]], watch: bool = False, flows: int = 0) -> None:
+        """Each bank has a number of open rows, ticks to open another, and those for which its data may queue before it stops.
 
         `watch` tells of each burst. `flows` is how many there are for routes to count their bytes in, over time.
         """
         state = np.zeros(1, STATE)
         state["watch"], state["unused"], state["bin_shift"] = watch, NOBODY, BIN_SHIFT
         table = np.zeros(len(banks), BANK)
-        table["turn"], table["buffer"] = zip(*banks, strict=True)
-        table["transfer"] = NOBODY
+        table["open"], table["row_miss"], table["buffer"] = zip(*banks, strict=True)
         self._memory = _lay_out(
             Net(
                 table, np.zeros(0, SERVER), np.zeros(0, ROUTE), np.zeros(0, REQUEST),
