@@ -6,8 +6,9 @@ from dataclasses import asdict
 import pytest
 
 from tensix_sim.arch import machine
-from tensix_sim.formats import BFLOAT16
+from tensix_sim.formats import BFLOAT16, FLOAT32
 from tensix_sim.hw.tensix import FIGURES, Block, Costs, Stage, Tensix, Window, overlap
+from tensix_sim.kernel_api.windows import Windows
 from tensix_sim.program import ComputeConfig
 
 HANDSHAKE = 20
@@ -326,6 +327,13 @@ def test_the_exponential_of_a_column_has_three_bodies() -> None:
     assert narrow.exp_column() == SPEC.exp_column_cycles > narrow.exp_column(approximate=False) == SPEC.exp_column_exact_cycles
 
 
+def test_the_end_of_a_row_maximum_takes_more_with_a_32_bit_dst() -> None:
+    """Twice the instructions, three of which are counters either way."""
+    narrow, wide = (Costs(SPEC, ComputeConfig(fp32_dest_acc_en=fp32)).max_row() for fp32 in (False, True))
+    assert narrow == (10, 13)
+    assert wide == (22, 25)
+
+
 def test_packs_are_rounded_up_once_a_window() -> None:
     """Eight tiles take eight times the cost of one, rounded up once; accumulating packs take longer."""
     costs = Costs(SPEC, ComputeConfig())
@@ -341,3 +349,27 @@ def test_unpackers_are_bound_by_instructions_or_by_bytes() -> None:
     assert costs.unpack(BFLOAT16, 10, BFLOAT16, 10) == -(-20 * 2048 // int(2 * SPEC.unpack_rate_both))
     slow = SPEC.model_copy(update={"unpack_tile_overhead": 1000})
     assert Costs(slow, ComputeConfig()).unpack(BFLOAT16, 3, BFLOAT16, 2) == 5000
+
+
+def test_half_of_the_faces_is_half_of_the_bytes() -> None:
+    """A column that is broadcast comes from two faces a tile; T0 spends its instructions on it all the same."""
+    costs = Costs(SPEC, ComputeConfig())
+    assert costs.unpack(BFLOAT16, 4, BFLOAT16, 4, b_faces=2) == -(-6 * 2048 // int(2 * SPEC.unpack_rate_both))
+    slow = SPEC.model_copy(update={"unpack_tile_overhead": 1000})
+    assert Costs(slow, ComputeConfig()).unpack(BFLOAT16, 4, BFLOAT16, 4, b_faces=2) == 8000
+
+
+def test_verbs_in_place_wait_once_and_pop_tile_by_tile() -> None:
+    """The first product of a column begins after one wait and its operands; the pop behind them holds only what follows."""
+    costs = Costs(SPEC, ComputeConfig())
+    (stage,) = Windows(costs).mul_columns(BFLOAT16, BFLOAT16, 8)
+    operands = costs.unpack(BFLOAT16, 1, BFLOAT16, 1, b_faces=2)
+    assert (stage.seen, stage.repeat) == (SPEC.cb_wait_cycles, 8)
+    assert (stage.window.first, stage.window.unpack) == (operands, operands + SPEC.cb_update_cycles)
+
+
+def test_a_row_maximum_unpacks_what_it_reads() -> None:
+    """Scores in their own format, without a call for each tile: float32 takes twice the bytes of bfloat16."""
+    windows = Windows(Costs(SPEC, ComputeConfig()))
+    (narrow,), (wide,) = (windows.max_rows(scores, BFLOAT16, 2, 8, 2, with_before=False) for scores in (BFLOAT16, FLOAT32))
+    assert wide.window.unpack - narrow.window.unpack == 2 * 8 * 2048 / SPEC.unpack_rate_one

@@ -21,15 +21,13 @@ FASTER = {
     FPU: (
         "tensix.mvmul_cycles", "tensix.matmul_issue_cycles", "tensix.eltwise_cycles", "tensix.eltwise_overhead",
         "tensix.copy_cycles", "tensix.max_pool_cycles", "tensix.max_pool_fpu_cycles", "tensix.max_row_cycles",
-        "tensix.max_row_fpu_cycles",
+        "tensix.max_row_fpu_cycles", "tensix.max_row_fp32_cycles", "tensix.max_row_fp32_fpu_cycles",
     ),
     SFPU: (
         "tensix.exp_approx_cycles", "tensix.exp_column_cycles", "tensix.exp_column_exact_cycles",
         "tensix.exp_column_fp32_cycles", "tensix.exp_init_cycles", "tensix.reciprocal_column_cycles", "tensix.sfpu_start_cycles",
     ),
-    UNPACK: (
-        "tensix.unpack_rate_one", "tensix.unpack_rate_both", "tensix.unpack_tile_overhead", "tensix.reduce_unpack_cycles",
-    ),
+    UNPACK: ("tensix.unpack_rate_one", "tensix.unpack_rate_both", "tensix.unpack_tile_overhead"),
     PACK: ("tensix.pack_rate", "tensix.pack_min_cycles", "tensix.pack_call_cycles"),
     HANDSHAKES: (
         "tensix.accumulate_switch_cycles", "tensix.reconfigure_cycles", "tensix.math_init_cycles",

@@ -154,11 +154,12 @@ class Tensix(Frozen):
     eltwise_cycles: Cycles  # FPU add or subtract; a multiply takes it in each phase
     eltwise_overhead: Cycles  # counter instructions around it
     copy_cycles: Cycles  # tile to DST through SrcA
-    reduce_unpack_cycles: Cycles  # row maximum, T0
     max_pool_fpu_cycles: Cycles  # row maximum, FPU busy
     max_pool_cycles: Cycles  # row maximum, math thread
     max_row_cycles: Cycles  # row maximum: transpose and store, once per row of tiles: math thread,
-    max_row_fpu_cycles: Cycles  # FPU busy
+    max_row_fpu_cycles: Cycles  # FPU busy,
+    max_row_fp32_cycles: Cycles  # and both with a 32-bit DST
+    max_row_fp32_fpu_cycles: Cycles
     exp_approx_cycles: MeanCycles  # SFPU, fast approximation
     exp_column_cycles: Cycles  # SFPU, accurate exponential of a column, with a 16-bit DST,
     exp_column_exact_cycles: Cycles  # the same with exp_approx_mode off,

@@ -177,11 +177,11 @@ class Costs:
         self.fp32_dest = config.fp32_dest_acc_en
         self.handshake = spec.dst_handshake_cycles
 
-    def unpack(self, a: Format, a_tiles: int, b: Format | None = None, b_tiles: int = 0) -> int:
-        """Load `a_tiles` into SrcA and `b_tiles` into SrcB: T0's issue, or the L1 ports if they are slower."""
+    def unpack(self, a: Format, a_tiles: int, b: Format | None = None, b_tiles: int = 0, b_faces: int = 4) -> int:
+        """Load `a_tiles` into SrcA, `b_faces` of each of `b_tiles` into SrcB: T0's issue, or the L1 ports if they are slower."""
         s = self.spec
         a_bytes = a_tiles * a.datum_bytes
-        b_bytes = b_tiles * b.datum_bytes if b else 0
+        b_bytes = b_tiles * b.datum_bytes * b_faces // 4 if b else 0
         moving = max(a_bytes / s.unpack_rate_one, b_bytes / s.unpack_rate_one, (a_bytes + b_bytes) / (2 * s.unpack_rate_both))
         return ceil(max(moving, s.unpack_tile_overhead * (a_tiles + b_tiles)))
 
@@ -195,6 +195,11 @@ class Costs:
         """FPU busy cycles and math-thread cycles of `macs` 32x32x32 tile products."""
         fpu = macs * self.spec.mvmul_cycles * self.phases
         return fpu, fpu + macs * self.spec.matmul_issue_cycles
+
+    def max_row(self) -> tuple[int, int]:
+        """FPU busy cycles and math-thread cycles at the end of a row of tiles whose maximum is taken."""
+        s = self.spec
+        return (s.max_row_fp32_fpu_cycles, s.max_row_fp32_cycles) if self.fp32_dest else (s.max_row_fpu_cycles, s.max_row_cycles)
 
     def exp_column(self, approximate: bool = True) -> int:
         """SFPU cycles of the accurate exponential of a column; without a 32-bit DST `approximate` chooses between two bodies."""

@@ -71,7 +71,8 @@ class Operations:
     def max_rows(self, x: Fifo, scaler: Fifo, out: Fifo, m: int, n: int, window: int, before: Fifo | None) -> Operation:
         """Waits for `x` window by window."""
         self._check_window(x, window, m)
-        block = self._block("max rows", self.windows.max_rows(out.spec.format, m, n, window, before is not None))
+        windows = self.windows.max_rows(x.spec.format, out.spec.format, m, n, window, before is not None)
+        block = self._block("max rows", windows)
         inputs = ((scaler, 1),) if before is None else ((scaler, 1), (before, m))
         return Operation(block, x, inputs, bands(m * n, m // window), out, m)
 
@@ -114,7 +115,7 @@ class Operations:
 
     def add(self, a: Fifo, b: Fifo, out: Fifo, tiles: int) -> Operation:
         """Pushes tile by tile."""
-        block = self._block("add", self.windows.add(a.spec.format, b.spec.format, out.spec.format, tiles), self._eltwise)
+        block = self._block("add", self.windows.add(a.spec.format, b.spec.format, out.spec.format, tiles))
         return Operation(block, a, ((a, tiles), (b, tiles)), out=out, tiles=tiles, pushed=EACH)
 
     def add_to(self, x: Fifo, y: Fifo, m: int) -> Operation:
@@ -123,7 +124,7 @@ class Operations:
 
     def stamp(self, tiles: Fifo, onto: Fifo, onto_tiles: int, sizes: tuple[int, ...]) -> Operation:
         """Changes `onto` in place; a window for each of `sizes`."""
-        block = self._block("stamp", self.windows.stamp(tiles.spec.format, onto.spec.format, sizes), self._eltwise)
+        block = self._block("stamp", self.windows.stamp(tiles.spec.format, onto.spec.format, sizes))
         inputs = ((tiles, tiles.spec.tiles), (onto, onto_tiles))
         return Operation(block, tiles, inputs, changed=onto, changed_tiles=onto_tiles)
 
@@ -146,7 +147,7 @@ class Operations:
         needs = tuple([0 if i == 0 and beside else b.tiles for i in range(len(stages))])
         op = Operation(self._block("multiply", stages), b.cb, inputs, needs)
         if early:
-            maxima = self.windows.row_max(out.format, h, n, False)[0].window
+            maxima = self.windows.row_max(out.format, out.format, h, n, False)[0].window
             half = n // width // 2 * (2 if aside else 1) - 1  # one window of `beside` before each
             op = op._replace(early=(half, max(maxima.unpack, maxima.math) // 2))
         if push:
@@ -155,7 +156,7 @@ class Operations:
 
     def row_max(self, x: Matrix, scaler: Fifo, out: Matrix, rows: range, n: int, before: Matrix | None) -> Operation:
         """Pushes at the end."""
-        block = self._block("row max", self.windows.row_max(out.format, len(rows), n, before is not None))
+        block = self._block("row max", self.windows.row_max(x.format, out.format, len(rows), n, before is not None))
         inputs = ((scaler, 1), *(((before.cb, rows.stop),) if before else ()))
         return Operation(block, x.cb, inputs, (rows.stop * x.cols,), out.cb, len(rows))
 

@@ -6,6 +6,7 @@ from tensix_sim.formats import Format
 from tensix_sim.hw.tensix import Costs, Stage, Window
 
 NOTHING = Window(0, 0, 0, 0, 0, 0, 0)
+COLUMN_FACES = 2  # a broadcast column comes from the left half of its tile: LLK `llk_unpack_AB.h`
 
 
 class Windows:
@@ -43,21 +44,22 @@ class Windows:
 
     # -- rows ---------------------------------------------------------------------------------------------
 
-    def max_rows(self, out: Format, m: int, n: int, window: int, with_before: bool) -> list[Stage]:
+    def max_rows(self, x: Format, out: Format, m: int, n: int, window: int, with_before: bool) -> list[Stage]:
         """Max pool of each tile, and what a row of tiles costs at its end."""
         spec = self.spec
-        w = self._maxima(out, window, n, with_before)
-        first = self._begin(Stage(w, seen=spec.cb_wait_cycles), pack=spec.cb_wait_cycles + spec.cb_update_cycles)
+        w = self._maxima(x, out, window, n, with_before)
+        first = self._begin(Stage(w), pack=spec.cb_wait_cycles + spec.cb_update_cycles)
         return [first] + [Stage(w, seen=spec.cb_wait_cycles)] * (m // window - 1)
 
-    def _maxima(self, out: Format, rows: int, n: int, with_before: bool) -> Window:
+    def _maxima(self, x: Format, out: Format, rows: int, n: int, with_before: bool) -> Window:
         cost, spec = self.costs, self.spec
         copies = rows if with_before else 0
-        unpack = rows * n * spec.reduce_unpack_cycles + cost.unpack(out, copies, out, rows)
-        math = rows * (n * spec.max_pool_cycles + spec.max_row_cycles) + copies * spec.copy_cycles
-        fpu = rows * (n * spec.max_pool_fpu_cycles + spec.max_row_fpu_cycles) + copies * spec.eltwise_cycles
+        row_fpu, row_math = cost.max_row()
+        unpack = cost.unpack(x, rows * n) + cost.unpack(out, copies, out, rows)
+        math = rows * (n * spec.max_pool_cycles + row_math) + copies * spec.copy_cycles
+        fpu = rows * (n * spec.max_pool_fpu_cycles + row_fpu) + copies * spec.eltwise_cycles
         window = self._window(unpack, rows * n, fpu, 0, math, cost.pack(out, rows))
-        return window._replace(last=spec.max_pool_cycles + spec.max_row_cycles)
+        return window._replace(last=spec.max_pool_cycles + row_math)
 
     def sub_exp(self, fmt: Format, column: Format, sum_fmt: Format, m: int, n: int, window: int) -> list[Stage]:
         """Exponentials on the math thread; each window is packed in place, and once more onto the row's sum."""
@@ -65,7 +67,7 @@ class Windows:
         fpu, math = cost.eltwise(window)
         sfpu = ceil(window * spec.exp_approx_cycles)
         math += sfpu + window * spec.sfpu_start_cycles
-        unpack = cost.unpack(fmt, window, column, window) + spec.cb_update_cycles
+        unpack = cost.unpack(fmt, window, column, window, COLUMN_FACES) + spec.cb_update_cycles
         pack = cost.pack(fmt, window) + spec.cb_update_cycles + spec.cb_wait_cycles
 
         def stage(repeat: int, overwrite: int) -> Stage:
@@ -98,7 +100,7 @@ class Windows:
     def mul_columns(self, fmt: Format, column: Format, m: int) -> list[Stage]:
         """A multiply, a tile a window."""
         fpu, math = self.costs.eltwise(1, multiply=True)
-        return self._in_place(self.costs.unpack(fmt, 1, column, 1), fpu, 0, math, self.costs.pack(fmt, 1), m)
+        return self._in_place(self.costs.unpack(fmt, 1, column, 1, COLUMN_FACES), fpu, 0, math, self.costs.pack(fmt, 1), m)
 
     def add_to(self, fmt: Format, m: int) -> list[Stage]:
         """An add, a tile a window."""
@@ -109,7 +111,8 @@ class Windows:
         """Multiplies by a column, which comes with every tile."""
         cost, spec = self.costs, self.spec
         fpu, math = cost.eltwise(window, multiply=True)
-        w = self._window(cost.unpack(fmt, window, column, window), window, fpu, 0, math, cost.pack(out, window, accumulate))
+        unpack = cost.unpack(fmt, window, column, window, COLUMN_FACES)
+        w = self._window(unpack, window, fpu, 0, math, cost.pack(out, window, accumulate))
         return [self._begin(Stage(w, m * (n // window)), pack=spec.reconfigure_cycles + spec.cb_wait_cycles)]
 
     # -- element by element ---------------------------------------------------------------------------------
@@ -177,7 +180,7 @@ class Windows:
         vector = ceil(tiles * spec.exp_approx_cycles)
         sums = cost.pack(sum_fmt, new) + cost.pack(sum_fmt, tiles - new, accumulate=True) + spec.accumulate_switch_cycles
         pack = tiles * spec.sfpu_start_cycles + cost.pack(fmt, tiles) + sums
-        return self._window(cost.unpack(fmt, tiles, fmt, h), tiles, fpu, 0, math, pack, vector)
+        return self._window(cost.unpack(fmt, tiles, fmt, h, COLUMN_FACES), tiles, fpu, 0, math, pack, vector)
 
     def exp_difference_rows(self, fmt: Format, h: int, approximate: bool) -> list[Stage]:
         """One window of h differences, of which the pack thread makes exponentials of a column."""
@@ -203,14 +206,15 @@ class Windows:
     def _scaled(self, fmt: Format, h: int, tiles: int) -> Window:
         cost = self.costs
         fpu, math = cost.eltwise(tiles, multiply=True)
-        return self._window(cost.unpack(fmt, tiles, fmt, h), tiles, fpu, 0, math, cost.pack(fmt, tiles, accumulate=True))
+        unpack = cost.unpack(fmt, tiles, fmt, h, COLUMN_FACES)
+        return self._window(unpack, tiles, fpu, 0, math, cost.pack(fmt, tiles, accumulate=True))
 
-    def row_max(self, out: Format, h: int, n: int, with_before: bool) -> list[Stage]:
+    def row_max(self, x: Format, out: Format, h: int, n: int, with_before: bool) -> list[Stage]:
         """Row maxima of h rows of tiles in one window."""
         spec = self.spec
         return [
             Stage(
-                self._maxima(out, h, n, with_before),
+                self._maxima(x, out, h, n, with_before),
                 math_setup=spec.math_init_cycles,
                 pack_setup=spec.cb_wait_cycles + spec.cb_update_cycles,
                 seen=spec.cb_wait_cycles,
@@ -225,7 +229,7 @@ class Windows:
         window = self._window(
             cost.unpack(fmt, 1, fmt, 1), 1, fpu, vector, math + spec.sfpu_start_cycles + vector, cost.pack(fmt, 1)
         )
-        return [self._begin(Stage(window, seen=spec.cb_wait_cycles), pack=spec.cb_wait_cycles + spec.cb_update_cycles)]
+        return [self._begin(Stage(window), pack=spec.cb_wait_cycles + spec.cb_update_cycles)]
 
     # -- inside ---------------------------------------------------------------------------------------------
 
@@ -234,16 +238,18 @@ class Windows:
         return Window(unpack, -(-unpack // loads), fpu, sfpu + vector, math, -(-math // loads), pack + vector, vector)
 
     def _begin(self, stage: Stage, pack: int = 0) -> Stage:
-        """The first stage of a verb: new formats for the unpackers, a new operation for the FPU."""
+        """The first stage of a verb: new formats for the unpackers, which then wait for tiles, a new operation for the FPU."""
         spec = self.spec
         return stage._replace(
             unpack_setup=stage.unpack_setup + spec.reconfigure_cycles,
             math_setup=stage.math_setup + spec.math_init_cycles,
             pack_setup=stage.pack_setup + pack,
+            seen=spec.cb_wait_cycles,
         )
 
     def _in_place(self, unpack: int, fpu: int, sfpu: int, math: int, pack: int, repeat: int) -> list[Stage]:
-        """Windows that wait for, pop, reserve and push their own tiles, one after another through one buffer."""
+        """Windows that pop, reserve and push their own tiles, one after another through one buffer."""
         spec = self.spec
-        turn = spec.cb_wait_cycles + spec.cb_update_cycles
-        return [self._begin(Stage(self._window(unpack + turn, 1, fpu, sfpu, math, pack + turn), repeat))]
+        pack += spec.cb_wait_cycles + spec.cb_update_cycles
+        window = self._window(unpack + spec.cb_update_cycles, 1, fpu, sfpu, math, pack)
+        return [self._begin(Stage(window._replace(first=unpack), repeat))]
