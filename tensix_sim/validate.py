@@ -5,14 +5,19 @@ last kernel; of a ring, the median over the positions named. Nothing here enters
 """
 
 import csv
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from math import isqrt
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from tensix_sim.arch import machine
+from tensix_sim.arch.model import UnknownNameError
 from tensix_sim.config import RunSpec
 from tensix_sim.ops.checks import check
 from tensix_sim.ops.geometry import Geometry
@@ -20,9 +25,6 @@ from tensix_sim.simulation import run_device
 from tensix_sim.workers import Progress, run_all
 
 SHIPPED = Path(__file__).parent / "data" / "measurements.csv"
-
-# Rectangles for rows whose grid was not published, only its cores
-ASSUMED_GRIDS = {48: (8, 6), 32: (8, 4), 16: (4, 4)}
 
 # A run of more rounds than this is drawn out from two short ones: its cores do the same work in each round
 WHOLE_ROUNDS = 12
@@ -76,11 +78,22 @@ class Row(BaseModel):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Columns and rows of cores, assumed where only their number was published."""
+        """Columns and rows of cores. Of "N cores" in the note: the rectangle on the board that is nearest to a square.
+
+        Raises:
+            ValueError: no grid was published, and no number of cores that is a rectangle on the board.
+        """
         if self.grid_x and self.grid_y:
             return self.grid_x, self.grid_y
-        cores = int(self.note.split(maxsplit=1)[0])
-        return ASSUMED_GRIDS[cores]
+        said = re.search(r"(\d+) cores", self.note)
+        cores, (columns, rows) = int(said[1]) if said else 0, machine(self.board).grid
+        for y in range(min(rows, isqrt(cores)), 0, -1):
+            if cores % y == 0 and cores // y <= columns:
+                return cores // y, y
+        raise ValueError(
+            f"grid_x and grid_y are blank, and the note ({self.note!r}) has no 'N cores' that is a rectangle within the "
+            f"{columns}x{rows} of {self.board}"
+        )
 
     @property
     def assumption(self) -> str:
@@ -149,7 +162,7 @@ class Prediction:
             "measured_fpu_cycles": row.fpu_cycles, "predicted_fpu_cycles": self.fpu_cycles,
             "measured_sfpu_cycles": row.sfpu_cycles, "predicted_sfpu_cycles": self.sfpu_cycles,
             "rounds": self.rounds, "simulated_rounds": self.simulated_rounds,
-            "assumption": row.assumption, "problem": self.problem, "source": row.source,
+            "assumption": "" if self.problem else row.assumption, "problem": self.problem, "source": row.source,
         }  # fmt: skip
 
 
@@ -173,16 +186,11 @@ def read_rows(path: Path) -> list[Row]:
 
 def _read_row(path: Path, line: int, record: dict[str, str]) -> Row:
     try:
-        row = Row.model_validate(record)
+        return Row.model_validate(record)
     except ValidationError as error:
         first = error.errors()[0]
         column = ".".join(str(part) for part in first["loc"])
         raise MeasurementsError(f"{path}: line {line}, column {column}: {first['msg']}; given {first['input']!r}") from None
-    cores = row.note.split(maxsplit=1)[0] if row.note else ""
-    if not (row.grid_x and row.grid_y) and not (cores.isdigit() and int(cores) in ASSUMED_GRIDS):
-        known = ", ".join(f"{n} cores" for n in ASSUMED_GRIDS)
-        raise MeasurementsError(f"{path}: line {line}, column grid_x: no grid, and the note does not begin with one of {known}")
-    return row
 
 
 def predict(row: Row) -> Prediction:
@@ -191,6 +199,8 @@ def predict(row: Row) -> Prediction:
         spec = row.spec
     except ValidationError as error:
         return Prediction(row, problem=str(error.errors()[0]["msg"]))
+    except (ValueError, UnknownNameError) as error:
+        return Prediction(row, problem=str(error))
     report = check(spec)
     if not report.ok:
         return Prediction(row, problem=report.violations[0].message)
@@ -267,13 +277,65 @@ def groups(predictions: Sequence[Prediction]) -> Iterator[tuple[str, str, list[f
             yield kind, name, [p.error for p in told if name_of(p) == name and p.error is not None]
 
 
+# What a user would change of a job; rows that differ otherwise are other jobs
+SETTINGS = {
+    "kernel": ("kernel",), "chunks": ("q_chunk", "k_chunk"), "grid": ("grid",), "fidelity": ("math_fidelity",),
+    "exp": ("exp_approx", "math_approx"), "DST": ("fp32_dest",), "data types": ("q_dtype", "kv_dtype"),
+    "KV heads": ("kv_heads",), "mask": ("causal", "sliding_window"),
+}  # fmt: skip
+JOB = ("board", "op", "batch", "q_heads", "seq_q", "seq_kv", "chunk_start_idx", "head_dim", "ring_size")
+SAME = 0.05  # repeats of one configuration on the chip differ by this much
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Two rows that differ in one setting, and how the walls then compare, second to first."""
+
+    setting: str
+    first: Row
+    second: Row
+    measured: float
+    predicted: float
+
+    @property
+    def same_way(self) -> bool:
+        """Whether the prediction moves as the chip did; where the chip moved less than its repeats do: no more than that."""
+        if abs(self.measured - 1) < SAME:
+            return abs(self.predicted - 1) < SAME
+        return (self.measured > 1) == (self.predicted > 1)
+
+    def summary(self) -> dict[str, Any]:
+        """As `validate --json` writes it."""
+        values = [[getattr(row, column) for column in SETTINGS[self.setting]] for row in (self.first, self.second)]
+        return {
+            "setting": self.setting, "rows": [self.first.id, self.second.id], "values": values,
+            "measured": self.measured, "predicted": self.predicted, "same_way": self.same_way,
+        }  # fmt: skip
+
+
+def changes(predictions: Sequence[Prediction]) -> Iterator[Changed]:
+    """Every two predicted rows that differ in one setting only."""
+    told = [(p.row, p.cycles) for p in predictions if p.cycles is not None]
+    for (first, cycles), (second, then) in combinations(told, 2):
+        if any(getattr(first, column) != getattr(second, column) for column in JOB):
+            continue
+        changed = [
+            setting
+            for setting, columns in SETTINGS.items()
+            if any(getattr(first, column) != getattr(second, column) for column in columns)
+        ]
+        if len(changed) == 1:
+            yield Changed(changed[0], first, second, second.wall_cycles / first.wall_cycles, then / cycles)
+
+
 def summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """As `validate --json` writes it: the rows, and the errors overall and by group."""
+    """As `validate --json` writes it: the rows, the errors overall and by group, and rows that differ in one setting."""
     errors = [p.error for p in predictions if p.error is not None]
     return {
         "rows": [p.summary() for p in predictions],
         "summary": _errors(errors) | {"not_predicted": len(predictions) - len(errors)},
         "groups": [{"kind": kind, "name": name, **_errors(members)} for kind, name, members in groups(predictions)],
+        "changes": [changed.summary() for changed in changes(predictions)],
     }
 
 
@@ -309,4 +371,17 @@ def table(predictions: Sequence[Prediction]) -> str:
             f"{f'{kind} {name}'.strip():<32}{e['rows']:>6}{e['mean_abs_error']:>8.1%}{e['median_abs_error']:>8.1%}"
             f"{e['worst_abs_error']:>8.1%}{e['mean_error']:>+8.1%}"
         )
+    pairs = list(changes(predictions))
+    if pairs:
+        right = sum(changed.same_way for changed in pairs)
+        lines += [
+            "",
+            f"{len(pairs)} pairs of rows differ in one setting; {right} of them go the same way as on the chip. Not so:",
+        ]
+        lines += [
+            f"{changed.setting:<12}{changed.first.id} to {changed.second.id}: {changed.measured - 1:+.1%} on the chip, "
+            f"{changed.predicted - 1:+.1%} predicted"
+            for changed in pairs
+            if not changed.same_way
+        ]
     return "\n".join(lines)

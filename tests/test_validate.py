@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import cache
 
 import pytest
 from click.testing import CliRunner
@@ -41,7 +42,7 @@ def test_every_shipped_row_is_a_legal_run():
     [
         ({"wall_cycles": "0"}, "line 2, column wall_cycles"),
         ({"seq_q": "many"}, "line 2, column seq_q"),
-        ({"grid_x": ""}, "line 2, column grid_x"),
+        ({"q_chunk": ""}, "line 2, column q_chunk"),
     ],
 )
 def test_a_bad_value_is_named_with_its_place(tmp_path, change, says):
@@ -50,6 +51,20 @@ def test_a_bad_value_is_named_with_its_place(tmp_path, change, says):
     assert found.exit_code == 1
     assert says in found.output
     assert "Traceback" not in found.output
+
+
+@pytest.mark.parametrize(
+    ("cores", "grid"), [(110, (11, 10)), (96, None), (64, (8, 8)), (48, (8, 6)), (20, (5, 4)), (7, (7, 1)), (13, None)]
+)
+def test_an_unpublished_grid_is_the_squarest_rectangle_of_its_cores(cores, grid):
+    """Of those that the board has room for, wider than high; where there is none, the row says so and the others run."""
+    row = v.Row.model_validate(SMALL | {"grid_x": "", "grid_y": "", "note": f"{cores} cores, grid shape not stated"})
+    if grid:
+        assert row.grid == grid
+        assert row.assumption == f"grid {grid[0]}x{grid[1]} assumed"
+    else:
+        assert f"'{cores} cores, grid shape not stated'" in v.predict(row).problem
+        assert "11x10 of p100a" in v.predict(row).summary()["problem"]
 
 
 def test_a_missing_column_is_named(tmp_path):
@@ -107,3 +122,48 @@ def test_groups_hold_every_row_once_for_each_kind():
     assert overall["mean_abs_error"] == pytest.approx(0.075)
     assert overall["mean_error"] == pytest.approx(0.025)
     assert overall["worst_abs_error"] == pytest.approx(0.1)
+
+
+def test_changes_are_rows_that_differ_in_one_setting():
+    """Two columns of one setting count once; another length is another job; a small move on the chip must stay small."""
+    rows = [
+        v.Row.model_validate(SMALL | change)
+        for change in ({}, {"q_chunk": "64", "k_chunk": "64", "wall_cycles": "90000"}, {"kv_heads": "2"}, {"seq_q": "512"})
+    ]
+    told = [v.Prediction(row, cycles) for row, cycles in zip(rows, (100_000, 95_000, 106_000, 1), strict=True)]
+    found = list(v.changes([*told, v.Prediction(rows[0], problem="odd")]))
+    assert [(c.setting, c.measured, c.predicted, c.same_way) for c in found] == [
+        ("chunks", 0.9, 0.95, True),
+        ("KV heads", 1.0, 1.06, False),
+    ]
+    assert found[0].summary()["values"] == [[32, 32], [64, 64]]
+
+
+PUBLISHED = {
+    "streaming for legacy on the ring op": ("p100a-80", "p100a-81"),
+    "bfloat16 for bfloat8_b": ("p100a-06", "p100a-21"),
+    "110 cores for 64": ("pr56898-4096-64", "pr56898-4096-110"),
+    "q 512 for q 256, k 128": ("p100a-17", "p100a-18"),
+    "32 KV heads for 8": ("p100a-06", "p100a-22"),
+}
+
+
+@cache
+def predicted(name):
+    """The prediction of a shipped row."""
+    return v.predict(next(row for row in v.read_rows(v.SHIPPED) if row.id == name))
+
+
+@pytest.mark.parametrize(("first", "second"), PUBLISHED.values(), ids=PUBLISHED)
+def test_a_published_change_goes_the_same_way(first, second):
+    """And by about as much: within a tenth of the chip's ratio."""
+    (changed,) = v.changes([predicted(first), predicted(second)])
+    assert changed.same_way
+    assert changed.predicted == pytest.approx(changed.measured, rel=0.1)
+
+
+def test_a_32_bit_dst_and_the_kernel_it_takes_are_slower():
+    """Issue 56693: the streaming kernel with a 16-bit DST is about 24 % faster than legacy with 32 bits."""
+    legacy = next(row for row in v.read_rows(v.SHIPPED) if row.id == "p100a-03")
+    streaming = v.predict(legacy.model_copy(update={"kernel": "streaming", "fp32_dest": False}))
+    assert streaming.cycles == pytest.approx(0.76 * predicted("p100a-03").cycles, rel=0.1)

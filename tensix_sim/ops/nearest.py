@@ -94,7 +94,7 @@ def _grids(c: Case, near: int) -> list[tuple[int, int]]:
     columns, rows = c.number("grid")
     program = c.spec.program_config
     x, y = program.compute_with_storage_grid_size if program else (columns, rows)
-    return [(min(x, columns), min(y, rows)), (columns, rows)]
+    return list(dict.fromkeys([(min(x, columns), min(y, rows)), (columns, rows)]))
 
 
 CANDIDATES: dict[str, Callable[[Case, int], Iterable[Any]]] = {
