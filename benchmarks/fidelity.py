@@ -101,7 +101,7 @@ def changes(told: dict[str, Any]) -> list[str]:
         "",
         f"Every two rows that differ in one setting: the second wall over the first, on the chip and predicted. "
         f"{right} of {len(told['changes'])} go the same",
-        f"way; where the chip moved by less than {v.SAME:.0%}, as its repeats do, the prediction must too.",
+        f"way, or both stay within {v.SAME:.0%}, as the chip's repeats do.",
         "",
         "| setting | from | to | rows | chip | predicted | same way |",
         "|" + "---|" * 7,

@@ -299,10 +299,9 @@ class Changed:
 
     @property
     def same_way(self) -> bool:
-        """Whether the prediction moves as the chip did; where the chip moved less than its repeats do: no more than that."""
-        if abs(self.measured - 1) < SAME:
-            return abs(self.predicted - 1) < SAME
-        return (self.measured > 1) == (self.predicted > 1)
+        """Whether the prediction moves as the chip did, or both by less than repeats on the chip do."""
+        small = max(abs(self.measured - 1), abs(self.predicted - 1)) < SAME
+        return small or (self.measured > 1) == (self.predicted > 1)
 
     def summary(self) -> dict[str, Any]:
         """As `validate --json` writes it."""
