@@ -22,7 +22,7 @@ class Rig:
 
     def link(self) -> int:
         """A new server."""
-        return self.net.add("servers", [(0, 0)])
+        return self.net.add("servers", [(0, 0, 0)])
 
     def route(
         self, bank: int = 0, links: tuple[int, ...] = (), ticks: int = 0, there: int = 0,
@@ -169,6 +169,18 @@ def test_a_core_takes_in_one_tile_at_a_time() -> None:
     rig.net.start(0, Move(False, 0, pattern, 4, 4, 0))
     ((_, end),) = rig.run()
     assert end == cycles(4 * SERVICE, BACK)  # the first passes while its bank serves it
+
+
+@pytest.mark.parametrize(("ticks", "waits"), [(1, False), (298, False), (299, True)])
+def test_a_tile_goes_over_a_link_before_one_that_comes_there_later(ticks: int, waits: bool) -> None:
+    """One that is held up on its way takes its turn when it gets there; until then the link is free for what fits in."""
+    rig = Rig(banks=3)
+    first, second = rig.link(), rig.link()
+    rig.start(rig.route(0, (first,), 300 * TICKS))  # on the first link from 0 to 300
+    rig.start(rig.route(1, (first, second), 10 * TICKS, there=TICKS))  # so on the second from 300 to 310
+    rig.start(rig.route(2, (second,), ticks * TICKS, there=2 * TICKS))  # could be on it from 102 - ticks on, not before 2
+    begin = 310 if waits else max(2, 102 - ticks)
+    assert dict(rig.run())[2] == max(102, begin + ticks) + 200
 
 
 # -- writes ---------------------------------------------------------------------------------------------------------

@@ -275,7 +275,7 @@ class Memory:
 
     def _server(self, name: str) -> int:
         self.names.append(name)
-        return self.network.add("servers", [(0, 0)])
+        return self.network.add("servers", [(0, 0, 0)])
 
     # -- figures --------------------------------------------------------------------------------------------
 

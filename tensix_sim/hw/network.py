@@ -49,7 +49,7 @@ def compiled(function: Any, **more: Any) -> Any:
 _I = np.int64
 
 
-def _records(fields: list[tuple[str, type]]) -> np.dtype[Any]:
+def _records(fields: list[tuple[Any, ...]]) -> np.dtype[Any]:
     """Rows whose fields are attributes, compiled or not (`NUMBA_DISABLE_JIT=1`)."""
     return np.dtype((np.record, fields))
 
@@ -67,7 +67,14 @@ BANK = _records(
         ("buffer", _I),  # ticks that its data may queue before it stops
     ]
 )
-SERVER = _records([("free", _I), ("busy", _I)])  # a link, or a core's own port
+IDLE = 2  # with 3, 4 or 12 walls move by no more than 0.3 %
+SERVER = _records(  # a link, or a core's own port
+    [
+        ("free", _I),
+        ("busy", _I),
+        ("idle", _I, (IDLE, 2)),  # the last times before `free` when it has nothing to do: from, to
+    ]
+)
 ROUTE = _records(
     [
         ("bank", _I),
@@ -200,10 +207,24 @@ def _drop_first(net: Any) -> None:
 
 @compiled
 def _occupy(server: Any, time: int, ticks: int) -> int:
-    """Work of `ticks` that comes to a server at `time`: when it begins."""
-    begin = max(time, server.free)
-    server.free = begin + ticks
+    """Work of `ticks` that comes to a server at `time`: when it begins. It goes before what comes later, even if told later."""
     server.busy += ticks
+    begin: int = max(time, server.free)
+    if begin > time:
+        for n in range(IDLE):
+            start, end = server.idle[n, 0], server.idle[n, 1]
+            earlier = max(time, start)
+            left = end - earlier - ticks
+            if left >= 0:
+                if left < earlier - start:
+                    server.idle[n, 1] = earlier
+                else:
+                    server.idle[n, 0] = end - left
+                return earlier
+    elif begin > server.free:
+        n = 1 if server.idle[0, 1] > server.idle[1, 1] else 0  # the older
+        server.idle[n, 0], server.idle[n, 1] = server.free, begin
+    server.free = begin + ticks
     return begin
 
 
