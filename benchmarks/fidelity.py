@@ -36,10 +36,10 @@ microbenchmarks, documents or source code. No row has a term of its own. What th
 [leave_out.md](leave_out.md).
 
 Rows of more than {whole} rounds of work are drawn out from runs of {short} rounds; their rates still drift by some percent from
-round to round where memory is the bound. The largest misses: bfloat16 K and V, of which the chip ran one configuration in two
-times 5 % apart; without a causal mask at 2k and 4k tokens; legacy chunks of 64 with bfloat8_b Q, which the chip ran 7 %
-slower than with bfloat16 Q and the model 1 % faster; HiFi4 where memory is the bound, which cost the chip 3 to 10 % and
-costs the model 1 to 3.
+round to round where memory is the bound. The largest misses: HiFi4 where memory is the bound, which cost the chip 3 to 23 %
+and costs the model 1 to 15 (p100a-43, -48); the exact exp, with which the chip ran 3 % faster than without (p100a-50);
+bfloat16 K and V, of which the chip ran one configuration in two times 5 % apart (p100a-51); legacy chunks of 64 with
+bfloat8_b Q, which the chip ran 7 % slower than with bfloat16 Q and the model 1 % faster (p100a-01, pr56898-1024-64).
 
 There is no published wall for Wormhole: it shares the mechanisms, with its own constants, and is not validated beyond the
 microbenchmarks below.
