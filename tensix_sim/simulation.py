@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from tensix_sim.accuracy import Accuracy, Moments, compare_with_reference, total
 from tensix_sim.arch import Machine
+from tensix_sim.arch.model import Coord
 from tensix_sim.config import RunSpec, load_spec
 from tensix_sim.formats import TILE
 from tensix_sim.hw import Chip, SimulationError
@@ -105,13 +107,14 @@ class Device(BaseModel):
 class DeviceRun:
     """A device's figures, trace and bytes over time, and its output [B, NQH, S / R, DH], R being 1 without a ring.
 
-    With numerics off there is no output.
+    With numerics off there is no output. `chunk_ends` are the cycles at which each Q chunk was written, for each active core.
     """
 
     device: Device
     output: Values | None
     trace: Trace
     moments: Moments | None
+    chunk_ends: list[list[int]]
 
 
 @dataclass
@@ -314,10 +317,12 @@ def run_device(
     chip = Chip(machine, program, trace)
     pages = program.tensors[-1].pages
     done = 0
+    writes: dict[Coord, list[tuple[int, int]]] = {logical: [] for logical in program.cores}
 
-    def count_pages(written: int) -> None:
+    def count_pages(core: Coord, written: int) -> None:
         nonlocal done
         done += written
+        writes[core].append((chip.engine.now, written))
         progress(done / pages)
 
     chip.on_write = count_pages
@@ -334,7 +339,20 @@ def run_device(
             moments = _moments(g, ring_id, inputs, output, reference_rows)
     figures = _figures(g, machine, chip, ring_id, contexts, moments)
     _trace_bytes(trace, chip)
-    return DeviceRun(figures, output, trace, moments)
+    ends = [_chunk_ends(g, i, writes[logical]) for i, logical in enumerate(program.cores) if g.deal.count(i)]
+    return DeviceRun(figures, output, trace, moments, ends)
+
+
+def _chunk_ends(g: Geometry, i: int, writes: Sequence[tuple[int, int]]) -> list[int]:
+    """Cycle at which each Q chunk of core `i` was written, in order, from the (cycle, pages) of its writes."""
+    ends, written, upcoming, cycle = [], 0, iter(writes), 0
+    pages = [min(g.M, g.Sqt - q * g.M) * g.E for _, q in g.deal.places(i)]
+    for whole in accumulate(pages * g.phases):
+        while written < whole:
+            cycle, part = next(upcoming)
+            written += part
+        ends.append(cycle)
+    return ends
 
 
 def _moments(g: Geometry, ring_id: int, inputs: Inputs, output: Values, about: int | None) -> Moments:

@@ -19,16 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tensix_sim.arch import machine
 from tensix_sim.arch.model import UnknownNameError
 from tensix_sim.config import RunSpec
+from tensix_sim.long_runs import Wall, wall
 from tensix_sim.ops.checks import check
-from tensix_sim.ops.geometry import Geometry
-from tensix_sim.simulation import run_device
 from tensix_sim.workers import Progress, run_all
 
 SHIPPED = Path(__file__).parent / "data" / "measurements.csv"
-
-# A run of more rounds than this is drawn out from two short ones: its cores do the same work in each round
-WHOLE_ROUNDS = 12
-SHORT_ROUNDS = (2, 7)
 
 
 class MeasurementsError(ValueError):
@@ -144,8 +139,7 @@ class Prediction:
     fpu_cycles: float = 0
     sfpu_cycles: float = 0
     bound: str = ""
-    rounds: int = 0
-    simulated_rounds: tuple[int, ...] = ()
+    drawn_from: str = ""
     problem: str = ""
 
     @property
@@ -161,7 +155,7 @@ class Prediction:
             "measured_cycles": row.wall_cycles, "predicted_cycles": self.cycles, "error": self.error,
             "measured_fpu_cycles": row.fpu_cycles, "predicted_fpu_cycles": self.fpu_cycles,
             "measured_sfpu_cycles": row.sfpu_cycles, "predicted_sfpu_cycles": self.sfpu_cycles,
-            "rounds": self.rounds, "simulated_rounds": self.simulated_rounds,
+            "drawn_from": self.drawn_from,
             "assumption": "" if self.problem else row.assumption, "problem": self.problem, "source": row.source,
         }  # fmt: skip
 
@@ -194,7 +188,7 @@ def _read_row(path: Path, line: int, record: dict[str, str]) -> Row:
 
 
 def predict(row: Row) -> Prediction:
-    """Run one row, or the two short runs that tell it."""
+    """Run one row, or as much of it as tells its wall."""
     try:
         spec = row.spec
     except ValidationError as error:
@@ -204,38 +198,24 @@ def predict(row: Row) -> Prediction:
     report = check(spec)
     if not report.ok:
         return Prediction(row, problem=report.violations[0].message)
-    rounds = Geometry.of(spec).deal.all_rounds
-    short = SHORT_ROUNDS if rounds > WHOLE_ROUNDS else (rounds,)
-    positions = [(run, ring_id) for run in short for ring_id in spec.simulated_ring_ids]
-    devices = {at: run_device(spec, at[1], lambda share: None, at[0] if len(short) > 1 else None).device for at in positions}
-
-    def whole(what: Callable[[Any], float]) -> float:
-        """A figure of the whole run: that of the longer short one, and what each further round adds."""
-        figures = [median(what(devices[run, ring_id]) for ring_id in spec.simulated_ring_ids) for run in short]
-        if len(short) == 1:
-            return figures[0]
-        each = (figures[1] - figures[0]) / (short[1] - short[0])
-        return figures[1] + (rounds - short[1]) * each
-
-    last = devices[positions[-1]]
+    walls = [wall(spec, ring_id) for ring_id in spec.simulated_ring_ids]
     return Prediction(
         row,
-        round(whole(lambda device: device.cycles)),
-        whole(lambda device: device.fpu_cycles),
-        whole(lambda device: device.sfpu_cycles),
-        _bound(last),
-        rounds,
-        short,
+        round(median(w.cycles for w in walls)),
+        median(w.fpu_cycles for w in walls),
+        median(w.sfpu_cycles for w in walls),
+        _bound(walls[-1]),
+        walls[-1].drawn_from,
     )
 
 
-def _bound(device: Any) -> str:
+def _bound(found: Wall) -> str:
     """What a device's wall is bound by: idle cores, memory or compute."""
-    spread = device.kernel_cycles_per_core
-    if spread.mean < 0.85 * spread.max:
+    if found.balance < 0.85:
         return "straggler"
+    device = found.device
     waiting = sum(cycles for cause, cycles in device.waits.items() if cause in ("unpack: wait k_in", "unpack: wait v_in"))
-    return "dram" if waiting > 0.1 * spread.mean else "compute"
+    return "dram" if waiting > 0.1 * device.kernel_cycles_per_core.mean else "compute"
 
 
 def validate(rows: Sequence[Row], jobs: int = 1, progress: Progress | None = None) -> list[Prediction]:
@@ -356,8 +336,7 @@ def table(predictions: Sequence[Prediction]) -> str:
         if p.error is None:
             lines.append(f"{p.row.id:<22}{p.row.kernel:<10}{'':<10}{p.row.wall_cycles:>14,}{'none':>14}{'':>8}  {p.problem}")
             continue
-        drawn_out = f"{' and '.join(map(str, p.simulated_rounds))} of {p.rounds} rounds" if len(p.simulated_rounds) > 1 else ""
-        remarks = ", ".join(filter(None, [p.row.assumption, drawn_out]))
+        remarks = ", ".join(filter(None, [p.row.assumption, p.drawn_from]))
         lines.append(
             f"{p.row.id:<22}{p.row.kernel:<10}{p.bound:<10}{p.row.wall_cycles:>14,}{p.cycles:>14,}{p.error:>+8.1%}"
             + f"  {remarks}".rstrip()
