@@ -34,7 +34,7 @@ class Wall:
 
 
 def wall(spec: RunSpec, ring_id: int) -> Wall:
-    """Run a legal spec with numerics off on one ring position (0 where there is no ring), or as little of it as tells its wall."""
+    """Run a legal spec with numerics off on one ring position (0 where there is no ring), or as little as tells its wall."""
     g = Geometry.of(spec)
     if g.chained and g.nk > 2 * K_CHUNKS:
         return _from_few_k_chunks(spec, ring_id, g)
