@@ -169,7 +169,6 @@ class Fabric:
     def _land(self, j: int, packets: Packets) -> None:
         """The tiles are in the chip's memory; what their origin sent after them may be given now."""
         self.chips[j].program.tensors[packets.tensor].store(packets.pages, packets.block)
-        self.chips[j].on_write(packets.origin, len(packets.pages))
         way = (j, packets.origin, packets.step, packets.link)
         self._landing[way] -= 1
         if not self._landing[way]:
