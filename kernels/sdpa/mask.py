@@ -1,6 +1,7 @@
 """Which keys a query sees, in tiles: the K chunks to visit, the columns to compute, the tiles that hide the rest."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ NEG_INF, TRAILING, LEADING_PREVIOUS, LEADING, TRAILING_NEXT = range(5)  # tiles 
 Mark = tuple[int, int, range]  # a tile of the palette, added to columns of a row of scores
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Mask:
     """What a head's Q chunks of M tile rows see of `keys` rows of K, in chunks of N tile rows.
 
@@ -31,14 +32,14 @@ class Mask:
     dense: bool = False  # no K chunk is skipped, and every tile of scores gets one of the mask, zeros where all is seen
     _known: dict[tuple[int, int, int], list[Mark]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    @property
+    @cached_property
     def left(self) -> int | None:
         """Keys that a query sees before its own; None: all."""
         if self.window is None:
             return None
         return self.window - 1 if self.causal else self.window // 2
 
-    @property
+    @cached_property
     def right(self) -> int | None:
         """Keys that a query sees after its own; None: all."""
         if self.causal:

@@ -37,6 +37,7 @@ class Streaming:
         self.alpha = t.column("exp_max_diff", M)
         self.out, self.scaler, self.ones, self.recip = t.cbs("out", "identity_scale", "col_identity", "recip_scratch")
         self.mask: Fifo | None = t.cbs("mask_in")[0] if a.palette else None
+        self.bracket = a.bracket
         self.groups = groups(M, a.qk_subblock[0])
         windows, rest = divmod(N, a.qk_subblock[1])
         self.halves = windows > 1 and rest == 0 and N % 2 == 0  # maxima may begin with half of the columns
@@ -54,7 +55,7 @@ class Streaming:
             await t.multiply(Q, K, S, rows, s.n, a.D, s.w, transpose=True, push=True, early=early, beside=P)  # S = Q K^T     [h, n]
             if self.mask and marks:
                 await t.mark(self.mask, S, rows, marks)                                       # S = -inf where hidden
-            elif a.bracket:
+            elif self.bracket:
                 t.bracket()
             await t.row_max(S, self.scaler, cur.m, rows, s.n, None if s.first else prev.m)    # m = max(m', rowmax S)    [h, 1]
             P = SubExp(S, cur.m, cur.l, rows, s.n, s.w, a.scale)                              # P = exp((S - m) scale), l = sum P
