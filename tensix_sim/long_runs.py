@@ -8,6 +8,7 @@ some and once twice as many.
 from dataclasses import dataclass, replace
 
 from tensix_sim.config import RunSpec
+from tensix_sim.formats import TILE
 from tensix_sim.ops.geometry import Geometry
 from tensix_sim.simulation import Device, DeviceRun, run_device
 
@@ -49,7 +50,7 @@ def _from_few_k_chunks(spec: RunSpec, ring_id: int, g: Geometry) -> Wall:
     """What the K chunks that the longer of two runs has beyond the shorter one take, the others take too."""
     lengths = K_CHUNKS // 2, K_CHUNKS
     shorter, longer = (
-        _run(spec.model_copy(update={"inputs": spec.inputs.model_copy(update={"kv_len": n * g.blocks.N * 32})}), ring_id).device
+        _run(spec.model_copy(update={"inputs": spec.inputs.model_copy(update={"kv_len": n * g.N * TILE})}), ring_id).device
         for n in lengths
     )
     times = (g.nk - lengths[1]) / (lengths[1] - lengths[0])
