@@ -3,6 +3,7 @@
 What the spec's rules refuse is a RuntimeError here, as a failed check is in ttnn.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
@@ -25,6 +26,8 @@ from tensix_sim.ttnn.types import (
 
 if TYPE_CHECKING:
     from tensix_sim.config import RunSpec
+    from tensix_sim.ops.checks import Report
+    from tensix_sim.simulation import DeviceRun
 
 __all__ = [
     "chunked_scaled_dot_product_attention",
@@ -180,9 +183,7 @@ def _attend(
     compute_kernel_config: WormholeComputeKernelConfig | None,
 ) -> Tensor:
     """Run an attention op on every device of its tensors' mesh; equal work is simulated once."""
-    from tensix_sim.config import load_spec
-    from tensix_sim.ops.checks import check
-    from tensix_sim.simulation import Result, run_device
+    from tensix_sim.simulation import run_device
 
     name = NAMES[op]
     q = qkv[0]
@@ -202,14 +203,7 @@ def _attend(
         "numerics": settings.numerics,
         "trace": settings.trace,
     }
-    report = check(raw)
-    if not report.ok:
-        raise RuntimeError(f"{name}: " + "; ".join(violation.message for violation in report.violations))
-    for advice in report.warnings:
-        if advice.level == "warning" and advice.key.startswith("compute_kernel_config"):
-            SESSION.note(f"{name}: {advice}")
-    spec = load_spec(raw)
-    _say_which_kernel(spec)
+    spec, report = _checked(name, raw)
     mesh.programs.add((op, spec.model_dump_json(exclude={"numerics", "trace"})))
 
     held = [tuple(tensor.shards[i] for tensor in (*qkv, *_given(page_table))) for i in range(len(mesh.ids))]
@@ -219,23 +213,51 @@ def _attend(
         if key not in runs:
             inputs = _inputs(qkv, arrays, spec.kv_len)
             runs[key] = run_device(spec, key[0], lambda share: None, inputs=inputs, reference_rows=REFERENCE_ROWS)
-    number = SESSION.number()
-    for device, key in zip(mesh.ids, work, strict=True):
-        figures = runs[key].device
+    by_device = [runs[key] for key in work]
+    _record(name, spec, report, mesh, q.shape, by_device)
+    b, heads, rows, width = q.shape
+    shape = b, heads, rows // (spec.ring_size if spec.is_ring else 1), width
+    return Tensor.of([run.output for run in by_device], shape, q.dtype, Layout.TILE, mesh, memory_config or MemoryConfig())
+
+
+def _checked(name: str, raw: dict[str, Any]) -> "tuple[RunSpec, Report]":
+    """The spec of a call and its report.
+
+    Raises:
+        RuntimeError: the call is illegal; lists every violation, as ttnn raises.
+    """
+    from tensix_sim.config import load_spec
+    from tensix_sim.ops.checks import check
+
+    report = check(raw)
+    if not report.ok:
+        raise RuntimeError(f"{name}: " + "; ".join(violation.message for violation in report.violations))
+    for advice in report.warnings:
+        if advice.level == "warning" and advice.key.startswith("compute_kernel_config"):
+            SESSION.note(f"{name}: {advice}")
+    spec = load_spec(raw)
+    _say_which_kernel(spec)
+    return spec, report
+
+
+def _record(
+    name: str, spec: "RunSpec", report: "Report", mesh: MeshDevice, shape: Sequence[int], by_device: "Sequence[DeviceRun]"
+) -> None:
+    """Enter a call into the session: a line a device, and the trace of each ring position."""
+    from tensix_sim.simulation import Result
+
+    number, sizes = SESSION.number(), "x".join(map(str, shape))
+    for device, run in zip(mesh.ids, by_device, strict=True):
+        figures = run.device
         pcc, rel_l2 = (figures.accuracy.pcc, figures.accuracy.rel_l2) if figures.accuracy else (None, None)
-        ring_id = key[0] if spec.is_ring else None
-        sizes = "x".join(map(str, q.shape))
+        ring_id = figures.ring_id if spec.is_ring else None
         SESSION.calls.append(
             Call(name, number, device, ring_id, sizes, figures.cycles, figures.duration_us, pcc=pcc, rel_l2=rel_l2)
         )
-    if settings.trace != "off":
-        distinct = {run.device.ring_id: run for run in reversed(runs.values())}
+    if spec.trace != "off":
+        distinct = {run.device.ring_id: run for run in reversed(by_device)}
         result = Result(spec, report, [run for _, run in sorted(distinct.items())], 0.0, 0)
         SESSION.runs.append((name, number, result.as_run()))
-    b, heads, rows, width = q.shape
-    shape = b, heads, rows // (spec.ring_size if spec.is_ring else 1), width
-    outputs = [runs[key].output for key in work]
-    return Tensor.of(outputs, shape, q.dtype, Layout.TILE, mesh, memory_config or MemoryConfig())
 
 
 def _given(tensor: Tensor | None) -> tuple[Tensor, ...]:
