@@ -12,10 +12,11 @@ from tensix_sim.formats import TILE
 from tensix_sim.ops.geometry import Geometry
 from tensix_sim.simulation import Device, DeviceRun, run_device
 
-# Chunks of a short run; a run of up to twice as many is simulated whole
-Q_CHUNKS = 6  # of a core
+# Q chunks of a core in a short run; a run of up to twice as many is simulated whole
+Q_CHUNKS = 6
 WINDOW_Q_CHUNKS = 14  # with a window all are of one length, and it takes longer until the cores get out of step
-K_CHUNKS = 16  # that each Q chunk meets
+# K chunks that each Q chunk meets in the two short runs; a run of up to four times as many is simulated whole
+K_CHUNKS = 4, 8
 
 
 @dataclass(frozen=True)
@@ -37,34 +38,37 @@ class Wall:
 def wall(spec: RunSpec, ring_id: int) -> Wall:
     """Run a legal spec with numerics off on one ring position (0 where there is no ring), or as little as tells its wall."""
     g = Geometry.of(spec)
-    if g.chained and g.nk > 2 * K_CHUNKS:
+    if g.chained and g.nk > 4 * K_CHUNKS[1]:
         return _from_few_k_chunks(spec, ring_id, g)
     few = WINDOW_Q_CHUNKS if g.window else Q_CHUNKS
     if g.deal.all_rounds * g.deal.hand * g.phases > 2 * few:
         return _from_few_q_chunks(spec, ring_id, g, -(-few // (g.deal.hand * g.phases)))
     device = _run(spec, ring_id).device
-    return Wall(device.cycles, device.fpu_cycles, device.sfpu_cycles, _balance(device), device)
+    cores = device.kernel_cycles_per_core
+    return Wall(device.cycles, device.fpu_cycles, device.sfpu_cycles, cores.mean / cores.max, device)
 
 
 def _from_few_k_chunks(spec: RunSpec, ring_id: int, g: Geometry) -> Wall:
     """What the K chunks that the longer of two runs has beyond the shorter one take, the others take too."""
-    lengths = K_CHUNKS // 2, K_CHUNKS
     shorter, longer = (
         _run(spec.model_copy(update={"inputs": spec.inputs.model_copy(update={"kv_len": n * g.N * TILE})}), ring_id).device
-        for n in lengths
+        for n in K_CHUNKS
     )
-    times = (g.nk - lengths[1]) / (lengths[1] - lengths[0])
+    few, more = K_CHUNKS
+    times = (g.nk - more) / (more - few)
 
-    def whole(less: float, more: float) -> float:
-        return more + times * (more - less)
+    def whole(with_few: float, with_more: float) -> float:
+        return with_more + times * (with_more - with_few)
 
+    cycles = whole(shorter.cycles, longer.cycles)
+    busy = whole(shorter.kernel_cycles_per_core.mean, longer.kernel_cycles_per_core.mean)
     return Wall(
-        whole(shorter.cycles, longer.cycles),
+        cycles,
         whole(shorter.fpu_cycles, longer.fpu_cycles),
         whole(shorter.sfpu_cycles, longer.sfpu_cycles),
-        _balance(longer),
+        busy / cycles,
         longer,
-        f"{lengths[0]} and {lengths[1]} of {g.nk} K chunks",
+        f"{few} and {more} of {g.nk} K chunks",
     )
 
 
@@ -86,10 +90,6 @@ def _from_few_q_chunks(spec: RunSpec, ring_id: int, g: Geometry, rounds: int) ->
         device,
         f"{rounds} of {g.deal.all_rounds} rounds",
     )
-
-
-def _balance(device: Device) -> float:
-    return device.kernel_cycles_per_core.mean / device.kernel_cycles_per_core.max
 
 
 def _run(spec: RunSpec, ring_id: int, rounds: int | None = None) -> DeviceRun:

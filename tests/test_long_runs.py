@@ -34,7 +34,7 @@ RING = {"op": "ring_distributed_sdpa", "board": "p150b", "kernel": "legacy", "ri
         (spec(9, 288), "6 of 41 rounds"),
         (spec(17, 320, sliding_window_size=96), "7 of 43 rounds"),
         (spec(16, 1024, **RING), "2 of 16 rounds"),
-        (spec(5, 256, 1280, grid=(4, 1), is_causal=False), "8 and 16 of 40 K chunks"),
+        (spec(5, 256, 1280, grid=(4, 1), is_causal=False), "4 and 8 of 40 K chunks"),
     ],
     ids=["even", "uneven", "odd", "window", "ring", "chains"],
 )
@@ -64,11 +64,11 @@ def test_a_run_of_twice_as_many_q_chunks_is_whole(chunks, more):
     assert wall(spec(1, 64 * chunks + 64, grid=(1, 1), **more), 0).drawn_from
 
 
-def test_chains_of_twice_as_many_k_chunks_are_run_whole():
+def test_chains_of_four_times_as_many_k_chunks_are_run_whole():
     """One K chunk more and the wall is drawn out."""
-    given = spec(1, 64, 64 * K_CHUNKS, is_causal=False)
+    given = spec(1, 64, 128 * K_CHUNKS[1], is_causal=False)
     assert wall(given, 0).drawn_from == ""
-    assert wall(spec(1, 64, 64 * K_CHUNKS + 32, is_causal=False), 0).drawn_from
+    assert wall(spec(1, 64, 128 * K_CHUNKS[1] + 32, is_causal=False), 0).drawn_from
 
 
 def test_every_q_chunk_ends_when_its_last_tile_is_written():
