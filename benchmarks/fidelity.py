@@ -78,7 +78,7 @@ def main(path: str | None) -> None:
         told = json.loads(Path(path).read_text(encoding="utf-8"))
     else:
         told = json.loads(json.dumps(v.summary(v.validate(v.read_rows(v.SHIPPED), os.cpu_count() or 1))))
-    text = HEAD.format(q=2 * long_runs.Q_CHUNKS, window=2 * long_runs.WINDOW_Q_CHUNKS, k=4 * long_runs.K_CHUNKS[1])
+    text = HEAD.format(q=long_runs.WHOLE_Q_CHUNKS, window=long_runs.WHOLE_WINDOW_Q_CHUNKS, k=long_runs.WHOLE_K_CHUNKS)
     text += "\n".join([*groups(told), "", *changes(told), "", *rows(told)]) + "\n"
     text += MICRO + "\n".join(micro(microbench.summary(*microbench.compare()))) + "\n"
     (DOCS / "fidelity.md").write_text(text, encoding="utf-8")

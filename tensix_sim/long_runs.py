@@ -12,11 +12,11 @@ from tensix_sim.formats import TILE
 from tensix_sim.ops.geometry import Geometry
 from tensix_sim.simulation import Device, DeviceRun, run_device
 
-# Q chunks of a core in a short run; a run of up to twice as many is simulated whole
-Q_CHUNKS = 6
-WINDOW_Q_CHUNKS = 14  # with a window all are of one length, and it takes longer until the cores get out of step
-# K chunks that each Q chunk meets in the two short runs; a run of up to four times as many is simulated whole
-K_CHUNKS = 4, 8
+# Q chunks of a core: in a short run, and at most in one that is simulated whole
+Q_CHUNKS, WHOLE_Q_CHUNKS = 6, 12
+WINDOW_Q_CHUNKS, WHOLE_WINDOW_Q_CHUNKS = 14, 28  # all of one length: it takes longer until the cores get out of step
+# K chunks that each Q chunk meets: in the two short runs, and at most in one that is simulated whole
+K_CHUNKS, WHOLE_K_CHUNKS = (4, 8), 32
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Wall:
 def wall(spec: RunSpec, ring_id: int) -> Wall:
     """Run a legal spec with numerics off on one ring position (0 where there is no ring), or as little as tells its wall."""
     g = Geometry.of(spec)
-    if g.chained and g.nk > 4 * K_CHUNKS[1]:
+    if g.chained and g.nk > WHOLE_K_CHUNKS:
         return _from_few_k_chunks(spec, ring_id, g)
-    few = WINDOW_Q_CHUNKS if g.window else Q_CHUNKS
-    if g.deal.all_rounds * g.deal.hand * g.phases > 2 * few:
+    few, most = (WINDOW_Q_CHUNKS, WHOLE_WINDOW_Q_CHUNKS) if g.window else (Q_CHUNKS, WHOLE_Q_CHUNKS)
+    if g.deal.count(0) * g.phases > most and not g.deal.given:  # a given deal need not be even
         return _from_few_q_chunks(spec, ring_id, g, -(-few // (g.deal.hand * g.phases)))
     device = _run(spec, ring_id).device
     cores = device.kernel_cycles_per_core

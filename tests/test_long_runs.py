@@ -3,7 +3,7 @@
 import pytest
 
 from tensix_sim.config import load_spec
-from tensix_sim.long_runs import K_CHUNKS, Q_CHUNKS, WINDOW_Q_CHUNKS, wall
+from tensix_sim.long_runs import WHOLE_K_CHUNKS, WHOLE_Q_CHUNKS, WHOLE_WINDOW_Q_CHUNKS, wall
 from tensix_sim.simulation import run_device
 
 
@@ -52,23 +52,30 @@ def test_a_long_run_is_told_by_a_short_one(given, from_):
 
 @pytest.mark.parametrize(
     ("chunks", "more"),
-    [(Q_CHUNKS, {}), (WINDOW_Q_CHUNKS, {"sliding_window_size": 64})],
+    [(WHOLE_Q_CHUNKS, {}), (WHOLE_WINDOW_Q_CHUNKS, {"sliding_window_size": 64})],
     ids=["causal", "window"],
 )
-def test_a_run_of_twice_as_many_q_chunks_is_whole(chunks, more):
+def test_a_run_of_so_many_q_chunks_is_whole(chunks, more):
     """One pair of chunks more and it is drawn out."""
-    given = spec(1, 64 * chunks, grid=(1, 1), **more)
+    given = spec(1, 32 * chunks, grid=(1, 1), **more)
     found = wall(given, 0)
     assert found.drawn_from == ""
     assert found.cycles == whole(given).cycles
-    assert wall(spec(1, 64 * chunks + 64, grid=(1, 1), **more), 0).drawn_from
+    assert wall(spec(1, 32 * chunks + 64, grid=(1, 1), **more), 0).drawn_from
 
 
-def test_chains_of_four_times_as_many_k_chunks_are_run_whole():
+def test_chains_of_so_many_k_chunks_are_run_whole():
     """One K chunk more and the wall is drawn out."""
-    given = spec(1, 64, 128 * K_CHUNKS[1], is_causal=False)
+    given = spec(1, 64, 32 * WHOLE_K_CHUNKS, is_causal=False)
     assert wall(given, 0).drawn_from == ""
-    assert wall(spec(1, 64, 128 * K_CHUNKS[1] + 32, is_causal=False), 0).drawn_from
+    assert wall(spec(1, 64, 32 * WHOLE_K_CHUNKS + 32, is_causal=False), 0).drawn_from
+
+
+def test_a_given_deal_is_run_whole():
+    """Its cores need not have equal work: what one step takes on the mean would not tell the busiest core's wall."""
+    given = spec(2, 320, what_if={"deal": [19, 1]})
+    assert wall(given, 0).drawn_from == ""
+    assert wall(given, 0).cycles == whole(given).cycles
 
 
 def test_every_q_chunk_ends_when_its_last_tile_is_written():
