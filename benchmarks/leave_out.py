@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-from tensix_sim import validate as v
+from tensix_sim import walls as w
 from tensix_sim.config import RunSpec
 from tensix_sim.simulation import run_device
 from tensix_sim.workers import run_all
@@ -36,7 +36,7 @@ Rows of more than 4096 queries or keys are left out to save time.
 """
 
 
-def cycles(row: v.Row, change: Change) -> int:
+def cycles(row: w.Row, change: Change) -> int:
     """Predicted wall under one change of the machine."""
     ring = {"ring_ids": [0]} if row.op == "ring_distributed_sdpa" else {}
     spec = RunSpec.model_validate(row.spec.model_dump() | {"machine": dict([change])} | ring)
@@ -45,7 +45,7 @@ def cycles(row: v.Row, change: Change) -> int:
 
 def main() -> None:
     """Run everything, choose, and write the page."""
-    rows = [row for row in v.read_rows(v.SHIPPED) if max(row.seq_q, row.seq_kv) <= LONGEST or row.ring_size]
+    rows = [row for row in w.read_rows() if max(row.seq_q, row.seq_kv) <= LONGEST or row.ring_size]
     changes = [(name, value) for name, values in CANDIDATES.items() for value in values]
     jobs = [(row, change) for change in changes for row in rows]
     errors: dict[tuple[str, Change], float] = {}
@@ -54,21 +54,21 @@ def main() -> None:
     PAGE.write_text(HEAD + "\n".join(page(rows, errors)) + "\n", encoding="utf-8")
 
 
-def page(rows: Sequence[v.Row], errors: dict[tuple[str, Change], float]) -> list[str]:
+def page(rows: Sequence[w.Row], errors: dict[tuple[str, Change], float]) -> list[str]:
     """Its tables."""
 
-    def error(members: Sequence[v.Row], change: Change) -> float:
+    def error(members: Sequence[w.Row], change: Change) -> float:
         return mean(errors[row.id, change] for row in members)
 
     lines = []
     for name, values in CANDIDATES.items():
         lines += [f"| `{name}` = {value} | {error(rows, (name, value)):.1%} |" for value in values]
     lines += ["", "| regime left out | rows | constant | chosen without it | error then | error in use |", "|" + "---|" * 6]
-    for kind, name_of in v.GROUPS.items():
-        if kind == "bound":
+    for kind, name_of in w.GROUPS.items():
+        if kind in ("bound", "kind"):
             continue  # known only after a run
-        for regime in sorted({name_of(v.Prediction(row)) for row in rows}):
-            inside = [row for row in rows if name_of(v.Prediction(row)) == regime]
+        for regime in sorted({name_of(w.Prediction(row)) for row in rows}):
+            inside = [row for row in rows if name_of(w.Prediction(row)) == regime]
             outside = [row for row in rows if row not in inside]
             for name, values in CANDIDATES.items() if outside else ():
                 scores = {value: error(outside, (name, value)) for value in values}

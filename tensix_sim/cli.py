@@ -257,7 +257,7 @@ def tune(
     try:
         for space in spaces:
             with _progress(f"{space.spec.inputs.seq_len} tokens") as progress:
-                found.append(tune_space(space, jobs, store, dask, progress, accuracy and not seq_lens))
+                found.append(tune_space(space, jobs, store, dask, progress, accuracy and not seq_lens, aside=not seq_lens))
             click.echo(f"ran {found[-1].run} of {found[-1].legal} configs; kept in {store}", err=True)
     except EmptySpaceError as error:
         fail(str(error), 1)
@@ -293,6 +293,7 @@ def validate(measurements: Path | None, only: str | None, micro: bool, jobs: int
     """Predict every row of a CSV of MEASUREMENTS and show the errors; without one, of the published walls that ship with this."""
     from tensix_sim import microbench
     from tensix_sim import validate as v
+    from tensix_sim.walls import SHIPPED, MeasurementsError, read_rows
     from tensix_sim.workers import WorkerError
 
     if micro:
@@ -305,8 +306,8 @@ def validate(measurements: Path | None, only: str | None, micro: bool, jobs: int
         return
 
     try:
-        rows = [row for row in v.read_rows(measurements or v.SHIPPED) if only is None or only in row.id]
-    except v.MeasurementsError as error:
+        rows = [row for row in read_rows(measurements or SHIPPED) if only is None or only in row.id]
+    except MeasurementsError as error:
         fail(str(error), 1)
     if not rows:
         fail(f"no row's id contains {only!r}", 2)

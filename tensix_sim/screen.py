@@ -12,6 +12,7 @@ from tensix_sim.presets import Preset
 from tensix_sim.simulation import Device, Result, Spread
 from tensix_sim.tail import Tail
 from tensix_sim.trace import LANES
+from tensix_sim.trust import ratio_error, tells
 from tensix_sim.tuning import Measured, Tuning
 
 WIDTH = 110
@@ -50,6 +51,7 @@ def run_screen(result: Result) -> str:
         wrapped(f"effective: {used}"),
         _devices(result.devices),
         _waits(result.devices),
+        wrapped(f"such times against silicon: {result.trust.text}"),
     ]
     if result.tail:
         parts.append(_tail(result.tail))
@@ -259,7 +261,7 @@ def _change_row(c: Change) -> tuple[str, ...]:
 
 
 def tune_screen(t: Tuning) -> str:
-    """The front, the fastest first, beside the given config; the winner as ttnn code."""
+    """The front, the fastest first, beside the given config; what to use, as ttnn code; and how far to trust it."""
     spec = t.space.spec
     heading = f"{spec.op} on {spec.board}, {spec.inputs.seq_len} tokens: {t.legal} legal configs of {', '.join(t.space.varied)}"
     names = t.space.varied
@@ -267,18 +269,37 @@ def tune_screen(t: Tuning) -> str:
     measured = [*t.front, *others]
     header = ("", *names, "us", "speed", "cores", "L1 bytes", "rel L2")
     rows = [(_roles(t, m), *(_text(m.settings[name]) for name in names), *_figures(t, m)) for m in measured]
-    config = t.winner.spec.program_config
+    config = t.recommended.spec.program_config
     assert config is not None
     code = [config.as_ttnn]
     if {"fidelity", "fp32_dest"} & set(names):
-        code.append(t.winner.spec.effective_compute_config.as_ttnn)
+        code.append(t.recommended.spec.effective_compute_config.as_ttnn)
+    parts = [heading, table(header, rows)]
+    if t.winner.error_of:
+        parts.append(f"rel L2: of {t.winner.error_of}")
+    parts += [wrapped(_said(t)), "\n".join(code)]
+    if t.less_faithful:
+        parts.append(wrapped(_less_faithful(t, t.less_faithful)))
+    return "\n\n".join([*parts, wrapped(f"such times against silicon: {t.trust.text}"), wrapped(ratio_error().text)])
+
+
+def _said(t: Tuning) -> str:
     if t.given is None:
-        said = "the given config is illegal: tensix-sim check says why"
-    elif t.winner.spec == t.given.spec:
-        said = "the given config is the best of the space"
-    else:
-        said = f"the winner is {t.gain:.2f} times as fast as the given config"
-    return "\n\n".join([heading, table(header, rows), said, "\n".join(code)])
+        return "the given config is illegal: tensix-sim check says why"
+    if t.winner.spec == t.given.spec:
+        return "the given config is the best of the space"
+    gain = f"the winner is {t.gain:.2f} times as fast as the given config"
+    return gain if t.clear else f"{gain}, which is too small to tell: keep the given config"
+
+
+def _less_faithful(t: Tuning, lower: Measured) -> str:
+    fidelity = lower.spec.effective_compute_config.math_fidelity
+    cost = f", and relative L2 {lower.rel_l2:.2%} for {t.winner.rel_l2:.2%}" if lower.rel_l2 and t.winner.rel_l2 else ""
+    small = "" if tells(t.winner.cycles, lower.cycles) else "; too small to tell"
+    return (
+        f"outside the space: the winner with math_fidelity {fidelity} takes {lower.microseconds:,.1f} us, "
+        f"{t.winner.cycles / lower.cycles:.2f} times as fast{cost}{small}"
+    )
 
 
 def _roles(t: Tuning, m: Measured) -> str:
@@ -308,11 +329,14 @@ def lengths_screen(tunings: Sequence[Tuning]) -> str:
             config(t.winner),
             f"{t.winner.microseconds:,.1f}",
             str(t.winner.active_cores),
-            f"{t.gain:.2f}x" if t.gain else "",
+            f"{t.gain:.2f}x{'' if t.clear else ' ?'}" if t.gain else "",
         )
         for t in tunings
     ]
-    return table(header, rows)
+    said = [f"such times against silicon: {tunings[0].trust.text}"]
+    if any(t.gain and not t.clear for t in tunings):
+        said.append(f"?: too small to tell; {ratio_error().text}")
+    return "\n\n".join([table(header, rows), *map(wrapped, said)])
 
 
 def presets_screen(presets: Mapping[str, Preset]) -> str:

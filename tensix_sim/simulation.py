@@ -41,6 +41,7 @@ from tensix_sim.trace import (
     write_summary,
     write_transfers_csv,
 )
+from tensix_sim.trust import Trust, trust
 from tensix_sim.workers import Progress, worker_processes
 
 VIEWER_SPANS = 10_000_000
@@ -157,6 +158,11 @@ class Result:
         moments = [run.moments for run in self.runs if run.moments is not None]
         return total(moments).accuracy() if moments else None
 
+    @property
+    def trust(self) -> Trust:
+        """How far times of this kind were from silicon, judged by the slowest device."""
+        return trust(self.spec, max(self.devices, key=lambda d: d.cycles).model_dump())
+
     def gathered(self) -> Values:
         """The whole output in sequence order, [B, NQH, S, DH].
 
@@ -185,6 +191,7 @@ class Result:
             "effective": self.report.effective,
             "devices": [device.model_dump(mode="json") for device in self.devices],
             "accuracy": self.accuracy.model_dump() if self.accuracy else None,
+            "trust": self.trust.model_dump(),
             **({"error": self.error} if self.error else {}),
             **({"tail": self.tail.summary()} if self.tail else {}),
             "wall_seconds": self.wall_seconds,

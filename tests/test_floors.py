@@ -9,13 +9,14 @@ import tensix_sim
 
 ROOT = Path(tensix_sim.__file__).parent
 FLOORS = [
-    {"config", "presets", "arch", "formats"},
-    {"trace", "program", "accuracy"},
+    {"config", "presets", "arch", "formats", "sources"},
+    {"trace", "program", "accuracy", "walls"},
+    {"trust"},
     {"hw"},
     {"kernel_api"},
     {"kernels"},
     {"ops"},
-    {"simulation", "long_runs", "error", "collectives", "tail", "workers"},
+    {"simulation", "error", "collectives", "tail", "workers"},
     {"analysis", "emit", "report", "screen", "tuning", "validate", "microbench", "cli", "__init__"},
     {"ttnn"},
 ]

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from tensix_sim import validate as v
+from tensix_sim import walls as w
 from tensix_sim.cli import main
 from tensix_sim.simulation import run_device
 
@@ -30,9 +31,9 @@ def write(path, *records):
 
 
 def test_every_shipped_row_is_a_legal_run():
-    """All 61 published walls can be run; the only assumptions are three grids."""
-    rows = v.read_rows(v.SHIPPED)
-    assert len(rows) == 61
+    """All 72 published walls can be run; the only assumptions are three grids."""
+    rows = w.read_rows(w.SHIPPED)
+    assert len(rows) == 72
     assert [row.assumption for row in rows if row.assumption] == ["grid 8x6 assumed", "grid 8x4 assumed", "grid 4x4 assumed"]
     assert [row.id for row in rows if not v.check(row.spec).ok] == []
 
@@ -58,7 +59,7 @@ def test_a_bad_value_is_named_with_its_place(tmp_path, change, says):
 )
 def test_an_unpublished_grid_is_the_squarest_rectangle_of_its_cores(cores, grid):
     """Of those that the board has room for, wider than high; where there is none, the row says so and the others run."""
-    row = v.Row.model_validate(SMALL | {"grid_x": "", "grid_y": "", "note": f"{cores} cores, grid shape not stated"})
+    row = w.Row.model_validate(SMALL | {"grid_x": "", "grid_y": "", "note": f"{cores} cores, grid shape not stated"})
     if grid:
         assert row.grid == grid
         assert row.assumption == f"grid {grid[0]}x{grid[1]} assumed"
@@ -70,8 +71,8 @@ def test_an_unpublished_grid_is_the_squarest_rectangle_of_its_cores(cores, grid)
 def test_a_missing_column_is_named(tmp_path):
     """So is what a file needs."""
     short = {name: value for name, value in SMALL.items() if name != "kernel"}
-    with pytest.raises(v.MeasurementsError, match="lacks the columns kernel"):
-        v.read_rows(write(tmp_path / "m.csv", short))
+    with pytest.raises(w.MeasurementsError, match="lacks the columns kernel"):
+        w.read_rows(write(tmp_path / "m.csv", short))
 
 
 def test_a_row_that_cannot_run_is_shown_and_fails_the_command(tmp_path):
@@ -89,21 +90,36 @@ def test_a_row_that_cannot_run_is_shown_and_fails_the_command(tmp_path):
 
 def test_a_prediction_is_the_end_of_the_last_kernel():
     """The same number as a plain run."""
-    row = v.Row.model_validate(SMALL)
+    row = w.Row.model_validate(SMALL)
     found = v.predict(row)
     assert found.cycles == run_device(row.spec, 0, lambda share: None).device.cycles
     assert found.error == found.cycles / 100_000 - 1
-    assert found.drawn_from == ""
+
+
+QUICK = ("n150-01", "n150-03", "n150-05", "p100a-28", "p100a-37", "p100a-56", "p100a-78", "wh-galaxy-prefill-128")
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_shipped_predictions_are_the_model_s(name):
+    """What tells how far to trust a time was made by this model: where it moves, `make fidelity` makes them anew."""
+    (kept,) = (p for p in w.shipped() if p.row.id == name)
+    found = v.predict(kept.row)
+    assert (found.cycles, found.bound) == (kept.cycles, kept.bound)
+
+
+def test_every_shipped_wall_has_a_prediction():
+    """None is missing, so that no kind looks better than it is."""
+    assert [p.row.id for p in w.shipped()] == [row.id for row in w.read_rows(w.SHIPPED)]
 
 
 def test_groups_hold_every_row_once_for_each_kind():
     """So a regime that is bad cannot hide."""
-    row = v.Row.model_validate(SMALL)
-    told = [v.Prediction(row, 110_000, bound="dram"), v.Prediction(row, 95_000, bound="compute")]
+    row = w.Row.model_validate(SMALL)
+    told = [w.Prediction(row, 110_000, bound="dram"), w.Prediction(row, 95_000, bound="compute")]
     sizes = {}
-    for kind, _, errors in v.groups(told):
+    for kind, _, errors in w.groups(told):
         sizes[kind] = sizes.get(kind, 0) + len(errors)
-    assert set(sizes) == set(v.GROUPS)
+    assert set(sizes) == set(w.GROUPS)
     assert set(sizes.values()) == {2}
     overall = v.summary(told)["summary"]
     assert overall["mean_abs_error"] == pytest.approx(0.075)
@@ -114,11 +130,11 @@ def test_groups_hold_every_row_once_for_each_kind():
 def test_changes_are_rows_that_differ_in_one_setting():
     """Two columns of one setting count once; another length is another job; a small move on the chip must stay small."""
     rows = [
-        v.Row.model_validate(SMALL | change)
+        w.Row.model_validate(SMALL | change)
         for change in ({}, {"q_chunk": "64", "k_chunk": "64", "wall_cycles": "90000"}, {"kv_heads": "2"}, {"seq_q": "512"})
     ]
-    told = [v.Prediction(row, cycles) for row, cycles in zip(rows, (100_000, 95_000, 106_000, 1), strict=True)]
-    found = list(v.changes([*told, v.Prediction(rows[0], problem="odd")]))
+    told = [w.Prediction(row, cycles) for row, cycles in zip(rows, (100_000, 95_000, 106_000, 1), strict=True)]
+    found = list(w.changes([*told, w.Prediction(rows[0], problem="odd")]))
     assert [(c.setting, c.measured, c.predicted, c.same_way) for c in found] == [
         ("chunks", 0.9, 0.95, True),
         ("KV heads", 1.0, 1.06, False),
@@ -138,19 +154,19 @@ PUBLISHED = {
 @cache
 def predicted(name):
     """The prediction of a shipped row."""
-    return v.predict(next(row for row in v.read_rows(v.SHIPPED) if row.id == name))
+    return v.predict(next(row for row in w.read_rows(w.SHIPPED) if row.id == name))
 
 
 @pytest.mark.parametrize(("first", "second"), PUBLISHED.values(), ids=PUBLISHED)
 def test_a_published_change_goes_the_same_way(first, second):
     """And by about as much: within a tenth of the chip's ratio."""
-    (changed,) = v.changes([predicted(first), predicted(second)])
+    (changed,) = w.changes([predicted(first), predicted(second)])
     assert changed.same_way
     assert changed.predicted == pytest.approx(changed.measured, rel=0.1)
 
 
 def test_a_32_bit_dst_and_the_kernel_it_takes_are_slower():
     """Issue 56693: the streaming kernel with a 16-bit DST is about 24 % faster than legacy with 32 bits."""
-    legacy = next(row for row in v.read_rows(v.SHIPPED) if row.id == "p100a-03")
+    legacy = next(row for row in w.read_rows(w.SHIPPED) if row.id == "p100a-03")
     streaming = v.predict(legacy.model_copy(update={"kernel": "streaming", "fp32_dest": False}))
     assert streaming.cycles == pytest.approx(0.76 * predicted("p100a-03").cycles, rel=0.1)

@@ -18,19 +18,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from tensix_sim.config import RunSpec
 from tensix_sim.ops.geometry import Geometry, spec_machine
 from tensix_sim.ops.load import Work
-from tensix_sim.tuning.space import Config, Space, given_config, legal_configs
+from tensix_sim.trust import Trust, tells, trust
+from tensix_sim.tuning.space import Config, Space, given_config, legal_configs, less_faithful
 from tensix_sim.tuning.store import Store
-from tensix_sim.tuning.work import What, measure
+from tensix_sim.tuning.work import What, error_of, measure
 from tensix_sim.tuning.workers import Workers, dask_workers, local_workers
 from tensix_sim.workers import Progress
 
-SURE = 0.99  # of a core's time alone: where cores pass K and V on, one gets them a little sooner than from memory
+SURE = 0.97  # of a core's time alone: by chance, others' requests may put its own in a better order; 0.5 % was seen
 
 
 class Measured(BaseModel):
     """A config that was run. `settings` has its values of what the sweep varies; time is that of the slowest device.
 
-    `rel_l2` is the relative L2 error of one head, of a shorter sequence if the spec's is long (see `work.shortened`).
+    `rel_l2` is the relative L2 error of one head, of a shorter sequence if the spec's is long (see `work.shortened`);
+    `error_of` says of what.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,6 +44,7 @@ class Measured(BaseModel):
     active_cores: int
     l1_bytes: int
     rel_l2: float | None = None
+    error_of: str = ""
 
 
 class Tuning(BaseModel):
@@ -51,6 +54,9 @@ class Tuning(BaseModel):
     the spec as it stood, None if it is illegal; `winner` is the fastest that is no less accurate than that. There were
     `legal` configs, of which `run` were begun, now or in an earlier sweep, with `device_runs` of their devices; of the
     others a bound says that they are beaten. Both depend on who was done first, so they are not dumped.
+
+    `trust` is how far such times were from silicon; where the gain is within what predicted ratios are off, it is not
+    `clear`, and the given config is as good. `less_faithful` is the winner with the next lower fidelity, if that does not vary.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +68,14 @@ class Tuning(BaseModel):
     front: tuple[Measured, ...]
     given: Measured | None
     winner: Measured
+    less_faithful: Measured | None
+    trust: Trust
+    clear: bool | None
+
+    @property
+    def recommended(self) -> Measured:
+        """The winner, or the given config where the winner's gain is too small to tell."""
+        return self.winner if self.given is None or self.clear else self.given
 
     @property
     def gain(self) -> float | None:
@@ -84,6 +98,7 @@ def tune(
     dask: str | None = None,
     progress: Progress | None = None,
     accuracy: bool = True,
+    aside: bool = True,
 ) -> Tuning:
     """Find the fastest legal config of a space, and its Pareto front of time, L1 and accuracy.
 
@@ -91,7 +106,8 @@ def tune(
 
     Runs go to this process, to `jobs` others, or to the Dask cluster whose scheduler is at `dask`; the answer is the same.
     What is measured is kept in the file `store`, and what is found there is not measured again. Without `accuracy` nothing
-    is computed but cycles, and the front keeps configs apart by their fidelity, DST and data types.
+    is computed but cycles, and the front keeps configs apart by their fidelity, DST and data types. Unless fidelity varies,
+    the winner is also run with the next lower one, `aside`.
 
     Raises:
         EmptySpaceError: no config is legal.
@@ -111,6 +127,8 @@ def tune(
                 sweep.measure_times(workers)
                 if accuracy:
                     sweep.measure_errors(workers)
+                if aside:
+                    sweep.measure_less_faithful(workers, accuracy)
         except KeyboardInterrupt:
             raise Interrupted(sweep.outcome() if sweep.measured else None) from None
     return sweep.outcome()
@@ -138,7 +156,9 @@ class _Candidate:
         on, ring_ids = spec_machine(spec), spec.simulated_ring_ids
         work = Work(Geometry.of(spec, on))
         least, steps = work.floor(on.chip, ring_ids).cycles, int(work.of_cores(work.steps)[ring_ids[0]].sum())
-        tasks: list[tuple[What, int]] = [("alone", ring_ids[0]), *(("device", r) for r in ring_ids)]
+        tasks: list[tuple[What, int]] = [("device", r) for r in ring_ids]
+        if not work.g.chained:
+            tasks.insert(0, ("alone", ring_ids[0]))
         active = work.g.deal.active_cores
         return cls(config, index, wanted, in_space, least, steps, active, tasks, missing=len(ring_ids))
 
@@ -175,6 +195,7 @@ class _Sweep:
         self._running: dict[Future[float], _Task] = {}
         self._share = 0.0
         self.measured: list[_Candidate] = []
+        self._less_faithful: _Candidate | None = None
 
     # -- time -------------------------------------------------------------------------------------------------
 
@@ -228,6 +249,26 @@ class _Sweep:
     def _learn_error(self, task: _Task, found: float) -> None:
         task.candidate.error = found
 
+    # -- beside the space -------------------------------------------------------------------------------------
+
+    def measure_less_faithful(self, workers: Workers, accuracy: bool) -> None:
+        """Run the winner with the next lower fidelity, which a user may want to trade."""
+        config = None if "fidelity" in self._space.varied else less_faithful(self._space, self._winner().config)
+        if config is None:
+            return
+        lower = _Candidate.of(config, len(self._candidates), wanted=False, in_space=False)
+        whats: list[tuple[What, int]] = [("device", r) for r in config.spec.simulated_ring_ids]
+        whats += [("error", 0)] * accuracy
+        tasks = iter([_Task(lower, what, ring_id) for what, ring_id in whats])
+        self._work(workers, lambda: next(tasks, None), self._learn_aside)
+        self._less_faithful = lower
+
+    def _learn_aside(self, task: _Task, found: float) -> None:
+        if task.what == "error":
+            task.candidate.error = found
+        else:
+            task.candidate.cycles.append(int(found))
+
     # -- work -------------------------------------------------------------------------------------------------
 
     def _work(self, workers: Workers, next_task: Callable[[], _Task | None], learn: Callable[[_Task, float], None]) -> None:
@@ -250,17 +291,26 @@ class _Sweep:
 
     def outcome(self) -> Tuning:
         """What is known; something must have been measured."""
-        front, given = self._front(), self._given()
-        as_good = [c for c in front if not given or _as_good(c, given[0])]
+        given, winner = self._given(), _measured(self._winner())
+        before = _measured(given[0]) if given else None
         return Tuning(
             space=self._space,
             legal=sum(c.in_space for c in self._candidates),
             run=sum(bool(c.cycles) for c in self._candidates),
             device_runs=sum(len(c.cycles) for c in self._candidates),
-            front=tuple(_measured(c) for c in front),
-            given=_measured(given[0]) if given else None,
-            winner=_measured((as_good or front or given)[0]),
+            front=tuple(_measured(c) for c in self._front()),
+            given=before,
+            winner=winner,
+            less_faithful=_measured(self._less_faithful) if self._less_faithful else None,
+            trust=trust(winner.spec),
+            clear=tells(before.cycles, winner.cycles) if before else None,
         )
+
+    def _winner(self) -> _Candidate:
+        """The fastest that is no less accurate than the given config, if there is any."""
+        front, given = self._front(), self._given()
+        as_good = [c for c in front if not given or _as_good(c, given[0])]
+        return (as_good or front or given)[0]
 
     def _given(self) -> list[_Candidate]:
         return [c for c in self.measured if c.wanted]
@@ -296,4 +346,5 @@ def _measured(c: _Candidate) -> Measured:
         active_cores=c.active_cores,
         l1_bytes=c.config.l1_bytes,
         rel_l2=c.error,
+        error_of="" if c.error is None else error_of(c.config.spec),
     )

@@ -81,6 +81,16 @@ def given_config(space: Space) -> Config | None:
     return _config(space, _timing(space.spec)) if check(space.spec).ok else None
 
 
+def less_faithful(space: Space, config: Config) -> Config | None:
+    """The config with the next lower math fidelity; None at LoFi, or where that is illegal."""
+    case = _timing(config.spec)
+    below = get_args(MathFidelity).index(case[FIDELITY]) - 1
+    if below < 0:
+        return None
+    lower = case.put({FIDELITY: get_args(MathFidelity)[below]})
+    return None if any(faults(lower)) else _config(space, lower)
+
+
 def legal_configs(space: Space) -> list[Config]:
     """Every legal config of the space, chunk sizes varying fastest.
 

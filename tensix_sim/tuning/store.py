@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import tensix_sim
 from tensix_sim.config import RunSpec
+from tensix_sim.sources import version_of
 
 TABLE = """
 create table if not exists runs (
@@ -17,23 +17,16 @@ create table if not exists runs (
     primary key (model, what, ring_id, spec)
 ) without rowid
 """
-NOT_THE_MODEL = {"analysis", "emit", "report", "tuning", "screen.py", "cli.py", "validate.py", "microbench", "presets.py"}
+MEASURES = "tensix_sim.tuning.work"  # the module whose `measure` finds the numbers
 
 
 class StoreError(RuntimeError):
     """A store that cannot be read or written; the message names the file."""
 
 
-@cache
 def model_version() -> str:
-    """A short hash of the simulator's source: what another version measured does not count."""
-    root = Path(tensix_sim.__file__).parent
-    files = {*root.rglob("*.py"), *(root / "kernels").rglob("*.py")}  # the kernels are behind a link in the source tree
-    model = sorted(path.relative_to(root) for path in files if path.relative_to(root).parts[0] not in NOT_THE_MODEL)
-    digest = hashlib.sha256()
-    for path in model:
-        digest.update(f"{path}\n".encode() + (root / path).read_bytes())
-    return digest.hexdigest()[:16]
+    """A short hash of what measures and of all that it imports: what another version measured does not count."""
+    return version_of(MEASURES)
 
 
 class Store:
@@ -79,9 +72,18 @@ class Store:
 
 
 def _key(what: str, spec: RunSpec) -> str:
-    """All of a spec that what is measured depends on."""
+    """All of a spec that what is measured depends on, and the contents of the files that it names: of a time, the page table."""
     unneeded = {"ring_ids", "ring_id", "queue_id", "trace"} | ({"numerics"} if what != "error" else set())
+    files = [spec.paged_kv.page_table_file if spec.paged_kv else None]
+    if what == "error":
+        files += [spec.inputs.q, spec.inputs.k, spec.inputs.v]
     given = spec.model_dump(mode="json", exclude=unneeded)
-    if what == "error" and spec.inputs.from_files:
-        given["written"] = [Path(path).stat().st_mtime_ns for path in (spec.inputs.q, spec.inputs.k, spec.inputs.v) if path]
+    given["contents"] = [_digest(path, Path(path).stat().st_mtime_ns) for path in files if path]
     return json.dumps(given, sort_keys=True)
+
+
+@cache
+def _digest(path: str, written: int) -> str:
+    """Of what the file held when it was `written`."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

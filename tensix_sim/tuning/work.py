@@ -1,6 +1,5 @@
 """What a worker measures of a config: one number each."""
 
-from dataclasses import replace
 from math import lcm
 from typing import Literal
 
@@ -11,8 +10,6 @@ from tensix_sim.ops.load import Work
 from tensix_sim.simulation import run_device, simulate
 
 What = Literal["alone", "device", "error"]
-LONG = 4000  # steps of a core after which the rest is reckoned
-OVERLAP = 0.98  # of a long core's time: the ends of its Q chunks meet the beginnings of the next
 ERROR_ROWS = 8192
 
 
@@ -24,22 +21,12 @@ def measure(what: What, spec: RunSpec, ring_id: int) -> float:
 
 
 def cycles_alone(spec: RunSpec, ring_id: int) -> int:
-    """Cycles of the core with most to do, if no other core were in its way: with the others it cannot be faster.
+    """Cycles of the core with most to do, if no other core were in its way.
 
-    Of a core with a lot to do only the first rounds are run, and the rest is taken to be as fast.
+    A bound where cores do not pass K and V on (`Geometry.chained`): from a neighbour a core may get them sooner than from memory.
     """
-    g = Geometry.of(spec)
-    core = Work(g).busiest_core(ring_id)
-    steps = g.steps(core, ring_id)
-    rounds = -(-g.deal.all_rounds * LONG // steps)
-    if rounds >= g.deal.all_rounds:
-        return _alone(spec, ring_id, core, None)
-    part = replace(g, rounds=rounds).steps(core, ring_id)
-    return int(_alone(spec, ring_id, core, rounds) * steps / part * OVERLAP)
-
-
-def _alone(spec: RunSpec, ring_id: int, core: int, rounds: int | None) -> int:
-    return run_device(spec, ring_id, lambda share: None, rounds=rounds, only=core).device.cycles
+    core = Work(Geometry.of(spec)).busiest_core(ring_id)
+    return run_device(spec, ring_id, lambda share: None, only=core).device.cycles
 
 
 def relative_error(spec: RunSpec) -> float:
@@ -47,6 +34,15 @@ def relative_error(spec: RunSpec) -> float:
     result = simulate(shortened(spec) if not spec.inputs.from_files else spec.model_copy(update={"numerics": "fast"}))
     assert result.accuracy is not None
     return result.accuracy.rel_l2
+
+
+def error_of(spec: RunSpec) -> str:
+    """What `relative_error` is the error of, in words."""
+    if spec.inputs.from_files:
+        return "all heads of the given files"
+    short = shortened(spec)
+    heads = "one head" if spec.inputs.batch * spec.inputs.q_heads > 1 else "the head"
+    return f"{heads}, {short.inputs.seq_len:,} of {spec.inputs.seq_len:,} rows, drawn inputs"
 
 
 def shortened(spec: RunSpec) -> RunSpec:

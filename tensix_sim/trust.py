@@ -1,0 +1,92 @@
+"""How far to trust a time, and a difference of two: by what the model says of published walls of the same kind."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from math import exp, log
+from statistics import mean
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tensix_sim.arch import machine
+from tensix_sim.config import RunSpec, WhatIf
+from tensix_sim.walls import Prediction, binds, changes, mask_kind, shipped
+
+BOUND_BY = {"compute": "compute-bound", "dram": "memory-bound", "straggler": "cores idle at the end"}
+MOST = 0.9  # of the pairs
+
+
+class Trust(BaseModel):
+    """Errors of the predictions of `walls` published walls of a kind; None where there is no such wall."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    walls: int
+    mean_error: float | None = None
+    worst_error: float | None = None
+
+    @property
+    def text(self) -> str:
+        """A sentence for people."""
+        if self.mean_error is None or self.worst_error is None:
+            return f"no published wall of this kind: {self.kind}"
+        walls = f"{self.walls} published walls" if self.walls > 1 else "the one published wall"
+        return f"{self.kind}: mean error {self.mean_error:.1%}, worst {self.worst_error:.1%} of {walls}"
+
+
+def trust(spec: RunSpec, device: Mapping[str, Any] | None = None) -> Trust:
+    """How far such times were from silicon: walls of the same chip, kernel and mask that are bound by the same.
+
+    `device` is an entry of a summary's `devices`. Without one, or where there is no wall of the very kind, what binds is left
+    out, and then the mask; what is left out is said. A machine whose numbers were changed is no chip.
+    """
+    if spec.machine.keys() - {"l1.reserved"} or spec.what_if != WhatIf():
+        return Trust(kind="a machine or a program with what-ifs", walls=0)
+    chip, kernel = machine(spec.board).chip.name, spec.effective_kernel
+    mask = mask_kind(spec.is_causal, spec.sliding_window_size)
+    kinds: list[tuple[str, Callable[[Prediction], bool]]] = [
+        (f"{mask}, whatever binds", lambda p: p.kind[2] == mask),
+        ("whatever mask", lambda p: True),
+    ]
+    if device is not None:
+        bound = binds(device)
+        kinds.insert(0, (f"{mask}, {BOUND_BY[bound]}", lambda p: p.kind[2] == mask and p.bound == bound))
+    alike = [p for p in shipped() if p.kind[:2] == (chip, kernel)]
+    for kind, same in kinds:
+        if errors := [abs(p.error) for p in alike if p.error is not None and same(p)]:
+            return Trust(kind=f"{chip}, {kernel}, {kind}", walls=len(errors), mean_error=mean(errors), worst_error=max(errors))
+    return Trust(kind=f"{chip}, {kernel}", walls=0)
+
+
+@dataclass(frozen=True)
+class RatioError:
+    """How far predicted ratios of two walls are from the chip's, over pairs of published walls that differ in one setting.
+
+    As a factor less 1: the mean, and what 9 of 10 keep within.
+    """
+
+    pairs: int
+    mean: float
+    most: float
+
+    @property
+    def text(self) -> str:
+        """A sentence for people."""
+        return (
+            f"of {self.pairs} pairs of published walls that differ in one setting, predicted ratios were {self.mean:.1%} "
+            f"off on the mean, 9 of 10 by at most {self.most:.1%}"
+        )
+
+
+@cache
+def ratio_error() -> RatioError:
+    """From the shipped walls."""
+    off = sorted(abs(log(c.predicted / c.measured)) for c in changes(shipped()))
+    return RatioError(len(off), exp(mean(off)) - 1, exp(off[int(MOST * (len(off) - 1))]) - 1)
+
+
+def tells(before: float, after: float) -> bool:
+    """Whether two times differ by more than 9 of 10 predicted ratios are off."""
+    return abs(log(after / before)) > log(1 + ratio_error().most)
