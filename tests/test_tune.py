@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from pydantic import ValidationError
@@ -24,6 +25,7 @@ from tensix_sim.cli import main
 from tensix_sim.config import RunSpec
 from tensix_sim.ops.checks import check
 from tensix_sim.ops.geometry import Geometry
+from tensix_sim.screen import tune_screen
 from tensix_sim.simulation import run_device, simulate
 from tensix_sim.tuning import (
     EmptySpaceError,
@@ -383,6 +385,24 @@ def test_one_store_serves_many_specs(tmp_path: Path) -> None:
             assert store.get(*other) is None
 
 
+def test_what_a_file_holds_counts(tmp_path: Path) -> None:
+    """Another page table is another run, and so are other values for an error; for a time, values are not looked at."""
+    table, q = tmp_path / "table.npy", tmp_path / "q.npy"
+    paged = {"op": "chunked_sdpa", "chunk_start_idx": 0, "paged_kv": {"block_size": 64, "page_table": str(table)}}
+    one = RunSpec.model_validate(raw(256) | paged)
+    two = one.model_copy(update={"paged_kv": None, "inputs": one.inputs.model_copy(update={"q": str(q)})})
+    np.save(table, np.arange(4, dtype=np.int32)[None])
+    np.save(q, np.zeros((1, 1, 256, 64), np.float32))
+    with closing(Store()) as store:
+        for given in (one, two):
+            store.put("device", 0, given, 5)
+            store.put("error", 0, given, 0.5)
+        np.save(table, np.arange(4, dtype=np.int32)[None, ::-1])
+        np.save(q, np.ones((1, 1, 256, 64), np.float32))
+        assert [store.get("device", 0, given) for given in (one, two)] == [None, 5]
+        assert [store.get("error", 0, given) for given in (one, two)] == [None, None]
+
+
 @pytest.mark.parametrize("kind", ["text", "folder", "other"])
 def test_a_file_that_is_no_store_is_refused(tmp_path: Path, kind: str) -> None:
     """The message names the file; the file is left as it was."""
@@ -430,6 +450,33 @@ def test_the_screen(tmp_path: Path) -> None:
     assert "run" not in written
 
 
+@pytest.mark.parametrize("clear", [True, False])
+def test_a_gain_that_is_too_small_to_tell_is_no_advice(monkeypatch: pytest.MonkeyPatch, clear: bool) -> None:
+    """Then the given config is what to paste, and the screen says why; the winner is still shown."""
+    monkeypatch.setattr(search, "tells", lambda before, after: clear)
+    found = tune(raw(), accuracy=False)
+    assert found.given is not None
+    assert found.winner.spec != found.given.spec
+    assert found.recommended == (found.winner if clear else found.given)
+    screen = tune_screen(found)
+    assert ("too small to tell: keep the given config" in screen) is not clear
+    assert found.recommended.spec.program_config is not None
+    assert found.recommended.spec.program_config.as_ttnn in screen
+
+
+def test_the_next_lower_fidelity_is_tried() -> None:
+    """Of the winner, outside the space and after it: as a plain run takes, with its error; not where fidelity varies."""
+    found = tune(raw(compute_kernel_config={"math_fidelity": "HiFi4"}))
+    lower = found.less_faithful
+    assert lower is not None
+    assert lower.spec.effective_compute_config.math_fidelity == "HiFi3"
+    assert lower.spec.program_config == found.winner.spec.program_config
+    assert lower.cycles == wall(lower.spec)
+    assert lower.rel_l2 is not None
+    assert tune(Space.model_validate({"spec": raw(), "fidelity": "free"}), accuracy=False).less_faithful is None
+    assert tune(raw(compute_kernel_config={"math_fidelity": "LoFi"}), accuracy=False).less_faithful is None
+
+
 def test_lengths_are_a_table_and_a_plot(tmp_path: Path) -> None:
     """A line for each length with the given config, the best and the gain; the picture is the same bytes each time."""
     given, store = write(tmp_path / "spec.yaml", raw()), str(tmp_path / "runs.sqlite")
@@ -438,9 +485,10 @@ def test_lengths_are_a_table_and_a_plot(tmp_path: Path) -> None:
         words = ("--seq-lens", "256..512", "--plot", str(picture), "--store", store, "--jobs", "1")
         code, out, _ = run_cli("tune", given, *words)
         assert code == 0
-    lines = out.splitlines()
+    lines = out.partition("\n\n")[0].splitlines()
     assert [line.split()[0] for line in lines] == ["tokens", "256", "512"]
     assert all("64/64" in line for line in lines[1:])
+    assert "such times against silicon: " in out
     assert pictures[0].read_bytes() == pictures[1].read_bytes()
     assert b"<svg" in pictures[0].read_bytes()
 
