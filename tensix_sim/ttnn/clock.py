@@ -22,7 +22,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 SECOND = 10**9  # ns, as all times here
-READ = 1000  # what a read takes at least, so that a loop until a deadline ends
+READ = 1000  # what a read takes, so that a loop until a deadline ends
 NOTE = (
     "the clocks that the script's own files read (time, timeit, datetime.now) followed simulated device time, on which ops of "
     "cycles not modelled and the host's work take none; libraries read the real ones; --host-clock real turns it off"
@@ -61,10 +61,10 @@ class HostClock:
             self._host = max(self._host, self._through(devices))
 
     def read(self) -> int:
-        """When all devices are through, and a microsecond after the last read at least."""
+        """A microsecond after all devices are through."""
         with self._lock:
             self.used = True
-            self._host = max(self._host + READ, self._through(self._free))
+            self._host = max(self._host, self._through(self._free)) + READ
             return self._host
 
     def sleep(self, seconds: float) -> None:

@@ -136,6 +136,19 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.line(f"note: {note}")
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the notes of a worker of pytest-xdist to the process that prints them."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["ttnn_notes"] = SESSION.told()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the notes of a worker."""
+    for note in getattr(node, "workeroutput", {}).get("ttnn_notes", ()):
+        SESSION.note(note)
+
+
 def _table(terminalreporter: Any, tests: dict[str, Any]) -> None:
     terminalreporter.section("ttnn on virtual chips", "=")
     where = SESSION.settings

@@ -114,11 +114,11 @@ class Session:
         """Keep a note, once."""
         self.notes.setdefault(text)
 
-    def told(self) -> Iterator[str]:
+    def told(self) -> list[str]:
         """The notes, and what was done to clocks if one was read."""
-        yield from self.notes
         if clock.CLOCK.used:
-            yield clock.NOTE
+            self.note(clock.NOTE)
+        return [*self.notes]
 
     def enter(self, call: Call) -> None:
         """Keep a call; it takes its time on its device."""
