@@ -64,7 +64,8 @@ class HostClock:
         """A microsecond after all devices are through."""
         with self._lock:
             self.used = True
-            self._host = max(self._host, self._through(self._free)) + READ
+            self._host = max(self._host, *self._free.values(), 0) + READ
+            self._free.clear()
             return self._host
 
     def sleep(self, seconds: float) -> None:
@@ -156,6 +157,7 @@ def _install() -> None:
     timeit.Timer.autorange = _one_loop(timeit.Timer.autorange)  # type: ignore[method-assign]
     for name, method in _datetimes(start["time"]).items():
         _set_class_method(datetime, name, method)
+    sys.modules.setdefault("_time_machine", None)  # type: ignore[arg-type]  # it writes into functions of C: no import, no crash
     for module in [vars(one) for one in [*sys.modules.values()] if isinstance(one, ModuleType)]:
         if _is_users(module):
             known = {name: followed[value] for name, value in module.items() if type(value) is type(len) and value in followed}
