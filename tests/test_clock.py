@@ -294,6 +294,13 @@ def test_names_imported_before_follow_too() -> None:
     assert told.stdout == "True\n", told.stderr
 
 
+def test_time_machine_is_told_what_to_set() -> None:
+    """It would write into memory that is no function of C; its plug-in for pytest may still be loaded."""
+    loaded = __import__("_time_machine")
+    with pytest.raises(RuntimeError, match="TENSIX_SIM_HOST_CLOCK=real"):
+        loaded.patch()
+
+
 # -- datetime and timeit ---------------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import RLock
 from time import sleep as let_others_run
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 SECOND = 10**9  # ns, as all times here
 READ = 1000  # what a read takes, so that a loop until a deadline ends
@@ -157,11 +157,15 @@ def _install() -> None:
     timeit.Timer.autorange = _one_loop(timeit.Timer.autorange)  # type: ignore[method-assign]
     for name, method in _datetimes(start["time"]).items():
         _set_class_method(datetime, name, method)
-    sys.modules.setdefault("_time_machine", None)  # type: ignore[arg-type]  # it writes into functions of C: no import, no crash
+    vars(sys.modules.setdefault("_time_machine", ModuleType("_time_machine")))["__getattr__"] = _crash_prevented
     for module in [vars(one) for one in [*sys.modules.values()] if isinstance(one, ModuleType)]:
         if _is_users(module):
             known = {name: followed[value] for name, value in module.items() if type(value) is type(len) and value in followed}
             module.update(known)
+
+
+def _crash_prevented(name: str) -> NoReturn:
+    raise RuntimeError("time-machine writes into functions of C in memory, which are others now; set TENSIX_SIM_HOST_CLOCK=real")
 
 
 def _reads(start: dict[str, int]) -> dict[str, Callable[..., Any]]:
