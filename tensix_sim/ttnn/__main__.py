@@ -8,8 +8,6 @@ import click
 
 from tensix_sim.ttnn.session import SESSION, VARIABLE
 
-OPTIONS = ("board", "mesh", "numerics", "kernel", "branch")
-
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option("--board", help="Board whose chips there are; galaxy if not given.")
@@ -17,6 +15,7 @@ OPTIONS = ("board", "mesh", "numerics", "kernel", "branch")
 @click.option("--numerics", help="fast; exact: the chip's bits in attention; off: cycles only.")
 @click.option("--kernel", help="Compute kernel of the attention ops: legacy or streaming; their own choice if not given.")
 @click.option("--branch", help="Branch of tt-metal whose arguments are taken: main, or olmo, with the ring op's sliding window.")
+@click.option("--host-clock", help="simulated, the default: the user's files see device time on the host's clocks; or real.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def main(command: tuple[str, ...], **options: str | None) -> None:
     """Run COMMAND with ttnn on virtual chips; its exit code is this one's.
@@ -28,7 +27,7 @@ def main(command: tuple[str, ...], **options: str | None) -> None:
         SESSION.settings.set(**given)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    env = os.environ | {VARIABLE + name.upper(): value for name, value in given.items()}
+    env = {VARIABLE + "HOST_CLOCK": "simulated"} | os.environ | {VARIABLE + name.upper(): value for name, value in given.items()}
     env["PYTHONPATH"] = _joined(str(Path(__file__).parent / "site"), env.get("PYTHONPATH"), os.pathsep)
     env["PYTEST_PLUGINS"] = _joined("tensix_sim.ttnn.plugin", env.get("PYTEST_PLUGINS"), ",")
     env["PATH"] = _joined(str(Path(sys.executable).parent), env.get("PATH"), os.pathsep)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.formats import FORMATS
+from tensix_sim.ttnn.clock import CLOCK
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.moves import common_mesh, record
 from tensix_sim.ttnn.session import SESSION, recorded
@@ -80,6 +81,8 @@ def gather(
     if tensor.memory_config().buffer_type is not BufferType.DRAM:
         raise NotModelledError(f"{op}: the tensor is in L1; the simulated readers take it from DRAM")
     lines = _lines(op, mesh, axis)
+    for line in lines:
+        CLOCK.meet([mesh.ids[i] for i in line])
     record(op, mesh, [tensor], _cycles(op, mesh, tensor, dim, lines, topology, links, reverse), (dim, axis, topology, links))
     shards: list[Array | None] = [None] * len(mesh.ids)
     known: dict[tuple[int, ...], Array] = {}

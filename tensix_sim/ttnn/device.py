@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from tensix_sim.arch import Machine, machine
+from tensix_sim.ttnn.clock import CLOCK
 from tensix_sim.ttnn.session import SESSION
 from tensix_sim.ttnn.types import Arch, CoreCoord, CoreGrid, FabricConfig, MeshCoordinate, MeshShape, NotModelledError, missing
 
@@ -317,7 +318,8 @@ def is_blackhole(device: MeshDevice | None = None) -> bool:
 
 
 def synchronize_device(device: MeshDevice, cq_id: int | None = None, sub_device_ids: Any = None) -> None:
-    """Wait for all ops: each is done when its call returns."""
+    """Wait for all ops. Their results are there when their calls return; their time passes on the host's clock as it waits."""
+    CLOCK.wait(device.ids)
 
 
 def ReadDeviceProfiler(device: MeshDevice) -> None:  # noqa: N802
@@ -347,6 +349,8 @@ def end_trace_capture(device: MeshDevice, trace_id: int, cq_id: int = 0) -> None
 def execute_trace(device: MeshDevice, trace_id: int, cq_id: int = 0, blocking: bool = True) -> None:
     """Run the captured ops again on what their inputs hold now. Dispatch costs nothing here, with a trace or without."""
     device.replay(trace_id)
+    if blocking:
+        CLOCK.wait(device.ids)
 
 
 def release_trace(device: MeshDevice, trace_id: int) -> None:

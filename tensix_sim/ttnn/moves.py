@@ -73,7 +73,7 @@ def record(op: str, mesh: MeshDevice, inputs: Sequence[Tensor], cycles: int | Se
     each = cycles if isinstance(cycles, Sequence) else [cycles] * len(mesh.ids)
     shape = "x".join(map(str, inputs[0].shape))
     for device, count in zip(mesh.ids, each, strict=True):
-        SESSION.calls.append(Call(op, number, device, None, shape, count, None if count is None else count / clock * 1e6))
+        SESSION.enter(Call(op, number, device, None, shape, count, None if count is None else count / clock * 1e6))
 
 
 def _cycles(

@@ -1,6 +1,7 @@
 """`pytest -p tensix_sim.ttnn.plugin`: upstream's fixtures on virtual chips, and at the end what each test's ops took."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -18,10 +19,11 @@ imports.install()
 import ttnn  # type: ignore[import-not-found]  # noqa: E402
 
 from tensix_sim.emit import EmitError, MissingPackageError, check_kinds, emit  # noqa: E402
-from tensix_sim.ttnn.session import SESSION, Call  # noqa: E402
+from tensix_sim.ttnn.session import SESSION, VARIABLE, Call  # noqa: E402
 from tensix_sim.ttnn.table import HEAD, lines  # noqa: E402
 
-SETTINGS = ("board", "mesh", "numerics", "kernel", "branch")
+SESSION.settings.set(host_clock=os.environ.get(VARIABLE + "HOST_CLOCK", "simulated"))  # before the user's files import clocks
+SETTINGS = ("board", "mesh", "numerics", "kernel", "branch", "host_clock")
 MARKERS = ("timeout(seconds)", "requires_device", "requires_grid_size", "requires_fast_runtime_mode_off")
 NOT_OF_A_DEVICE = ("fabric_tensix_config", "reliability_mode", "fabric_manager", "fabric_router_config")
 PROPERTY = "ttnn_calls"
@@ -40,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--branch", help="branch of tt-metal whose arguments are taken: main, or olmo, with a sliding window in the ring"
     )
+    group.addoption("--host-clock", help="simulated, the default: the user's files see device time on the host's clocks; or real")
     group.addoption("--device-id", type=int, default=0, help="number of the device that the fixture `device` opens")
     group.addoption("--emit", action="append", default=[], metavar="FORMAT", help="write runs for other tools, as tensix-sim run")
     group.addoption("--emit-to", default="traces/ttnn", metavar="DIR", help="where --emit writes: a folder for each op of a test")
@@ -50,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", f"{marker}: of upstream; without effect here")
     kinds = config.getoption("--emit")
-    given = {name: config.getoption(f"--{name}") for name in SETTINGS if config.getoption(f"--{name}") is not None}
+    given = {name: config.getoption(name) for name in SETTINGS if config.getoption(name) is not None}
     try:
         SESSION.settings.set(**given)
         if kinds:
@@ -124,11 +127,29 @@ def _emit_runs(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the table and the notes."""
+    """Print the table, if there were ops, and the notes."""
     reports = [r for kind in terminalreporter.stats.values() for r in kind if getattr(r, "when", "") == "call"]
     tests = {r.nodeid: json.loads(text) for r in reports for name, text in r.user_properties if name == PROPERTY}
-    if not any(tests.values()):
-        return
+    if any(tests.values()):
+        _table(terminalreporter, tests)
+    for note in SESSION.told():
+        terminalreporter.line(f"note: {note}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the notes of a worker of pytest-xdist to the process that prints them."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["ttnn_notes"] = SESSION.told()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the notes of a worker."""
+    for note in getattr(node, "workeroutput", {}).get("ttnn_notes", ()):
+        SESSION.note(note)
+
+
+def _table(terminalreporter: Any, tests: dict[str, Any]) -> None:
     terminalreporter.section("ttnn on virtual chips", "=")
     where = SESSION.settings
     mesh = "x".join(map(str, ttnn.device.available()))
@@ -141,8 +162,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.line(test)
         for line in lines(Call(**call) for call in calls):
             terminalreporter.line(f"  {line}")
-    for note in SESSION.notes:
-        terminalreporter.line(f"note: {note}")
 
 
 # -- fixtures of upstream's conftest ------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 from tensix_sim.arch import machine
 from tensix_sim.arch.model import UnknownNameError
+from tensix_sim.ttnn import clock
 
 Branch = Literal["main", "olmo"]
 VARIABLE = "TENSIX_SIM_"
@@ -23,7 +24,8 @@ class Settings:
     `mesh` is rows and columns of devices, the board's own if none is given. With `numerics` exact the attention ops' numbers
     are the chip's bits; off, ops cost the same cycles and compute none. `kernel` is the compute kernel of the attention ops,
     their own choice if none is given. `branch` is the branch of tt-metal whose arguments are taken: main, or olmo, where the
-    ring op has a sliding window too.
+    ring op has a sliding window too. With `host_clock` simulated the user's own files see simulated device time on the host's
+    clocks; it is what a command under `python -m tensix_sim.ttnn` or the pytest plugin gets.
     """
 
     board: str = "galaxy"
@@ -32,6 +34,7 @@ class Settings:
     kernel: Literal["legacy", "streaming"] | None = None
     branch: Branch = "olmo"
     trace: Literal["off", "zones", "transfers"] = "off"
+    host_clock: Literal["simulated", "real"] = "real"
 
     def set(self, **changes: Any) -> None:
         """Change settings by name; a value may be the text of an option.
@@ -44,6 +47,8 @@ class Settings:
             if name not in known:
                 raise ValueError(f"no setting {name!r}; there are {', '.join(sorted(known))}")
             setattr(self, name, _checked(name, value))
+        if "host_clock" in changes:
+            clock.follow(self.host_clock == "simulated")
 
 
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -51,6 +56,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "kernel": ("legacy", "streaming", None),
     "branch": get_args(Branch),
     "trace": ("off", "zones", "transfers"),
+    "host_clock": ("simulated", "real"),
 }
 
 
@@ -107,6 +113,17 @@ class Session:
     def note(self, text: str) -> None:
         """Keep a note, once."""
         self.notes.setdefault(text)
+
+    def told(self) -> list[str]:
+        """The notes, and what was done to clocks if one was read."""
+        if clock.CLOCK.used:
+            self.note(clock.NOTE)
+        return [*self.notes]
+
+    def enter(self, call: Call) -> None:
+        """Keep a call; it takes its time on its device."""
+        self.calls.append(call)
+        clock.CLOCK.run(call.device, call.microseconds or 0.0)
 
     def number(self) -> int:
         """The number of a new call."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.formats import FORMATS, TILE, to_format
+from tensix_sim.ttnn.clock import CLOCK
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.session import SESSION
 from tensix_sim.ttnn.types import (
@@ -203,7 +204,7 @@ class Tensor:
 
     def cpu(self, blocking: bool = True, cq_id: int | None = None) -> "Tensor":
         """The same on the host."""
-        return from_device(self)
+        return from_device(self, blocking=blocking)
 
     def to_torch(self, **more: Any) -> Any:
         """As a torch tensor; see `to_torch`."""
@@ -334,6 +335,7 @@ def to_numpy(tensor: Tensor, mesh_composer: "Composer | None" = None) -> Array:
         RuntimeError: it lies on several devices and there is no composer.
     """
     tensor.need("to_torch")
+    _wait(tensor)
     blank = np.float32(np.nan)
     pieces = [np.broadcast_to(blank, tensor.shape) if a is None else a for a in tensor.shards]
     if mesh_composer:
@@ -389,9 +391,16 @@ def to_device(
 
 
 def from_device(tensor: Tensor, *, blocking: bool = True, cq_id: int | None = None) -> Tensor:
-    """Bring a tensor to the host."""
+    """Bring a tensor to the host, which waits for the devices if it is blocking."""
     tensor.need("from_device")
+    if blocking:
+        _wait(tensor)
     return Tensor.of(tensor.shards, tensor.shape, tensor.dtype, tensor.layout, None, tensor.memory_config())
+
+
+def _wait(tensor: Tensor) -> None:
+    if mesh := tensor.device():
+        CLOCK.wait(mesh.ids)
 
 
 def to_layout(tensor: Tensor, layout: Layout, dtype: DataType | None = None, memory_config: MemoryConfig | None = None) -> Tensor:

@@ -251,9 +251,7 @@ def _record(
         figures = run.device
         pcc, rel_l2 = (figures.accuracy.pcc, figures.accuracy.rel_l2) if figures.accuracy else (None, None)
         ring_id = figures.ring_id if spec.is_ring else None
-        SESSION.calls.append(
-            Call(name, number, device, ring_id, sizes, figures.cycles, figures.duration_us, pcc=pcc, rel_l2=rel_l2)
-        )
+        SESSION.enter(Call(name, number, device, ring_id, sizes, figures.cycles, figures.duration_us, pcc=pcc, rel_l2=rel_l2))
     if spec.trace != "off":
         distinct = {run.device.ring_id: run for run in reversed(by_device)}
         result = Result(spec, report, [run for _, run in sorted(distinct.items())], 0.0, 0)

@@ -1,4 +1,7 @@
-"""Run by every Python that a command under `python -m tensix_sim.ttnn` starts: `import ttnn` means ours in it."""
+"""Run by every Python that a command under `python -m tensix_sim.ttnn` starts: `import ttnn` means ours in it.
+
+With our package comes the setting of the host's clocks, before a file of the user can read one.
+"""
 
 import atexit
 import sys
@@ -8,13 +11,14 @@ from pathlib import Path
 
 
 def tell() -> None:
-    """Write what the script's ops took, if it had any; a pytest run has told it by now."""
-    session = sys.modules.get("tensix_sim.ttnn.session")
-    if session is None or not session.SESSION.calls:
+    """Write what the script's ops took, if it had any, and what else is to be said; a pytest run has told it by now."""
+    if "tensix_sim.ttnn.plugin" in sys.modules:
         return
+    from tensix_sim.ttnn.session import SESSION
     from tensix_sim.ttnn.table import HEAD, lines
 
-    for line in (HEAD, *lines(session.SESSION.calls), *(f"note: {note}" for note in session.SESSION.notes)):
+    table = (HEAD, *lines(SESSION.calls)) if SESSION.calls else ()
+    for line in (*table, *(f"note: {note}" for note in SESSION.told())):
         print(line, file=sys.stderr)  # noqa: T201
 
 
