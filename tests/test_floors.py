@@ -10,12 +10,12 @@ import tensix_sim
 ROOT = Path(tensix_sim.__file__).parent
 FLOORS = [
     {"config", "presets", "arch", "formats"},
-    {"trace", "program", "accuracy"},
+    {"trace", "program", "accuracy", "identity"},
     {"hw"},
     {"kernel_api"},
     {"kernels"},
     {"ops"},
-    {"simulation", "long_runs", "error", "collectives", "tail", "workers"},
+    {"simulation", "long_runs", "error", "collectives", "tail", "workers", "summary", "logged"},
     {"analysis", "emit", "report", "screen", "tuning", "validate", "microbench", "cli", "__init__"},
     {"ttnn"},
 ]
