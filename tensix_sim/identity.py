@@ -1,4 +1,4 @@
-"""What a run is of, in sixteen letters: its spec, the values of its inputs, and the simulator. Nothing else, no time and no place."""
+"""What a run is of, in sixteen letters: its spec, the values of its inputs, and the simulator; neither when it ran nor where."""
 
 import hashlib
 import json

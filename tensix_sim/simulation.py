@@ -229,7 +229,7 @@ class Result:
         `trace.json`, of traces that are not too long for it, opens in Perfetto and chrome://tracing, `cores.csv` has each
         core's cycles by RISC and wait cause, `device-<ring_id>.npz` is the trace by columns (`trace.open_run` and `np.load`
         read it), `transfers.csv` (at trace: transfers) has each burst's parts, `summary.json` is what `run --json` writes.
-        The tail is in `trace.json` and `transfers.csv` behind the op, by columns in `tail-<ring_id>.npz`. Each has the run's `id`.
+        The tail is in `trace.json` and `transfers.csv` behind the op, by columns in `tail-<ring_id>.npz`. All have the run's id.
         """
         if self.spec.trace != "off":
             clock_hz = spec_machine(self.spec).chip.clock_hz

@@ -183,11 +183,10 @@ def _settings(before: Side, after: Side) -> tuple[list[tuple[str, Any, Any]], li
 
 
 def _refuse_another_op_or_chip(before: Side, after: Side) -> None:
-    for what, a, b in (("op", before.code, after.code), ("chip", before.arch, after.arch)):
-        if a is not None and b is not None and a != b:
-            sides = (f"{side.name} is of {side.code or 'an op that it does not name'} on {side.arch or 'a chip that it does not name'}"
-                     for side in (before, after))  # fmt: skip
-            raise ProfileError(f"another {what}: {', '.join(sides)}; there is nothing to compare")
+    known = (("op", before.code, after.code), ("chip", before.arch, after.arch))
+    if others := [what for what, a, b in known if a is not None and b is not None and a != b]:
+        a, b = (f"{s.name} is {s.code or 'an op without a name'} on {s.arch or 'a chip without a name'}" for s in (before, after))
+        raise ProfileError(f"another {' and another '.join(others)}: {a}, {b}; their cycles cannot be compared")
 
 
 def read_sides(before: Path, after: Path, call: int | None = None) -> tuple[Side, Side]:
@@ -255,7 +254,8 @@ def _tail(tail: Mapping[str, Any] | None) -> dict[str, float]:
 def _figures(spec: RunSpec, device: Mapping[str, Any], trace: Trace | None) -> dict[str, float]:
     g = Geometry.of(spec)
     active, wall = device["active_cores"], max(1, device["cycles"])
-    figures: dict[str, float] = {"cores": active, "steps of the busiest core": device["steps_per_core"]["max"]}
+    figures: dict[str, float] = {"cores": g.cores, "cores that work": active}
+    figures["steps of the busiest core"] = device["steps_per_core"]["max"]
     if trace is not None:
         totals = Totals.of(trace)
         figures |= {f"{risc} {KERNEL}": totals.longest(risc) for risc in RISCS}

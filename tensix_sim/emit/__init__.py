@@ -20,8 +20,8 @@ class EmitError(ValueError):
 def emit(run: Run, kinds: Iterable[str], folder: Path, name: str | None = None) -> list[Path]:
     """Write a run in other tools' formats into `folder`; the files that were written.
 
-    `device-log` is profile_log_device.csv, `perf-csv` ops_perf_results_<name, or else that of the folder>.csv, `npe` a NoC trace for each device,
-    `visualizer` the folder that ttnn-visualizer opens, `perfetto` trace.pftrace.
+    `device-log` is profile_log_device.csv, `perf-csv` ops_perf_results_<name>.csv, by the folder's name if none is given,
+    `npe` a NoC trace for each device, `visualizer` the folder that ttnn-visualizer opens, `perfetto` trace.pftrace.
 
     Raises:
         EmitError: no such kind, or the run's trace has too little for it.

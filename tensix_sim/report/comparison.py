@@ -42,7 +42,11 @@ def comparison_page(c: Comparison) -> str:
 def _devices(c: Comparison) -> str:
     most = max((abs(d.cycles.by) for d in c.devices), default=0)
     rows = (
-        [_cell(f"{d.device}, {m.what}" if d.time else str(d.device)), *_figures(m), _bar(d.cycles.by, most) if m is d.cycles else ""]
+        [
+            _cell(f"{d.device}, {m.what}" if d.time else str(d.device)),
+            *_figures(m),
+            _bar(d.cycles.by, most) if m is d.cycles else "",
+        ]
         for d in c.devices
         for m in d.measures
     )

@@ -15,7 +15,8 @@ from tensix_sim.trace.store import SCHEMA, SUMMARY, Run, RunError, load, open_ru
 from tensix_sim.trace.trace import COUNT, LANES, RISCS, SPAN, TRANSFER, WAIT, Lane, Level, Series, Trace
 
 __all__ = [
-    "COUNT", "LANES", "RISCS", "SCHEMA", "SPAN", "SUMMARY", "TRANSFER", "WAIT", "Lane", "Level", "Run", "RunError", "Series", "Totals",
-    "Trace", "atomic", "atomic_path", "busy", "check_counts", "check_lanes", "load", "open_run", "save", "tail_file",
-    "trace_file", "waits", "whole_folder", "write_chrome", "write_core_csv", "write_golden", "write_summary", "write_transfers_csv",
+    "COUNT", "LANES", "RISCS", "SCHEMA", "SPAN", "SUMMARY", "TRANSFER", "WAIT", "Lane", "Level", "Run", "RunError", "Series",
+    "Totals", "Trace", "atomic", "atomic_path", "busy", "check_counts", "check_lanes", "load", "open_run", "save", "tail_file",
+    "trace_file", "waits", "whole_folder", "write_chrome", "write_core_csv", "write_golden", "write_summary",
+    "write_transfers_csv",
 ]  # fmt: skip

@@ -73,7 +73,7 @@ def _refuse_foreign(target: Path) -> None:
     for path in sorted(target.rglob("*")) if target.is_dir() else ():
         name = path.relative_to(target).as_posix()
         if (path.is_symlink() or not path.is_dir()) and not _is_ours(path, name):
-            why = f"holds {name}, which no run writes, and a run replaces its folder whole; move that away, or give another --name"
+            why = f"holds {name}, which no run writes; a run replaces its folder whole: move that away, or give another --name"
             raise FileExistsError(0, why, str(target))
 
 

@@ -29,7 +29,7 @@ from tensix_sim.trace.trace import Level, Trace
 
 SUMMARY = "summary.json"
 SCHEMA = 1  # of a summary; another one is not read
-TEXTS = ("trace.json", "cores.csv", "transfers.csv")  # that have the run's id near their start
+TEXTS = ("trace.json", "cores.csv", "transfers.csv", "report.html")  # that have the run's id near their start
 # What the zip and array readers raise for a file that is no trace
 BROKEN = (
     zipfile.BadZipFile, zlib.error, struct.error, LookupError, ValueError, EOFError, NotImplementedError, RuntimeError,
@@ -74,7 +74,7 @@ class Run:
                 f"a run of another version: {'.'.join(map(str, wrong['loc']))} = {wrong['input']!r} is unknown here; run again"
             ) from error
         except (LookupError, TypeError, AttributeError) as error:
-            raise RunError(f"a run of another version, or no run: its spec: {type(error).__name__}: {error}; run again") from error
+            raise RunError(f"a run of another version: its spec: {type(error).__name__}: {error}; run again") from error
         return spec
 
     @property
@@ -197,18 +197,18 @@ def _check_one_run(folder: Path, summary: Mapping[str, Any], traces: list[str]) 
     """
     run = summary.get("run")
     if not isinstance(run, str) or summary.get("schema") != SCHEMA:
-        raise RunError(f"{folder}: a run of another version, whose {SUMMARY} has no id or another schema than {SCHEMA}; run again")
-    others = []
-    for path in sorted(folder.iterdir()):
-        if fnmatch(path.name, trace_file("*")) or fnmatch(path.name, tail_file("*")):
-            if path.name not in traces or _stamp(path) != (run, path.name):
-                others.append(path.name)
-        elif path.name in TEXTS or (any(fnmatch(path.name, name) for name in MARKED) and starts_with(path, MARK)):
-            if not starts_with(path, run):
-                others.append(path.name)
-    if others:
-        what = f"{', '.join(others)} {'is' if len(others) == 1 else 'are'} not of the run {run}"
-        raise RunError(f"{folder}: two runs mixed: {what}, of which {SUMMARY} is, or not under its own name; run again")
+        raise RunError(f"{folder}: a run of another version: {SUMMARY} has no id, or another schema than {SCHEMA}; run again")
+    if others := [path.name for path in sorted(folder.iterdir()) if not _is_of(run, path, traces)]:
+        what = f"{SUMMARY} is of run {run}; {', '.join(others)} {'is' if len(others) == 1 else 'are'} not"
+        raise RunError(f"{folder}: runs are mixed: {what}, or not under the name that it was given; run again")
+
+
+def _is_of(run: str, path: Path, traces: list[str]) -> bool:
+    """Whether a file of a run's folder is of that run; what bears no id is not asked."""
+    if fnmatch(path.name, trace_file("*")) or fnmatch(path.name, tail_file("*")):
+        return path.name in traces and _stamp(path) == (run, path.name)
+    marked = any(fnmatch(path.name, name) for name in MARKED) and starts_with(path, MARK)
+    return starts_with(path, run) if marked or path.name in TEXTS else True
 
 
 def _stamp(path: Path) -> tuple[object, object]:
