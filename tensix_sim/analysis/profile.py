@@ -27,6 +27,7 @@ UTILISATIONS = {
 }
 CLOCKS = {machine.chip.name: machine.chip.clock_hz for machine in BOARDS.values()}
 NUMBER = re.compile(r"[0-9]{1,19}(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 MOST = 1 << 63  # what no counter of a chip reaches
 EDGES: dict[str, Literal["start", "end"]] = {"zone_start": "start", "begin": "start", "zone_end": "end", "end": "end"}
 NO_EDGES = ("zone_total", "ts_data", "ts_event")
@@ -111,8 +112,8 @@ class _Lines:
         except UnicodeDecodeError as error:
             found = line[error.start : error.end]
             raise ProfileError(f"{self.path}, line {self.number}: {found!r} is not UTF-8") from error
-        if "\0" in text:
-            raise ProfileError(f"{self.path}, line {self.number}: a NUL in a text file")
+        if control := CONTROL.search(text):
+            raise ProfileError(f"{self.path}, line {self.number}: {control[0]!r} in a text file")
         return text
 
 
@@ -174,7 +175,8 @@ class _Sheet:
     def need(self, *columns: str) -> None:
         """Refuse a table without one of these columns, or with two of one name."""
         if missing := [name for name in columns if name not in self.header]:
-            raise ProfileError(f"{self.path}: column {missing[0]!r} is missing; its columns are {', '.join(self.header)}")
+            found = ", ".join(" ".join(name.split()) for name in self.header)
+            raise ProfileError(f"{self.path}: column {missing[0]!r} is missing; its columns are {found}")
         if twice := [name for name in self.header if name and self.header.count(name) > 1]:
             raise ProfileError(f"{self.path}: column {twice[0]!r} stands twice")
 
@@ -284,7 +286,8 @@ def _settings(row: _Row) -> dict[str, Any]:
     for column, name in (("CORE COUNT", "cores of the grid"), ("AVAILABLE WORKER CORE COUNT", "cores of the chip")):
         if row.text(column):
             settings[name] = row.whole(column)
-    return settings | {"OP CODE": todays_code(row.text("OP CODE")), "DEVICE ARCH": row.text("DEVICE ARCH").lower() or None}
+    code, arch = (" ".join(row.text(column).split()) for column in ("OP CODE", "DEVICE ARCH"))
+    return settings | {"OP CODE": todays_code(code), "DEVICE ARCH": arch.lower() or None}
 
 
 def _tensor(row: _Row, which: str) -> OpTensor | None:

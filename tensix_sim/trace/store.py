@@ -148,13 +148,13 @@ def _check_rows(trace: Trace, table: str, rows: Rows) -> None:
         ValueError: a row breaks that; names the table and the column.
     """
     columns = rows.dtype.names or ()
-    for column in columns:
-        least, most = (int(rows[column].min()), int(rows[column].max())) if len(rows) else (0, 0)
-        if least < 0 and column != "value":
+    limits = {column: places(trace) for column, places in PLACES[table].items()}
+    for column in columns if len(rows) else ():
+        least, most = int(rows[column].min()), int(rows[column].max())
+        if column in limits and not 0 <= least <= most < limits[column]:
+            raise ValueError(f"{table}.{column} is from {least} to {most}, and there are {limits[column]}")
+        if column in ("start", "end", "time") and least < 0:
             raise ValueError(f"{table}.{column} has {least}")
-        places = PLACES[table].get(column)
-        if places and len(rows) and most >= places(trace):
-            raise ValueError(f"{table}.{column} has {most}, of {places(trace)} that there are")
     if "end" in columns and (rows["end"] < rows["start"]).any():
         raise ValueError(f"{table}: a row ends before it starts")
 
