@@ -81,12 +81,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"OP CODE": "RingJointSDPADeviceOperation"}, "another op: .*RingJointSDPADeviceOperation on wormhole_b0"),
+        ({"OP CODE": "RingJointSDPADeviceOperation"}, f"another op: .*RingJointSDPADeviceOperation on wormhole_b0; .*{CODE}"),
         ({"OP CODE": "SDPAOperation"}, "another op: .*SDPAOperation"),
         ({"OP CODE": "SdpaDecodeDeviceOperation", "DEVICE ARCH": ""}, "another op: .*SdpaDecodeDeviceOperation"),
         ({"DEVICE ARCH": "blackhole"}, "another chip: .*on blackhole"),
-        ({"OP CODE": "RingJointSDPADeviceOperation", "DEVICE ARCH": "Blackhole"}, "another op and another chip"),
-        ({"ATTRIBUTES": "{'use_mla': 'true'}"}, "another op: .*with use_mla"),
+        ({"OP CODE": "FlashMLAOperation", "DEVICE ARCH": "Blackhole"}, "another op: .*FlashMLAOperation on Blackhole"),
+        ({"ATTRIBUTES": "{'use_mla': 'true'}", "DEVICE ARCH": "blackhole"}, "another op and another chip: .*with use_mla"),
         ({"DEVICE ARCH": "grayskull"}, "of grayskull, whose clock is not known"),
     ],
 )

@@ -15,7 +15,7 @@ from tensix_sim.arch import BOARDS
 from tensix_sim.logged import OpTensor, todays_code, told
 from tensix_sim.trace import RISCS
 
-OP_CODE = re.compile("sdpa|scaleddotproductattention|attention|mla", re.IGNORECASE)
+OP_CODE = re.compile("(?i:sdpa|attention)|MLA|mla_|_mla")
 NOT_ON_A_DEVICE = ("signpost", "python_fallback", "tt_dnn_cpu")  # OP TYPEs
 DEVICE_BITS = 10  # of a run host ID; the rest is the call: tt-metal tools/tracy
 KERNEL = "kernel cycles"
@@ -65,10 +65,10 @@ def read_profile(path: Path, clock_hz: int | None = None, call: int | None = Non
     """Read `ops_perf_results*.csv` or `profile_log_device.csv`.
 
     Nanoseconds become cycles of the chip that the file names, of `clock_hz` if it names none. Of several attention ops the
-    one of that `code` is taken, if it is there; of several calls the one that `call` says.
+    one of that `code` is taken; of several calls the one that `call` says.
 
     Raises:
-        ProfileError: the file is neither, is malformed, holds no attention op, or several calls of which `call` names none.
+        ProfileError: the file is neither, is malformed, holds no such op, or several calls of which `call` names none.
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
@@ -238,7 +238,8 @@ def _perf_results(sheet: _Sheet, clock_hz: int | None, call: int | None, code: s
     rows = [row for row in sheet if OP_CODE.search(row.text("OP CODE")) and row.text("OP TYPE") not in NOT_ON_A_DEVICE]
     if not rows:
         raise ProfileError(f"{sheet.path}: no row whose OP CODE is an attention op")
-    rows = [row for row in rows if todays_code(row.text("OP CODE")) == code] or rows
+    if code is not None:
+        rows = _of_op(rows, code)
     if call is not None or len({row.whole("DEVICE ID") for row in rows}) < len(rows):
         calls = [_call_of(row.whole("GLOBAL CALL COUNT")) for row in rows]
         chosen = _one_call(sheet.path, set(calls), call)
@@ -262,13 +263,21 @@ def _perf_results(sheet: _Sheet, clock_hz: int | None, call: int | None, code: s
     return Profile(code, arch, clock, devices, settings, notes)
 
 
+def _of_op(rows: Sequence[_Row], code: str) -> list[_Row]:
+    """The rows of one op, of which there must be some."""
+    if found := [row for row in rows if todays_code(row.text("OP CODE")) == code]:
+        return found
+    there = sorted({f"{row.text('OP CODE')} on {row.text('DEVICE ARCH') or 'a chip without a name'}" for row in rows})
+    raise ProfileError(f"{rows[0].path}: another op: it has {', '.join(there)}; the other side is {code}: nothing to compare")
+
+
 def _measured(row: _Row, clock_hz: int) -> Measured:
     def cycles(column: str) -> float | None:
         ns = row.number(column)
         return None if ns is None else ns * clock_hz / 1e9
 
     wall = cycles(WALL)
-    if not wall:
+    if wall is None or round(wall) < 1:
         raise ProfileError(f"{row.path}: device {row.text('DEVICE ID')} has no {WALL} (line {row.line})")
     figures = {f"{risc} {KERNEL}": cycles(kernel_column(risc)) for risc in RISCS}
     figures["cores"] = row.number("CORE COUNT")
@@ -327,7 +336,7 @@ def _device_log(path: Path, first: str, lines: _Lines, clock_hz: int | None, cal
     arch, clock, notes = _chip(path, first, clock_hz)
     notes.append(f"{path}: a device log names neither its op nor its settings; that both sides are the same work is not checked")
     lives = {zone: _life(path, zone, edges) for zone, edges in chosen.items()}
-    return Profile(None, arch, clock, _kernel_times(lives), notes=notes)
+    return Profile(None, arch, clock, _kernel_times(path, lives), notes=notes)
 
 
 def _chip(path: Path, first: str, given: int | None) -> tuple[str | None, int, list[str]]:
@@ -361,7 +370,7 @@ def _life(path: Path, zone: Zone, edges: Sequence[Edge]) -> tuple[int, int]:
     return at["start"], at["end"]
 
 
-def _kernel_times(lives: dict[Zone, tuple[int, int]]) -> dict[int, Measured]:
+def _kernel_times(path: Path, lives: dict[Zone, tuple[int, int]]) -> dict[int, Measured]:
     devices: dict[int, list[tuple[tuple[int, int], str, int, int]]] = defaultdict(list)
     for (slot, x, y, risc), (start, end) in lives.items():
         devices[slot].append(((x, y), risc, start, end))
@@ -372,5 +381,8 @@ def _kernel_times(lives: dict[Zone, tuple[int, int]]) -> dict[int, Measured]:
             for risc in sorted({risc for _, risc, _, _ in zones})
         }
         figures["cores"] = float(len({core for core, _, _, _ in zones}))
-        found[slot] = Measured(max(end for *_, end in zones) - min(start for _, _, start, _ in zones), figures)
+        wall = max(end for *_, end in zones) - min(start for _, _, start, _ in zones)
+        if not wall:
+            raise ProfileError(f"{path}: the kernels of device {slot} take no time")
+        found[slot] = Measured(wall, figures)
     return found

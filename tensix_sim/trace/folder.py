@@ -70,9 +70,12 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 def _refuse_foreign(target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(0, "is a file; a run needs a folder", str(target))
-    for path in sorted(target.rglob("*")) if target.is_dir() else ():
-        name = path.relative_to(target).as_posix()
-        if (path.is_symlink() or not path.is_dir()) and not _is_ours(path, name):
+    for where, folders, files in os.walk(target):
+        folders.sort()
+        for path in sorted(Path(where, name) for name in [*files, *folders]):
+            name = path.relative_to(target).as_posix()
+            if (path.is_dir() and not path.is_symlink()) or _is_ours(path, name):
+                continue
             why = f"holds {name}, which no run writes; a run replaces its folder whole: move that away, or give another --name"
             raise FileExistsError(0, why, str(target))
 
