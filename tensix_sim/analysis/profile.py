@@ -276,6 +276,9 @@ def _measured(row: _Row, clock_hz: int) -> Measured:
         ns = row.number(column)
         return None if ns is None else ns * clock_hz / 1e9
 
+    for column in row.values:
+        if column.startswith("DEVICE ") and column.endswith("DURATION [ns]"):
+            row.number(column)  # one that is broken is told, needed or not
     wall = cycles(WALL)
     if wall is None or round(wall) < 1:
         raise ProfileError(f"{row.path}: device {row.text('DEVICE ID')} has no {WALL} (line {row.line})")
