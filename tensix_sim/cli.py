@@ -93,6 +93,7 @@ def run(
     from tensix_sim.screen import run_screen
     from tensix_sim.simulation import simulate
     from tensix_sim.tail import tail_problems
+    from tensix_sim.trace import whole_folder
     from tensix_sim.workers import WorkerError
 
     checked, report = _check(spec, overrides, preset)
@@ -102,23 +103,24 @@ def run(
         fail(f"--explain-error: numerics is {checked.numerics}; an error is explained bit for bit: set numerics: exact", 2)
     if gather and (problems := tail_problems(checked)):
         fail("\n".join(f"--gather: {problem}" for problem in problems), 1)
+    folder = traces / (name or _run_name(checked, preset))
     try:
         check_kinds(kinds, checked.trace)
-        where = f"ring of {checked.ring_size}" if checked.is_ring else checked.op
-        with _progress(f"{where} on {checked.board}") as progress:
-            result = simulate(checked, jobs, progress, gather=gather)
-        if explain_error:
-            with _progress("error by stage") as progress:
-                result.error = explain(checked, jobs, progress).model_dump()
+        with whole_folder(folder) as new:
+            where = f"ring of {checked.ring_size}" if checked.is_ring else checked.op
+            with _progress(f"{where} on {checked.board}") as progress:
+                result = simulate(checked, jobs, progress, gather=gather)
+            if explain_error:
+                with _progress("error by stage") as progress:
+                    result.error = explain(checked, jobs, progress).model_dump()
+            result.write_into(new)
+            emit(result.as_run(), kinds, new, folder.resolve().name)
     except (EmitError, MissingPackageError) as error:
         fail(f"--emit {error}", 2)
     except SimulationError as error:
         fail("\n".join([str(error), *getattr(error, "__notes__", [])]), 3)
     except WorkerError as error:
         fail(f"{error}; nothing was written", 2)
-    folder = traces / (name or _run_name(checked, preset))
-    result.write(folder)
-    emit(result.as_run(), kinds, folder)
     if json_file:
         _write_json(json_file, result.summary())
     click.echo(run_screen(result))
@@ -391,13 +393,14 @@ def report(folder: Path, output: Path | None, png: bool, what_ifs: bool, jobs: i
     """Write a page on RUN, the folder of a run: what binds each device, where its cycles went. It opens offline."""
     from tensix_sim.report import write_pngs, write_report
     from tensix_sim.screen import verdict_screen
-    from tensix_sim.trace import RunError, open_run
+    from tensix_sim.summary import read_run
+    from tensix_sim.trace import RunError
     from tensix_sim.workers import WorkerError
 
     if png and find_spec("matplotlib") is None:
         fail("--png draws with matplotlib, which is not installed: pip install 'tensix-sim[plot]'", 2)
     try:
-        done = open_run(folder)
+        done = read_run(folder)
         verdicts = _judge(done, jobs) if what_ifs and done.traces else []
         page = output or folder / "report.html"
         write_report(done, verdicts, page)
@@ -431,9 +434,10 @@ def compare(
     jobs: int,
     json_file: str | None,
 ) -> None:
-    """Say what changed between two runs, or a run and a hardware profile, and why.
+    """Say what changed between two runs, a run and a hardware profile, or two profiles, and why.
 
-    A run is its folder, a profile an ops_perf_results*.csv or a profile_log_device.csv. With --seq-lens, BEFORE is the spec
+    A run is its folder, a profile an ops_perf_results*.csv or a profile_log_device.csv; one of another op or chip is refused,
+    and settings that differ stand above the numbers. With --seq-lens, BEFORE is the spec
     of a ring, by default the built-in example: is the ring worth it against plain SDPA on every device, with all that
     the model needs behind it to have the whole sequence on each?
     """
@@ -446,18 +450,14 @@ def compare(
         fail("two runs are compared by their folders, BEFORE and AFTER; a spec, --set and --preset need --seq-lens", 2)
     from dataclasses import asdict
 
-    from tensix_sim.analysis import ProfileError, read_side
+    from tensix_sim.analysis import ProfileError, read_sides
     from tensix_sim.analysis import compare as compare_sides
-    from tensix_sim.analysis.compare import clock_hz
     from tensix_sim.report import write_comparison
     from tensix_sim.screen import compare_screen
     from tensix_sim.trace import RunError
 
-    if before.is_file() and after.is_file():
-        fail(f"{before} and {after} are both profiles; one of the two must be the folder of a run", 2)
     try:
-        clock = clock_hz(before) or clock_hz(after)
-        comparison = compare_sides(*(read_side(side, clock, call) for side in (before, after)))
+        comparison = compare_sides(*read_sides(before, after, call))
     except (ProfileError, RunError) as error:
         fail(str(error), 2)
     if json_file:
@@ -495,16 +495,10 @@ def _compare_lengths(
 
 def _judge(run: Any, jobs: int) -> Any:
     """The verdict on each device of a run that was read back."""
-    from pydantic import ValidationError
-
     from tensix_sim.analysis import judge
     from tensix_sim.simulation import Device
-    from tensix_sim.trace import RunError
 
-    try:
-        devices = [Device.model_validate(device) for device in run.summary["devices"]]
-    except ValidationError as error:
-        raise RunError(f"a run of another version: {error.error_count()} figures of its devices differ; run again") from error
+    devices = [Device.model_validate({**device, "accuracy": None}) for device in run.summary["devices"]]
     with _progress("what-ifs") as progress:
         return judge(run.spec, [(device, run.traces[device.ring_id]) for device in devices], jobs, progress)
 

@@ -216,14 +216,14 @@ def verdict_screen(verdicts: Iterable[Verdict]) -> str:
 
 
 def compare_screen(c: Comparison) -> str:
-    """Settings that differ, then each device: cycles, why, and other figures."""
-    parts = [f"before: {c.before}\nafter:  {c.after}"]
+    """What is to be said first, settings that differ, then each device: cycles, why, and other figures."""
+    parts = [f"before: {c.before}\nafter:  {c.after}", *map(wrapped, c.notes)]
     if c.settings:
-        parts.append(table(("setting", "before", "after"), [(key, _text(a), _text(b)) for key, a, b in c.settings]))
+        parts.append(table(("setting that differs", "before", "after"), [(key, _text(a), _text(b)) for key, a, b in c.settings]))
     parts += [f"device {d}: only in {name}" for d, name in c.only.items()]
     for device in c.devices:
         header = f"device {device.device}"
-        parts.append(table((header, "before", "after", "change", ""), [_change_row(device.cycles)]))
+        parts.append(table((header, "before", "after", "change", ""), map(_change_row, device.measures)))
         if device.path:
             rows = [_change_row(change) for change in [*device.main_path(SHOWN), device.cycles]]
             parts.append(table(("critical path", "before", "after", "change", ""), rows))

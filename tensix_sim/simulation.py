@@ -16,12 +16,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from threadpoolctl import threadpool_limits
 
+import tensix_sim
 from tensix_sim.accuracy import Accuracy, Moments, compare_with_reference, total
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.config import RunSpec, load_spec
 from tensix_sim.formats import TILE
 from tensix_sim.hw import Chip, SimulationError
+from tensix_sim.identity import run_id, values_digest
 from tensix_sim.kernel_api import Compute, DataMovement, launch
 from tensix_sim.ops.checks import Report, check
 from tensix_sim.ops.device_program import build, output_rows
@@ -30,12 +32,14 @@ from tensix_sim.ops.inputs import Inputs, make_inputs
 from tensix_sim.program import Values
 from tensix_sim.tail import Tail, run_tail, tail_problems
 from tensix_sim.trace import (
+    SCHEMA,
     SUMMARY,
     Run,
     Trace,
     save,
     tail_file,
     trace_file,
+    whole_folder,
     write_chrome,
     write_core_csv,
     write_summary,
@@ -129,6 +133,12 @@ class Result:
     peak_rss_bytes: int
     error: dict[str, Any] | None = None  # `error.Explanation`, where one was asked for
     tail: Tail | None = None
+    values: str = ""  # `identity.values_digest` of its inputs
+
+    @property
+    def id(self) -> str:
+        """What all files of the run have in them; the same for the same input."""
+        return run_id(self.spec, self.values, self.tail is not None, self.error is not None)
 
     @property
     def devices(self) -> list[Device]:
@@ -187,6 +197,9 @@ class Result:
     def summary(self) -> dict[str, Any]:
         """What `run --json` writes."""
         return {
+            "run": self.id,
+            "version": tensix_sim.__version__,
+            "schema": SCHEMA,
             "spec": self.spec.model_dump(mode="json"),
             "effective": self.report.effective,
             "devices": [device.model_dump(mode="json") for device in self.devices],
@@ -209,30 +222,34 @@ class Result:
         return sorted([*self.trace.items(), *(self.tail.traces.items() if self.tail else ())], key=lambda item: item[0])
 
     def write(self, folder: Path) -> None:
-        """Write the traces and the summary into `folder`, each file whole or not at all.
+        """Write the files of `write_into` as `folder`, which takes the place of an older one whole, or not at all.
+
+        Raises:
+            OSError: it cannot be written, or an older one has files that no run writes; nothing changed.
+        """
+        with whole_folder(folder) as new:
+            self.write_into(new)
+
+    def write_into(self, folder: Path) -> None:
+        """Write the traces and the summary into `folder`, which is there and empty.
 
         `trace.json`, of traces that are not too long for it, opens in Perfetto and chrome://tracing, `cores.csv` has each
         core's cycles by RISC and wait cause, `device-<ring_id>.npz` is the trace by columns (`trace.open_run` and `np.load`
         read it), `transfers.csv` (at trace: transfers) has each burst's parts, `summary.json` is what `run --json` writes.
-        The tail is in `trace.json` and `transfers.csv` behind the op, by columns in `tail-<ring_id>.npz`.
+        The tail is in `trace.json` and `transfers.csv` behind the op, by columns in `tail-<ring_id>.npz`. All have the run's id.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         if self.spec.trace != "off":
             clock_hz = spec_machine(self.spec).chip.clock_hz
             traces = sorted(self.trace.items())
             if self.opens_in_a_viewer:
-                write_chrome(folder / "trace.json", self._all_traces, clock_hz)
-            else:
-                (folder / "trace.json").unlink(missing_ok=True)  # of an earlier run
-            write_core_csv(folder / "cores.csv", traces)
+                write_chrome(folder / "trace.json", self._all_traces, clock_hz, self.id)
+            write_core_csv(folder / "cores.csv", traces, self.id)
             for ring_id, trace in traces:
-                save(folder / trace_file(ring_id), trace)
-            for ring_id in self.trace:
-                (folder / tail_file(ring_id)).unlink(missing_ok=True)  # of an earlier run
-                if self.tail:
-                    save(folder / tail_file(ring_id), self.tail.traces[ring_id])
+                save(folder / trace_file(ring_id), trace, self.id)
+            for ring_id, trace in self.tail.traces.items() if self.tail else ():
+                save(folder / tail_file(ring_id), trace, self.id)
         if self.spec.trace == "transfers":
-            write_transfers_csv(folder / "transfers.csv", self._all_traces)
+            write_transfers_csv(folder / "transfers.csv", self._all_traces, self.id)
         write_summary(folder / SUMMARY, self.summary())
 
 
@@ -262,6 +279,7 @@ def simulate(
     if gather and (problems := tail_problems(run_spec)):
         raise ValueError("; ".join(problems))
     began = time.perf_counter()
+    values = values_digest(run_spec, (inputs.q, inputs.k, inputs.v, inputs.page_table) if inputs else ())
     ring_ids = run_spec.simulated_ring_ids
     report_share: Progress = progress or (lambda share: None)
     if min(jobs, len(ring_ids)) > 1:
@@ -271,7 +289,7 @@ def simulate(
         runs = [run_device(run_spec, r, part, inputs=inputs) for r, part in zip(ring_ids, parts, strict=True)]
     tail = run_tail(run_spec, [run.device.cycles for run in runs], [run.output for run in runs]) if gather else None
     rss = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
-    result = Result(run_spec, report, runs, time.perf_counter() - began, rss, tail=tail)
+    result = Result(run_spec, report, runs, time.perf_counter() - began, rss, tail=tail, values=values)
     _check_gathered(result)
     return result
 

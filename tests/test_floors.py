@@ -10,13 +10,13 @@ import tensix_sim
 ROOT = Path(tensix_sim.__file__).parent
 FLOORS = [
     {"config", "presets", "arch", "formats", "sources"},
-    {"trace", "program", "accuracy", "walls"},
+    {"trace", "program", "accuracy", "walls", "identity"},
     {"trust"},
     {"hw"},
     {"kernel_api"},
     {"kernels"},
     {"ops"},
-    {"simulation", "error", "collectives", "tail", "workers"},
+    {"simulation", "error", "collectives", "tail", "workers", "summary", "logged"},
     {"analysis", "emit", "report", "screen", "tuning", "validate", "microbench", "cli", "__init__"},
     {"ttnn"},
 ]

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from tensix_sim.analysis.critical import critical_path
-from tensix_sim.analysis.profile import KERNEL, UTILISATIONS, read_profile
+from tensix_sim.analysis.profile import KERNEL, UTILISATIONS, ProfileError, read_profile
 from tensix_sim.config import RunSpec
+from tensix_sim.logged import WORK, op_code, told_by
 from tensix_sim.ops.geometry import Geometry, spec_machine
+from tensix_sim.summary import read_run
 from tensix_sim.tail import OPS
-from tensix_sim.trace import LANES, RISCS, Run, Totals, Trace, open_run
+from tensix_sim.trace import LANES, RISCS, Run, Totals, Trace
 
 FPU, SFPU, DRAM = UTILISATIONS.values()
+TIME = "microseconds"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Change:
         if self.is_share:
             return f"{self.before:.1%}", f"{self.after:.1%}", f"{100 * self.by:+.1f} points", ""
         share = f"{self.by / self.before:+.1%}" if self.before else ""
-        return f"{self.before:,.0f}", f"{self.after:,.0f}", f"{self.by:+,.0f}", share
+        digits = 1 if self.what == TIME else 0
+        return f"{self.before:,.{digits}f}", f"{self.after:,.{digits}f}", f"{self.by:+,.{digits}f}", share
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,18 @@ class Side:
     """A run or a profile: its settings, and for each device its cycles, figures, critical path by lane and step, and waits.
 
     The path adds up to the cycles; waits are cycles by lane and cause, the mean of the active cores. A profile has neither.
+    `logged` are the settings as a profile tells them, `code` the op's name in ttnn's logs, `arch` the chip's, if it is known.
     """
 
     name: str
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # none of a profile
     cycles: dict[int, int]
     figures: dict[int, dict[str, float]]
+    clock_hz: int
+    code: str | None
+    arch: str | None
+    logged: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
     path: dict[int, dict[str, int]] = field(default_factory=dict)
     waits: dict[int, dict[str, float]] = field(default_factory=dict)
     error: dict[str, float] = field(default_factory=dict)  # its size, and the share of its square that each stage causes
@@ -69,6 +79,12 @@ class DeviceChange:
     path: list[Change]
     waits: list[Change]
     figures: list[Change]
+    time: Change | None = None  # where the clocks differ
+
+    @property
+    def measures(self) -> list[Change]:
+        """The cycles, and the time where it does not follow from them."""
+        return [self.cycles, self.time] if self.time else [self.cycles]
 
     def main_path(self, shown: int) -> list[Change]:
         """The first changes of the path, and the others as one."""
@@ -86,10 +102,14 @@ class DeviceChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between two sides; `only` has the devices that one side alone has, with its name."""
+    """What differs between two sides; `only` has the devices that one side alone has, with its name.
+
+    `notes` are sentences on what makes the numbers less than they seem: they belong above them.
+    """
 
     before: str
     after: str
+    notes: list[str]
     settings: list[tuple[str, Any, Any]]
     devices: list[DeviceChange]
     only: dict[int, str]
@@ -104,15 +124,19 @@ class Comparison:
 
 
 def compare(before: Side, after: Side) -> Comparison:
-    """Set two sides side by side, device by device."""
-    known = list({**before.settings, **after.settings})
-    settings = [(key, before.settings.get(key), after.settings.get(key)) for key in known]
+    """Set two sides side by side, device by device.
+
+    Raises:
+        ProfileError: one is a profile, and of another op or chip than the other.
+    """
+    settings, notes = _settings(before, after)
     both = sorted(before.cycles.keys() & after.cycles.keys())
     only = {d: side.name for side in (before, after) for d in side.cycles if d not in both}
     return Comparison(
         before.name,
         after.name,
-        [(key, a, b) for key, a, b in settings if a != b] if before.settings and after.settings else [],
+        notes,
+        [(key, a, b) for key, a, b in settings if a != b],
         [_device(d, before, after) for d in both],
         dict(sorted(only.items())),
         _in_order(before.error, after.error),
@@ -125,7 +149,9 @@ def _device(d: int, before: Side, after: Side) -> DeviceChange:
     waits = _changes(before.waits.get(d), after.waits.get(d))
     shared = [name for name in before.figures[d] if name in after.figures[d]]
     figures = [Change(name, before.figures[d][name], after.figures[d][name]) for name in shared]
-    return DeviceChange(d, Change("cycles", before.cycles[d], after.cycles[d]), path, waits, figures)
+    cycles = Change("cycles", before.cycles[d], after.cycles[d])
+    us = [1e6 * side.cycles[d] / side.clock_hz for side in (before, after)]
+    return DeviceChange(d, cycles, path, waits, figures, Change(TIME, *us) if before.clock_hz != after.clock_hz else None)
 
 
 def _in_order(before: Mapping[str, float], after: Mapping[str, float]) -> list[Change]:
@@ -140,30 +166,70 @@ def _changes(before: Mapping[str, float] | None, after: Mapping[str, float] | No
     return sorted(changes, key=lambda c: (-abs(c.by), -c.after, c.what))
 
 
-def read_side(path: Path, clock_hz: int | None = None, call: int | None = None) -> Side:
-    """Read a run's folder, or a profile, whose nanoseconds become cycles of `clock_hz`.
+def _settings(before: Side, after: Side) -> tuple[list[tuple[str, Any, Any]], list[str]]:
+    """What is known of both sides, and what is to be said of it."""
+    if before.settings and after.settings:
+        known = list({**before.settings, **after.settings})
+        return [(key, before.settings.get(key), after.settings.get(key)) for key in known], [*before.notes, *after.notes]
+    _refuse_another_op_or_chip(before, after)
+    a, b = before.logged, after.logged
+    notes = [*before.notes, *after.notes]
+    if other_work := [key for key in WORK if key in a and key in b and a[key] != b[key]]:
+        notes.insert(0, f"not the same work: {', '.join(other_work)} differ, and the cycles with them")
+    for side, its, others in ((before, a, b), (after, b, a)):
+        if untold := sorted(others.keys() - its.keys()) if its else []:
+            notes.append(f"{side.name}: does not tell {', '.join(untold)}: not compared")
+    return [(key, value, b[key]) for key, value in a.items() if key in b], notes
+
+
+def _refuse_another_op_or_chip(before: Side, after: Side) -> None:
+    known = (("op", before.code, after.code), ("chip", before.arch, after.arch))
+    if others := [what for what, a, b in known if a is not None and b is not None and a != b]:
+        a, b = (f"{s.name} is {s.code or 'an op without a name'} on {s.arch or 'a chip without a name'}" for s in (before, after))
+        raise ProfileError(f"another {' and another '.join(others)}: {a}, {b}; their cycles cannot be compared")
+
+
+def read_sides(before: Path, after: Path, call: int | None = None) -> tuple[Side, Side]:
+    """Read two runs' folders or profiles. A profile with several ops is read as the other side's; see `read_side`."""
+    if before.is_file() and not after.is_file():
+        second = read_side(after)
+        return read_side(before, second.clock_hz, call, second.code), second
+    first = read_side(before, call=call)
+    return first, read_side(after, first.clock_hz, call, first.code)
+
+
+def read_side(path: Path, clock_hz: int | None = None, call: int | None = None, code: str | None = None) -> Side:
+    """Read a run's folder, or a profile: of its op of that `code`, in cycles of its chip or, if it names none, of `clock_hz`.
 
     Raises:
         RunError: the folder holds no run.
         ProfileError: the file is no profile, or says nothing of the one call that is meant.
         OSError: it cannot be read.
     """
-    if path.is_file():
-        measured = read_profile(path, clock_hz or 1_000_000_000, call)
-        cycles = {d: m.cycles for d, m in measured.items()}
-        return Side(str(path), {}, cycles, {d: m.figures for d, m in measured.items()})
-    return of_run(open_run(path), str(path))
+    if not path.is_file():
+        return of_run(read_run(path), str(path))
+    profile = read_profile(path, clock_hz, call, code)
+    cycles = {d: measured.cycles for d, measured in profile.devices.items()}
+    figures = {d: measured.figures for d, measured in profile.devices.items()}
+    about = profile.clock_hz, profile.code, profile.arch, profile.settings, profile.notes
+    return Side(str(path), {}, cycles, figures, *about)
 
 
 def of_run(run: Run, name: str) -> Side:
     """A run as one side."""
     spec = run.spec
+    chip = spec_machine(spec).chip
     devices = {device["ring_id"]: device for device in run.summary["devices"]}
     return Side(
         name,
         flat(run.summary["spec"]) | flat(run.summary["effective"], "effective."),
         {d: device["cycles"] for d, device in devices.items()},
         {d: _figures(spec, device, run.traces.get(d)) for d, device in devices.items()},
+        chip.clock_hz,
+        op_code(spec.op),
+        chip.name,
+        told_by(spec),
+        [],
         {d: _path(spec, trace) for d, trace in run.traces.items()},
         {d: device["waits"] for d, device in devices.items()},
         _error(run.summary.get("error")),
@@ -185,17 +251,11 @@ def _tail(tail: Mapping[str, Any] | None) -> dict[str, float]:
     return {op: tail["stages"][op] for op in OPS} | {"after the op": tail["cycles"]}
 
 
-def clock_hz(side: Path) -> int | None:
-    """The clock of a run's board, Hz; None for a profile."""
-    if side.is_file():
-        return None
-    return spec_machine(open_run(side, traces=False).spec).chip.clock_hz
-
-
 def _figures(spec: RunSpec, device: Mapping[str, Any], trace: Trace | None) -> dict[str, float]:
     g = Geometry.of(spec)
     active, wall = device["active_cores"], max(1, device["cycles"])
-    figures: dict[str, float] = {"cores": active, "steps of the busiest core": device["steps_per_core"]["max"]}
+    figures: dict[str, float] = {"cores": g.cores, "cores that work": active}
+    figures["steps of the busiest core"] = device["steps_per_core"]["max"]
     if trace is not None:
         totals = Totals.of(trace)
         figures |= {f"{risc} {KERNEL}": totals.longest(risc) for risc in RISCS}

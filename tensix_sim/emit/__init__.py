@@ -17,11 +17,11 @@ class EmitError(ValueError):
     """What was asked for cannot be made of this run."""
 
 
-def emit(run: Run, kinds: Iterable[str], folder: Path) -> list[Path]:
+def emit(run: Run, kinds: Iterable[str], folder: Path, name: str | None = None) -> list[Path]:
     """Write a run in other tools' formats into `folder`; the files that were written.
 
-    `device-log` is profile_log_device.csv, `perf-csv` ops_perf_results_<folder>.csv, `npe` a NoC trace for each device,
-    `visualizer` the folder that ttnn-visualizer opens, `perfetto` trace.pftrace.
+    `device-log` is profile_log_device.csv, `perf-csv` ops_perf_results_<name>.csv, by the folder's name if none is given,
+    `npe` a NoC trace for each device, `visualizer` the folder that ttnn-visualizer opens, `perfetto` trace.pftrace.
 
     Raises:
         EmitError: no such kind, or the run's trace has too little for it.
@@ -34,7 +34,7 @@ def emit(run: Run, kinds: Iterable[str], folder: Path) -> list[Path]:
     emission = Emission(run)
     check_kinds(wanted, emission.spec.trace)
     folder.mkdir(parents=True, exist_ok=True)
-    results = f"ops_perf_results_{folder.resolve().name}.csv"
+    results = f"ops_perf_results_{name or folder.resolve().name}.csv"
     written: list[Path] = []
     for kind in wanted:
         if kind == "device-log":

@@ -12,6 +12,7 @@ from tensix_sim.analysis.critical import BETWEEN_THREADS
 from tensix_sim.emit.run import Emission, host_id
 from tensix_sim.trace import WAIT, Totals
 from tensix_sim.trace.files import atomic
+from tensix_sim.trace.folder import MARK
 
 COLUMNS = (
     "PCIe slot", "core_x", "core_y", "RISC processor type", "timer_id", "time[cycles since reset]", "data", "run host ID",
@@ -49,7 +50,7 @@ def _rows(emission: Emission, totals: Totals, ring_id: int) -> Iterator[tuple[ob
         place = (ring_id, *emission.machine.worker(core), risc)
         file = f"kernels/sdpa/{KERNEL_FILES.get(risc, compute)}"
         for timer, time, data, zone, what in events:
-            yield (*place, timer, time, data, host_id(ring_id), "", "", zone, what, 0, file, "")
+            yield (*place, timer, time, data, host_id(ring_id), "", "", zone, what, 0, file, f"{{'{MARK}': '{emission.run.id}'}}")
 
 
 def _waited_for_buffers(totals: Totals, i: int, risc: str) -> int:

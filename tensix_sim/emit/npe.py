@@ -17,6 +17,7 @@ from tensix_sim.emit.run import Emission, host_id
 from tensix_sim.hw.noc import Noc
 from tensix_sim.trace import Totals, Trace
 from tensix_sim.trace.files import atomic
+from tensix_sim.trace.folder import MARK
 from tensix_sim.trace.queries import Cycles
 from tensix_sim.trace.table import Rows
 
@@ -54,7 +55,7 @@ def _events(emission: Emission, trace: Trace, ring_id: int) -> Iterator[dict[str
         core, risc = trace.lanes[i]
         x, y = emission.machine.worker(core)
         here = {"proc": risc, "sx": x, "sy": y}
-        zone = here | {"zone": f"{risc}-KERNEL"}
+        zone = here | {"zone": f"{risc}-KERNEL", MARK: emission.run.id}
         yield zone | {"zone_phase": "begin", "timestamp": int(totals.start[i])} | own
         bursts = moved[moved["lane"] == i]
         for row, cycle in _requests(bursts, gaps):
@@ -97,6 +98,7 @@ def write_timeline(emission: Emission, device: Mapping[str, Any], trace: Trace, 
             "arch": chip.name,
             "cycles_per_timestep": width,
             "congestion_model_name": "tensix_sim",
+            MARK: emission.run.id,
             "num_rows": chip.noc.rows,
             "num_cols": chip.noc.columns,
             "dram_bw_util": round(100 * device["dram_utilization"], 3),

@@ -10,10 +10,12 @@ from typing import Any
 
 from tensix_sim.analysis.profile import kernel_column
 from tensix_sim.emit.device_log import buffer_waits
-from tensix_sim.emit.run import CALL, Emission, OpTensor, TailOp, host_id
+from tensix_sim.emit.run import CALL, Emission, TailOp, host_id
 from tensix_sim.formats import TILE
+from tensix_sim.logged import OpTensor
 from tensix_sim.trace import RISCS, Totals, Trace
 from tensix_sim.trace.files import atomic
+from tensix_sim.trace.folder import MARK
 
 AXES = "WZYX"
 
@@ -48,6 +50,7 @@ COLUMNS = (
     "PM IDEAL [ns]", "PM COMPUTE [ns]", "PM BANDWIDTH [ns]", "PM REQ I BW", "PM REQ O BW", "PM FPU UTIL (%)", "NOC UTIL (%)",
     "MULTICAST NOC UTIL (%)", "DRAM BW UTIL (%)", "DRAM BW UTIL PER CTRL (%)", "ETH BW UTIL (%)", "NPE CONG IMPACT (%)",
     "Avg SFPU util on full grid (%)", "Avg FPU util on full grid (%)", "Avg Math util on full grid (%)",
+    MARK,  # ours: readers take more columns than they know
 )  # fmt: skip
 
 
@@ -109,6 +112,7 @@ def _call(emission: Emission, code: str, call: int, ring_id: int, attributes: Ma
         "ATTRIBUTES": f"{{{written}}}",
         "AVAILABLE WORKER CORE COUNT": emission.machine.cores,
         "HOST START TS": 0,
+        MARK: emission.run.id,
     }
 
 

@@ -39,6 +39,10 @@ def write(emission: Emission, path: Path) -> Path:
     proto, builders = packages()
     with atomic_path(path) as target, target.open("wb") as file:
         builder = builders.StreamingTraceProtoBuilder(file)
+        about = builder.create_packet()
+        about.trusted_packet_sequence_id = SEQUENCE
+        about.trace_uuid.lsb = int.from_bytes(bytes.fromhex(emission.run.id), signed=True)  # 64 bits of the 128
+        builder.write_packet(about)
         for device, trace in emission.devices:
             _Device(emission, device["ring_id"], f"device {device['ring_id']}", trace, proto, builder).write()
         for ring_id, trace in emission.run.tails.items():

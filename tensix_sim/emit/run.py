@@ -8,28 +8,13 @@ from typing import Any
 from tensix_sim.analysis.profile import DEVICE_BITS
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
-from tensix_sim.ops.geometry import Geometry, program_config, spec_machine
+from tensix_sim.logged import OpTensor, attributes, op_code, tensors
+from tensix_sim.ops.geometry import Geometry, spec_machine
 from tensix_sim.tail import OPS
 from tensix_sim.trace import Run, Trace
 
-# Device-operation names of ttnn, as its profiler logs them
-OP_CODES = {
-    "ring_distributed_sdpa": "RingDistributedSdpaDeviceOperation",
-    "sdpa": "SDPAOperation",
-    "chunked_sdpa": "SDPAOperation",
-}
 TAIL_CODES = ("SplitDeviceOperation", "AllGatherAsync", "AllGatherAsyncReversed", "ConcatDeviceOperation")  # of `tail.OPS`
 CALL = 1  # the run is a program's first call; what follows it are the next
-
-
-@dataclass(frozen=True)
-class OpTensor:
-    """A tensor as ttnn logs it: shape [W, Z, Y, X], the data type in capitals."""
-
-    name: str
-    shape: tuple[int, int, int, int]
-    dtype: str
-    memory: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +51,7 @@ class Emission:
     @property
     def op_code(self) -> str:
         """Name of the op in ttnn's logs."""
-        return OP_CODES[self.spec.op]
+        return op_code(self.spec.op)
 
     @property
     def devices(self) -> Iterator[tuple[dict[str, Any], Trace]]:
@@ -98,40 +83,13 @@ class Emission:
 
     @property
     def tensors(self) -> tuple[list[OpTensor], OpTensor]:
-        """Inputs, and the output of a device. K and V are as they are before paging, and there is no page table."""
-        g, given = self.geometry, self.spec.inputs
-        kv_dtype = given.kv_dtype or given.dtype
-        dram = "DEV_0_DRAM_INTERLEAVED"
-        inputs = [
-            OpTensor("Q", (g.B, g.NQH, g.S, given.head_dim), given.dtype.upper(), dram),
-            OpTensor("K", (g.B, g.NKH, g.Sk, given.head_dim), kv_dtype.upper(), dram),
-            OpTensor("V", (g.B, g.NKH, g.Sk, given.head_dim), kv_dtype.upper(), dram),
-        ]
-        memory = dram if self.spec.memory_config == "dram_interleaved" else "DEV_0_L1_INTERLEAVED"
-        return inputs, OpTensor("output", (g.B, g.NQH, g.S // g.R, given.head_dim), given.dtype.upper(), memory)
+        """Inputs, and the output of a device."""
+        return tensors(self.spec)
 
     @property
     def attributes(self) -> dict[str, str]:
-        """The op's arguments, written as ttnn writes them in its logs."""
-        config = program_config(self.spec, self.machine)
-        compute = self.spec.effective_compute_config
-        x, y = config.compute_with_storage_grid_size
-        approx = "std::nullopt" if config.exp_approx_mode is None else int(config.exp_approx_mode)
-        found = {
-            "program_config": (
-                f"SDPAProgramConfig(compute_with_storage_grid_size=(x={x};y={y});sub_core_grids=std::nullopt;"
-                f"q_chunk_size={config.q_chunk_size};k_chunk_size={config.k_chunk_size};exp_approx_mode={approx};"
-                f"max_cores_per_head_batch={config.max_cores_per_head_batch})"
-            ),
-            "compute_kernel_config": (
-                f"WormholeComputeKernelConfig(math_fidelity={compute.math_fidelity};"
-                f"math_approx_mode={int(compute.math_approx_mode)};fp32_dest_acc_en={int(compute.fp32_dest_acc_en)};"
-                f"packer_l1_acc={int(compute.packer_l1_acc)})"
-            ),
-            "is_causal": str(int(self.spec.is_causal)),
-            "scale": f"{self.geometry.scale:.9g}",
-        }
-        return found | ({"ring_size": str(self.spec.ring_size)} if self.spec.is_ring else {})
+        """The op's arguments."""
+        return attributes(self.spec)
 
 
 def host_id(ring_id: int, call: int = CALL) -> int:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tensix_sim.emit import device_log, npe, perf_results
-from tensix_sim.emit.run import Emission, OpTensor, host_id
+from tensix_sim.emit.run import Emission, host_id
 from tensix_sim.formats import FORMATS, TILE
+from tensix_sim.logged import OpTensor
 from tensix_sim.ops.checks import check
 from tensix_sim.trace.files import atomic_path, write_text
+from tensix_sim.trace.folder import MARK
 
 OPERATION = 1
 MANIFEST = "manifest.json"
@@ -107,6 +109,7 @@ def _rows(emission: Emission) -> Iterator[tuple[str, tuple[Any, ...]]]:
     for name, value in emission.attributes.items():
         yield "operation_arguments", (OPERATION, name, value)
     yield "report_metadata", ("schema_version", "1")
+    yield "report_metadata", (MARK, emission.run.id)
     rings = [device["ring_id"] for device, _ in emission.devices]
     for ring_id in rings:
         yield "devices", _device(emission, ring_id)

@@ -26,10 +26,11 @@ def write_comparison(c: Comparison, path: Path) -> None:
 
 def comparison_page(c: Comparison) -> str:
     """The page of a comparison as text."""
-    sections = [_section("Devices", _devices(c))]
+    sections = [_section("First of all", "".join(f"<p>{escape(note)}</p>" for note in c.notes))] if c.notes else []
     if c.settings:
         rows = ([_cell(key), _cell(_text(a)), _cell(_text(b))] for key, a, b in c.settings)
         sections.append(_section("Settings that differ", _table(("setting", "before", "after"), rows)))
+    sections += [_section("Devices", _devices(c))]
     sections += [_device(device) for device in c.devices]
     for title, changes in c.of_all_devices:
         rows = ([_cell(change.what), *_figures(change)] for change in changes)
@@ -40,7 +41,15 @@ def comparison_page(c: Comparison) -> str:
 
 def _devices(c: Comparison) -> str:
     most = max((abs(d.cycles.by) for d in c.devices), default=0)
-    rows = ([_cell(str(d.device)), *_figures(d.cycles), _bar(d.cycles.by, most)] for d in c.devices)
+    rows = (
+        [
+            _cell(f"{d.device}, {m.what}" if d.time else str(d.device)),
+            *_figures(m),
+            _bar(d.cycles.by, most) if m is d.cycles else "",
+        ]
+        for d in c.devices
+        for m in d.measures
+    )
     only = "".join(f'<p class="note">device {device}: only in {escape(name)}</p>' for device, name in c.only.items())
     return _table(("device", "cycles before", "after", "change", "", ""), rows) + only
 

@@ -26,6 +26,7 @@ def page(run: Run, verdicts: Sequence[Verdict] = ()) -> str:
     """The page of a run as text."""
     data = describe(run, verdicts)
     parts = {
+        "run": escape(run.id),
         "title": escape(data["title"]),
         "style": part("report.css"),
         "data": _json_in_html(data),

@@ -49,14 +49,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def write_chrome(path: str | Path, devices: Devices, clock_hz: int) -> None:
+def write_chrome(path: str | Path, devices: Devices, clock_hz: int, run: str = "") -> None:
     """Write spans and counters as Chrome JSON, which ui.perfetto.dev and chrome://tracing open.
 
     A process is a device, which may have several traces, a thread a RISC of a core. Times are microseconds; `args.cycles`
-    is exact.
+    is exact. `run` is the id of the run, which it has under `otherData`.
     """
     with atomic(path) as file:
-        file.write(f'{{"displayTimeUnit":"ns","otherData":{{"clock_hz":{clock_hz}}},"traceEvents":[')
+        about = json.dumps({"clock_hz": clock_hz} | ({"run": run} if run else {}), separators=(",", ":"))
+        file.write(f'{{"displayTimeUnit":"ns","otherData":{about},"traceEvents":[')
         separator = "\n"
         cores: dict[int, set[tuple[int, int]]] = {}
         for ring_id, trace in devices:
@@ -120,33 +121,38 @@ def _lists(*columns: NDArray[np.integer[Any]]) -> list[list[int]]:
     return [column.tolist() for column in columns]
 
 
-def write_core_csv(path: str | Path, devices: Devices) -> None:
-    """Write a row of cycles for each RISC of each core: first, last, busy, and waiting by cause."""
+def write_core_csv(path: str | Path, devices: Devices, run: str = "") -> None:
+    """Write a row of cycles for each RISC of each core: first, last, busy, and waiting by cause; last the run's id, if given."""
     totals = [(ring_id, Totals.of(trace)) for ring_id, trace in devices]
     waits = sorted({name for _, t in totals for name in t.names if name.startswith(WAIT)})
+    header, last = (["run"], [run]) if run else ([], [])
     with atomic(path) as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["ring_id", "core_x", "core_y", "risc", "start", "end", "busy", *waits])
+        rows.writerow(["ring_id", "core_x", "core_y", "risc", "start", "end", "busy", *waits, *header])
         for ring_id, t in totals:
             for i in sorted(range(len(t.lanes)), key=lambda i: t.lanes[i].rank):
                 spent = dict(zip(t.names, t.cycles[i].tolist(), strict=True))
                 busy = sum(cycles for name, cycles in spent.items() if not name.startswith(WAIT))
                 core, risc = t.lanes[i]
                 life = t.start[i], t.end[i]
-                rows.writerow([ring_id, *core, risc, *life, busy, *(spent.get(name, 0) for name in waits)])
+                rows.writerow([ring_id, *core, risc, *life, busy, *(spent.get(name, 0) for name in waits), *last])
 
 
-def write_transfers_csv(path: str | Path, devices: Devices) -> None:
-    """Write a row for each burst's part between a core and a bank or another core's L1, in the order of issue."""
+def write_transfers_csv(path: str | Path, devices: Devices, run: str = "") -> None:
+    """Write a row for each burst's part between a core and a bank or another core's L1, in the order of issue.
+
+    Last stands the run's id, if given.
+    """
     columns = ("kind", "noc", "source_x", "source_y", "target_x", "target_y", "requests", "nbytes", "start", "end")
+    header, last = (["run"], [run]) if run else ([], [])
     with atomic(path) as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["ring_id", "core_x", "core_y", "risc", *columns])
+        rows.writerow(["ring_id", "core_x", "core_y", "risc", *columns, *header])
         for ring_id, trace in devices:
             lanes, names = trace.lanes, trace.names
             for row in trace.transferred():
                 core, risc = lanes[row["lane"]]
-                rows.writerow([ring_id, *core, risc, names[row["kind"]], *(int(row[c]) for c in columns[1:])])
+                rows.writerow([ring_id, *core, risc, names[row["kind"]], *(int(row[c]) for c in columns[1:]), *last])
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -8,9 +8,10 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -19,14 +20,27 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from tensix_sim.arch import machine
 from tensix_sim.config import RunSpec, load_spec
 from tensix_sim.trace.files import atomic_path
+from tensix_sim.trace.folder import MARK, MARKED, starts_with
 from tensix_sim.trace.table import BLOCK, Rows, Table
 from tensix_sim.trace.trace import Level, Trace
 
 SUMMARY = "summary.json"
+SCHEMA = 1  # of a summary; another one is not read
+TEXTS = ("trace.json", "cores.csv", "transfers.csv", "report.html")  # that have the run's id near their start
 # What the zip and array readers raise for a file that is no trace
-BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, LookupError, ValueError, EOFError, NotImplementedError, RuntimeError)
+BROKEN = (
+    zipfile.BadZipFile, zlib.error, struct.error, LookupError, ValueError, EOFError, NotImplementedError, RuntimeError,
+    TypeError, AttributeError, OverflowError,
+)  # fmt: skip
+# Columns that hold places in a list of the trace, by table
+PLACES: dict[str, dict[str, Callable[[Trace], int]]] = {
+    "spans": {"lane": lambda t: len(t.lanes), "name": lambda t: len(t.names)},
+    "counts": {"series": lambda t: len(t.counters)},
+    "transfers": {"lane": lambda t: len(t.lanes), "kind": lambda t: len(t.names)},
+}
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every member: same trace, same bytes
 
 
@@ -50,24 +64,33 @@ class Run:
             RunError: it is not of this version.
         """
         given = self.summary["spec"]
-        inputs = {key: value for key, value in given["inputs"].items() if key not in ("q", "k", "v")}
         try:
-            return load_spec({**given, "inputs": inputs})
+            inputs = {key: value for key, value in given["inputs"].items() if key not in ("q", "k", "v")}
+            spec = load_spec({**given, "inputs": inputs})
+            machine(spec.board).override(spec.machine)
         except ValidationError as error:
             wrong = error.errors()[0]
             raise RunError(
                 f"a run of another version: {'.'.join(map(str, wrong['loc']))} = {wrong['input']!r} is unknown here; run again"
             ) from error
+        except (LookupError, TypeError, AttributeError) as error:
+            raise RunError(f"a run of another version: its spec: {type(error).__name__}: {error}; run again") from error
+        return spec
+
+    @property
+    def id(self) -> str:
+        """What all files of the run have in them."""
+        return str(self.summary["run"])
 
 
-def save(path: Path, trace: Trace) -> None:
-    """Write a trace.
+def save(path: Path, trace: Trace, run: str = "") -> None:
+    """Write a trace; with the id of its `run` and its own name in it, `open_run` can tell it from another one.
 
     Raises:
         OSError: the file cannot be written; an older one stays as it was.
     """
     with atomic_path(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-        about = {"level": trace.level, "notes": trace.notes}
+        about = {"level": trace.level, "notes": trace.notes} | ({"run": run, "file": path.name} if run else {})
         words = {
             "about": [json.dumps(about, sort_keys=True)],
             "names": trace.names,
@@ -107,45 +130,103 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
                 trace.series(label, unit)
             for name, table in trace.tables.items():
                 for rows in _read_rows(file, name, table.dtype):
+                    _check_rows(trace, name, rows)
                     table.extend(rows)
     except BROKEN as error:
-        raise RunError(
-            f"{path}: not a trace that `tensix-sim run` wrote ({error}); run again and leave its files as they are"
-        ) from error
+        raise _not_a_trace(path, error) from error
     return trace
+
+
+def _not_a_trace(path: Path, error: Exception) -> RunError:
+    return RunError(f"{path}: not a trace that `tensix-sim run` wrote ({error}); run again and leave its files as they are")
+
+
+def _check_rows(trace: Trace, table: str, rows: Rows) -> None:
+    """Hold rows to what their columns mean: places that exist, times that do not go back.
+
+    Raises:
+        ValueError: a row breaks that; names the table and the column.
+    """
+    columns = rows.dtype.names or ()
+    limits = {column: places(trace) for column, places in PLACES[table].items()}
+    for column in columns if len(rows) else ():
+        least, most = int(rows[column].min()), int(rows[column].max())
+        if column in limits and not 0 <= least <= most < limits[column]:
+            raise ValueError(f"{table}.{column} is from {least} to {most}, and there are {limits[column]}")
+        if column in ("start", "end", "time") and least < 0:
+            raise ValueError(f"{table}.{column} has {least}")
+    if "end" in columns and (rows["end"] < rows["start"]).any():
+        raise ValueError(f"{table}: a row ends before it starts")
 
 
 def open_run(folder: Path, traces: bool = True) -> Run:
     """Read the run that `tensix-sim run` wrote into `folder`, with its traces unless told not to.
 
     Raises:
-        RunError: there is no run, or its files are broken.
+        RunError: there is no run, its files are broken, or not all of one run.
     """
     path = folder / SUMMARY
     if not path.is_file():
         raise RunError(f"{folder}: no run is there, for it has no {SUMMARY}; `tensix-sim run` makes one in traces/runs")
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        devices = [device["ring_id"] for device in summary["devices"]]
+        summary = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        devices = [int(device["ring_id"]) for device in summary["devices"]]
         level = summary["spec"]["trace"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{path}: not the summary of a run ({type(error).__name__}: {error})") from error
-    if not traces or level == "off":
-        return Run(summary, {})
-    tailed = devices if "tail" in summary else []
-    names = [*map(trace_file, devices), *map(tail_file, tailed)]
+    traced, tailed = ([], []) if level == "off" else (devices, devices if "tail" in summary else [])
+    names = [*map(trace_file, traced), *map(tail_file, tailed)]
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise RunError(f"{folder}: {', '.join(missing)} missing, although the run had trace: {level}; run again")
+    _check_one_run(folder, summary, names)
+    if not traces:
+        return Run(summary, {})
     of_tails = {ring_id: load(folder / tail_file(ring_id)) for ring_id in tailed}
-    return Run(summary, {ring_id: load(folder / trace_file(ring_id)) for ring_id in devices}, of_tails)
+    return Run(summary, {ring_id: load(folder / trace_file(ring_id)) for ring_id in traced}, of_tails)
 
 
-def trace_file(ring_id: int) -> str:
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _check_one_run(folder: Path, summary: Mapping[str, Any], traces: list[str]) -> None:
+    """Hold every file of a run's folder to the id in its summary, and every trace to its name.
+
+    Raises:
+        RunError: a file is of another run or has no id; names all such files.
+    """
+    run = summary.get("run")
+    if not isinstance(run, str) or summary.get("schema") != SCHEMA:
+        raise RunError(f"{folder}: a run of another version: {SUMMARY} has no id, or another schema than {SCHEMA}; run again")
+    if others := [path.name for path in sorted(folder.iterdir()) if not _is_of(run, path, traces)]:
+        what = f"{SUMMARY} is of run {run}; {', '.join(others)} {'is' if len(others) == 1 else 'are'} not"
+        raise RunError(f"{folder}: runs are mixed: {what}, or not under the name that it was given; run again")
+
+
+def _is_of(run: str, path: Path, traces: list[str]) -> bool:
+    """Whether a file of a run's folder is of that run; what bears no id is not asked."""
+    if fnmatch(path.name, trace_file("*")) or fnmatch(path.name, tail_file("*")):
+        return path.name in traces and _stamp(path) == (run, path.name)
+    marked = any(fnmatch(path.name, name) for name in MARKED) and starts_with(path, MARK)
+    return starts_with(path, run) if marked or path.name in TEXTS else True
+
+
+def _stamp(path: Path) -> tuple[object, object]:
+    """The id of a trace's run, and the name that its file was given."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            about = json.loads(_read_words(file, "about")[0])
+            return about.get("run"), about.get("file")
+    except BROKEN as error:
+        raise _not_a_trace(path, error) from error
+
+
+def trace_file(ring_id: int | str) -> str:
     """Name of a device's trace in the folder of a run."""
     return f"device-{ring_id}.npz"
 
 
-def tail_file(ring_id: int) -> str:
+def tail_file(ring_id: int | str) -> str:
     """Name of the file with the trace of what a device did after the op."""
     return f"tail-{ring_id}.npz"
 
@@ -175,7 +256,7 @@ def _read_rows(file: zipfile.ZipFile, name: str, dtype: np.dtype[np.void]) -> It
     columns = dtype.names or ()
     with ExitStack() as stack:
         members = [stack.enter_context(file.open(f"{name}.{column}.npy")) for column in columns]
-        lengths = {_read_length(member) for member in members}
+        lengths = {_read_length(member, dtype[column]) for column, member in zip(columns, members, strict=True)}
         if len(lengths) != 1:
             raise ValueError(f"columns of {name} differ in length")
         (left,) = lengths
@@ -189,9 +270,11 @@ def _read_rows(file: zipfile.ZipFile, name: str, dtype: np.dtype[np.void]) -> It
             raise ValueError(f"columns of {name} are longer than they say")
 
 
-def _read_length(member: IO[bytes]) -> int:
+def _read_length(member: IO[bytes], dtype: np.dtype[Any]) -> int:
     npy.read_magic(member)
-    (length,), _, _ = npy.read_array_header_1_0(member)
+    (length,), _, found = npy.read_array_header_1_0(member)
+    if found != dtype:
+        raise ValueError(f"a column of {found}; {dtype} is needed")
     return int(length)
 
 
