@@ -108,7 +108,8 @@ class Device(BaseModel):
 class DeviceRun:
     """A device's figures, trace and bytes over time, and its output [B, NQH, S / R, DH], R being 1 without a ring.
 
-    With numerics off there is no output. `recomputed` is what its accuracy is judged by. `chunk_ends` are the cycles at which each Q chunk was written, for each active core.
+    With numerics off there is no output. Its accuracy is judged by the rows `recomputed`. `chunk_ends` are the cycles at which
+    each Q chunk was written, for each active core.
     """
 
     device: Device
@@ -413,7 +414,12 @@ def _sample(rows: int, about: int | None) -> list[tuple[int, int]]:
 
 
 def _figures(
-    g: Geometry, machine: Machine, chip: Chip, ring_id: int, contexts: dict[Any, DataMovement | Compute], accuracy: Accuracy | None
+    g: Geometry,
+    machine: Machine,
+    chip: Chip,
+    ring_id: int,
+    contexts: dict[Any, DataMovement | Compute],
+    accuracy: Accuracy | None,
 ) -> Device:
     program = chip.program
     ends = [_core_end(logical, contexts) for logical in program.cores]
