@@ -51,6 +51,17 @@ class Accuracy(BaseModel):
     expected: ExpectedError | None = None
     place: Beyond | None = None
 
+    def suspicion(self, device: int | None = None) -> str | None:
+        """What is suspect, in a sentence; None where nothing is. `device` is its number, if not the ring position."""
+        if not self.suspect or self.place is None:
+            return None
+        at, (first, last) = self.place, self.place.rows
+        rows = f"row {first}" if first == last else f"rows {first} to {last}"
+        return (
+            f"accuracy is not what these formats give: {rows} of head {at.head}, batch {at.batch}, device "
+            f"{at.device if device is None else device}, relative L2 {at.rel_l2:.1%}, expected {at.expected:.1%}"
+        )
+
 
 @dataclass(frozen=True)
 class Moments:

@@ -27,7 +27,8 @@ from tensix_sim.kernel_api import Compute, DataMovement, launch
 from tensix_sim.ops.checks import Report, check
 from tensix_sim.ops.device_program import build, output_rows
 from tensix_sim.ops.geometry import Geometry, spec_machine
-from tensix_sim.ops.inputs import Inputs, make_inputs
+from tensix_sim.ops.inputs import Inputs, input_misfits, make_inputs
+from tensix_sim.ops.report import Violation
 from tensix_sim.program import Values
 from tensix_sim.tail import Tail, run_tail, tail_problems
 from tensix_sim.trace import (
@@ -249,7 +250,7 @@ def simulate(
     that its seed or its files would give.
 
     Raises:
-        IllegalConfigError: the spec is illegal; lists every violation.
+        IllegalConfigError: the spec is illegal, or its formats cannot hold `inputs`; lists every violation.
         SimulationError: the simulated program failed, by a deadlock for example.
         WorkerError: a worker process died.
         ValueError: there is nothing to gather, or no way to; says why.
@@ -258,6 +259,9 @@ def simulate(
     if not report.ok:
         raise IllegalConfigError(report)
     run_spec = spec if isinstance(spec, RunSpec) else load_spec(spec)
+    if inputs is not None and run_spec.numerics != "off" and (wrong := input_misfits(run_spec, inputs)):
+        found = (Violation(found={f"inputs.{name}": "given"}, rule=rule) for name, rule in wrong.items())
+        raise IllegalConfigError(Report(violations=tuple(found)))
     if gather and (problems := tail_problems(run_spec)):
         raise ValueError("; ".join(problems))
     began = time.perf_counter()
