@@ -27,8 +27,8 @@ Errors = NDArray[np.float64]
 Place = tuple[int, int, int, int]  # batch, head, slab of the device, tile row of it
 
 SPREAD, WORST = 6, 2  # tile rows of a device that are computed again: spread over it; the worst, by each of two measures
-OF_ALL, OF_TILE_ROW, OF_ROW = 1.1, 1.2, 1.5  # times the expected error: more is suspect (docs/numerics.md)
-FLOOR = 2.0**-8  # of a row's size, a last bit of bfloat16: an error that is never suspect
+MARGIN = 0.5  # of its expected error that a row may err more; of n rows, 1 / sqrt(n) of that (docs/numerics.md)
+FLOOR = 2.0**-9  # of a row's size, one rounding to bfloat16: an error that is never suspect
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,9 @@ def judge(accuracy: Accuracy, tile_rows: Sequence[TileRow]) -> Accuracy:
     if not tile_rows:
         return accuracy
     error, expected, size = (np.concatenate([getattr(t, name) for t in tile_rows]) for name in ("error", "expected", "size"))
-    parts = [(_excess(t.error.sum(), t.expected.sum(), t.size.sum(), OF_TILE_ROW), t, slice(None)) for t in tile_rows]
+    parts = [(_excess(t.error.sum(), t.expected.sum(), t.size.sum(), len(t.rows)), t, slice(None)) for t in tile_rows]
     for t in tile_rows:
-        by_row = _excess(t.error, t.expected, t.size, OF_ROW)
+        by_row = _excess(t.error, t.expected, t.size)
         row = int(by_row.argmax())
         parts.append((by_row[row], t, slice(row, row + 1)))
     most, t, part = max(parts, key=lambda one: one[0])
@@ -185,14 +185,14 @@ def judge(accuracy: Accuracy, tile_rows: Sequence[TileRow]) -> Accuracy:
         expected=_relative(t.expected[part], t.size[part]),
     )
     worst_row = max(_relative(*row) for row in zip(expected, size, strict=True))
-    suspect = max(most, _excess(error.sum(), expected.sum(), size.sum(), OF_ALL)) > 1
+    suspect = max(most, _excess(error.sum(), expected.sum(), size.sum(), len(size))) > 1
     given = ExpectedError(rel_l2=_relative(expected, size), worst_row=worst_row)
     return accuracy.model_copy(update={"suspect": bool(suspect), "expected": given, "place": place})
 
 
-def _excess(error: Any, expected: Any, size: Any, factor: float) -> Any:
-    """Squared error over the most that is not suspect."""
-    return error / (factor**2 * expected + FLOOR**2 * size + np.finfo(float).tiny)
+def _excess(error: Any, expected: Any, size: Any, rows: int = 1) -> Any:
+    """Squared error over the most that is not suspect, of so many rows together."""
+    return error / ((1 + MARGIN / rows**0.5) ** 2 * expected + FLOOR**2 * size + np.finfo(float).tiny)
 
 
 def _relative(error: Any, size: Any) -> float:

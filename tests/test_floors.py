@@ -15,7 +15,7 @@ FLOORS = [
     {"kernel_api"},
     {"kernels"},
     {"ops"},
-    {"simulation", "long_runs", "error", "collectives", "tail", "workers"},
+    {"simulation", "expected", "long_runs", "error", "collectives", "tail", "workers"},
     {"analysis", "emit", "report", "screen", "tuning", "validate", "microbench", "cli", "__init__"},
     {"ttnn"},
 ]
