@@ -108,6 +108,7 @@ def attention_rows(g: Geometry, math: Math, q: Values, k: Values, v: Values, fir
     fmt, chunk = FLOAT32 if b.wide_scores else BFLOAT16, g.N * TILE
     begin = 0 if g.left is None else max(0, first - g.left) // chunk
     end = q_chunk_end if g.causal else g.Sk if g.right is None else min(q_chunk_end + g.right, g.Sk)
+    in_pieces = b.streaming and first < q_chunk_end + (b.pv_rows - g.M) * TILE  # the rows that are finished first
     m = l = O = None
     for start in range(begin * chunk, min(end, g.Sk), chunk):
         n = min(g.N, -(-(end - start) // TILE))
@@ -119,7 +120,7 @@ def attention_rows(g: Geometry, math: Math, q: Values, k: Values, v: Values, fir
         old_m, m = m, math.pack(math.max_rows(S, fmt, m), BFLOAT16)  # m = max(m', rowmax S)
         math.sub_exp(S, m, g.scale, fmt)  # P = exp((S - m) scale)
         old_l, l = l, math.row_sums(S, fmt)  # l = sum P
-        pieces = n // granularity(n, b.qk_subblock[1]) if b.streaming else 1
+        pieces = n // granularity(n, b.qk_subblock[1]) if in_pieces else 1
         old_O, O = O, _product(math, S, fmt, _tiles(v[keys]), pieces)  # O = P V
         if old_m is not None:
             alpha = math.exp_difference(old_m, m, g.scale)  # α = exp((m' - m) scale)
