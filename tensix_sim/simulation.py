@@ -390,7 +390,7 @@ def _check_finite(g: Geometry, ring_id: int, output: Values) -> None:
         f"device {ring_id}: the output has {output[b, head, row, column]} at batch {b}, head {head}, "
         f"row {g.slabs(ring_id)[slab].start + within}, column {column} (page {page * g.E + column // TILE}, "
         f"core ({core % g.grid[0]},{core // g.grid[0]})), where attention in float64 is finite; "
-        f"so are not {finite.size - int(np.count_nonzero(finite)):,} of {finite.size:,} values"
+        f"{finite.size - int(np.count_nonzero(finite)):,} of {finite.size:,} values are not"
     )
 
 
