@@ -26,7 +26,7 @@ Math = Arithmetic | Exact
 Errors = NDArray[np.float64]
 Place = tuple[int, int, int, int]  # batch, head, slab of the device, tile row of it
 
-SPREAD, WORST = 6, 2  # tile rows of a device that are computed again: spread over it; the worst, by each of two measures
+SPREAD = 2, 6  # tile rows of a device that are computed again, at least and at most, one in 32; and the worst by two measures
 MARGIN = 0.5  # of its expected error that a row may err more; of n rows, 1 / sqrt(n) of that (docs/numerics.md)
 FLOOR = 2.0**-9  # of a row's size, one rounding to bfloat16: an error that is never suspect
 
@@ -84,15 +84,12 @@ def _chosen(g: Geometry, by_row: Errors) -> list[Place]:
     tile_rows = rows.reshape(g.B, g.NQH, g.phases, g.Sqt, TILE)
     compared = ~np.isnan(tile_rows)
     squares = np.where(compared, tile_rows, 0) ** 2
-    places = []
-    for slab in range(g.phases):
-        from_first_to_last = np.argwhere(compared[:, :, slab].any(axis=3).transpose(2, 0, 1))
-        spread = np.linspace(0, len(from_first_to_last) - 1, SPREAD // g.phases).round().astype(int)
-        places += [(b, head, slab, t) for t, b, head in from_first_to_last[spread]]
-    for measure in (squares.max(axis=4), squares.sum(axis=4) / np.maximum(compared.sum(axis=4), 1)):
-        order = np.argsort(-measure, axis=None, kind="stable")[:WORST]
-        places += list(zip(*np.unravel_index(order, measure.shape), strict=True))
-    return sorted({(int(b), int(head), int(slab), int(t)) for b, head, slab, t in places})
+    rising = np.argwhere(compared.any(axis=4).transpose(2, 3, 0, 1))  # (slab, tile row, batch, head)
+    least, most = SPREAD
+    spread = rising[np.linspace(0, len(rising) - 1, min(max(least, len(rising) // 32), most)).round().astype(int)]
+    measures = squares.max(axis=4), squares.sum(axis=4) / np.maximum(compared.sum(axis=4), 1)
+    worst = [np.unravel_index(int(measure.argmax()), measure.shape) for measure in measures]
+    return sorted({(int(b), int(head), int(slab), int(t)) for b, head, slab, t in [*spread[:, [2, 3, 0, 1]], *worst]})
 
 
 # -- the rows again ---------------------------------------------------------------------------------------------------------

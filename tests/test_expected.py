@@ -80,7 +80,7 @@ def test_rows_computed_again_have_the_run_s_error(name: str) -> None:
     """One is written from the spec, the other went through readers, buffers, masks and writers: to the bit where numbers are."""
     result = simulate(RIGHT[name] | {"numerics": "exact"})
     for run in result.runs:
-        assert len(run.recomputed) >= 4
+        assert len(run.recomputed) >= 2
         for one in run.recomputed:
             assert np.array_equal(one.error, one.expected)
     assert not judged(result).suspect
