@@ -12,8 +12,33 @@ Rows = NDArray[np.float32]
 BLOCK = 256  # query rows at a time: bounds the memory of the scores
 
 
+class ExpectedError(BaseModel):
+    """What the formats and the kernel's arithmetic give on the rows that were computed again (`expected.recomputed`)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rel_l2: float
+    worst_row: float
+
+
+class Beyond(BaseModel):
+    """Where a run is furthest beyond its expected error: first and last of these rows, by their position in the sequence."""
+
+    model_config = ConfigDict(frozen=True)
+
+    device: int
+    batch: int
+    head: int
+    rows: tuple[int, int]
+    rel_l2: float
+    expected: float
+
+
 class Accuracy(BaseModel):
-    """Agreement with the reference; `worst_row` is the largest relative L2 error of one output row."""
+    """Agreement with the reference; `worst_row` is the largest relative L2 error of one output row.
+
+    A run is `suspect` if its error is more than its formats give (`expected.judge`).
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,6 +47,20 @@ class Accuracy(BaseModel):
     rel_l2: float
     max_abs: float
     worst_row: float
+    suspect: bool = False
+    expected: ExpectedError | None = None
+    place: Beyond | None = None
+
+    def suspicion(self, device: int | None = None) -> str | None:
+        """What is suspect, in a sentence; None where nothing is. `device` is its number, if not the ring position."""
+        if not self.suspect or self.place is None:
+            return None
+        at, (first, last) = self.place, self.place.rows
+        rows = f"row {first}" if first == last else f"rows {first} to {last}"
+        return (
+            f"accuracy is not what these formats give: {rows} of head {at.head}, batch {at.batch}, device "
+            f"{at.device if device is None else device}, relative L2 {at.rel_l2:.1%}, expected {at.expected:.1%}"
+        )
 
 
 @dataclass(frozen=True)
@@ -39,13 +78,13 @@ class Moments:
     worst_row: float = 0.0
 
     @classmethod
-    def of(cls, reference: NDArray[np.float64], computed: Rows) -> "Moments":
-        """Moments of two arrays of the same shape, whose last axis is a row."""
+    def of(cls, reference: NDArray[np.float64], computed: Rows, by_row: NDArray[np.float64] | None = None) -> "Moments":
+        """Moments of two arrays of the same shape, whose last axis is a row; `by_row` gets the relative L2 error of each."""
         x, y = reference, computed.astype(np.float64)
         d = y - x
         row_error = np.sqrt((d**2).sum(axis=-1))
         row_size = np.sqrt((x**2).sum(axis=-1))
-        worst = np.divide(row_error, row_size, out=np.zeros_like(row_error), where=row_size > 0).max()
+        worst = np.divide(row_error, np.where(row_size > 0, row_size, np.inf), out=by_row).max()
         return cls(
             n=x.size,
             x=float(x.sum()),
@@ -94,11 +133,15 @@ def total(moments: Iterable[Moments]) -> Moments:
 
 
 def compare_with_reference(
-    q: Rows, k: Rows, v: Rows, out: Rows, first_key: int, scale: float, left: int | None = None, right: int | None = 0
-) -> Moments:
-    """Compare `out` [heads, rows, d] with `attention` of the other arguments."""
-    blocks = attention(q, k, v, first_key, scale, left, right)
-    return total(Moments.of(expected, out[head, start : start + len(expected)]) for head, start, expected in blocks)
+    q: Rows, k: Rows, v: Rows, out: Rows, first_key: int, scale: float, left: int | None = None, right: int | None = 0,
+    by_row: NDArray[np.float64] | None = None,
+) -> Moments:  # fmt: skip
+    """Compare `out` [heads, rows, d] with `attention` of the other arguments; `by_row` [heads, rows] gets relative L2 errors."""
+    parts = []
+    for head, start, expected in attention(q, k, v, first_key, scale, left, right):
+        rows = head, slice(start, start + len(expected))
+        parts.append(Moments.of(expected, out[rows], None if by_row is None else by_row[rows]))
+    return total(parts)
 
 
 def attention(

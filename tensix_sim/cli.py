@@ -1,7 +1,7 @@
 """The command line. Results on stdout, progress and complaints on stderr.
 
 Exit codes: 0 fine, 1 the config is illegal, 2 usage or a file that cannot be written, 3 the simulated program
-failed, 130 interrupted.
+failed (or, with `run --strict`, gave other numbers than it should), 130 interrupted.
 """
 
 import os
@@ -73,6 +73,7 @@ def main() -> None:
     help="Also write files that other tools open.",
 )
 @click.option("--explain-error", is_flag=True, help="Take the error apart by its causes; needs numerics: exact.")
+@click.option("--strict", is_flag=True, help="Exit with 3 if the accuracy is not what the formats give.")
 @guarded
 def run(
     spec: str | None,
@@ -85,6 +86,7 @@ def run(
     traces: Path,
     kinds: tuple[str, ...],
     explain_error: bool,
+    strict: bool,
 ) -> None:
     """Run the op of SPEC on its device or on every device of its ring; without SPEC, the built-in example."""
     from tensix_sim.emit import EmitError, MissingPackageError, check_kinds, emit
@@ -129,6 +131,8 @@ def run(
             f"no {folder / 'trace.json'}: the trace is too long for Perfetto; `tensix-sim report {folder}` shows it", err=True
         )
     click.echo(f"traces in {folder}", err=True)
+    if strict and result.accuracy and result.accuracy.suspect:
+        sys.exit(3)
 
 
 @main.command()

@@ -100,7 +100,7 @@ def _slabs(spec: RunSpec, inputs: Inputs) -> Iterator[tuple[Geometry, int, int, 
     for ring_id in spec.simulated_ring_ids:
         for rows in g.slabs(ring_id):
             for b in range(g.B):
-                seen = g.prefix + rows.start, g.scale, g.mask.left, g.mask.right
+                seen = g.prefix + rows.start, g.scale, g.left, g.right
                 yield g, ring_id, b, rows, (inputs.q[b][:, rows], inputs.k[b], inputs.v[b], *seen)
 
 

@@ -41,6 +41,12 @@ BFLOAT4_B = Format("bfloat4_b", 576, 512, True, 3)
 FORMATS = {f.name: f for f in (FLOAT32, BFLOAT16, BFLOAT8_B, BFLOAT4_B)}
 
 
+def largest(fmt: Format) -> np.float32:
+    """The largest float32 that the host's conversion to `fmt` keeps finite; block formats saturate."""
+    bits = np.uint32(0x7F7F7FFF if fmt is BFLOAT16 else 0x7F7FFFFF)
+    return bits.view(np.float32)
+
+
 # -- one float32 to another: roundings of the inner loop ------------------------------------------------------
 
 

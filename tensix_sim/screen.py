@@ -154,10 +154,13 @@ def _waits(devices: list[Device]) -> str:
 
 
 def _accuracy(a: Accuracy) -> str:
-    return (
+    lines = [
         f"against float64 attention: PCC {a.pcc:.6f}, relative L2 {a.rel_l2:.3%}, RMSE {a.rmse:.3e}, "
         f"largest error {a.max_abs:.3e}, worst row {a.worst_row:.1%}"
-    )
+    ]
+    if suspicion := a.suspicion():
+        lines.append(wrapped(suspicion))
+    return "\n".join(lines)
 
 
 def _explanation(e: Explanation) -> str:

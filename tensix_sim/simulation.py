@@ -21,6 +21,7 @@ from tensix_sim.accuracy import Accuracy, Moments, compare_with_reference, total
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.config import RunSpec, load_spec
+from tensix_sim.expected import Errors, TileRow, judge, recomputed
 from tensix_sim.formats import TILE
 from tensix_sim.hw import Chip, SimulationError
 from tensix_sim.identity import run_id, values_digest
@@ -28,7 +29,8 @@ from tensix_sim.kernel_api import Compute, DataMovement, launch
 from tensix_sim.ops.checks import Report, check
 from tensix_sim.ops.device_program import build, output_rows
 from tensix_sim.ops.geometry import Geometry, spec_machine
-from tensix_sim.ops.inputs import Inputs, make_inputs
+from tensix_sim.ops.inputs import Inputs, input_misfits, make_inputs
+from tensix_sim.ops.report import Violation
 from tensix_sim.program import Values
 from tensix_sim.tail import Tail, run_tail, tail_problems
 from tensix_sim.trace import (
@@ -112,13 +114,15 @@ class Device(BaseModel):
 class DeviceRun:
     """A device's figures, trace and bytes over time, and its output [B, NQH, S / R, DH], R being 1 without a ring.
 
-    With numerics off there is no output. `chunk_ends` are the cycles at which each Q chunk was written, for each active core.
+    With numerics off there is no output. Its accuracy is judged by the rows `recomputed`. `chunk_ends` are the cycles at which
+    each Q chunk was written, for each active core.
     """
 
     device: Device
     output: Values | None
     trace: Trace
     moments: Moments | None
+    recomputed: list[TileRow]
     chunk_ends: list[list[int]]
 
 
@@ -164,9 +168,12 @@ class Result:
 
     @property
     def accuracy(self) -> Accuracy | None:
-        """Agreement of all simulated rows with float64 attention; None with numerics off."""
+        """Agreement of all simulated rows with float64 attention, suspect if a device's is; None with numerics off."""
         moments = [run.moments for run in self.runs if run.moments is not None]
-        return total(moments).accuracy() if moments else None
+        if not moments:
+            return None
+        judged = judge(total(moments).accuracy(), [row for run in self.runs for row in run.recomputed])
+        return judged.model_copy(update={"suspect": any(d.accuracy.suspect for d in self.devices if d.accuracy)})
 
     @property
     def trust(self) -> Trust:
@@ -267,7 +274,7 @@ def simulate(
     that its seed or its files would give.
 
     Raises:
-        IllegalConfigError: the spec is illegal; lists every violation.
+        IllegalConfigError: the spec is illegal, or its formats cannot hold `inputs`; lists every violation.
         SimulationError: the simulated program failed, by a deadlock for example.
         WorkerError: a worker process died.
         ValueError: there is nothing to gather, or no way to; says why.
@@ -276,6 +283,9 @@ def simulate(
     if not report.ok:
         raise IllegalConfigError(report)
     run_spec = spec if isinstance(spec, RunSpec) else load_spec(spec)
+    if inputs is not None and run_spec.numerics != "off" and (wrong := input_misfits(run_spec, inputs)):
+        found = (Violation(found={f"inputs.{name}": "given"}, rule=rule) for name, rule in wrong.items())
+        raise IllegalConfigError(Report(violations=tuple(found)))
     if gather and (problems := tail_problems(run_spec)):
         raise ValueError("; ".join(problems))
     began = time.perf_counter()
@@ -351,21 +361,28 @@ def run_device(
         progress(done / pages)
 
     chip.on_write = count_pages
-    with threadpool_limits(1):
+    whole = rounds is None and only is None
+    accuracy, again = None, []
+    with threadpool_limits(1), np.errstate(all="ignore"):  # what overflows is found in the output
         contexts = launch(chip)
         chip.engine.run()
-        if rounds is None and only is None:
+        if whole:
             chip.check_finished()
         output = moments = None
         if inputs is not None:
             values = program.tensors[-1].values
             assert values is not None
             output = output_rows(g, values)
-            moments = _moments(g, ring_id, inputs, output, reference_rows)
-    figures = _figures(g, machine, chip, ring_id, contexts, moments)
+            if whole:
+                _check_finite(g, ring_id, output)
+            moments, by_row = _moments(g, ring_id, inputs, output, reference_rows)
+            if whole and quantised and not ideal:
+                again = recomputed(g, program.compute, machine, ring_id, inputs, output, by_row)
+            accuracy = judge(moments.accuracy(), again)
+    figures = _figures(g, machine, chip, ring_id, contexts, accuracy)
     _trace_bytes(trace, chip)
     ends = [_chunk_ends(g, i, writes[logical]) for i, logical in enumerate(program.cores) if g.deal.count(i)]
-    return DeviceRun(figures, output, trace, moments, ends)
+    return DeviceRun(figures, output, trace, moments, again, ends)
 
 
 def _chunk_ends(g: Geometry, i: int, writes: Sequence[tuple[int, int]]) -> list[int]:
@@ -380,28 +397,58 @@ def _chunk_ends(g: Geometry, i: int, writes: Sequence[tuple[int, int]]) -> list[
     return ends
 
 
-def _moments(g: Geometry, ring_id: int, inputs: Inputs, output: Values, about: int | None) -> Moments:
-    parts = []
+def _check_finite(g: Geometry, ring_id: int, output: Values) -> None:
+    """Hold an output [B, NQH, rows, DH] to being finite, as attention of finite inputs is.
+
+    Raises:
+        SimulationError: it is not; names the first place, and the core that it comes from.
+    """
+    finite = np.isfinite(output)
+    if finite.all():
+        return
+    b, head, row, column = (int(i) for i in np.unravel_index(int(finite.argmin()), finite.shape))
+    slab, within = divmod(row, g.Sc)
+    chunk = b * g.NQH + head, within // (g.M * TILE)
+    core = next(i for i in range(g.cores) if chunk in g.deal.places(i))
+    page = ((b * g.NQH + head) * g.phases + slab) * g.Sqt + within // TILE
+    raise SimulationError(
+        f"device {ring_id}: the output has {output[b, head, row, column]} at batch {b}, head {head}, "
+        f"row {g.slabs(ring_id)[slab].start + within}, column {column} (page {page * g.E + column // TILE}, "
+        f"core ({core % g.grid[0]},{core // g.grid[0]})), where attention in float64 is finite; "
+        f"{finite.size - int(np.count_nonzero(finite)):,} of {finite.size:,} values are not"
+    )
+
+
+def _moments(g: Geometry, ring_id: int, inputs: Inputs, output: Values, about: int | None) -> tuple[Moments, Errors]:
+    """Moments of the rows that are compared, and the relative L2 error of each row [B, NQH, rows], NaN where it is not."""
+    parts, by_row = [], np.full(output.shape[:3], np.nan)
     for i, rows in enumerate(g.slabs(ring_id)):
         for start, stop in _sample(g.Sc, about and about // g.phases):
-            out, first = output[:, :, i * g.Sc + start : i * g.Sc + stop], rows.start + start
+            piece, first = slice(i * g.Sc + start, i * g.Sc + stop), rows.start + start
             q = inputs.q[:, :, first : rows.start + stop]
-            seen = g.prefix + first, g.scale, g.mask.left, g.mask.right
-            parts += [compare_with_reference(q[b], inputs.k[b], inputs.v[b], out[b], *seen) for b in range(g.B)]
-    return total(parts)
+            seen = g.prefix + first, g.scale, g.left, g.right
+            for b in range(g.B):
+                out, errors = output[b][:, piece], by_row[b][:, piece]
+                parts.append(compare_with_reference(q[b], inputs.k[b], inputs.v[b], out, *seen, by_row=errors))
+    return total(parts), by_row
 
 
 def _sample(rows: int, about: int | None) -> list[tuple[int, int]]:
-    """(first, last but one) of pieces of so many rows, all or about as many as asked for, evenly spread."""
+    """(first, last but one) of pieces of so many rows, all or about as many as asked for, evenly spread tile rows."""
     if about is None or about >= rows:
         return [(0, rows)]
     count = max(1, about // TILE)
-    starts = [round(i * (rows - TILE) / max(1, count - 1)) for i in range(count)]
-    return [(start, start + TILE) for start in starts]
+    starts = [round(i * ((rows - 1) // TILE) / max(1, count - 1)) * TILE for i in range(count)]
+    return [(start, min(start + TILE, rows)) for start in starts]
 
 
 def _figures(
-    g: Geometry, machine: Machine, chip: Chip, ring_id: int, contexts: dict[Any, DataMovement | Compute], moments: Moments | None
+    g: Geometry,
+    machine: Machine,
+    chip: Chip,
+    ring_id: int,
+    contexts: dict[Any, DataMovement | Compute],
+    accuracy: Accuracy | None,
 ) -> Device:
     program = chip.program
     ends = [_core_end(logical, contexts) for logical in program.cores]
@@ -439,7 +486,7 @@ def _figures(
         ideal_cycles=g.ideal_cycles,
         math_utilization=g.ideal_cycles / cycles,
         waits={cause: n / len(cores) for cause, n in sorted(waits.items()) if n},
-        accuracy=moments.accuracy() if moments else None,
+        accuracy=accuracy,
     )
 
 

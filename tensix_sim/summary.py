@@ -30,7 +30,7 @@ class Summary(BaseModel):
 
     effective: dict[str, Any]
     devices: list[Device]
-    accuracy: dict[str, float | None] | None
+    accuracy: dict[str, Any] | None
     error: Explanation | None = None
     tail: TailFigures | None = None
     wall_seconds: float

@@ -16,7 +16,7 @@ FLOORS = [
     {"kernel_api"},
     {"kernels"},
     {"ops"},
-    {"simulation", "error", "collectives", "tail", "workers", "summary", "logged"},
+    {"simulation", "expected", "error", "collectives", "tail", "workers", "summary", "logged"},
     {"analysis", "emit", "report", "screen", "tuning", "validate", "microbench", "cli", "__init__"},
     {"ttnn"},
 ]

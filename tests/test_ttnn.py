@@ -16,6 +16,7 @@ import pytest
 
 from tensix_sim import simulate, ttnn
 from tensix_sim.formats import BFLOAT8_B, to_format
+from tensix_sim.kernels.sdpa import Mask
 from tensix_sim.ops.inputs import Inputs
 from tensix_sim.ttnn import helpers
 from tensix_sim.ttnn.session import SESSION, Settings
@@ -517,6 +518,31 @@ def test_the_table_has_a_line_for_devices_that_agree() -> None:
     (line,) = lines(Call(device=i, pcc=1 - i / 10, **call) for i in (0, 4, 8, 5))
     assert re.search(r"0,4-5,8 .*1,000 .*0\.200000", line)
     assert "0-28/4" in next(lines(Call(device=i, **call) for i in range(0, 32, 4)))
+    (line,) = lines(Call(device=i, pcc=1.0, suspect=i == 8, **call) for i in (0, 4, 8))
+    assert line.endswith("suspect")
+
+
+def test_wrong_numbers_are_marked_and_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query that sees the key after its own, on both devices; not so where nothing is wrong, inputs without a sign included."""
+    with ttnn.create_mesh_device(ttnn.MeshShape(1, 2)) as mesh:
+        q, k, v = (put(np.abs(draw(1, 2, 256, 32)) % 1, mesh, ttnn.bfloat16) for _ in range(3))
+        attend = ttnn.transformer.scaled_dot_product_attention
+        attend(q, k, v)
+        assert not any(call.suspect for call in SESSION.calls)
+        monkeypatch.setattr(Mask, "right", 1)
+        attend(q, k, v)
+    assert [call.suspect for call in SESSION.calls] == [False, False, True, True]
+    assert any(re.search("not what these formats give: row.* of head .*, device 1", note) for note in SESSION.notes)
+
+
+def test_attention_refuses_values_that_are_not_finite() -> None:
+    """Whichever tensor has them, by the place."""
+    with ttnn.create_mesh_device(ttnn.MeshShape(1, 1)) as mesh:
+        bad = draw(1, 2, 64, 32)
+        bad[0, 1, 2, 3] = np.nan
+        good = put(draw(1, 2, 64, 32), mesh, ttnn.bfloat16)
+        with pytest.raises(RuntimeError, match=r"scaled_dot_product_attention: v: 1 of its values .* at \(0, 1, 2, 3\)"):
+            ttnn.transformer.scaled_dot_product_attention(good, good, put(bad, mesh, ttnn.bfloat16))
 
 
 def test_comparisons_are_upstreams() -> None:

@@ -208,6 +208,22 @@ class Geometry:
         buffers = self.blocks.buffers(self.q_chunks_held, mask.palette, self.page_table_stick_bytes, mask.dense)
         return tuple(replace(b, tiles=changed[b.name]) if b.name in changed else b for b in buffers)
 
+    # -- what a query sees, by the spec: never by a kernel's mask, which it is held to ------------------------
+
+    @property
+    def left(self) -> int | None:
+        """Keys that a query sees before its own; None: all."""
+        if self.window is None:
+            return None
+        return self.window - 1 if self.causal else self.window // 2
+
+    @property
+    def right(self) -> int | None:
+        """Keys that a query sees after its own; None: all."""
+        if self.causal:
+            return 0
+        return None if self.window is None else self.window // 2
+
     # -- who computes what ------------------------------------------------------------------------------
 
     @property

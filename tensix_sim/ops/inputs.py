@@ -1,11 +1,13 @@
 """The numbers that an op works on, and the page table through which it finds K and V."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.config import RunSpec
+from tensix_sim.formats import FORMATS, Format, largest
 from tensix_sim.ops.geometry import pages
 from tensix_sim.program import Values
 
@@ -35,6 +37,30 @@ def make_inputs(spec: RunSpec) -> Inputs:
         q, k, v = (_draw(rng, (given.batch, heads, rows, given.head_dim), given.outliers) for heads, rows in shapes)
         q = np.ascontiguousarray(q[:, :, prefix:])
     return Inputs(q, k, v, page_table(spec))
+
+
+def misfits(x: NDArray[Any], fmt: Format) -> str | None:
+    """What is wrong with x [batch, heads, rows, columns] if `fmt` cannot hold all of it, as the end of a sentence about it.
+
+    It is looked at head by head: a file that is mapped into memory need not fit it.
+    """
+    most, count, first = largest(fmt), 0, None
+    for head in np.ndindex(x.shape[:2]):
+        with np.errstate(over="ignore"):
+            fits = np.abs(x[head].astype(np.float32)) <= most
+        if bad := fits.size - int(np.count_nonzero(fits)):
+            first = first or (*head, *(int(i) for i in np.unravel_index(int(fits.argmin()), fits.shape)))
+            count += bad
+    if first is None:
+        return None
+    return f"{count} of its values are NaN, infinite or beyond {fmt.name}'s {most:.4g}, the first, {x[first]:g}, at {first}"
+
+
+def input_misfits(spec: RunSpec, inputs: Inputs) -> dict[str, str]:
+    """Which of q, k and v the spec's formats cannot hold, and what is wrong with each."""
+    kv = FORMATS[spec.inputs.kv_dtype or spec.inputs.dtype]
+    found = {name: misfits(getattr(inputs, name), FORMATS[spec.inputs.dtype] if name == "q" else kv) for name in "qkv"}
+    return {name: wrong for name, wrong in found.items() if wrong}
 
 
 def _draw(rng: np.random.Generator, shape: tuple[int, ...], outliers: float) -> Values:

@@ -35,6 +35,7 @@ from tensix_sim.ops.case import (
     Fault,
     InvalidOperandError,
 )
+from tensix_sim.ops.inputs import misfits
 
 # -- of every op -------------------------------------------------------------------------------------------
 
@@ -266,16 +267,14 @@ def _files_agree(c: Case) -> Iterator[Fault]:
             yield Fault({f"inputs.{name}": path}, f"has shape {shape}; with this q and prefix it must be {expected}")
 
 
-def _files_are_finite(c: Case) -> Iterator[Fault]:
+def _values_of_files_fit_their_format(c: Case) -> Iterator[Fault]:
     given = c["inputs"]
     if not given.from_files:
         return
     for name in "qkv":
-        path = getattr(given, name)
-        finite = np.isfinite(open_array(path, rank=4, kind="f"))
-        if bad := finite.size - int(np.count_nonzero(finite)):
-            where = tuple(int(i) for i in np.unravel_index(int(finite.argmin()), finite.shape))
-            yield Fault({f"inputs.{name}": path}, f"{bad} of its values are NaN or infinite, the first at {where}")
+        path, dtype = getattr(given, name), c[DTYPE] if name == "q" else c.kv_dtype
+        if wrong := misfits(open_array(path, rank=4, kind="f"), FORMATS[dtype]):
+            yield Fault({f"inputs.{name}": path}, wrong)
 
 
 def _page_table_finds_every_row(c: Case) -> Iterator[Fault]:
@@ -307,4 +306,4 @@ def _blocks_are_distinct(c: Case, used: "np.ndarray[Any, np.dtype[Any]]") -> Ite
         yield c.fault(f"names {last:,} blocks; K and V of so many do not fit the chip's DRAM", TABLE, BLOCK)
 
 
-FILE_RULES = (_files_agree, _files_are_finite, _page_table_finds_every_row)
+FILE_RULES = (_files_agree, _values_of_files_fit_their_format, _page_table_finds_every_row)

@@ -83,7 +83,10 @@ def _checked(name: str, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Call:
-    """An op on one device: its cycles, None where they are not modelled, and how far an attention op is from float64."""
+    """An op on one device: its cycles, None where they are not modelled, and how far an attention op is from float64.
+
+    It is `suspect` if that is further than its formats give.
+    """
 
     op: str
     number: int  # of the op's call, the same on all its devices
@@ -94,6 +97,7 @@ class Call:
     microseconds: float | None
     pcc: float | None = None
     rel_l2: float | None = None
+    suspect: bool = False
 
 
 @dataclass

@@ -22,6 +22,7 @@ def _line(group: list[Call]) -> str:
     ring = "" if one.ring_id is None else one.ring_id
     took = f"{'not modelled':>13} {'':>12}" if one.microseconds is None else f"{one.cycles:>13,} {one.microseconds:>12,.1f}"
     worst = "" if one.pcc is None else f" {min(c.pcc or 0 for c in group):>9.6f} {max(c.rel_l2 or 0 for c in group):>8.3%}"
+    worst += "  suspect" if any(c.suspect for c in group) else ""
     devices = _spans(call.device for call in group)
     return f"{one.op:<50} {one.shape:<21} {devices:<14} {ring:>4} {took}{worst}".rstrip()
 

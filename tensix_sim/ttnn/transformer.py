@@ -183,6 +183,7 @@ def _attend(
     compute_kernel_config: WormholeComputeKernelConfig | None,
 ) -> Tensor:
     """Run an attention op on every device of its tensors' mesh; equal work is simulated once."""
+    from tensix_sim.ops.inputs import input_misfits
     from tensix_sim.simulation import run_device
 
     name = NAMES[op]
@@ -212,6 +213,8 @@ def _attend(
     for key, arrays in zip(work, held, strict=True):
         if key not in runs:
             inputs = _inputs(qkv, arrays, spec.kv_len)
+            if inputs and (wrong := input_misfits(spec, inputs)):
+                raise RuntimeError(f"{name}: " + "; ".join(f"{what}: {said}" for what, said in wrong.items()))
             runs[key] = run_device(spec, key[0], lambda share: None, inputs=inputs, reference_rows=REFERENCE_ROWS)
     by_device = [runs[key] for key in work]
     _record(name, spec, report, mesh, q.shape, by_device)
@@ -248,10 +251,13 @@ def _record(
 
     number, sizes = SESSION.number(), "x".join(map(str, shape))
     for device, run in zip(mesh.ids, by_device, strict=True):
-        figures = run.device
-        pcc, rel_l2 = (figures.accuracy.pcc, figures.accuracy.rel_l2) if figures.accuracy else (None, None)
+        figures, accuracy = run.device, run.device.accuracy
+        pcc, rel_l2, suspect = (accuracy.pcc, accuracy.rel_l2, accuracy.suspect) if accuracy else (None, None, False)
         ring_id = figures.ring_id if spec.is_ring else None
-        SESSION.enter(Call(name, number, device, ring_id, sizes, figures.cycles, figures.duration_us, pcc=pcc, rel_l2=rel_l2))
+        call = Call(name, number, device, ring_id, sizes, figures.cycles, figures.duration_us, pcc, rel_l2, suspect)
+        SESSION.enter(call)
+        if accuracy and (suspicion := accuracy.suspicion(device)):
+            SESSION.note(f"{name}: {suspicion}")
     if spec.trace != "off":
         distinct = {run.device.ring_id: run for run in reversed(by_device)}
         result = Result(spec, report, [run for _, run in sorted(distinct.items())], 0.0, 0)

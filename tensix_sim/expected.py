@@ -1,0 +1,204 @@
+"""What a spec's formats and its kernel's arithmetic give: some rows of the attention again, from the spec, through no kernel.
+
+The units' arithmetic, formats, K chunks and order of roundings are those of the run. Which keys a row sees, which head's
+they are and where its values stand come from the spec alone: so what a kernel gets wrong is not wrong here too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensix_sim.accuracy import Accuracy, Beyond, ExpectedError, attention
+from tensix_sim.arch import Machine
+from tensix_sim.formats import BFLOAT16, FLOAT32, TILE, Format, to_format
+from tensix_sim.hw.arithmetic import Arithmetic
+from tensix_sim.hw.exact import Exact
+from tensix_sim.ops.blocks import granularity
+from tensix_sim.ops.geometry import Geometry
+from tensix_sim.ops.inputs import Inputs
+from tensix_sim.program import ComputeConfig, Values
+
+Math = Arithmetic | Exact
+Errors = NDArray[np.float64]
+Place = tuple[int, int, int, int]  # batch, head, slab of the device, tile row of it
+
+SPREAD = 2, 6  # tile rows of a device that are computed again, at least and at most, one in 32; and the worst by two measures
+MARGIN = 0.5  # of its expected error that a row may err more; of n rows, 1 / sqrt(n) of that (docs/numerics.md)
+FLOOR = 2.0**-9  # of a row's size, one rounding to bfloat16: an error that is never suspect
+
+
+@dataclass(frozen=True)
+class TileRow:
+    """Some query rows of a head, by their position in the sequence.
+
+    Of each: the squared error of the run and of what is expected, and the squared size of float64 attention.
+    """
+
+    device: int
+    batch: int
+    head: int
+    rows: range
+    error: Errors
+    expected: Errors
+    size: Errors
+
+
+def recomputed(
+    g: Geometry, config: ComputeConfig, machine: Machine, device: int, inputs: Inputs, output: Values, by_row: Errors
+) -> list[TileRow]:
+    """Some tile rows of a device's output [B, NQH, rows, DH]: those spread over it, and those whose rows are worst.
+
+    `by_row` [B, NQH, rows] is the relative L2 error of each row, NaN where a row was not compared.
+    """
+    math = Exact(config, machine.chip.numbers) if config.exact else Arithmetic(config)
+    slabs, group, padding = g.slabs(device), g.NQH // g.NKH, g.nk * g.N * TILE - g.Sk
+
+    @lru_cache(maxsize=1)
+    def quantised(batch: int, kv_head: int) -> list[Values]:
+        return [to_format(np.pad(x[batch, kv_head], ((0, padding), (0, 0))), g.blocks.kv) for x in (inputs.k, inputs.v)]
+
+    found = []
+    for batch, head, slab, tile_row in _chosen(g, by_row):
+        kv_head, begin, start = head // group, tile_row * TILE, slabs[slab].start + tile_row * TILE
+        rows = range(start, min(start + TILE, slabs[slab].stop))
+        q, k, v = inputs.q[batch, head, start : rows.stop], inputs.k[batch, kv_head], inputs.v[batch, kv_head]
+        [(_, _, reference)] = attention(q[np.newaxis], k[np.newaxis], v[np.newaxis], g.prefix + start, g.scale, g.left, g.right)
+        whole = to_format(np.pad(q, ((0, TILE - len(rows)), (0, 0))), g.blocks.q)
+        q_chunk_end = g.prefix + slabs[slab].start + (tile_row // g.M + 1) * g.M * TILE
+        keys, values = quantised(batch, kv_head)
+        again = attention_rows(g, math, whole, keys, values, g.prefix + start, q_chunk_end)[: len(rows)]
+        run = output[batch, head, slab * g.Sc + begin :][: len(rows)]
+        errors = (_squares(x) for x in (run - reference, again - reference, reference))
+        found.append(TileRow(device, batch, head, rows, *errors))
+    return found
+
+
+def _chosen(g: Geometry, by_row: Errors) -> list[Place]:
+    """Tile rows to compute again, those of a head together."""
+    rows = np.full((g.B, g.NQH, g.phases, g.Sqt * TILE), np.nan)
+    rows[..., : g.Sc] = by_row.reshape(g.B, g.NQH, g.phases, g.Sc)
+    tile_rows = rows.reshape(g.B, g.NQH, g.phases, g.Sqt, TILE)
+    compared = ~np.isnan(tile_rows)
+    squares = np.where(compared, tile_rows, 0) ** 2
+    rising = np.argwhere(compared.any(axis=4).transpose(2, 3, 0, 1))  # (slab, tile row, batch, head)
+    least, most = SPREAD
+    spread = rising[np.linspace(0, len(rising) - 1, min(max(least, len(rising) // 32), most)).round().astype(int)]
+    measures = squares.max(axis=4), squares.sum(axis=4) / np.maximum(compared.sum(axis=4), 1)
+    worst = [np.unravel_index(int(measure.argmax()), measure.shape) for measure in measures]
+    return sorted({(int(b), int(head), int(slab), int(t)) for b, head, slab, t in [*spread[:, [2, 3, 0, 1]], *worst]})
+
+
+# -- the rows again ---------------------------------------------------------------------------------------------------------
+
+
+def attention_rows(g: Geometry, math: Math, q: Values, k: Values, v: Values, first: int, q_chunk_end: int) -> Values:
+    """Flash attention of a tile row of queries q [32, DH], the first of them at `first` of the sequence, over k, v [keys, DH].
+
+    All are as their formats hold them, K and V whole chunks, filled up with zeros. The Q chunk of the queries ends before
+    `q_chunk_end`. The letters are the kernels', the values [tile row, 32, tile column, 32].
+    """
+    b, Q = g.blocks, _tiles(q)
+    fmt, chunk = FLOAT32 if b.wide_scores else BFLOAT16, g.N * TILE
+    begin = 0 if g.left is None else max(0, first - g.left) // chunk
+    end = q_chunk_end if g.causal else g.Sk if g.right is None else min(q_chunk_end + g.right, g.Sk)
+    in_pieces = b.streaming and first < q_chunk_end + (b.pv_rows - g.M) * TILE  # the rows that are finished first
+    m = l = O = None
+    for start in range(begin * chunk, min(end, g.Sk), chunk):
+        n = min(g.N, -(-(end - start) // TILE))
+        keys = slice(start, start + n * TILE)
+        S = math.matmul(Q, b.q, _tiles(k[keys].T), fmt, False)  # S = Q K^T
+        hidden = _hidden(g, first, keys)
+        if hidden.any():
+            math.stamp(S, _tiles(np.where(hidden, np.float32(-np.inf), np.float32(0))), fmt)
+        old_m, m = m, math.pack(math.max_rows(S, fmt, m), BFLOAT16)  # m = max(m', rowmax S)
+        math.sub_exp(S, m, g.scale, fmt)  # P = exp((S - m) scale)
+        old_l, l = l, math.row_sums(S, fmt)  # l = sum P
+        pieces = n // granularity(n, b.qk_subblock[1]) if in_pieces else 1
+        old_O, O = O, _product(math, S, fmt, _tiles(v[keys]), pieces)  # O = P V
+        if old_m is not None:
+            alpha = math.exp_difference(old_m, m, g.scale)  # α = exp((m' - m) scale)
+            math.accumulate(O, math.mul_columns(old_O, BFLOAT16, alpha, BFLOAT16))  # O += α O'
+            scaled_l = math.mul_columns(old_l, fmt, alpha, BFLOAT16)
+            if b.streaming:
+                math.accumulate(l, scaled_l)  # l += α l'
+            else:
+                l = math.pack(math.add(l, math.pack(scaled_l, fmt)), fmt)
+    assert l is not None
+    assert O is not None
+    total = math.sum_columns(l, fmt)
+    inverse = math.reciprocal(total, BFLOAT16, newton=True) if b.streaming else math.reciprocal(math.pack(total, fmt), fmt)
+    return math.pack(math.mul_columns(O, BFLOAT16, inverse, BFLOAT16 if b.streaming else fmt), b.q).reshape(TILE, -1)  # O / l
+
+
+def _hidden(g: Geometry, first: int, keys: slice) -> NDArray[np.bool_]:
+    """Which of some keys a tile row of queries from `first` on does not see, [32, keys]."""
+    key, own = np.arange(keys.start, keys.stop), first + np.arange(TILE)[:, np.newaxis]
+    hidden: NDArray[np.bool_] = key + 0 * own >= g.Sk
+    if g.left is not None:
+        hidden |= key < own - g.left
+    if g.right is not None:
+        hidden |= key > own + g.right
+    return hidden
+
+
+def _product(math: Math, P: Values, fmt: Format, V: Values, pieces: int) -> Values:
+    """P V, the inner tiles in equal pieces that the packer adds up."""
+    inner = P.shape[2] // pieces
+    parts = (math.matmul(P[:, :, i : i + inner], fmt, V[i : i + inner], BFLOAT16, False) for i in range(0, len(V), inner))
+    O = next(parts)
+    for part in parts:
+        math.accumulate(O, part)
+    return O
+
+
+def _tiles(x: Values) -> Values:
+    """A matrix by tiles."""
+    return np.ascontiguousarray(x).reshape(x.shape[0] // TILE, TILE, x.shape[1] // TILE, TILE)
+
+
+# -- the verdict ------------------------------------------------------------------------------------------------------------
+
+
+def judge(accuracy: Accuracy, tile_rows: Sequence[TileRow]) -> Accuracy:
+    """The same figures beside what was expected: suspect where all these rows, a tile row or a row err by too much more."""
+    if not tile_rows:
+        return accuracy
+    error, expected, size = (np.concatenate([getattr(t, name) for t in tile_rows]) for name in ("error", "expected", "size"))
+    parts = [(_excess(t.error.sum(), t.expected.sum(), t.size.sum(), len(t.rows)), t, slice(None)) for t in tile_rows]
+    for t in tile_rows:
+        by_row = _excess(t.error, t.expected, t.size)
+        row = int(by_row.argmax())
+        parts.append((by_row[row], t, slice(row, row + 1)))
+    most, t, part = max(parts, key=lambda one: one[0])
+    place = Beyond(
+        device=t.device,
+        batch=t.batch,
+        head=t.head,
+        rows=(t.rows[part][0], t.rows[part][-1]),
+        rel_l2=_relative(t.error[part], t.size[part]),
+        expected=_relative(t.expected[part], t.size[part]),
+    )
+    worst_row = max(_relative(*row) for row in zip(expected, size, strict=True))
+    suspect = max(most, _excess(error.sum(), expected.sum(), size.sum(), len(size))) > 1
+    given = ExpectedError(rel_l2=_relative(expected, size), worst_row=worst_row)
+    return accuracy.model_copy(update={"suspect": bool(suspect), "expected": given, "place": place})
+
+
+def _excess(error: Any, expected: Any, size: Any, rows: int = 1) -> Any:
+    """Squared error over the most that is not suspect, of so many rows together."""
+    return error / ((1 + MARGIN / rows**0.5) ** 2 * expected + FLOOR**2 * size + np.finfo(float).tiny)
+
+
+def _relative(error: Any, size: Any) -> float:
+    """Relative L2 error of rows together; of rows that are zero, none is too small to count."""
+    return float(np.sqrt(np.sum(error) / max(np.sum(size), np.finfo(float).tiny)))
+
+
+def _squares(x: Errors) -> Errors:
+    """Squared size of each row."""
+    squares: Errors = (x**2).sum(axis=1)
+    return squares

@@ -1,0 +1,299 @@
+"""Numbers that are wrong show: rows computed again from the spec, what is suspect by them and what is not, what is not finite."""
+
+import importlib
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tensix_sim import check, simulate
+from tensix_sim.accuracy import Accuracy
+from tensix_sim.cli import main
+from tensix_sim.config import RunSpec
+from tensix_sim.formats import FORMATS, largest, to_format
+from tensix_sim.hw import SimulationError
+from tensix_sim.kernel_api import Compute
+from tensix_sim.kernels.sdpa.args import Args
+from tensix_sim.kernels.sdpa.mask import Mask
+from tensix_sim.ops.inputs import make_inputs
+from tensix_sim.simulation import IllegalConfigError, Result
+
+reader = importlib.import_module("tensix_sim.kernels.sdpa.reader")  # the package has a function of that name
+Raw = dict[str, Any]
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def spec(S: int = 256, q: int = 32, k: int = 64, heads: int = 4, d: int = 32, **more: Any) -> Raw:
+    """A small run of a ring of two, two heads to a K/V head."""
+    inputs = {"q_heads": heads, "kv_heads": heads // 2, "seq_len": S, "head_dim": d, "dtype": "bfloat16"}
+    program = {"compute_with_storage_grid_size": [2, 2], "q_chunk_size": q, "k_chunk_size": k}
+    made = {"ring_size": 2, "inputs": inputs | more.pop("inputs", {}), "program_config": program, "trace": "off"}
+    return {key: value for key, value in (made | more).items() if value is not None}
+
+
+def sdpa(S: int = 192, **more: Any) -> Raw:
+    """The same on one device."""
+    return spec(S, op="sdpa", ring_size=None, **more)
+
+
+PAGED = {
+    "op": "chunked_sdpa",
+    "ring_size": None,
+    "paged_kv": {"block_size": 64, "page_table": "shuffled"},
+    "chunk_start_idx": 256,
+}
+RIGHT: dict[str, Raw] = {
+    "ring": spec(),
+    "ring, streaming": spec(kernel="streaming"),
+    "32-bit scores": sdpa(compute_kernel_config={"math_fidelity": "HiFi4", "fp32_dest_acc_en": True}),
+    "keys that fill no tile": sdpa(is_causal=False, inputs={"kv_len": 237}),
+    "rows that fill no tile, LoFi": sdpa(173, compute_kernel_config={"math_fidelity": "LoFi"}),
+    "window": sdpa(sliding_window_size=70, kernel="legacy"),
+    "centred window": sdpa(sliding_window_size=62, is_causal=False),
+    "ring with a window": spec(sliding_window_size=70),
+    "paged, batches": spec(128, **PAGED, inputs={"batch": 2}),
+    "bfloat4_b": sdpa(inputs={"dtype": "bfloat4_b"}),
+    "outliers": spec(inputs={"dtype": "bfloat8_b", "outliers": 0.01}, compute_kernel_config={"math_fidelity": "HiFi3"}),
+    "Wormhole": sdpa(board="n150", compute_kernel_config={"math_fidelity": "HiFi4", "fp32_dest_acc_en": True}),
+}  # fmt: skip
+
+
+def judged(given: Raw | Result) -> Accuracy:
+    """A run's accuracy."""
+    accuracy = (given if isinstance(given, Result) else simulate(given)).accuracy
+    assert accuracy is not None
+    return accuracy
+
+
+# -- what is right ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_rows_computed_again_have_the_run_s_error(name: str) -> None:
+    """One is written from the spec, the other went through readers, buffers, masks and writers: to the bit where numbers are."""
+    result = simulate(RIGHT[name] | {"numerics": "exact"})
+    for run in result.runs:
+        assert len(run.recomputed) >= 2
+        for one in run.recomputed:
+            assert np.array_equal(one.error, one.expected)
+    assert not judged(result).suspect
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_run_is_not_suspect(name: str) -> None:
+    """Nor is one of inputs without a sign, whose PCC falls with the length: in `fast`, where BLAS may add in another order."""
+    given = RIGHT[name]
+    drawn = make_inputs(RunSpec.model_validate(given))
+    unsigned = replace(drawn, **{x: np.abs(getattr(drawn, x)) % 1 for x in "qkv"})
+    for inputs in (None, unsigned):
+        accuracy = judged(simulate(given, inputs=inputs))
+        assert not accuracy.suspect
+        assert accuracy.expected is not None
+        assert accuracy.suspicion() is None
+
+
+@pytest.mark.slow
+def test_workers_judge_alike() -> None:
+    """Devices in processes of their own give the same rows and figures."""
+    assert judged(simulate(spec(), jobs=2)) == judged(spec())
+
+
+# -- what is wrong ------------------------------------------------------------------------------------------------------------
+
+
+ROW_PAGES, READ_KV = reader.row_pages, reader.read_kv
+
+
+def pages_of_batch_0(a: Args, b: int, *rest: int) -> Any:
+    """Whichever batch is asked for."""
+    return ROW_PAGES(a, 0, *rest)
+
+
+async def k_for_v(dm: Any, a: Args, tensor: Any, *rest: Any) -> None:
+    """Rows of K, whichever are asked for."""
+    await READ_KV(dm, a, a.k, *rest)
+
+
+def wrong_head(self: Args, head: int) -> int:
+    """The K/V heads dealt out in turn."""
+    return head % self.NKH
+
+
+def on_one_core(patch: pytest.MonkeyPatch) -> None:
+    """Core (1,1) alone does not rescale its old sums."""
+    usual = Compute.mul_columns
+
+    async def mul_columns(self: Compute, *args: Any) -> None:
+        if self.core.logical != (1, 1):
+            await usual(self, *args)
+
+    patch.setattr(Compute, "mul_columns", mul_columns)
+
+
+async def unscaled(self: Compute, *args: Any) -> None:
+    """Old sums as they are."""
+
+
+def no_padding(self: Mask, i: int, diagonal: int, end: int, whole_keys: int) -> list[Any]:
+    """Nothing is hidden."""
+    return []
+
+
+FAULTS: dict[str, tuple[Raw, Plant]] = {
+    "a query sees the key after its own": (spec(), lambda patch: patch.setattr(Mask, "right", 1)),
+    "the same, streaming": (spec(kernel="streaming"), lambda patch: patch.setattr(Mask, "right", 1)),
+    "the window is a key too wide": (
+        sdpa(sliding_window_size=96, kernel="legacy"),
+        lambda patch: patch.setattr(Mask, "left", property(lambda mask: mask.window)),
+    ),
+    "padding is seen": (
+        sdpa(is_causal=False, inputs={"kv_len": 208}, kernel="legacy"),
+        lambda patch: patch.setattr(Mask, "_row_marks", no_padding),
+    ),
+    "another head's keys": (spec(), lambda patch: patch.setattr(Args, "kv_head", wrong_head)),
+    "K in place of V": (spec(), lambda patch: patch.setattr(reader, "read_kv", k_for_v)),
+    "old sums are not rescaled": (spec(), lambda patch: patch.setattr(Compute, "mul_columns", unscaled)),
+    "nor on one core": (spec(), on_one_core),
+    "pages of batch 0 for all": (
+        spec(128, **PAGED, inputs={"batch": 2}),
+        lambda patch: patch.setattr(reader, "row_pages", pages_of_batch_0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_suspect(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the float64 reference and by the rows again, neither of which goes through a kernel."""
+    given, plant = FAULTS[name]
+    assert not judged(given).suspect
+    plant(monkeypatch)
+    accuracy = judged(given)
+    assert accuracy.suspect
+    assert accuracy.place is not None
+    assert accuracy.place.rel_l2 > 1.2 * accuracy.place.expected
+
+
+def test_the_place_is_where_the_fault_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three rows of one head of one device, written wrong in the last batch."""
+    from tensix_sim import simulation
+
+    usual = simulation.output_rows
+
+    def output_rows(g: Any, output: Any) -> Any:
+        rows = usual(g, output)
+        rows[1, 2, 70:73] *= 1.1
+        return rows
+
+    monkeypatch.setattr(simulation, "output_rows", output_rows)
+    accuracy = judged(sdpa(inputs={"batch": 2}))
+    assert accuracy.suspect
+    assert accuracy.place is not None
+    assert (accuracy.place.device, accuracy.place.batch, accuracy.place.head) == (0, 1, 2)
+    first, last = accuracy.place.rows
+    assert 64 <= first <= last < 96
+    assert "head 2, batch 1, device 0" in (accuracy.suspicion() or "")
+
+
+def suspects() -> ModuleType:
+    """The benchmark that plants faults by the line."""
+    file = Path(__file__).parents[1] / "benchmarks" / "suspects.py"
+    found = importlib.util.spec_from_file_location("suspects", file)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["C48", "M02"])
+def test_a_changed_line_of_a_kernel_is_suspect(name: str) -> None:
+    """In a copy of the package: the smallest two of `benchmarks/suspects.py`."""
+    for config, said in suspects().planted(name).items():
+        assert said.startswith("suspect"), config
+
+
+# -- the faces ----------------------------------------------------------------------------------------------------------------
+
+
+def test_strict_is_exit_code_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suspect run is whole, says so on the screen and in the JSON, and fails with --strict only; a right one never does."""
+    file, traces = tmp_path / "spec.yaml", ["--traces", str(tmp_path), "--jobs", "1"]
+    file.write_text(json.dumps(spec()))
+    summary = tmp_path / "run.json"
+    run = ["run", str(file), "--json", str(summary), *traces]
+    assert CliRunner().invoke(main, [*run, "--strict"]).exit_code == 0
+    assert json.loads(summary.read_text())["accuracy"]["suspect"] is False
+    monkeypatch.setattr(Mask, "right", 1)
+    assert CliRunner().invoke(main, run).exit_code == 0
+    strict = CliRunner().invoke(main, [*run, "--strict"])
+    assert strict.exit_code == 3
+    assert "accuracy is not what these formats give" in strict.stdout
+    accuracy = json.loads(summary.read_text())["accuracy"]
+    assert accuracy["suspect"] is True
+    assert accuracy["expected"].keys() == {"rel_l2", "worst_row"}
+    assert accuracy["place"].keys() == {"device", "batch", "head", "rows", "rel_l2", "expected"}
+
+
+# -- what is not finite -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", ["legacy", "streaming"])
+def test_an_output_that_is_not_finite_is_an_error(kernel: str) -> None:
+    """O overflows where two keys weigh anything, in batch 1, the last column; the first such value is named, and its core."""
+    given = sdpa(kernel=kernel, inputs={"batch": 2})
+    drawn = make_inputs(RunSpec.model_validate(given))
+    drawn.v[1, 0, :, 31] = 3.38e38
+    said = r"device 0: the output has (nan|inf) at batch 1, head 0, row [12], column 31 \(page 24, core \(0,1\)\)"
+    with pytest.raises(SimulationError, match=said):
+        simulate(given, inputs=drawn)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_largest_value_is_the_last_that_stays_finite(name: str) -> None:
+    """By the host's own conversion."""
+    most = largest(FORMATS[name])
+    x = np.full((2, 16), most)
+    x.view(np.uint32)[1] += 1
+    if name == "bfloat16":
+        assert np.isfinite(to_format(x, FORMATS[name])).all(axis=1).tolist() == [True, False]
+    else:
+        assert np.isinf(x[1]).all()
+        assert np.isfinite(to_format(x[:1], FORMATS[name])).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "legal"),
+    [("bfloat16", 1e300, False), ("bfloat16", 3.4e38, False), ("bfloat16", 3.38e38, True), ("bfloat8_b", 3.4e38, True),
+     ("bfloat8_b", -1e39, False), ("bfloat4_b", np.nan, False)],
+)  # fmt: skip
+def test_values_that_a_format_cannot_hold_are_illegal(tmp_path: Path, dtype: str, value: float, legal: bool) -> None:
+    """In a file of float64, by its place; where q has another format than k and v, by that of each."""
+    paths = {}
+    for name, heads in (("q", 4), ("k", 2), ("v", 2)):
+        values = np.ones((1, heads, 192, 32))
+        values[0, 1, 5, 7] = value if name == "k" else 1
+        paths[name] = str(tmp_path / f"{name}.npy")
+        np.save(paths[name], values)
+    given = sdpa() | {"inputs": {**paths, "dtype": "bfloat16", "kv_dtype": dtype}}
+    report = check(given)
+    assert report.ok == legal
+    if not legal:
+        (violation,) = report.violations
+        assert violation.key == "inputs.k"
+        assert f"the first, {value:g}, at (0, 1, 5, 7)" in violation.message
+
+
+def test_given_arrays_are_held_to_their_format() -> None:
+    """As files are."""
+    drawn = make_inputs(RunSpec.model_validate(sdpa()))
+    drawn.v[0, 1, 2, 3] = np.inf
+    with pytest.raises(IllegalConfigError, match=r"1 of its values .* at \(0, 1, 2, 3\)"):
+        simulate(sdpa(), inputs=drawn)
