@@ -28,15 +28,15 @@ class Chain:
 
 def chains(deal: Deal, rule: Chains) -> list[Chain]:
     """The chains of a deal, each from the core that it starts at; who of equals reads first is left to `chain_links`."""
-    shares = _shares(deal)
-    alone = {core for core in range(deal.cores) if deal.count(core) and _heads(deal, core)[0] == _heads(deal, core)[1]}
+    spans = [(deal.start(core), deal.start(core) + deal.count(core)) for core in range(deal.cores)]
+    alone = {core for core, (start, end) in enumerate(spans) if start < end and start // deal.chunks == (end - 1) // deal.chunks}
     found: list[Chain] = []
     busy: set[int] = set()
-    for head, share in shares.items():
+    for head, share in _shares(spans, deal.chunks).items():
         cores = _members(list(share), alone, busy) if rule == "as_built" else _from_one_alone(list(share), alone)
         if rule != "none" and len(cores) > 1:
             busy |= set(cores)
-            before = tuple(max(0, head * deal.chunks - deal.start(core)) for core in cores)
+            before = tuple(max(0, head * deal.chunks - spans[core][0]) for core in cores)
             found.append(Chain(head, tuple(cores), tuple(share[core] for core in cores), before))
     return found
 
@@ -58,21 +58,13 @@ def chain_links(formed: Sequence[Chain], rule: Chains, cores: Sequence[Coord], c
     return links
 
 
-def _heads(deal: Deal, core: int) -> tuple[int, int]:
-    """The first and the last head of a core that has any."""
-    start = deal.start(core)
-    return start // deal.chunks, (start + deal.count(core) - 1) // deal.chunks
-
-
-def _shares(deal: Deal) -> dict[int, dict[int, int]]:
-    """Of each head that spans several cores, in order, the Q chunks that each of them has."""
+def _shares(spans: Sequence[tuple[int, int]], chunks: int) -> dict[int, dict[int, int]]:
+    """Of each head that spans several cores, in order, the Q chunks that each of them has: those in its (start, end)."""
     shares: dict[int, dict[int, int]] = {}
-    for core in range(deal.cores):
-        start, end = deal.start(core), deal.start(core) + deal.count(core)
-        for head in sorted({start // deal.chunks, (end - 1) // deal.chunks}) if end > start else ():
-            first = head * deal.chunks
-            shares.setdefault(head, {})[core] = min(end, first + deal.chunks) - max(start, first)
-    return {head: share for head, share in shares.items() if len(share) > 1}
+    for core, (start, end) in enumerate(spans):
+        for head in {start // chunks, (end - 1) // chunks} if start < end else ():
+            shares.setdefault(head, {})[core] = min(end, (head + 1) * chunks) - max(start, head * chunks)
+    return {head: share for head, share in sorted(shares.items()) if len(share) > 1}
 
 
 def _members(cores: list[int], alone: set[int], busy: set[int]) -> list[int]:

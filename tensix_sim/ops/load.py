@@ -82,9 +82,9 @@ class Work:
         waits = np.zeros(g.cores, np.int64)
         held = next(b.tiles for b in g.buffers if b.name == "k_in") // (g.N * g.D)
         for chain in g.chains:
-            begun = self.tiles[0] * np.array(chain.before, np.int64)
-            ahead = (held + len(chain.cores) - 2) * g.M * g.N
-            waits[list(chain.cores)] = np.maximum(0, begun.max() - ahead - begun)
+            latest = int(self.tiles[0]) * max(chain.before) - (held + len(chain.cores) - 2) * g.M * g.N
+            for core, before in zip(chain.cores, chain.before, strict=True):
+                waits[core] = max(0, latest - int(self.tiles[0]) * before)
         return waits
 
     @property
