@@ -65,7 +65,7 @@ def reliefs(spec: RunSpec, ring_id: int, servers: Mapping[str, float], core: Bud
     if g.mask.palette:
         yield Relief(MASK, "no mask stamped", _what_if(plain, mask=False))
     if g.chains:
-        yield Relief(CHAINS, "each core reads K and V for itself", _what_if(plain, chains="none"))
+        yield Relief(CHAINS, "K and V read by each core for itself", _what_if(plain, chains="none"))
     yield from _buffers(plain, g, core)
     if g.deal.given:
         yield Relief(STRAGGLER, "Q chunks dealt as ttnn deals them", _what_if(plain, deal=None))

@@ -1,8 +1,9 @@
-"""What a user may change about a cause: legal changes of the spec, most likely ones first, each to be run before it is advised."""
+"""What a user may change about a cause: legal changes of the spec, the likeliest first, each to be run before it is advised."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import prod
 from typing import get_args
 
 from tensix_sim.analysis.reliefs import (
@@ -115,20 +116,19 @@ def _half_and_twice(c: Case, key: str, sizes: Iterable[int]) -> Iterator[Change]
         yield from islice((change for change in ({key: size} for size in some) if _is_legal(c, change)), 1)
 
 
-def _q_chunks_by_deal(c: Case) -> Iterator[Change]:
-    """Q chunks by their least cycles, of equals the larger first."""
-    changes = [{Q_CHUNK: size} for size in q_chunk_sizes(c, c[Q_CHUNK]) if size != c[Q_CHUNK]]
-    yield from sorted(changes, key=lambda change: (_least(c.put(change), _ring_id(c)), -change[Q_CHUNK]))
+def _q_chunks_by_deal(c: Case) -> list[Change]:
+    return _by_deal(c, [{Q_CHUNK: size} for size in q_chunk_sizes(c, c[Q_CHUNK])])
 
 
-def _grids_by_deal(c: Case) -> Iterator[Change]:
-    """Grids by their least cycles, of equals the larger first."""
+def _grids_by_deal(c: Case) -> list[Change]:
+    return _by_deal(c, grids(c))
 
-    def cores(change: Change) -> int:
-        columns, rows = change[GRID]
-        return int(columns * rows)
 
-    yield from sorted(grids(c), key=lambda change: (_least(c.put(change), _ring_id(c)), -cores(change)))
+def _by_deal(c: Case, changes: Iterable[Change]) -> list[Change]:
+    """Changes with fewer least cycles than there are now, by these; of equals larger chunks or grids first."""
+    now = _least(c, _ring_id(c))
+    found = [(_least(c.put(change), _ring_id(c)), -prod(change.get(GRID, change.values())), change) for change in changes]
+    return [change for least, _, change in sorted(found, key=lambda one: one[:2]) if least < now]
 
 
 def _ring_id(c: Case) -> int:

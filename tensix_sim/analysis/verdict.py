@@ -1,10 +1,10 @@
-"""The verdict: what binds a device, found by running it again with one resource relieved at a time, and what helps, found by trying.
+"""The verdict: what binds a device, found by running it again with one resource relieved at a time; what helps, found by trying.
 
 Every figure is that of a whole run, or a bound, and says which. A gain is a share of the device's wall.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tensix_sim.analysis.budget import budget
@@ -83,6 +83,11 @@ class Verdict:
     what_ifs: list[RelievedRun]
     tried: list[Tried]
     like: int | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """What `report --json` writes of it, and the page holds: gains as numbers and in words."""
+        parts = {name: [asdict(one) | {"saved": one.saved} for one in getattr(self, name)] for name in ("what_ifs", "tried")}
+        return asdict(self) | parts
 
 
 def saved(gain: float, drawn_from: str = WHOLE) -> str:
@@ -218,7 +223,7 @@ def _advised(v: Verdict, slowest: int, tried: dict[int, list[Tried]]) -> Verdict
 def _help(tried: Sequence[Tried]) -> str:
     """What helps, the most first; and what was tried and does not."""
     helping = [f"{t.text}, {t.saved} (tried{f'; {t.note}' if t.note else ''})" for t in tried if t.helps]
-    rest = ", ".join(t.text for t in tried if not t.helps)
+    rest = ", ".join(t.text + ("" if t.drawn_from == WHOLE else " (by its least cycles)") for t in tried if not t.helps)
     if not helping:
         return f"Nothing that was tried helps: {rest}." if rest else "There is no legal change to try."
     return f"What helps: {'; '.join(helping)}." + (f" What does not: {rest}." if rest else "")

@@ -174,7 +174,7 @@ def _chains_wait(c: Case) -> Iterator[Advice]:
     now, alone = _floor(c), _floor(c.put({CHAINS: "none"}))
     change = _of_least_floor(c, now, grids(c))
     parts = [
-        f"{len(apart)} of {len(g.chains)} chains of cores that pass the K and V of a head on have cores that come to the head up to "
+        f"in {len(apart)} of {len(g.chains)} chains of cores that pass the K and V of a head on, cores come to the head up to "
         f"{max(apart)} Q chunks apart, and wait for each other",
         f"for that the least cycles are {now.cycles:,}, and would be {alone.cycles:,} if each core read for itself",
     ]

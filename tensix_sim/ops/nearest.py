@@ -70,7 +70,7 @@ def _smaller_chunks(c: Case) -> Iterator[Change]:
 
 
 def k_chunk_sizes(c: Case, near: int) -> list[int]:
-    """Sizes that a K chunk may have: any whole tiles, or what divides the rows that must be whole K chunks: in the ring all of them, else the prefix."""
+    """Sizes that a K chunk may have: any whole tiles, or what divides the rows that must be whole chunks, all or the prefix."""
     rows = 0 if c[PREFIX] is None else c.kv_len if c.is_ring else c[PREFIX]
     return _chunk_sizes(rows, near) if rows else _around(near, TILE)
 
