@@ -81,7 +81,7 @@ class Verdict:
     sure: str
     text: str
     what_ifs: list[RelievedRun]
-    tried: list[Tried]
+    tried: tuple[Tried, ...] = ()
     like: int | None = None
 
     def summary(self) -> dict[str, Any]:
@@ -159,13 +159,13 @@ def verdict(ring_id: int, cycles: int, outcomes: Sequence[RelievedRun]) -> Verdi
     blamed = [w for w in ranked if w.cause not in UNBLAMED and w.gain >= NOTICEABLE]
     if not blamed:
         text = "Nothing binds it alone: no relief of a single resource saves a percent."
-        return Verdict(ring_id, cycles, NOBODY, "shared", text, ranked, [])
+        return Verdict(ring_id, cycles, NOBODY, "shared", text, ranked)
     first = blamed[0]
     others = [w for w in blamed[1:] if _kind(w.cause) != _kind(first.cause)]
     sure = _sureness(first.gain / others[0].gain) if others else "sure"
     if sure == "sure" and first.drawn_from != WHOLE:
         sure = "likely"
-    return Verdict(ring_id, cycles, first.cause, sure, _text(first, others, sure), ranked, [])
+    return Verdict(ring_id, cycles, first.cause, sure, _text(first, others, sure), ranked)
 
 
 def _weight(w: RelievedRun, outcomes: Sequence[RelievedRun]) -> float:
@@ -195,17 +195,17 @@ def _causes(v: Verdict) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_kind(w.cause) for w in v.what_ifs if w.cause not in UNBLAMED))[:2]
 
 
-def _try(verdicts: dict[int, Verdict], spec: RunSpec, run: Runs) -> dict[int, list[Tried]]:
+def _try(verdicts: dict[int, Verdict], spec: RunSpec, run: Runs) -> dict[int, tuple[Tried, ...]]:
     """Run what may help each device, as far as its least cycles do not rule that out."""
     found = {ring_id: list(remedies(spec, ring_id, _causes(v))) for ring_id, v in verdicts.items()}
     in_vain = {r: [m for m in some if m.least > (1 - NOTICEABLE) * verdicts[r].cycles] for r, some in found.items()}
     hopeful = {r: [m for m in some if m not in in_vain[r]][:MOST_TRIED] for r, some in found.items()}
     cycles = iter(run([(remedy.spec, r) for r, some in hopeful.items() for remedy in some]))
     return {
-        r: [
+        r: (
             *sorted((_tried(m, verdicts[r].cycles, next(cycles), WHOLE) for m in some), key=lambda t: -t.gain),
             *(_tried(m, verdicts[r].cycles, m.least, LEAST_CYCLES) for m in in_vain[r]),
-        ]
+        )
         for r, some in hopeful.items()
     }
 
@@ -214,7 +214,7 @@ def _tried(remedy: Remedy, wall: int, cycles: int, drawn_from: str) -> Tried:
     return Tried(remedy.text, remedy.change, cycles, 1 - cycles / wall, drawn_from, remedy.note)
 
 
-def _advised(v: Verdict, slowest: int, tried: dict[int, list[Tried]]) -> Verdict:
+def _advised(v: Verdict, slowest: int, tried: dict[int, tuple[Tried, ...]]) -> Verdict:
     if v.ring_id != slowest:
         return replace(v, text=f"{v.text} What helps: tried on device {slowest}, which is bound by the same.", like=slowest)
     return replace(v, text=f"{v.text} {_help(tried[slowest])}", tried=tried[slowest])
