@@ -125,7 +125,9 @@ def _grids_by_deal(c: Case) -> list[Change]:
 
 
 def _by_deal(c: Case, changes: Iterable[Change]) -> list[Change]:
-    """Changes with fewer least cycles than there are now, by these; of equals larger chunks or grids first."""
+    """Changes of fewer least cycles than now, by these; of equals larger chunks or grids first; none if a deal is given."""
+    if c["what_if.deal"] is not None:
+        return []
     now = _least(c, _ring_id(c))
     found = [(_least(c.put(change), _ring_id(c)), -prod(change.get(GRID, change.values())), change) for change in changes]
     return [change for least, _, change in sorted(found, key=lambda one: one[:2]) if least < now]

@@ -172,7 +172,7 @@ def _chains_wait(c: Case) -> Iterator[Advice]:
         return
     apart = [max(chain.before) - min(chain.before) for chain in g.chains if len(set(chain.before)) > 1]
     now, alone = _floor(c), _floor(c.put({CHAINS: "none"}))
-    change = _of_least_floor(c, now, grids(c))
+    change = _of_least_floor(c, now, grids(c) if c["what_if.deal"] is None else [])
     parts = [
         f"in {len(apart)} of {len(g.chains)} chains of cores that pass the K and V of a head on, cores come to the head up to "
         f"{max(apart)} Q chunks apart, and wait for each other",
