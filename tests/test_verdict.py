@@ -8,7 +8,7 @@ from tensix_sim import check, simulate
 from tensix_sim.analysis import RelievedRun, Verdict, budget, judge
 from tensix_sim.analysis.reliefs import FPU, IDLE, STRAGGLER, Relief, reliefs
 from tensix_sim.analysis.remedies import KINDS, remedies
-from tensix_sim.analysis.verdict import EVEN_ENDS, LEAST_CYCLES, MOST_TRIED, WHOLE, verdict
+from tensix_sim.analysis.verdict import EVEN_ENDS, LEAST_CYCLES, MOST_TRIED, WHOLE, saved, verdict
 from tensix_sim.config import RunSpec, load_spec
 from tensix_sim.ops.geometry import Geometry
 from tensix_sim.ops.load import Work
@@ -145,6 +145,20 @@ def test_a_bound_is_never_sure() -> None:
     found = verdict(0, 1000, [bound, outcome("FPU", 0.1)])
     assert (found.binds, found.sure) == (STRAGGLER, "likely")
     assert "at most 50.0% less" in found.text
+
+
+@pytest.mark.parametrize(
+    ("gain", "drawn_from", "said"),
+    [
+        (0.25, WHOLE, "25.0% less"),
+        (-0.25, WHOLE, "25.0% more"),
+        (0.25, EVEN_ENDS, "at most 25.0% less"),
+        (-0.25, LEAST_CYCLES, "at least 25.0% more"),
+    ],
+)
+def test_a_gain_in_words(gain: float, drawn_from: str, said: str) -> None:
+    """A bound on the cycles from below is one on the gain from above."""
+    assert saved(gain, drawn_from) == said
 
 
 # -- what helps ---------------------------------------------------------------------------------------------

@@ -92,8 +92,8 @@ class Verdict:
 
 def saved(gain: float, drawn_from: str = WHOLE) -> str:
     """A gain in words, the only place where it becomes some."""
-    share = f"{abs(gain):.1%} {'less' if gain >= 0 else 'more'}"
-    return share if drawn_from == WHOLE else f"at most {share}"
+    share, bound = (f"{gain:.1%} less", "at most") if gain >= 0 else (f"{-gain:.1%} more", "at least")
+    return share if drawn_from == WHOLE else f"{bound} {share}"
 
 
 def judge(
