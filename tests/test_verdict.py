@@ -213,6 +213,14 @@ def test_hifi3_is_tried_where_the_fpu_binds() -> None:
     assert {"math_fidelity HiFi3": "less accurate", "math_fidelity HiFi2": "less accurate"}.items() <= texts.items()
 
 
+@pytest.mark.parametrize(("size", "tried"), [(128, {64, 256}), (1024, {512, 2048}), (32, {64})])
+def test_chunks_of_half_and_twice_the_size_are_tried(size: int, tried: set[int]) -> None:
+    """Both where they are legal; nothing is smaller than a tile."""
+    spec = load_spec(SMALL, [f"program_config.k_chunk_size={size}", "inputs.head_dim=32", "program_config.q_chunk_size=32"])
+    key = "program_config.k_chunk_size"
+    assert {remedy.change[key] for remedy in remedies(spec, 0, ["buffer out"]) if key in remedy.change} == tried
+
+
 def test_where_heads_straddle_cores_a_grid_helps_where_nobody_waits() -> None:
     """The change that saves most is a grid on which no core of a chain waits for one that is on another head."""
     best = judged(*STRADDLING).tried[0]

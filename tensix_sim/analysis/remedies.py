@@ -100,20 +100,20 @@ def _narrow_kv(c: Case) -> Iterator[Change]:
 
 
 def _q_chunks(c: Case) -> Iterator[Change]:
-    return _half_and_twice(c, Q_CHUNK, q_chunk_sizes(c, 2 * c[Q_CHUNK]))
+    return _half_and_twice(c, Q_CHUNK, q_chunk_sizes)
 
 
 def _k_chunks(c: Case) -> Iterator[Change]:
-    return _half_and_twice(c, K_CHUNK, k_chunk_sizes(c, 2 * c[K_CHUNK]))
+    return _half_and_twice(c, K_CHUNK, k_chunk_sizes)
 
 
-def _half_and_twice(c: Case, key: str, sizes: Iterable[int]) -> Iterator[Change]:
+def _half_and_twice(c: Case, key: str, sizes: Callable[[Case, int], list[int]]) -> Iterator[Change]:
     """The legal sizes that are nearest to half of the present one and to twice, if they differ enough from it."""
     now = c[key]
-    smaller = sorted((size for size in sizes if size * OTHER_SIZE <= now), key=lambda size: abs(2 * size - now))
-    larger = sorted((size for size in sizes if size >= now * OTHER_SIZE), key=lambda size: abs(size - 2 * now))
-    for some in (smaller, larger):
-        yield from islice((change for change in ({key: size} for size in some) if _is_legal(c, change)), 1)
+    for wanted in (now // 2, 2 * now):
+        near = sorted(sizes(c, wanted), key=lambda size: abs(size - wanted))
+        side = [size for size in near if (size - now) * (wanted - now) > 0 and max(size, now) >= OTHER_SIZE * min(size, now)]
+        yield from islice((change for change in ({key: size} for size in side) if _is_legal(c, change)), 1)
 
 
 def _q_chunks_by_deal(c: Case) -> list[Change]:
