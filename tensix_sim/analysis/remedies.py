@@ -93,10 +93,11 @@ def _narrow_dst(c: Case) -> Iterator[Change]:
 
 
 def _narrow_kv(c: Case) -> Iterator[Change]:
+    """Narrower K and V; all tensors in the ring, which has one type for them."""
+    key, now = (DTYPE, c[DTYPE]) if c.is_ring else (KV_DTYPE, c.kv_dtype)
     names = get_args(DataType)
-    for key, now in ((KV_DTYPE, c.kv_dtype), (DTYPE, c[DTYPE])):
-        for name in names[names.index(now) + 1 :]:
-            yield {key: name}
+    for name in names[names.index(now) + 1 :]:
+        yield {key: name}
 
 
 def _q_chunks(c: Case) -> Iterator[Change]:

@@ -114,9 +114,9 @@ def judge(
         verdict(d.ring_id, d.cycles, [*(what_if(relief, d.cycles, next(cycles)) for relief in some), *bounds(spec, d)])
         for (d, _), some in zip(devices, relieved, strict=True)
     ]
-    slowest = {_causes(v): v for v in sorted(found, key=lambda v: (v.cycles, -v.ring_id))}
+    slowest = {_alike(v): v for v in sorted(found, key=lambda v: (v.cycles, -v.ring_id))}
     tried = _try({v.ring_id: v for v in slowest.values()}, spec, run)
-    return [_advised(v, slowest[_causes(v)].ring_id, tried) for v in found]
+    return [_advised(v, slowest[_alike(v)].ring_id, tried) for v in found]
 
 
 def _remembering(jobs: int, progress: Progress) -> Runs:
@@ -191,8 +191,15 @@ def _text(first: RelievedRun, others: Sequence[RelievedRun], sure: str) -> str:
 
 
 def _causes(v: Verdict) -> tuple[str, ...]:
-    """The two causes that save most."""
-    return tuple(dict.fromkeys(_kind(w.cause) for w in v.what_ifs if w.cause not in UNBLAMED))[:2]
+    """The two causes that save most, and all others that count."""
+    ranked = [_kind(w.cause) for w in v.what_ifs if w.cause not in UNBLAMED]
+    noticed = [_kind(w.cause) for w in v.what_ifs if w.cause not in UNBLAMED and w.gain >= NOTICEABLE]
+    return tuple(dict.fromkeys([*dict.fromkeys(ranked)][:2] + noticed))
+
+
+def _alike(v: Verdict) -> tuple[str, ...]:
+    """Devices of one value are bound alike: by the same two causes."""
+    return _causes(v)[:2]
 
 
 def _try(verdicts: dict[int, Verdict], spec: RunSpec, run: Runs) -> dict[int, tuple[Tried, ...]]:
