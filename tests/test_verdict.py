@@ -164,6 +164,7 @@ def test_a_gain_in_words(gain: float, drawn_from: str, said: str) -> None:
 # -- what helps ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", [[], STRADDLING, ["program_config.q_chunk_size=512"]], ids=["causal", "chains", "idle"])
 def test_what_helps_is_legal_and_was_run(overrides: list[str]) -> None:
     """Each change that was tried is legal, takes the cycles that it says, and is advised if it saves a percent; few are run."""
@@ -233,6 +234,7 @@ def test_where_heads_straddle_cores_a_grid_helps_where_nobody_waits() -> None:
     assert not then.chain_waits.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", [*KINDS, "DRAM bank 2", "buffer out"])
 def test_changes_are_legal_whatever_the_cause(cause: str) -> None:
     """For each cause, of a ring, a causal and a chained run."""
@@ -242,6 +244,7 @@ def test_changes_are_legal_whatever_the_cause(cause: str) -> None:
             assert check(remedy.spec).ok, remedy.text
 
 
+@pytest.mark.slow
 def test_devices_that_are_bound_alike_are_tried_once() -> None:
     """Of a ring of two the slowest device has the changes; the other says where to look."""
     spec = load_spec(SMALL | {"op": "ring_distributed_sdpa", "board": "galaxy", "ring_size": 2})
