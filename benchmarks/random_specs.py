@@ -162,6 +162,10 @@ def _broken_promises(spec, report):
     for advice in report.warnings:
         if report.ok and advice.change and not check(changed(spec, advice.change)).ok:
             yield f"{advice.change} is advised, and is illegal: {advice}"
+        if report.ok and advice.change and advice.size.quantity == "least cycles":
+            then = check(changed(spec, advice.change)).load.floor.cycles
+            if not then == advice.size.then < report.load.floor.cycles:
+                yield f"{advice.change} is advised for {advice.size}, and has {then} least cycles: {advice}"
     try:
         cycles = max(device.cycles for device in simulate(spec).devices)
     except IllegalConfigError:

@@ -388,13 +388,14 @@ def lengths(
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The page.  [default: RUN/report.html]")
 @click.option("--png", is_flag=True, help="Also pictures of the main charts, beside the page.")
-@click.option("--what-ifs/--no-what-ifs", default=True, help="Run each device again with one resource relieved at a time.")
+@click.option("--what-ifs/--no-what-ifs", default=True, help="Run each device again, relieved and changed.")
 @click.option(
     "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="What-ifs run side by side.  [default: all CPUs]"
 )
+@JSON
 @guarded
-def report(folder: Path, output: Path | None, png: bool, what_ifs: bool, jobs: int) -> None:
-    """Write a page on RUN, the folder of a run: what binds each device, where its cycles went. It opens offline."""
+def report(folder: Path, output: Path | None, png: bool, what_ifs: bool, jobs: int, json_file: str | None) -> None:
+    """Write a page on RUN, the folder of a run: what binds each device, what helps, where its cycles went. It opens offline."""
     from tensix_sim.report import write_pngs, write_report
     from tensix_sim.screen import verdict_screen
     from tensix_sim.summary import read_run
@@ -411,6 +412,8 @@ def report(folder: Path, output: Path | None, png: bool, what_ifs: bool, jobs: i
         pictures = write_pngs(done, verdicts, page.parent) if png else []
     except (RunError, WorkerError) as error:
         fail(str(error), 2)
+    if json_file:
+        _write_json(json_file, [verdict.summary() for verdict in verdicts])
     if verdicts:
         click.echo(verdict_screen(verdicts))
     click.echo("\n".join(f"wrote {path}" for path in [page, *pictures]), err=True)

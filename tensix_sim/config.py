@@ -23,6 +23,7 @@ ComputeKernel = Literal["legacy", "streaming"]
 DataType = Literal["bfloat16", "bfloat8_b", "bfloat4_b"]
 MathFidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
 ThrottleLevel = Literal["NO_THROTTLE", "LEVEL_1", "LEVEL_2", "LEVEL_3", "LEVEL_4", "LEVEL_5"]
+Chains = Literal["as_built", "where_alone", "none"]
 MemoryConfig = Literal[
     "dram_interleaved", "l1_interleaved",
     "dram_height_sharded", "dram_width_sharded", "dram_block_sharded",
@@ -194,13 +195,16 @@ class WhatIf(Strict):
     """Departures from how the op is built, to ask what a run would cost with them.
 
     `barrier_tiles` is the tiles a core moves before it waits for all of them (0: all), `buffers` the tiles of circular
-    buffers by name, `deal` the Q chunks of each core (of a phase, in a ring); without `mask` nothing is stamped.
+    buffers by name, `deal` the Q chunks of each core (of a phase, in a ring); without `mask` nothing is stamped. `chains` says
+    where cores pass K and V on: as ttnn's factory has it, only where one of a head's cores has no other (see `ops.chains`),
+    or nowhere, where each core reads for itself.
     """
 
     barrier_tiles: NonNegativeInt | None = None
     buffers: dict[str, PositiveInt] = {}
     deal: Annotated[tuple[NonNegativeInt, ...], Field(strict=False)] | None = None
     mask: bool = True
+    chains: Chains = "as_built"
 
 
 class RunSpec(Strict):

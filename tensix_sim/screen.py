@@ -210,11 +210,16 @@ SHOWN = 12  # changes of a device's critical path; the rest is one line
 
 
 def verdict_screen(verdicts: Iterable[Verdict]) -> str:
-    """What binds each device, in words, with the what-ifs that save anything."""
+    """What binds each device and what helps, in words, with the what-ifs that change anything and all changes that were tried."""
     parts = []
     for v in verdicts:
-        rows = [(w.cause, w.change, f"{w.cycles:,}", f"{w.gain:.1%}") for w in v.what_ifs if abs(w.gain) >= 0.0005]
-        parts.append(wrapped(f"device {v.ring_id}: {v.text}") + "\n\n" + table(("what if", "", "cycles", "saved"), rows))
+        shown = [w for w in v.what_ifs if abs(w.gain) >= 0.0005]
+        rows = [(w.cause, w.change, f"{w.cycles:,}", w.saved, w.drawn_from.partition(":")[0]) for w in shown]
+        parts.append(wrapped(f"device {v.ring_id}: {v.text}"))
+        parts.append(table(("what if", "", "cycles", "the device takes", "from"), rows))
+        tried = [(t.text, t.note, f"{t.cycles:,}", t.saved, t.drawn_from.partition(":")[0]) for t in v.tried]
+        if tried:
+            parts.append(table(("change", "", "cycles", "the device takes", "from"), tried))
     return "\n\n".join(parts)
 
 

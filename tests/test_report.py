@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tensix_sim import simulate
-from tensix_sim.analysis import RelievedRun, Verdict, critical_path, merged
+from tensix_sim.analysis import RelievedRun, Tried, Verdict, critical_path, merged
+from tensix_sim.analysis.verdict import EVEN_ENDS
 from tensix_sim.config import load_spec
 from tensix_sim.ops.geometry import Geometry
 from tensix_sim.report import describe, page, write_pngs, write_report
@@ -29,7 +30,9 @@ SPEC: dict[str, Any] = {
     "program_config": {"compute_with_storage_grid_size": [3, 2], "q_chunk_size": 64, "k_chunk_size": 128},
     "numerics": "off",
 }
-VERDICT = Verdict(0, 1, "FPU", "sure", "FPU binds.", [RelievedRun("FPU", "twice the rate", 1, 0.5)])
+WHAT_IFS = [RelievedRun("FPU", "twice the rate", 1, 0.5), RelievedRun("straggler", "even work", 1, 0.25, EVEN_ENDS)]
+TRIED = Tried("math_fidelity HiFi3", {"compute_kernel_config.math_fidelity": "HiFi3"}, 1, 0.125, note="less accurate")
+VERDICT = Verdict(0, 1, "FPU", "sure", "FPU binds.", WHAT_IFS, (TRIED,))
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +252,17 @@ def test_infinite_and_missing_figures_become_null(run: Run) -> None:
     what_if = RelievedRun("FPU", "twice the rate", 1, float("nan"))
     data = describe(run, [replace(VERDICT, what_ifs=[what_if])])
     assert data["verdicts"][0]["what_ifs"][0]["gain"] is None
+
+
+def test_each_figure_of_the_verdict_says_what_it_was_drawn_from(data: dict[str, Any]) -> None:
+    """A what-if and a tried change are whole runs, a bound is one; gains are numbers and words."""
+    (verdict,) = data["verdicts"]
+    ran, bounded = verdict["what_ifs"]
+    (tried,) = verdict["tried"]
+    assert (ran["drawn_from"], tried["drawn_from"]) == ("run whole", "run whole")
+    assert bounded["drawn_from"].startswith("bound: at most")
+    assert [one["saved"] for one in (ran, bounded, tried)] == ["50.0% less", "at most 25.0% less", "12.5% less"]
+    assert tried["change"] == {"compute_kernel_config.math_fidelity": "HiFi3"}
     assert json.dumps(data, allow_nan=False)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tensix_sim import simulate
-from tensix_sim.analysis import RelievedRun, Verdict
+from tensix_sim.analysis import RelievedRun, Tried, Verdict
 from tensix_sim.report import write_report
 from tensix_sim.trace import open_run
 
@@ -67,7 +67,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     simulate(spec).write(folder)
     what_ifs = [RelievedRun("FPU", "twice the FPU rate", 1, 0.5), RelievedRun("DRAM", "twice the DRAM rate", 2, -0.1)]
-    verdicts = [Verdict(ring_id, 2, "FPU", "sure", "FPU binds.", what_ifs) for ring_id in range(2)]
+    tried = (Tried("q_chunk_size 128", {"program_config.q_chunk_size": 128}, 1, 0.5),)
+    verdicts = [Verdict(ring_id, 2, "FPU", "sure", "FPU binds.", what_ifs, tried) for ring_id in range(2)]
     write_report(open_run(folder), verdicts, folder / "report.html")
     return folder / "report.html"
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from tensix_sim.kernel_api import Tensor
 from tensix_sim.kernels.sdpa.mask import Mark, Mask
 
+# Semaphores, named by whom a core waits for: the next core, until it wants a chunk, and the one before, until its chunk is there
+NEXT, BEFORE = "next in K/V chain", "before in K/V chain"
+
 
 @dataclass(frozen=True, slots=True)
 class Phase:

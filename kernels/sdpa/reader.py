@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tensix_sim.kernel_api import DataMovement, Fifo, Tensor
-from tensix_sim.kernels.sdpa.args import Args, Phase
+from tensix_sim.kernels.sdpa.args import BEFORE, NEXT, Args, Phase
 
 Chain = tuple[tuple[int, int] | None, tuple[int, int] | None]  # the cores before and after this one
 
@@ -77,20 +77,20 @@ async def read_kv(
         await send(dm, cb, a.N * cols, after)
     dm.push(cb, a.N * cols)
     if after:
-        dm.semaphore_increase(after, "valid")
+        dm.semaphore_increase(after, BEFORE)
 
 
 async def receive(dm: DataMovement, before: tuple[int, int]) -> None:
     """Ask the core before for its chunk, which it writes into the space reserved here."""
-    dm.semaphore_set("valid", 0)
-    dm.semaphore_increase(before, "wanted")
-    await dm.semaphore_wait("valid", 1)
+    dm.semaphore_set(BEFORE, 0)
+    dm.semaphore_increase(before, NEXT)
+    await dm.semaphore_wait(BEFORE, 1)
 
 
 async def send(dm: DataMovement, cb: Fifo, tiles: int, after: tuple[int, int]) -> None:
     """Wait until the next core has space, and copy the chunk there."""
-    await dm.semaphore_wait("wanted", 1)
-    dm.semaphore_set("wanted", 0)
+    await dm.semaphore_wait(NEXT, 1)
+    dm.semaphore_set(NEXT, 0)
     await dm.forward(cb, tiles, after)
 
 

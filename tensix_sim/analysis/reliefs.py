@@ -1,6 +1,6 @@
 """What-ifs: each relieves one resource of a run, and what that saves says how much the resource binds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ FPU, SFPU, UNPACK, PACK = "FPU", "SFPU", "unpack", "pack"
 HANDSHAKES, ISSUE, BARRIER = "hand-shakes", "reader issue", "barrier"
 BANKS, LINKS, MASK, READS = "DRAM banks", "NoC links", "mask", "all reads"
 STRAGGLER, IDLE = "straggler", "idle cores"
-BOUNDS = (READS,)  # causes that are no single resource: said, never blamed
+CHAINS = "K/V chains"
+UNBLAMED = (READS,)  # causes that are no single resource: said, never blamed
 
 FASTER = {
     FPU: (
@@ -42,13 +43,11 @@ FREE_READS = 1024  # times as fast: what is left is nothing
 
 @dataclass(frozen=True)
 class Relief:
-    """A run in which one cause is relieved; if it leaves work out, it is not `whole`, and `scale` brings its cycles to all."""
+    """A run in which one cause is relieved, all else and all work as it was."""
 
     cause: str
     change: str
     spec: RunSpec
-    scale: float = 1.0
-    whole: bool = True
 
 
 def reliefs(spec: RunSpec, ring_id: int, servers: Mapping[str, float], core: Budget) -> Iterator[Relief]:
@@ -65,8 +64,13 @@ def reliefs(spec: RunSpec, ring_id: int, servers: Mapping[str, float], core: Bud
         yield Relief(BARRIER, f"{2 * barrier} tiles between barriers, not {barrier}", _what_if(plain, barrier_tiles=2 * barrier))
     if g.mask.palette:
         yield Relief(MASK, "no mask stamped", _what_if(plain, mask=False))
+    if g.chains:
+        yield Relief(CHAINS, "K and V read by each core for itself", _what_if(plain, chains="none"))
     yield from _buffers(plain, g, core)
-    yield from _work(plain, g, ring_id)
+    if g.deal.given:
+        yield Relief(STRAGGLER, "Q chunks dealt as ttnn deals them", _what_if(plain, deal=None))
+    elif g.deal.active_cores < g.cores:
+        yield from _smaller_chunks(plain)
 
 
 def _machine(spec: RunSpec, changes: dict[str, Any]) -> RunSpec:
@@ -107,21 +111,6 @@ def _buffers(spec: RunSpec, g: Geometry, core: Budget) -> Iterator[Relief]:
                 yield Relief(f"buffer {b.name}", f"{2 * b.tiles} tiles in {b.name}, not {b.tiles}", changed)
 
 
-def _work(spec: RunSpec, g: Geometry, ring_id: int) -> Iterator[Relief]:
-    """The same work, the same for every core; and for cores without any, smaller Q chunks."""
-    steps = [g.steps(i, ring_id) for i in range(g.cores)]
-    counts = [g.deal.count(i) for i in range(g.cores)]
-    share = sum(steps) / g.cores
-    if g.deal.given:
-        yield Relief(STRAGGLER, "Q chunks dealt as ttnn deals them", _what_if(spec, deal=None))
-    elif min(counts) == 0:
-        yield from _smaller_chunks(spec)
-    elif max(steps) > share:
-        even = _what_if(spec, deal=(min(counts),) * g.cores)
-        most = max(Geometry.of(even).steps(i, ring_id) for i in range(g.cores))
-        yield Relief(STRAGGLER, f"{share:.1f} steps for every core, not up to {max(steps)}", even, share / most, whole=False)
-
-
 def _smaller_chunks(spec: RunSpec) -> Iterator[Relief]:
     """Q chunks of half the size, a quarter and so on, until every core has one."""
     config = program_config(spec, spec_machine(spec))
@@ -134,25 +123,3 @@ def _smaller_chunks(spec: RunSpec) -> Iterator[Relief]:
             if g.deal.active_cores == g.cores:
                 return
         size //= 2
-
-
-ADVICE: Sequence[tuple[str, str]] = (
-    (FPU, "a lower math_fidelity, or larger K chunks"),
-    (SFPU, "the streaming kernel, which takes the exponentials beside the products"),
-    (UNPACK, "narrower K and V (bfloat8_b, bfloat4_b), larger Q chunks"),
-    (PACK, "larger K chunks: fewer corrections of the output"),
-    (HANDSHAKES, "larger chunks: fewer, longer verbs"),
-    (ISSUE, "larger Q chunks: each reads K and V once"),
-    (BARRIER, "fewer cores a device, or narrower tiles, raise the tiles between barriers"),
-    (LINKS, "larger Q chunks: K and V are read fewer times"),
-    (MASK, "larger chunks: fewer of them lie on the diagonal"),
-    (STRAGGLER, "a grid or a q_chunk_size that deals Q chunks evenly"),
-    (IDLE, "a smaller q_chunk_size, or a smaller grid that does not pay for idle cores"),
-    ("DRAM", "larger Q chunks, or narrower K and V: fewer bytes"),
-    ("buffer", "a larger buffer, if L1 has the room"),
-)
-
-
-def advice(cause: str) -> str:
-    """What a user can change about a cause."""
-    return next(text for start, text in ADVICE if cause.startswith(start))

@@ -1,34 +1,79 @@
-"""The verdict: what binds a device, found by running it again with one resource relieved at a time."""
+"""The verdict: what binds a device, found by running it again with one resource relieved at a time; what helps, found by trying.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Every figure is that of a whole run, or a bound, and says which. A gain is a share of the device's wall.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from tensix_sim.analysis.budget import budget
-from tensix_sim.analysis.reliefs import BANKS, BOUNDS, Relief, advice, reliefs
+from tensix_sim.analysis.reliefs import BANKS, STRAGGLER, UNBLAMED, Relief, reliefs
+from tensix_sim.analysis.remedies import Remedy, remedies
 from tensix_sim.config import RunSpec
+from tensix_sim.ops.geometry import Geometry
 from tensix_sim.simulation import Device, run_device
 from tensix_sim.trace import Trace
 from tensix_sim.workers import Progress, run_all
 
-NOTICEABLE = 0.01  # of the wall: a relief that saves less does not count
+NOTICEABLE = 0.01  # of the wall: what saves less does not count
 CLEAR, LIKELY = 1.5, 1.15  # times what the next cause saves
-UNFINISHED = 1 << 30  # rounds: more than there are, of a run that leaves work out
+MOST_TRIED = 6  # changes of a device that are run
 NOBODY = "nothing"
+WHOLE = "run whole"
+EVEN_ENDS = "bound: at most, were all cores to end at the mean of their ends"
+LEAST_CYCLES = "bound: its least cycles leave no gain to notice"
+
+Runs = Callable[[Sequence[tuple[RunSpec, int]]], list[int]]
 
 
 @dataclass(frozen=True)
 class RelievedRun:
-    """A relieved run: its cycles, and the share of the wall that it saves."""
+    """A relieved run: its cycles, the share of the wall that it saves, and what both were drawn from: a whole run or a bound."""
 
     cause: str
     change: str
     cycles: int
     gain: float
+    drawn_from: str = WHOLE
+
+    @property
+    def saved(self) -> str:
+        """The gain in words."""
+        return saved(self.gain, self.drawn_from)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A legal change of the spec: its text and keys, the device's cycles with it, the share of the wall that it saves.
+
+    `drawn_from` says whether it was run whole; if not, `cycles` are the least that it takes. `note` is what else it changes.
+    """
+
+    text: str
+    change: dict[str, Any]
+    cycles: int
+    gain: float
+    drawn_from: str = WHOLE
+    note: str = ""
+
+    @property
+    def helps(self) -> bool:
+        """Whether it was run and saves enough to be advised."""
+        return self.drawn_from == WHOLE and self.gain >= NOTICEABLE
+
+    @property
+    def saved(self) -> str:
+        """The gain in words."""
+        return saved(self.gain, self.drawn_from)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What binds a device, how sure that is ("sure", "likely" or "shared"), in words; what-ifs by gain, bounds at the end."""
+    """What binds a device, how sure that is ("sure", "likely" or "shared"), in words; what-ifs by gain, the unblamed at the end.
+
+    `tried` are changes that a user can make, by gain; where device `like` is bound by the same, they were tried on that.
+    """
 
     ring_id: int
     cycles: int
@@ -36,42 +81,90 @@ class Verdict:
     sure: str
     text: str
     what_ifs: list[RelievedRun]
+    tried: tuple[Tried, ...] = ()
+    like: int | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """What `report --json` writes of it, and the page holds: gains as numbers and in words."""
+        parts = {name: [asdict(one) | {"saved": one.saved} for one in getattr(self, name)] for name in ("what_ifs", "tried")}
+        return asdict(self) | parts
+
+
+def saved(gain: float, drawn_from: str = WHOLE) -> str:
+    """A gain in words, the only place where it becomes some."""
+    share, bound = (f"{gain:.1%} less", "at most") if gain >= 0 else (f"{-gain:.1%} more", "at least")
+    return share if drawn_from == WHOLE else f"{bound} {share}"
 
 
 def judge(
     spec: RunSpec, devices: Sequence[tuple[Device, Trace]], jobs: int = 1, progress: Progress | None = None
 ) -> list[Verdict]:
-    """Judge devices of a run by their what-ifs, in `jobs` processes.
+    """Judge devices of a run by their what-ifs, then try what may help the slowest of those that are bound alike.
+
+    Up to `jobs` processes run side by side; nothing is run twice.
 
     Raises:
         ValueError: the run has no trace.
         WorkerError: a worker process died.
     """
-    tried = [list(reliefs(spec, d.ring_id, d.servers, budget(trace))) for d, trace in devices]
-    calls = [(relief, d.ring_id) for (d, _), some in zip(devices, tried, strict=True) for relief in some]
-    cycles = iter(run_all(_cycles, calls, jobs, progress))
-    return [
-        verdict(d.ring_id, d.cycles, [what_if(relief, d.cycles, next(cycles)) for relief in some])
-        for (d, _), some in zip(devices, tried, strict=True)
+    run = _remembering(jobs, progress or (lambda share: None))
+    relieved = [list(reliefs(spec, d.ring_id, d.servers, budget(trace))) for d, trace in devices]
+    cycles = iter(run([(relief.spec, d.ring_id) for (d, _), some in zip(devices, relieved, strict=True) for relief in some]))
+    found = [
+        verdict(d.ring_id, d.cycles, [*(what_if(relief, d.cycles, next(cycles)) for relief in some), *bounds(spec, d)])
+        for (d, _), some in zip(devices, relieved, strict=True)
     ]
+    slowest = {_alike(v): v for v in sorted(found, key=lambda v: (v.cycles, -v.ring_id))}
+    tried = _try({v.ring_id: v for v in slowest.values()}, spec, run)
+    return [_advised(v, slowest[_alike(v)].ring_id, tried) for v in found]
+
+
+def _remembering(jobs: int, progress: Progress) -> Runs:
+    """What runs specs on ring positions, each pair of them once, and gives the devices' cycles."""
+    known: dict[tuple[str, int], int] = {}
+
+    def run(wanted: Sequence[tuple[RunSpec, int]]) -> list[int]:
+        keys = [(spec.model_dump_json(), ring_id) for spec, ring_id in wanted]
+        new = {key: call for key, call in zip(keys, wanted, strict=True) if key not in known}
+        if new:
+            known.update(zip(new, run_all(_cycles, list(new.values()), jobs, progress), strict=True))
+        return [known[key] for key in keys]
+
+    return run
+
+
+def _cycles(spec: RunSpec, ring_id: int) -> int:
+    return run_device(spec, ring_id, lambda share: None).device.cycles
+
+
+# -- what binds ---------------------------------------------------------------------------------------------
 
 
 def what_if(relief: Relief, wall: int, cycles: int) -> RelievedRun:
-    """The outcome of a relief's run, drawn out to the whole work."""
-    cycles = round(cycles * relief.scale)
+    """The outcome of a relief's run."""
     return RelievedRun(relief.cause, relief.change, cycles, 1 - cycles / wall)
+
+
+def bounds(spec: RunSpec, device: Device) -> Iterator[RelievedRun]:
+    """What no run can tell: where cores have unequal work, the wall if all of them ended at the mean of their ends."""
+    steps, ends = device.steps_per_core, device.kernel_cycles_per_core
+    if steps.max > steps.mean and not Geometry.of(spec).deal.given:
+        change = f"{steps.mean:.1f} steps for every core at work, not up to {steps.max}"
+        yield RelievedRun(STRAGGLER, change, round(ends.mean), 1 - ends.mean / device.cycles, EVEN_ENDS)
 
 
 def verdict(ring_id: int, cycles: int, outcomes: Sequence[RelievedRun]) -> Verdict:
     """Blame the cause whose relief saves most; a single bank rather than all of them, if it alone saves nearly as much."""
-    ranked = sorted(outcomes, key=lambda w: (w.cause in BOUNDS, -_weight(w, outcomes)))
-    blamed = [w for w in ranked if w.cause not in BOUNDS and w.gain >= NOTICEABLE]
+    ranked = sorted(outcomes, key=lambda w: (w.cause in UNBLAMED, -_weight(w, outcomes)))
+    blamed = [w for w in ranked if w.cause not in UNBLAMED and w.gain >= NOTICEABLE]
     if not blamed:
         text = "Nothing binds it alone: no relief of a single resource saves a percent."
         return Verdict(ring_id, cycles, NOBODY, "shared", text, ranked)
     first = blamed[0]
     others = [w for w in blamed[1:] if _kind(w.cause) != _kind(first.cause)]
     sure = _sureness(first.gain / others[0].gain) if others else "sure"
+    if sure == "sure" and first.drawn_from != WHOLE:
+        sure = "likely"
     return Verdict(ring_id, cycles, first.cause, sure, _text(first, others, sure), ranked)
 
 
@@ -90,11 +183,54 @@ def _sureness(ratio: float) -> str:
 
 def _text(first: RelievedRun, others: Sequence[RelievedRun], sure: str) -> str:
     how = {"sure": "Bound by", "likely": "Most likely bound by", "shared": "Bound by several, first by"}[sure]
-    text = f"{how} {first.cause}: with {first.change}, the device takes {first.gain:.1%} less."
-    if others:
-        text += f" Next: {others[0].cause}, {others[0].gain:.1%}."
-    return f"{text} What helps: {advice(first.cause)}."
+    text = f"{how} {first.cause}: with {first.change}, the device takes {first.saved}."
+    return f"{text} Next: {others[0].cause}, {others[0].saved}." if others else text
 
 
-def _cycles(relief: Relief, ring_id: int) -> int:
-    return run_device(relief.spec, ring_id, lambda share: None, None if relief.whole else UNFINISHED).device.cycles
+# -- what helps ---------------------------------------------------------------------------------------------
+
+
+def _causes(v: Verdict) -> tuple[str, ...]:
+    """The two causes that save most, and all others that count."""
+    ranked = [_kind(w.cause) for w in v.what_ifs if w.cause not in UNBLAMED]
+    noticed = [_kind(w.cause) for w in v.what_ifs if w.cause not in UNBLAMED and w.gain >= NOTICEABLE]
+    return tuple(dict.fromkeys([*dict.fromkeys(ranked)][:2] + noticed))
+
+
+def _alike(v: Verdict) -> tuple[str, ...]:
+    """Devices of one value are bound alike: by the same two causes."""
+    return _causes(v)[:2]
+
+
+def _try(verdicts: dict[int, Verdict], spec: RunSpec, run: Runs) -> dict[int, tuple[Tried, ...]]:
+    """Run what may help each device, as far as its least cycles do not rule that out."""
+    found = {ring_id: list(remedies(spec, ring_id, _causes(v))) for ring_id, v in verdicts.items()}
+    in_vain = {r: [m for m in some if m.least > (1 - NOTICEABLE) * verdicts[r].cycles] for r, some in found.items()}
+    hopeful = {r: [m for m in some if m not in in_vain[r]][:MOST_TRIED] for r, some in found.items()}
+    cycles = iter(run([(remedy.spec, r) for r, some in hopeful.items() for remedy in some]))
+    return {
+        r: (
+            *sorted((_tried(m, verdicts[r].cycles, next(cycles), WHOLE) for m in some), key=lambda t: -t.gain),
+            *(_tried(m, verdicts[r].cycles, m.least, LEAST_CYCLES) for m in in_vain[r]),
+        )
+        for r, some in hopeful.items()
+    }
+
+
+def _tried(remedy: Remedy, wall: int, cycles: int, drawn_from: str) -> Tried:
+    return Tried(remedy.text, remedy.change, cycles, 1 - cycles / wall, drawn_from, remedy.note)
+
+
+def _advised(v: Verdict, slowest: int, tried: dict[int, tuple[Tried, ...]]) -> Verdict:
+    if v.ring_id != slowest:
+        return replace(v, text=f"{v.text} What helps: tried on device {slowest}, which is bound by the same.", like=slowest)
+    return replace(v, text=f"{v.text} {_help(tried[slowest])}", tried=tried[slowest])
+
+
+def _help(tried: Sequence[Tried]) -> str:
+    """What helps, the most first; and what was tried and does not."""
+    helping = [f"{t.text}, {t.saved} (tried{f'; {t.note}' if t.note else ''})" for t in tried if t.helps]
+    rest = ", ".join(t.text + ("" if t.drawn_from == WHOLE else " (by its least cycles)") for t in tried if not t.helps)
+    if not helping:
+        return f"Nothing that was tried helps: {rest}." if rest else "There is no legal change to try."
+    return f"What helps: {'; '.join(helping)}." + (f" What does not: {rest}." if rest else "")

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from tensix_sim.config import OP_CHUNK_SIZE
 from tensix_sim.formats import TILE
 from tensix_sim.ops.blocks import Blocks
-from tensix_sim.ops.case import BLOCK, FIDELITY, FP32_DEST, GRID, K_CHUNK, PREFIX, Q_CHUNK, SEQ_LEN, Case
+from tensix_sim.ops.case import BLOCK, CHAINS, FIDELITY, FP32_DEST, GRID, K_CHUNK, PREFIX, Q_CHUNK, SEQ_LEN, Case
 from tensix_sim.ops.doctor import IGNORED
 from tensix_sim.ops.load import Work, countable
-from tensix_sim.ops.nearest import q_chunk_sizes
+from tensix_sim.ops.nearest import grids, q_chunk_sizes
 from tensix_sim.ops.report import Advice, Change, Floor, Size
 from tensix_sim.ops.ring_distributed_sdpa import ring_is_even
 from tensix_sim.ops.rules import faults
@@ -17,19 +17,9 @@ LONG_RUN_STEPS = 10_000_000  # of one device
 WORTHWHILE = 1.1  # least cycles this close count as equal; of equals larger chunks win, for a step costs more than they count
 CHUNKS_TRIED = (64, 128, 256, 512)
 LARGEST_TRIED = 1024
-MUCH_HIDDEN = 0.1
+MUCH_IN_VAIN = 0.1
 
 # -- of any values ------------------------------------------------------------------------------------------
-
-
-def _hardware_bug(c: Case) -> Iterator[Advice]:
-    if c.board.chip.name == "wormhole_b0" and c[FIDELITY] == "HiFi4" and c[FP32_DEST]:
-        text = (
-            "HiFi4 with fp32_dest_acc_en loses accuracy by a bug of Wormhole silicon, tt-metal #38306, which numerics: exact has "
-            "and fast has not; upstream recommends HiFi3, which is 3 passes of the FPU instead of 4"
-        )
-        passes = Size(quantity="FPU passes of a product", unit="passes", now=4, then=3)
-        yield Advice(key=FIDELITY, message=text, change={FIDELITY: "HiFi3"}, size=passes)
 
 
 def _ignored_fields(c: Case) -> Iterator[Advice]:
@@ -42,6 +32,9 @@ def _ignored_fields(c: Case) -> Iterator[Advice]:
         scores, correction = "the scores' exponential is always approximate", "that of the correction accurate"
         text = f"False has no effect on the numbers: {scores}, {correction}"
         yield Advice(key="program_config.exp_approx_mode", message=text, level="notice")
+    if c[CHAINS] != "as_built" and not c.geometry.may_chain:
+        text = f"{c[CHAINS]} has no effect: cores pass K and V on only where attention is not causal, dense and without a window"
+        yield Advice(key=CHAINS, message=text, level="notice")
     if c.is_ring and c["paged_kv"] is not None and c[PREFIX] is None:
         text = "the page table has no effect without chunk_start_idx: K and V are read as dense tensors"
         yield Advice(key="paged_kv", message=text)
@@ -94,6 +87,19 @@ def _is_legal(c: Case, change: Change) -> bool:
 # -- of legal shapes ----------------------------------------------------------------------------------------
 
 
+def _hardware_bug(c: Case) -> Iterator[Advice]:
+    if c.board.chip.name == "wormhole_b0" and c[FIDELITY] == "HiFi4" and c[FP32_DEST]:
+        change = {FIDELITY: "HiFi3"}
+        text = (
+            "HiFi4 with fp32_dest_acc_en loses accuracy by a bug of Wormhole silicon, tt-metal #38306, which numerics: exact has "
+            "and fast has not; upstream recommends HiFi3, which is 3 passes of the FPU instead of 4"
+        )
+        if countable(c.geometry):
+            text += f"; least cycles {_floor(c).cycles:,} now, {_floor(c.put(change)).cycles:,} then"
+        passes = Size(quantity="FPU passes of a product", unit="passes", now=4, then=3)
+        yield Advice(key=FIDELITY, message=text, change=change, size=passes)
+
+
 def _chunks(c: Case) -> Iterator[Advice]:
     """Advise chunks of a lower floor, where there are any; say all the same that half the grid idles, or that 32 is a default."""
     g = c.geometry
@@ -104,7 +110,7 @@ def _chunks(c: Case) -> Iterator[Advice]:
     change = _of_least_floor(c, now, _pairs_of_chunks(c) if default else _q_chunks(c))
     if not (change or default or 2 * idle >= g.cores):
         return
-    parts = ["chunks of 32 are the op's cautious default; upstream saw up to 3.75x with others (#51911)"] if default else []
+    parts = ["chunks of 32 are the op's cautious default"] if default else []
     if idle:
         parts.append(f"{idle} of {g.cores} cores get no Q chunk and idle")
     size = Size(quantity="least cycles", unit="cycles", now=now.cycles)
@@ -143,55 +149,95 @@ def _q_chunks(c: Case) -> list[Change]:
     return [{Q_CHUNK: size} for size in q_chunk_sizes(c, c[Q_CHUNK]) if size <= LARGEST_TRIED and size != c[Q_CHUNK]]
 
 
+def _k_chunks(c: Case) -> list[Change]:
+    """K chunks of which K has a whole number, and smaller ones: an eighth at least."""
+    now = c[K_CHUNK]
+    sizes = {now // part for part in (2, 4, 8)} | {size for size in range(TILE, LARGEST_TRIED + 1, TILE) if c.kv_len % size == 0}
+    return [{K_CHUNK: size} for size in sorted(sizes) if size % TILE == 0 and 8 * size >= now and size != now]
+
+
 def _pairs_of_chunks(c: Case) -> list[Change]:
     q_sizes = sorted(size for size in q_chunk_sizes(c, CHUNKS_TRIED[-1]) if size <= CHUNKS_TRIED[-1])[-len(CHUNKS_TRIED) :]
     return [{GRID: c[GRID], Q_CHUNK: q, K_CHUNK: k} for q in q_sizes for k in CHUNKS_TRIED]
 
 
+def _chains_wait(c: Case) -> Iterator[Advice]:
+    """Say where cores of a chain come to its head at such different times that the slowest core's least cycles are waits."""
+    g = c.geometry
+    if not countable(g):
+        return
+    work = Work(g)
+    tiles = work.of_cores(work.tiles)[0]
+    if (tiles + work.chain_waits).max() == tiles.max():
+        return
+    apart = [max(chain.before) - min(chain.before) for chain in g.chains if len(set(chain.before)) > 1]
+    now, alone = _floor(c), _floor(c.put({CHAINS: "none"}))
+    change = _of_least_floor(c, now, grids(c) if c["what_if.deal"] is None else [])
+    parts = [
+        f"in {len(apart)} of {len(g.chains)} chains of cores that pass the K and V of a head on, cores come to the head up to "
+        f"{max(apart)} Q chunks apart, and wait for each other",
+        f"for that the least cycles are {now.cycles:,}, and would be {alone.cycles:,} if each core read for itself",
+    ]
+    size = Size(quantity="least cycles", unit="cycles", now=now.cycles)
+    if change:
+        then = _floor(c.put(change)).cycles
+        size = size.model_copy(update={"then": then})
+        columns, rows = change[GRID]
+        parts.append(f"on a grid of {columns}x{rows} they fall {now.cycles / then:.2f}x, to {then:,}")
+    parts.append("tensix-sim report runs it without chains")
+    yield Advice(key=GRID, message="; ".join(parts), change=change, size=size)
+
+
 def _scores_in_vain(c: Case) -> Iterator[Advice]:
+    """Say how much is computed in vain, with a K chunk that has fewer least cycles, where there is one."""
     if not countable(c.geometry):
         return
-    scores = Work(c.geometry).scores
-    if beyond := scores.beyond_keys / scores.computed:
+    scores, now = Work(c.geometry).scores, _floor(c)
+    beyond, hidden = scores.beyond_keys / scores.computed, scores.hidden / scores.computed
+    parts = []
+    if beyond:
         rest = c.kv_len % c[K_CHUNK]
-        change = _first_legal(c, _k_chunks_without_rest(c))
-        text = f"{c.kv_len} rows of K leave {rest} for the last chunk of {c[K_CHUNK]}, which is computed in full, and masked: "
-        text += f"{beyond:.1%} of the scores" + (f"; k_chunk_size {change[K_CHUNK]} leaves no rest" if change else "")
-        share = Size(quantity="scores beyond the last key", unit="%", now=100 * beyond, then=0 if change else None)
-        yield Advice(key=K_CHUNK, message=text, change=change, size=share)
-    hidden = scores.hidden / scores.computed
-    half = c[K_CHUNK] // 2
-    if hidden > MUCH_HIDDEN and half % TILE == 0 and _is_legal(c, change := {K_CHUNK: half}):
-        fewer = Work(c.put(change).geometry).scores
-        then = fewer.hidden / fewer.computed
-        text = f"the mask hides {hidden:.1%} of the scores that are computed; with k_chunk_size {half} {then:.1%}, in more steps"
-        share = Size(quantity="scores hidden by the mask", unit="%", now=100 * hidden, then=100 * then)
-        if then < hidden:
-            yield Advice(key=K_CHUNK, message=text, level="notice", change=change, size=share)
-
-
-def _k_chunks_without_rest(c: Case) -> list[Change]:
-    """K chunks of which K has a whole number, nearest first."""
-    sizes = [size for size in range(TILE, LARGEST_TRIED + 1, TILE) if c.kv_len % size == 0]
-    return [{K_CHUNK: size} for size in sorted(sizes, key=lambda size: abs(size - c[K_CHUNK]))]
+        parts.append(
+            f"{c.kv_len} rows of K leave {rest} for the last chunk of {c[K_CHUNK]}, which is computed in full, and masked: "
+            f"{beyond:.1%} of the scores"
+        )
+    if hidden > MUCH_IN_VAIN:
+        parts.append(f"the mask hides {hidden:.1%} of the scores that are computed")
+    if not parts:
+        return
+    change = _of_least_floor(c, now, _k_chunks(c) if max(beyond, hidden) > MUCH_IN_VAIN else [])
+    size = Size(quantity="scores in vain", unit="%", now=100 * scores.in_vain / scores.computed)
+    if change:
+        then = _floor(c.put(change)).cycles
+        size = Size(quantity="least cycles", unit="cycles", now=now.cycles, then=then)
+        parts.append(
+            f"with k_chunk_size {change[K_CHUNK]} the least cycles fall {now.cycles / then:.1f}x, from {now.cycles:,} to {then:,}"
+            + (", in more steps" if change[K_CHUNK] < c[K_CHUNK] else "")
+        )
+    yield Advice(key=K_CHUNK, message="; ".join(parts), level="warning" if change else "notice", change=change, size=size)
 
 
 def _wide_dst(c: Case) -> Iterator[Advice]:
+    """Say what a 32-bit DST costs; advise the other, whose numbers are worse, only where the least cycles are fewer."""
     if not c[FP32_DEST]:
         return
-    change = {FP32_DEST: False}
-    narrow = c.put(change).geometry
-    now, then = c.geometry.blocks, narrow.blocks
+    narrow = c.put({FP32_DEST: False})
+    now, then = c.geometry.blocks, narrow.geometry.blocks
     costs = [
         f"DST has {now.dst} tiles instead of {then.dst}, and products {windows(now)} windows a step instead of {windows(then)}"
     ]
     if then.streaming and not now.streaming:
-        costs.insert(0, "the legacy kernel runs instead of the streaming one, which has no 32-bit DST (24 % slower in #56693)")
+        costs.insert(0, "the legacy kernel runs instead of the streaming one, which has no 32-bit DST")
     if now.wide_scores:
-        more = sum(b.bytes for b in c.geometry.buffers) - sum(b.bytes for b in narrow.buffers)
+        more = sum(b.bytes for b in c.geometry.buffers) - sum(b.bytes for b in narrow.geometry.buffers)
         costs.append(f"scores and row sums are float32: {more:,} B more of L1")
-    size = Size(quantity="windows of products a step", unit="windows", now=windows(now), then=windows(then))
-    yield Advice(key=FP32_DEST, message="; ".join(costs), change=change, size=size)
+    size = Size(quantity="windows of products a step", unit="windows", now=windows(now))
+    change: Change = {}
+    if countable(c.geometry) and _is_legal(c, {FP32_DEST: False}) and (least := _floor(narrow).cycles) < _floor(c).cycles:
+        change = {FP32_DEST: False}
+        size = Size(quantity="least cycles", unit="cycles", now=_floor(c).cycles, then=least)
+        costs.append(f"without it, less accurate, the least cycles are {least:,} instead of {_floor(c).cycles:,}")
+    yield Advice(key=FP32_DEST, message="; ".join(costs), level="warning" if change else "notice", change=change, size=size)
 
 
 def windows(b: Blocks) -> int:
@@ -217,5 +263,5 @@ def _long_run(c: Case) -> Iterator[Advice]:
         yield Advice(key=SEQ_LEN, message=text, level="notice", size=size)
 
 
-ADVICE = (_hardware_bug, _ignored_fields, _kernel_choice, _ring_fits_the_board, _negative_scale)
-SHAPE_ADVICE = (_chunks, _scores_in_vain, _wide_dst, _padded_table_rows, _long_run)
+ADVICE = (_ignored_fields, _kernel_choice, _ring_fits_the_board, _negative_scale)
+SHAPE_ADVICE = (_hardware_bug, _chunks, _chains_wait, _scores_in_vain, _wide_dst, _padded_table_rows, _long_run)

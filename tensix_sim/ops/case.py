@@ -22,6 +22,8 @@ CAUSAL, WINDOW = "is_causal", "sliding_window_size"
 BLOCK, PREFIX, TABLE = "paged_kv.block_size", "chunk_start_idx", "paged_kv.page_table"
 FIDELITY, FP32_DEST = "compute_kernel_config.math_fidelity", "compute_kernel_config.fp32_dest_acc_en"
 
+CHAINS = "what_if.chains"
+
 
 class InvalidOperandError(Exception):
     """A rule asked for a value that is itself invalid."""

@@ -53,7 +53,7 @@ def build(
         "barrier": g.barrier_threshold(b.q.tile_bytes), "phases": phases(g, ring_id),
     }  # fmt: skip
     cores = [(i % g.grid[0], i // g.grid[0]) for i in range(g.cores)]
-    links = chain_links(g.deal, cores, [machine.worker(core)[0] for core in cores]) if g.chained else [None] * g.cores
+    links = chain_links(g.chains, g.what_if.chains, cores, [machine.worker(core)[0] for core in cores])
     args = [sdpa.Args(**shared, start=g.deal.start(i), count=g.deal.count(i), link=links[i]) for i in range(g.cores)]
     return Program(
         grid=g.grid,
@@ -65,7 +65,7 @@ def build(
         ),
         tensors=(*tensors, out),
         compute=replace(compute_config(spec), ideal=g.ideal),
-        semaphores=("wanted", "valid") if g.chained else (),
+        semaphores=(sdpa.NEXT, sdpa.BEFORE) if g.chained else (),
     )
 
 

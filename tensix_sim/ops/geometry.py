@@ -13,6 +13,7 @@ from tensix_sim.config import OP_CHUNK_SIZE, RunSpec, SDPAProgramConfig, WhatIf,
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.kernels.sdpa import Mask
 from tensix_sim.ops.blocks import Blocks
+from tensix_sim.ops.chains import Chain, chains
 from tensix_sim.ops.deal import Deal
 from tensix_sim.program import CircularBuffer, ComputeConfig
 
@@ -228,8 +229,18 @@ class Geometry:
 
     @property
     def chained(self) -> bool:
-        """Whether cores pass K and V on: where all Q chunks of a head see the same, in dense tensors."""
+        """Whether cores may pass K and V on: where all Q chunks of a head see the same, in dense tensors."""
+        return self.may_chain and self.what_if.chains != "none"
+
+    @property
+    def may_chain(self) -> bool:
+        """Whether the op passes K and V on, what-ifs aside."""
         return not self.causal and self.window is None and not self.block_rows
+
+    @cached_property
+    def chains(self) -> list[Chain]:
+        """The chains of cores that pass K and V on."""
+        return chains(self.deal, self.what_if.chains) if self.chained else []
 
     @property
     def cores(self) -> int:

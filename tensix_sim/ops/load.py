@@ -70,6 +70,23 @@ class Work:
         """Q chunks of each core in a phase."""
         return np.array([self.g.deal.count(i) for i in range(self.g.cores)], np.int64)
 
+    @cached_property
+    def chain_waits(self) -> Counts:
+        """Tiles of scores in whose time each core waits, at least, for cores of its chain that are still on other heads: [cores].
+
+        A core may run ahead of the next one in its chain by the K chunks that the next one's buffer holds, and by one more for
+        each core between the two (K and V are asked for in turn, and each is passed on before the next is asked for). Where
+        there are chains all Q chunks have the same tiles.
+        """
+        g = self.g
+        waits = np.zeros(g.cores, np.int64)
+        held = next(b.tiles for b in g.buffers if b.name == "k_in") // (g.N * g.D)
+        for chain in g.chains:
+            latest = int(self.tiles[0]) * max(chain.before) - (held + len(chain.cores) - 2) * g.M * g.N
+            for core, before in zip(chain.cores, chain.before, strict=True):
+                waits[core] = max(0, latest - int(self.tiles[0]) * before)
+        return waits
+
     @property
     def scores(self) -> Scores:
         """Tiles of scores of all devices."""
@@ -110,7 +127,7 @@ class Work:
         products = (g.D + g.E) * (cost.mvmul_cycles * g.fidelity_phases + cost.matmul_issue_cycles)
         difference = cost.eltwise_cycles + cost.eltwise_overhead
         exponential = 0 if b.streaming else cost.exp_approx_cycles  # the streaming kernel's pack thread has it
-        math = int(self.of_cores(self.tiles)[devices].max()) * (products + difference + exponential)
+        math = int((self.of_cores(self.tiles) + self.chain_waits)[devices].max()) * (products + difference + exponential)
         slabs = self.kv_rows.reshape(-1, g.nq).sum(axis=1)
         kv_rows = g.valid_Skt if g.chained else max(int(sum(slabs[rows.start // g.Sc] for rows in g.slabs(r))) for r in devices)
         q_and_out = g.phases * g.Sqt * (g.D + g.E * g.output_in_dram) * b.q.tile_bytes

@@ -69,8 +69,8 @@ def _smaller_chunks(c: Case) -> Iterator[Change]:
         yield {key: new for key, new, old in ((Q_CHUNK, new_q, q), (K_CHUNK, new_k, k)) if new != old}
 
 
-def _k_chunk_sizes(c: Case, near: int) -> list[int]:
-    """Any whole tiles, or what divides the rows that must be whole K chunks: in the ring all of them, else the prefix."""
+def k_chunk_sizes(c: Case, near: int) -> list[int]:
+    """Sizes that a K chunk may have: any whole tiles, or what divides the rows that must be whole chunks, all or the prefix."""
     rows = 0 if c[PREFIX] is None else c.kv_len if c.is_ring else c[PREFIX]
     return _chunk_sizes(rows, near) if rows else _around(near, TILE)
 
@@ -81,6 +81,16 @@ def _sequence_lengths(c: Case, near: int) -> list[int]:
         step = lcm(step, c[BLOCK])
     most = near * dram_capacity(c) // max(1, dram_bytes(c.put({SEQ_LEN: near})))
     return _around(near, step) + _around(most, step)
+
+
+def grids(c: Case) -> list[Change]:
+    """Grids of the board, one for each other number of cores: of those the one most like the given in shape."""
+    columns, rows = c.number("grid")
+    x, y = c[GRID]
+    by_cores: dict[int, tuple[int, int]] = {}
+    for grid in sorted(product(range(1, columns + 1), range(1, rows + 1)), key=lambda grid: abs(grid[0] - x) + abs(grid[1] - y)):
+        by_cores.setdefault(grid[0] * grid[1], grid)
+    return [{GRID: grid} for cores, grid in sorted(by_cores.items()) if cores != x * y]
 
 
 def _prefixes(c: Case, near: int) -> list[int | None]:
@@ -114,7 +124,7 @@ CANDIDATES: dict[str, Callable[[Case, int], Iterable[Any]]] = {
     Q_HEADS: lambda c, near: [*_around(near, c[KV_HEADS]), *_around(1, c[KV_HEADS])],
     KV_HEADS: lambda c, near: _divisors(min(c[Q_HEADS], 10**9)),
     Q_CHUNK: q_chunk_sizes,
-    K_CHUNK: _k_chunk_sizes,
+    K_CHUNK: k_chunk_sizes,
     GRID: _grids,
     PREFIX: _prefixes,
     BLOCK: lambda c, near: _chunk_sizes(c[SEQ_LEN], near),

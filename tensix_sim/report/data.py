@@ -68,7 +68,7 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
         "accuracy": run.summary["accuracy"],
         "error": run.summary.get("error"),
         "tail": _tail(run.summary),
-        "verdicts": [finite(asdict(verdict)) for verdict in verdicts],
+        "verdicts": [finite(verdict.summary()) for verdict in verdicts],
         "devices": devices,
     }
 

@@ -158,22 +158,30 @@ function drawVerdict() {
     el("h3", {}, `Device ${v.ring_id} · ${fmt(v.cycles)} cycles`),
     el("div", { class: "binds" }, v.binds, " ", el("span", { class: "badge" }, v.sure)),
     el("p", {}, v.text),
-    ...whatIfs(v)));
+    ...whatIfs(v), ...changes(v)));
   const shown = cards.slice(0, 4), rest = cards.slice(4);
   body("verdict").replaceChildren(
-    el("p", { class: "note" }, "Each row is the run again with one thing changed. Saved: the share of the wall that goes away."),
+    el("p", { class: "note" }, "Each row is the run again, whole, with one thing changed, or a bound that says so. Below: changes of the spec that were tried, legal all of them."),
     el("div", { class: "cards" }, shown),
     rest.length ? el("details", {}, el("summary", {}, `${rest.length} more devices`), el("div", { class: "cards" }, rest)) : "");
 }
 function whatIfs(verdict) {
   const most = Math.max(0.01, ...verdict.what_ifs.map((w) => w.gain));
   const rows = verdict.what_ifs.map((w) => el("tr", {},
-    el("td", {}, w.cause), el("td", { class: "quiet" }, w.change), number(fmt(w.cycles)),
-    el("td", { class: "n" }, percent(w.gain), meter(Math.max(0, w.gain) / most))));
-  const list = (some) => el("div", { class: "scroll" }, el("table", { class: "wide" }, head("cause", "what if", ">cycles", ">saved"), el("tbody", {}, some)));
+    el("td", {}, w.cause), el("td", { class: "quiet" }, w.change), number(fmt(w.cycles)), gain(w, most), drawnFrom(w)));
+  const list = (some) => el("div", { class: "scroll" }, el("table", { class: "wide" }, head("cause", "what if", ">cycles", ">the device takes", "from"), el("tbody", {}, some)));
   if (rows.length <= 8) return [list(rows)];
   return [list(rows.slice(0, 6)), el("details", {}, el("summary", {}, `${rows.length - 6} more`), list(rows.slice(6)))];
 }
+function changes(verdict) {
+  if (!verdict.tried.length) return [];
+  const most = Math.max(0.01, ...verdict.tried.map((t) => t.gain));
+  const rows = verdict.tried.map((t) => el("tr", {},
+    el("td", {}, t.text), el("td", { class: "quiet" }, t.note), number(fmt(t.cycles)), gain(t, most), drawnFrom(t)));
+  return [el("div", { class: "scroll" }, el("table", { class: "wide" }, head("change", "", ">cycles", ">the device takes", "from"), el("tbody", {}, rows)))];
+}
+const gain = (one, most) => el("td", { class: "n" }, one.saved, meter(Math.max(0, one.gain) / most));
+const drawnFrom = (one) => el("td", { class: "quiet" }, one.drawn_from);
 
 // -- devices ---------------------------------------------------------------------------------------------------
 function drawRing() {
