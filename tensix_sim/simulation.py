@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from threadpoolctl import threadpool_limits
 import tensix_sim
 from tensix_sim.accuracy import Accuracy, Moments, compare_with_reference, total
 from tensix_sim.arch import Machine
-from tensix_sim.arch.model import Coord
 from tensix_sim.config import RunSpec, load_spec
 from tensix_sim.expected import Errors, TileRow, judge, recomputed
 from tensix_sim.formats import TILE
@@ -114,8 +112,7 @@ class Device(BaseModel):
 class DeviceRun:
     """A device's figures, trace and bytes over time, and its output [B, NQH, S / R, DH], R being 1 without a ring.
 
-    With numerics off there is no output. Its accuracy is judged by the rows `recomputed`. `chunk_ends` are the cycles at which
-    each Q chunk was written, for each active core.
+    With numerics off there is no output. Its accuracy is judged by the rows `recomputed`.
     """
 
     device: Device
@@ -123,7 +120,6 @@ class DeviceRun:
     trace: Trace
     moments: Moments | None
     recomputed: list[TileRow]
-    chunk_ends: list[list[int]]
 
 
 @dataclass
@@ -330,20 +326,19 @@ def run_device(
     spec: RunSpec,
     ring_id: int,
     progress: Progress,
-    rounds: int | None = None,
     only: int | None = None,
     inputs: Inputs | None = None,
     reference_rows: int | None = None,
     ideal: tuple[tuple[str, str, str], ...] = (),
     quantised: bool = True,
 ) -> DeviceRun:
-    """Simulate one device of a legal spec; with `rounds` or `only`, part of its work (see `Deal`).
+    """Simulate one device of a legal spec, or one core of it, `only`, with the others idle.
 
     Without `inputs` the spec gives the values. Its accuracy is that of all rows, or of about `reference_rows` of each head.
     `ideal` places cost no accuracy (see `ComputeConfig`), nor do inputs that are not `quantised`.
     """
     machine = spec_machine(spec)
-    g = replace(Geometry.of(spec), rounds=rounds, only=only, ideal=ideal, quantised=quantised)
+    g = replace(Geometry.of(spec), only=only, ideal=ideal, quantised=quantised)
     table = inputs.page_table if inputs else None
     inputs = None if spec.numerics == "off" else inputs or make_inputs(spec)
     program = build(spec, g, machine, ring_id, inputs, table)
@@ -352,16 +347,14 @@ def run_device(
     chip = Chip(machine, program, trace)
     pages = program.tensors[-1].pages
     done = 0
-    writes: dict[Coord, list[tuple[int, int]]] = {logical: [] for logical in program.cores}
 
-    def count_pages(core: Coord, written: int) -> None:
+    def count_pages(written: int) -> None:
         nonlocal done
         done += written
-        writes[core].append((chip.engine.now, written))
         progress(done / pages)
 
     chip.on_write = count_pages
-    whole = rounds is None and only is None
+    whole = only is None
     accuracy, again = None, []
     with threadpool_limits(1), np.errstate(all="ignore"):  # what overflows is found in the output
         contexts = launch(chip)
@@ -381,20 +374,7 @@ def run_device(
             accuracy = judge(moments.accuracy(), again)
     figures = _figures(g, machine, chip, ring_id, contexts, accuracy)
     _trace_bytes(trace, chip)
-    ends = [_chunk_ends(g, i, writes[logical]) for i, logical in enumerate(program.cores) if g.deal.count(i)]
-    return DeviceRun(figures, output, trace, moments, again, ends)
-
-
-def _chunk_ends(g: Geometry, i: int, writes: Sequence[tuple[int, int]]) -> list[int]:
-    """Cycle at which each Q chunk of core `i` was written, in order, from the (cycle, pages) of its writes."""
-    ends, written, upcoming, cycle = [], 0, iter(writes), 0
-    pages = [min(g.M, g.Sqt - q * g.M) * g.E for _, q in g.deal.places(i)]
-    for whole in accumulate(pages * g.phases):
-        while written < whole:
-            cycle, part = next(upcoming)
-            written += part
-        ends.append(cycle)
-    return ends
+    return DeviceRun(figures, output, trace, moments, again)
 
 
 def _check_finite(g: Geometry, ring_id: int, output: Values) -> None:

@@ -8,6 +8,7 @@ from tensix_sim.analysis.budget import Budget
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.ops.checks import check
+from tensix_sim.ops.free import BANK_NUMBERS, ISSUE_NUMBERS, LINK_NUMBERS, faster, moving_for_free
 from tensix_sim.ops.geometry import Geometry, program_config, spec_machine
 from tensix_sim.trace import WAIT
 
@@ -34,11 +35,10 @@ FASTER = {
         "tensix.accumulate_switch_cycles", "tensix.reconfigure_cycles", "tensix.math_init_cycles",
         "tensix.dst_handshake_cycles", "tensix.cb_wait_cycles", "tensix.cb_update_cycles", "tensix.cb_visible_cycles",
     ),
-    BANKS: ("dram.bank_rate", "dram.request_cycles", "dram.row_miss_cycles"),
-    LINKS: ("noc.link_rate", "noc.niu_rate"),
-    ISSUE: ("noc.read_issue_cycles", "noc.write_issue_cycles"),
+    BANKS: BANK_NUMBERS,
+    LINKS: LINK_NUMBERS,
+    ISSUE: ISSUE_NUMBERS,
 }  # fmt: skip
-FREE_READS = 1024  # times as fast: what is left is nothing
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,9 @@ def reliefs(spec: RunSpec, ring_id: int, servers: Mapping[str, float], core: Bud
     plain = spec.model_copy(update={"numerics": "off", "trace": "off", "ring_id": ring_id if spec.is_ring else None})
     machine, g = spec_machine(spec), Geometry.of(spec)
     for cause, names in FASTER.items():
-        yield Relief(cause, f"{cause} twice as fast", _machine(plain, {name: _faster(machine, name, 2) for name in names}))
+        yield Relief(cause, f"{cause} twice as fast", _machine(plain, {name: faster(machine, name, 2) for name in names}))
     yield from _one_bank(plain, machine, servers)
-    moves = [*FASTER[BANKS], *FASTER[LINKS], *FASTER[ISSUE], "dram.read_cycles", "noc.round_trip_base", "noc.software_cycles"]
-    free = _machine(plain, {name: _faster(machine, name, FREE_READS) for name in moves})
-    yield Relief(READS, "reads and writes at no cost", _what_if(free, barrier_tiles=0))
+    yield Relief(READS, "reads and writes at no cost", moving_for_free(plain))
     if barrier := g.barrier_threshold(g.blocks.q.tile_bytes):
         yield Relief(BARRIER, f"{2 * barrier} tiles between barriers, not {barrier}", _what_if(plain, barrier_tiles=2 * barrier))
     if g.mask.palette:
@@ -79,15 +77,6 @@ def _machine(spec: RunSpec, changes: dict[str, Any]) -> RunSpec:
 
 def _what_if(spec: RunSpec, **changes: Any) -> RunSpec:
     return spec.model_copy(update={"what_if": spec.what_if.model_copy(update=changes)})
-
-
-def _faster(machine: Machine, name: str, times: int) -> Any:
-    """A number of the machine for something so many times as fast: more bytes a cycle, or fewer cycles."""
-    part, field = name.split(".")
-    value = getattr(getattr(machine.chip, part), field)
-    if field.endswith("_rate") or "_rate_" in field:
-        return value * times
-    return value // times if isinstance(value, int) else value / times
 
 
 def _one_bank(spec: RunSpec, machine: Machine, servers: Mapping[str, float]) -> Iterator[Relief]:

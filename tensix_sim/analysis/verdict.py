@@ -14,6 +14,7 @@ from tensix_sim.config import RunSpec
 from tensix_sim.ops.geometry import Geometry
 from tensix_sim.simulation import Device, run_device
 from tensix_sim.trace import Trace
+from tensix_sim.trust import tells
 from tensix_sim.workers import Progress, run_all
 
 NOTICEABLE = 0.01  # of the wall: what saves less does not count
@@ -60,12 +61,18 @@ class Tried:
     @property
     def helps(self) -> bool:
         """Whether it was run and saves enough to be advised."""
-        return self.drawn_from == WHOLE and self.gain >= NOTICEABLE
+        return self.drawn_from == WHOLE and self.gain >= NOTICEABLE and self.tells
+
+    @property
+    def tells(self) -> bool:
+        """Whether it takes more or less by more than predicted ratios are off."""
+        return tells(1.0, 1 - self.gain)
 
     @property
     def saved(self) -> str:
         """The gain in words."""
-        return saved(self.gain, self.drawn_from)
+        words = saved(self.gain, self.drawn_from)
+        return words if self.drawn_from != WHOLE or self.tells else f"{words}, too small to tell"
 
 
 @dataclass(frozen=True)
@@ -230,7 +237,13 @@ def _advised(v: Verdict, slowest: int, tried: dict[int, tuple[Tried, ...]]) -> V
 def _help(tried: Sequence[Tried]) -> str:
     """What helps, the most first; and what was tried and does not."""
     helping = [f"{t.text}, {t.saved} (tried{f'; {t.note}' if t.note else ''})" for t in tried if t.helps]
-    rest = ", ".join(t.text + ("" if t.drawn_from == WHOLE else " (by its least cycles)") for t in tried if not t.helps)
+    rest = ", ".join(t.text + _why_not(t) for t in tried if not t.helps)
     if not helping:
         return f"Nothing that was tried helps: {rest}." if rest else "There is no legal change to try."
     return f"What helps: {'; '.join(helping)}." + (f" What does not: {rest}." if rest else "")
+
+
+def _why_not(t: Tried) -> str:
+    if t.drawn_from != WHOLE:
+        return " (by its least cycles)"
+    return f" ({t.saved})" if t.gain >= NOTICEABLE else ""

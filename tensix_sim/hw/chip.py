@@ -116,7 +116,7 @@ class Chip:
         self.memory = Memory(machine, self.engine, trace)
         self.costs = Costs(machine.chip.tensix, program.compute)
         self.blocks: dict[tuple[object, ...], Block] = {}
-        self.on_write: Callable[[Coord, int], None] = lambda core, pages: None  # the logical core that wrote so many pages
+        self.on_write: Callable[[int], None] = lambda pages: None  # so many pages were written
         self.values = any(tensor.values is not None for tensor in program.tensors)
         self.cores = {logical: Core(self, program, logical) for logical in program.cores}
 

@@ -133,7 +133,7 @@ class DataMovement:
         await happened(transfer.event)
         self._end_move(transfer, f"write {tensor.name}")
         tensor.store(pages, cb.block(rows, cols) if tensor.tiles is not None else None)
-        self.core.chip.on_write(self.core.logical, len(pages))
+        self.core.chip.on_write(len(pages))
 
     async def forward(self, cb: Fifo, tiles: int, target: tuple[int, int]) -> None:
         """Copy the `tiles` tiles written to `cb` last, before their push, to the same buffer of core `target`.

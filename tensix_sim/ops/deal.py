@@ -12,7 +12,6 @@ class Deal:
 
     With `zigzag` light and heavy chunks of a head take turns; pairs of the two stay together where they come out even.
     `given`, if any, is the Q chunks of each core instead.
-    `rounds` leaves out work: each core gets what it gets in so many of its rounds, the last of which may be for some cores only.
     `only` leaves out all work but that of one core.
     """
 
@@ -20,7 +19,6 @@ class Deal:
     chunks: int  # of a head
     cores: int
     zigzag: bool
-    rounds: int | None = None
     given: tuple[int, ...] | None = None
     only: int | None = None
 
@@ -28,11 +26,6 @@ class Deal:
     def hand(self) -> int:
         """Q chunks that a core gets in a round: two where light and heavy ones pair up."""
         return 2 if self.zigzag and self.chunks % 2 == 0 else 1
-
-    @property
-    def all_rounds(self) -> int:
-        """Rounds in which the chunks are dealt; the last one need not reach every core."""
-        return -(-self.total // (self.hand * self.cores))
 
     @property
     def total(self) -> int:
@@ -43,8 +36,6 @@ class Deal:
     def _hands(self) -> tuple[int, int, int]:
         """What every core gets, how many get more, and how much more."""
         each, extra = divmod(self.total // self.hand, self.cores)
-        if self.rounds is not None:
-            each = min(each, self.rounds - (extra > 0))
         return each * self.hand, extra, self.hand
 
     def start(self, i: int) -> int:
@@ -59,7 +50,7 @@ class Deal:
         if self.only not in (None, i):
             return 0
         if self.given:
-            return min(self.given[i], self.hand * self.rounds) if self.rounds else self.given[i]
+            return self.given[i]
         each, extra, hand = self._hands
         return each + hand * (i < extra)
 

@@ -156,9 +156,7 @@ class _Candidate:
         on, ring_ids = spec_machine(spec), spec.simulated_ring_ids
         work = Work(Geometry.of(spec, on))
         least, steps = work.floor(on.chip, ring_ids).cycles, int(work.of_cores(work.steps)[ring_ids[0]].sum())
-        tasks: list[tuple[What, int]] = [("device", r) for r in ring_ids]
-        if not work.g.chained:
-            tasks.insert(0, ("alone", ring_ids[0]))
+        tasks: list[tuple[What, int]] = [("alone", ring_ids[0]), *(("device", r) for r in ring_ids)]
         active = work.g.deal.active_cores
         return cls(config, index, wanted, in_space, least, steps, active, tasks, missing=len(ring_ids))
 

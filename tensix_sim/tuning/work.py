@@ -5,6 +5,7 @@ from typing import Literal
 
 from tensix_sim.config import RunSpec, WhatIf
 from tensix_sim.ops.checks import check
+from tensix_sim.ops.free import moving_for_free
 from tensix_sim.ops.geometry import Geometry
 from tensix_sim.ops.load import Work
 from tensix_sim.simulation import run_device, simulate
@@ -23,10 +24,11 @@ def measure(what: What, spec: RunSpec, ring_id: int) -> float:
 def cycles_alone(spec: RunSpec, ring_id: int) -> int:
     """Cycles of the core with most to do, if no other core were in its way.
 
-    A bound where cores do not pass K and V on (`Geometry.chained`): from a neighbour a core may get them sooner than from memory.
+    Where cores pass K and V on, it reads for free: from a neighbour it may get them sooner than from memory.
     """
-    core = Work(Geometry.of(spec)).busiest_core(ring_id)
-    return run_device(spec, ring_id, lambda share: None, only=core).device.cycles
+    g = Geometry.of(spec)
+    core = Work(g).busiest_core(ring_id)
+    return run_device(moving_for_free(spec) if g.chained else spec, ring_id, lambda share: None, only=core).device.cycles
 
 
 def relative_error(spec: RunSpec) -> float:
