@@ -231,7 +231,7 @@ def test_it_computes_attention(case: Case) -> None:
 def one_reciprocal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both kernels invert by the streaming kernel's body: the legacy one's is as coarse as the LLK has it."""
     both = Arithmetic.reciprocal
-    monkeypatch.setattr(Arithmetic, "reciprocal", lambda math, column, fmt, newton=True: both(math, column, fmt, True))
+    monkeypatch.setattr(Arithmetic, "reciprocal", lambda math, column, fmt, streaming=True: both(math, column, fmt, True))
 
 
 @pytest.mark.usefixtures("one_reciprocal")
