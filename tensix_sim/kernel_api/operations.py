@@ -8,7 +8,7 @@ from tensix_sim.hw.chip import Chip
 from tensix_sim.hw.circular_buffer import Fifo
 from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.tensix import Block, Stage
-from tensix_sim.kernel_api.matrix import Beside, Matrix
+from tensix_sim.kernel_api.matrix import Beside, Matrix, SubExp
 from tensix_sim.kernel_api.windows import Windows
 
 END, EACH = slice(-1, None), slice(None)  # after a block's last stage, after each
@@ -151,7 +151,7 @@ class Operations:
                 f"{out.cb.label}: windows of {h}x{width} in {pieces} pieces, of {h}x{n} tiles with {k} inner ones; they must "
                 f"divide these and fit the {self.dst_tiles} tiles of a DST half"
             )
-        aside = beside.stages(self.windows) if beside else []
+        aside = self._aside(beside) if beside else []
         stages = self.windows.multiply(a.format, b.format, out.format, h, n, k, width, pieces, hand_over, aside)
         inputs = ((a.cb, rows.stop * a.cols), *(beside.inputs() if beside else ()))
         needs = tuple([0 if i == 0 and beside else b.tiles for i in range(len(stages))])
@@ -187,7 +187,7 @@ class Operations:
         check_whole(x, onto, *((onto_y,) if y.width == TILE else ()), *((y,) if onto_y.width == TILE else ()))
         check_adds(onto.cb, onto_y.cb)
         h = len(rows)
-        aside = beside.stages(self.windows) if beside else []
+        aside = self._aside(beside) if beside else []
         stages = self.windows.rescale(x.format, h, x.cols, self.dst_tiles, aside)
         inputs = ((column.cb, h), (x.cb, h * x.cols), (y.cb, rows.stop), *(beside.inputs() if beside else ()))
         op = Operation(self._block("rescale", stages), x.cb, inputs)
@@ -196,7 +196,7 @@ class Operations:
     def run_alone(self, work: Beside) -> Operation:
         """What it pushes, it pushes at its end."""
         inputs = work.inputs()
-        return self._with_output(Operation(self._block("run alone", work.stages(self.windows)), inputs[0][0], inputs), work)
+        return self._with_output(Operation(self._block("run alone", self._aside(work)), inputs[0][0], inputs), work)
 
     def sum_reciprocal(self, sums: Fifo, ones: Fifo, out: Fifo) -> Operation:
         """Pushes at the end."""
@@ -212,6 +212,15 @@ class Operations:
         if block is None:
             block = self._blocks[key] = Block(name, stages, self._handshake, halves)
         return block
+
+    def _aside(self, work: Beside) -> list[Stage]:
+        """The windows of work that the pack thread does beside a product."""
+        if isinstance(work, SubExp):
+            check_whole(work.x, work.sums)
+            check_adds(work.sums.cb)
+        else:
+            check_column(work.out)
+        return work.stages(self.windows)
 
     def _update(self, block: Block, *inputs: tuple[Fifo, int]) -> Operation:
         """Change the last of `inputs` in place."""
