@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT4_B, BFLOAT8_B, BFLOAT16, FLOAT32, Format, to_format
 from tensix_sim.hw import Chip, SimulationError
-from tensix_sim.hw.arithmetic import Arithmetic
+from tensix_sim.hw.arithmetic import Arithmetic, alone
 from tensix_sim.kernel_api import CircularBuffer, Compute, ComputeConfig, Kernel, Program, Tensor, launch
 from tensix_sim.kernel_api.matrix import ExpDifference, Matrix, SubExp
 from tensix_sim.program import Values
@@ -473,19 +473,27 @@ VERBS: dict[str, Callable[[Draw], Verb]] = {
 }  # fmt: skip
 
 
+WRITTEN = {("rescale", "x"): "onto_x", ("rescale", "y"): "onto_y"}  # the buffer where it is not the result's name
+
+
 def check_draws(name: str, draws: int) -> None:
-    """Draws of a verb, `fast` against `exact`."""
+    """Draws of a verb, `fast` against `exact`, and whether what they give is of the format that is written."""
     for seed in range(draws):
         d = Draw(seed)
         verb = VERBS[name](d)
         fast, exact = d.run(verb, exact=False), d.run(verb, exact=True)
         assert fast.keys() == exact.keys()
+        formats = {buffer: fmt for buffer, (fmt, _) in verb.buffers.items()}
         with np.errstate(all="ignore"):
             larger = {key: np.maximum(np.abs(fast[key]), np.abs(exact[key])) for key in fast}
             for key, slack in verb.slack(larger).items():
                 assert fast[key].shape == exact[key].shape
+                for found in (fast[key], exact[key]):
+                    fmt = formats[WRITTEN.get((name, key), key)]
+                    assert np.array_equal(
+                        to_format(alone(found) if found.shape[3] == 1 else found, fmt)[..., : found.shape[3]], found
+                    )
                 agree = (fast[key] == exact[key]) | (np.abs(fast[key].astype(np.float64) - exact[key]) <= slack)
-                formats = {buffer: fmt for buffer, (fmt, _) in verb.buffers.items()}
                 if not agree.all():
                     where = tuple(np.argwhere(~agree)[0])
                     pytest.fail(

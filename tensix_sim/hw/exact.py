@@ -11,7 +11,7 @@ from tensix_sim.program import ComputeConfig, Values
 
 EXP_SLOPE = np.float32(256 * 1.4426950408889634)
 KEPT = {BFLOAT8_B: 0b1111111, BFLOAT4_B: 0b1110000}  # of the packer's 7 bits
-UPPER = np.uint32(0xFFFF0000)
+UPPER, TF32 = np.uint32(0xFFFF0000), np.uint32(0xFFFFE000)
 
 
 class Exact:
@@ -79,10 +79,10 @@ class Exact:
             dst += b @ a * (scale[0][odd] * scale[1][upper])
 
     def _unpacked(self, x: Values, fmt: Format) -> Values:
-        """What an operation element by element sees of x. It drops a float32's lower 13 bits itself, as a 32-bit DST wants."""
-        if self.wide or fmt is not FLOAT32:
+        """X as a source register has it: of float32 TensorFloat-32 or bfloat16, cut off. Other formats are whole as they are."""
+        if fmt is not FLOAT32:
             return x
-        return (x.view(np.uint32) & UPPER).view(np.float32)
+        return (x.view(np.uint32) & (TF32 if self.wide else UPPER)).view(np.float32)
 
     def add(self, a: Values, a_format: Format, b: Values, b_format: Format) -> Values:
         """A + b, as it stands in DST."""
