@@ -168,9 +168,20 @@ def test_elementwise_vectors(chip: str) -> None:
 
 
 def mad(rng: random.Random) -> Iterator[int]:
-    """Three operands; in a third of them the addend all but cancels the product."""
-    x, y = pattern(rng), pattern(rng)
-    yield from (x, y, near(s.sfpmad(x, y, 0, True), rng) if rng.random() < 0.3 else pattern(rng))
+    """Three operands: any; the addend all but cancels the product; both ends of the product's exponent; a carry of two bits."""
+    x, y, z, kind = pattern(rng), pattern(rng), pattern(rng), rng.random()
+    if kind < 0.3:
+        z = near(s.sfpmad(x, y, 0, True), rng)
+    elif kind < 0.6:
+        end = rng.choice((0, 255)) + 127 + rng.randrange(-3, 4)  # the exponents' sum
+        e = rng.randrange(max(1, end - 254), min(255, end))
+        x, y = ((x & ~s.INFINITY) | e << 23), ((y & ~s.INFINITY) | (end - e) << 23)
+        if rng.random() < 0.7:
+            z = rng.getrandbits(1) << 31 | min(255, max(0, end - 127 + rng.randrange(-3, 4))) << 23 | z & 0x7FFFFF
+    elif kind < 0.8:
+        x, y = (127 << 23 | rng.getrandbits(7 + extra) << 16 - extra for extra in (0, 8))
+        z = 127 << 23 | rng.getrandbits(23)
+    yield from (x, y, z)
 
 
 def pair(rng: random.Random) -> Iterator[int]:
