@@ -7,7 +7,7 @@ import numpy as np
 
 from tensix_sim import simulate
 from tensix_sim.arch import machine
-from tensix_sim.formats import BFLOAT16, TILE, to_format
+from tensix_sim.formats import BFLOAT8_B, BFLOAT16, TILE, to_format
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.exact import Exact
 from tensix_sim.program import ComputeConfig, Values
@@ -52,7 +52,7 @@ def runs() -> Iterator[str]:
 
 def results(config: ComputeConfig, is_exact: bool) -> dict[str, Values]:
     """What each verb makes of the same operands, which are as the kernels have them."""
-    math: Any = Exact(config, machine("p150b").chip.numbers) if is_exact else Arithmetic(config)
+    math: Any = (Exact if is_exact else Arithmetic)(config, machine("p150b").chip.numbers)
     rng = np.random.default_rng(1)
 
     def normal(*shape: int) -> Values:
@@ -67,20 +67,22 @@ def results(config: ComputeConfig, is_exact: bool) -> dict[str, Values]:
     most = scores.max(axis=(2, 3), keepdims=True)
     p = to_format(np.exp((scores - most) * SCALE), BFLOAT16)
     probabilities, onto = scores.copy(), o.copy()
-    math.sub_exp(probabilities, most, SCALE, BFLOAT16)
-    math.accumulate(onto, v[:4].copy())
+    math.sub_exp(probabilities, most, SCALE, BFLOAT16, BFLOAT16)
+    math.accumulate(onto, v[:4].copy(), BFLOAT16)
     return {
-        "`matmul`, Q Kᵀ, 128 products a sum": math.matmul(q, BFLOAT16, k, BFLOAT16, True),
-        "`matmul`, P V, 256 products a sum": math.matmul(p, BFLOAT16, v, BFLOAT16, False),
+        "`matmul`, Q Kᵀ, 128 products a sum": math.matmul(q, BFLOAT16, k, BFLOAT16, BFLOAT16, True),
+        "`matmul`, P V, 256 products a sum": math.matmul(p, BFLOAT16, v, BFLOAT16, BFLOAT16, False),
         "`max_rows`": math.max_rows(scores, BFLOAT16, None),
         "`sub_exp`": probabilities,
-        "its row sums": math.row_sums(p, BFLOAT16),
-        "`exp_difference`": math.exp_difference(most - np.float32(1.5), most, SCALE),
+        "its row sums": math.row_sums(p, BFLOAT16, BFLOAT16),
+        "`exp_difference`": math.exp_difference(most - np.float32(1.5), BFLOAT16, most, BFLOAT16, SCALE, BFLOAT16),
         "`mul_columns`": math.pack(math.mul_columns(o, BFLOAT16, factor, BFLOAT16), BFLOAT16),
+        "the same, packed to bfloat8_b": math.pack(math.mul_columns(o, BFLOAT16, factor, BFLOAT16), BFLOAT8_B),
         "accumulating pack": onto,
-        "`add`": math.pack(math.add(o, v[:4]), BFLOAT16),
+        "`add`": math.pack(math.add(o, BFLOAT16, v[:4], BFLOAT16), BFLOAT16),
         "`sum_columns`": math.pack(math.sum_columns(total[:, :, :1], BFLOAT16), BFLOAT16),
         "`reciprocal`": math.reciprocal(factor, BFLOAT16),
+        "`sum_reciprocal`, the streaming kernel's": math.reciprocal(factor, BFLOAT16, streaming=True),
     }
 
 

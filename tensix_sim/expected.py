@@ -54,7 +54,7 @@ def recomputed(
 
     `by_row` [B, NQH, rows] is the relative L2 error of each row, NaN where a row was not compared.
     """
-    math = Exact(config, machine.chip.numbers) if config.exact else Arithmetic(config)
+    math = (Exact if config.exact else Arithmetic)(config, machine.chip.numbers)
     slabs, group, padding = g.slabs(device), g.NQH // g.NKH, g.nk * g.N * TILE - g.Sk
 
     @lru_cache(maxsize=1)
@@ -110,27 +110,27 @@ def attention_rows(g: Geometry, math: Math, q: Values, k: Values, v: Values, fir
     for start in range(begin * chunk, min(end, g.Sk), chunk):
         n = min(g.N, -(-(end - start) // TILE))
         keys = slice(start, start + n * TILE)
-        S = math.matmul(Q, b.q, _tiles(k[keys].T), fmt, False)  # S = Q K^T
+        S = math.matmul(Q, b.q, _tiles(k[keys].T), b.kv, fmt, False)  # S = Q K^T
         hidden = _hidden(g, first, keys)
         if hidden.any():
-            math.stamp(S, _tiles(np.where(hidden, np.float32(-np.inf), np.float32(0))), fmt)
+            math.stamp(S, _tiles(np.where(hidden, np.float32(-np.inf), np.float32(0))), BFLOAT16, fmt)
         old_m, m = m, math.pack(math.max_rows(S, fmt, m), BFLOAT16)  # m = max(m', rowmax S)
-        math.sub_exp(S, m, g.scale, fmt)  # P = exp((S - m) scale)
-        old_l, l = l, math.row_sums(S, fmt)  # l = sum P
+        math.sub_exp(S, m, g.scale, fmt, BFLOAT16)  # P = exp((S - m) scale)
+        old_l, l = l, math.row_sums(S, fmt, fmt)  # l = sum P
         pieces = n // granularity(n, b.qk_subblock[1]) if in_pieces else 1
-        old_O, O = O, _product(math, S, fmt, _tiles(v[keys]), pieces)  # O = P V
+        old_O, O = O, _product(math, S, fmt, _tiles(v[keys]), b.kv, pieces)  # O = P V
         if old_m is not None:
-            alpha = math.exp_difference(old_m, m, g.scale)  # α = exp((m' - m) scale)
-            math.accumulate(O, math.mul_columns(old_O, BFLOAT16, alpha, BFLOAT16))  # O += α O'
+            alpha = math.exp_difference(old_m, BFLOAT16, m, BFLOAT16, g.scale, BFLOAT16)  # α = exp((m' - m) scale)
+            math.accumulate(O, math.mul_columns(old_O, BFLOAT16, alpha, BFLOAT16), BFLOAT16)  # O += α O'
             scaled_l = math.mul_columns(old_l, fmt, alpha, BFLOAT16)
             if b.streaming:
-                math.accumulate(l, scaled_l)  # l += α l'
+                math.accumulate(l, scaled_l, fmt)  # l += α l'
             else:
-                l = math.pack(math.add(l, math.pack(scaled_l, fmt)), fmt)
+                l = math.pack(math.add(l, fmt, math.pack(scaled_l, fmt), fmt), fmt)
     assert l is not None
     assert O is not None
     total = math.sum_columns(l, fmt)
-    inverse = math.reciprocal(total, BFLOAT16, newton=True) if b.streaming else math.reciprocal(math.pack(total, fmt), fmt)
+    inverse = math.reciprocal(total, BFLOAT16, streaming=True) if b.streaming else math.reciprocal(math.pack(total, fmt), fmt)
     return math.pack(math.mul_columns(O, BFLOAT16, inverse, BFLOAT16 if b.streaming else fmt), b.q).reshape(TILE, -1)  # O / l
 
 
@@ -145,13 +145,15 @@ def _hidden(g: Geometry, first: int, keys: slice) -> NDArray[np.bool_]:
     return hidden
 
 
-def _product(math: Math, P: Values, fmt: Format, V: Values, pieces: int) -> Values:
+def _product(math: Math, P: Values, fmt: Format, V: Values, v_format: Format, pieces: int) -> Values:
     """P V, the inner tiles in equal pieces that the packer adds up."""
     inner = P.shape[2] // pieces
-    parts = (math.matmul(P[:, :, i : i + inner], fmt, V[i : i + inner], BFLOAT16, False) for i in range(0, len(V), inner))
+    parts = (
+        math.matmul(P[:, :, i : i + inner], fmt, V[i : i + inner], v_format, BFLOAT16, False) for i in range(0, len(V), inner)
+    )
     O = next(parts)
     for part in parts:
-        math.accumulate(O, part)
+        math.accumulate(O, part, BFLOAT16)
     return O
 
 

@@ -51,7 +51,7 @@ def largest(fmt: Format) -> np.float32:
 
 
 def round_bf16(x: Values, out: Values | None = None) -> Values:
-    """Round to bfloat16, nearest, ties away from zero: the packer from a 32-bit DST. Infinities stay; NaN may not."""
+    """Round to bfloat16, nearest, ties away from zero: packer and SFPSTOCHRND. Infinities stay; NaN may not."""
     result = _result(x, out)
     bits = result.view(np.uint32)
     bits += np.uint32(0x8000)
@@ -60,7 +60,7 @@ def round_bf16(x: Values, out: Values | None = None) -> Values:
 
 
 def round_bf16_even(x: Values, out: Values | None = None) -> Values:
-    """Round to bfloat16, nearest, ties to even: the packer's L1 accumulation, SFPSTOCHRND. Infinities stay; NaN may not."""
+    """Round to bfloat16, nearest, ties to even: the packer's L1 accumulation. Infinities stay; NaN may not."""
     result = _result(x, out)
     bits = result.view(np.uint32)
     odd = bits >> np.uint32(16)
@@ -68,6 +68,15 @@ def round_bf16_even(x: Values, out: Values | None = None) -> Values:
     odd += np.uint32(0x7FFF)
     bits += odd
     bits &= np.uint32(0xFFFF0000)
+    return result
+
+
+def round_bfp8_source(x: Values) -> Values:
+    """Cut to bfloat16, then round to its upper 7 bits, ties away from zero: what the packer makes a block format of."""
+    result = truncate_bf16(x)
+    bits = result.view(np.uint32)
+    bits += np.uint32(0x10000)
+    bits &= np.uint32(0xFFFE0000)
     return result
 
 
@@ -119,19 +128,23 @@ def to_format(x: Values, fmt: Format) -> Values:
     return _in_groups(x, fmt, _host_magnitudes)
 
 
-def pack_to_format(x: Values, fmt: Format) -> Values:
-    """The values that the packer writes to L1 in `fmt` from x [..., columns] in DST.
+def pack_to_format(x: Values, fmt: Format, fp32_dest: bool = False) -> Values:
+    """The values that the packer writes to L1 in `fmt` from x [..., columns] in DST, which has 32 bits if `fp32_dest`.
 
-    All but float32 pass through bfloat16, ties away from zero; NaN becomes infinity, denormals and -0 become 0.
-    Block formats round halves up to 7 bits; bfloat4_b then cuts to 3, which biases it towards zero.
+    bfloat16: ties away from zero. Block formats round twice: to 7 bits, of x cut to bfloat16, ties away from zero, then
+    to 7 bits of the group's largest exponent, halves up; bfloat4_b then cuts to 3, which biases it towards zero.
+    NaN becomes infinity, denormals and -0 become 0. A 16-bit DST has nothing else to give to float32.
     """
-    if fmt is FLOAT32:
+    if fmt is FLOAT32 and fp32_dest:
         return np.array(x, np.float32)
-    rounded = round_bf16(x)
+    rounded = round_bfp8_source(x) if fmt.is_block else round_bf16(x)
     bits = rounded.view(np.uint32)
     np.copyto(bits, np.uint32(0x7F800000), where=np.isnan(x))
-    np.copyto(bits, np.uint32(0), where=(bits & np.uint32(0x7F800000)) == 0)
-    return rounded if fmt is BFLOAT16 else _in_groups(rounded, fmt, _packer_magnitudes)
+    zeros = (bits & np.uint32(0x7F800000)) == 0
+    if fmt.is_block and not fp32_dest:
+        zeros |= np.abs(x) < np.finfo(np.float32).tiny
+    np.copyto(bits, np.uint32(0), where=zeros)
+    return _in_groups(rounded, fmt, _packer_magnitudes) if fmt.is_block else rounded
 
 
 def _in_groups(x: Values, fmt: Format, magnitudes: "Magnitudes") -> Values:

@@ -8,6 +8,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,8 +133,8 @@ def test_a_product_of_blocks_runs_in_the_order_of_the_llk(fidelity, phases: int,
     rng = np.random.default_rng(2)
     a, b = (to_format(rng.standard_normal((2, 32, 2, 32)).astype(np.float32), fmt) for _ in range(2))
     math = Exact(ComputeConfig(fidelity, wide), CHIPS["wormhole_b0"])
-    product = math.matmul(a, fmt, b, BFLOAT16, transpose_b=False)
-    turned = math.matmul(a, fmt, np.ascontiguousarray(b.swapaxes(1, 3)), BFLOAT16, transpose_b=True)
+    product = math.matmul(a, fmt, b, fmt, BFLOAT16, transpose_b=False)
+    turned = math.matmul(a, fmt, np.ascontiguousarray(b.swapaxes(1, 3)), fmt, BFLOAT16, transpose_b=True)
     assert product.tobytes() == turned.tobytes()
     register = s.to_tf32 if wide else s.to_register_bf16
     for r, i, c, j in [(0, 0, 0, 0), (1, 5, 0, 31), (0, 17, 1, 16), (1, 31, 1, 2)]:
@@ -163,14 +164,24 @@ def test_elementwise_vectors(chip: str) -> None:
         assert s.accumulate_bf16(held16 << 16, x16 << 16) == bitwise.accumulate_bf16(held16 << 16, x16 << 16) == result16 << 16
     for datum, shared, result in vectors["bfp8_decode"].tolist():
         assert s.decode_block(datum, shared, 7) == result << 16
-        if datum != 128:  # minus zero never leaves the packer
-            assert bitwise.unpack_block(datum >> 7, datum & 127, shared) == result << 16
+        assert bitwise.unpack_block(datum >> 7, datum & 127, shared) == result << 16
 
 
 def mad(rng: random.Random) -> Iterator[int]:
-    """Three operands; in a third of them the addend all but cancels the product."""
-    x, y = pattern(rng), pattern(rng)
-    yield from (x, y, near(s.sfpmad(x, y, 0, True), rng) if rng.random() < 0.3 else pattern(rng))
+    """Three operands: any; the addend all but cancels the product; both ends of the product's exponent; a carry of two bits."""
+    x, y, z, kind = pattern(rng), pattern(rng), pattern(rng), rng.random()
+    if kind < 0.3:
+        z = near(s.sfpmad(x, y, 0, True), rng)
+    elif kind < 0.6:
+        end = rng.choice((0, 255)) + 127 + rng.randrange(-3, 4)  # the exponents' sum
+        e = rng.randrange(max(1, end - 254), min(255, end))
+        x, y = ((x & ~s.INFINITY) | e << 23), ((y & ~s.INFINITY) | (end - e) << 23)
+        if rng.random() < 0.7:
+            z = rng.getrandbits(1) << 31 | min(255, max(0, end - 127 + rng.randrange(-3, 4))) << 23 | z & 0x7FFFFF
+    elif kind < 0.8:
+        x, y = (127 << 23 | rng.getrandbits(7 + extra) << 16 - extra for extra in (0, 8))
+        z = 127 << 23 | rng.getrandbits(23)
+    yield from (x, y, z)
 
 
 def pair(rng: random.Random) -> Iterator[int]:
@@ -202,6 +213,24 @@ def largest(x: int, y: int) -> int:
     return int(out[0, 31, 0, 0])
 
 
+SEEDS = {chip: np.array(numbers.reciprocal_seeds, np.int64) for chip, numbers in CHIPS.items()}
+
+
+def seeds_for(rule: Callable, chip: str) -> Any:
+    """As the specification has them, or the compiled path."""
+    return CHIPS[chip].reciprocal_seeds if rule.__module__ == s.__name__ else SEEDS[chip]
+
+
+def seeded(rule: Callable) -> Callable:
+    """A rule that wants a chip's seeds, given whether it is Blackhole."""
+    return lambda x, on: rule(x, seeds_for(rule, "blackhole" if on else "wormhole_b0"))
+
+
+def on_blackhole(rule: Callable) -> Callable:
+    """A rule of Blackhole's."""
+    return lambda x, _: rule(x, seeds_for(rule, "blackhole"))
+
+
 SLOPE, SCALE = 0x42029A2E, 0x3DB504F3  # 256 / ln 2 / sqrt(128), 1 / sqrt(128)
 OPERATIONS: dict[str, tuple[Callable, Callable, Callable]] = {
     "elwmul": (triple, s.elwmul_phase, bitwise.elwmul),
@@ -215,8 +244,13 @@ OPERATIONS: dict[str, tuple[Callable, Callable, Callable]] = {
     "exp_column": (small, lambda x, on: s.exp_column(x, SCALE, on, on), lambda x, on: bitwise.exp_column(x, SCALE, on, on)),
     "reciprocal_legacy_2": (one, lambda x, on: s.reciprocal_legacy(x, 2, on), lambda x, on: bitwise.reciprocal_legacy(x, 2, on)),
     "reciprocal_legacy_3": (one, lambda x, on: s.reciprocal_legacy(x, 3, on), lambda x, on: bitwise.reciprocal_legacy(x, 3, on)),
-    "reciprocal_newton": (one, s.reciprocal_newton, bitwise.reciprocal_newton),
+    "reciprocal_newton": (one, seeded(s.reciprocal_newton), seeded(bitwise.reciprocal_newton)),
+    "sfparecip": (one, on_blackhole(s.sfparecip), on_blackhole(bitwise.sfparecip)),
+    "reciprocal_8_bits": (one, on_blackhole(s.reciprocal_8_bits), on_blackhole(bitwise.reciprocal_8_bits)),
+    "reciprocal_24_bits": (one, on_blackhole(s.reciprocal_24_bits), on_blackhole(bitwise.reciprocal_24_bits)),
+    "to_bfp8_source": (one, s.to_bfp8_source, bitwise.to_bfp8_source),
     "sfpstore": (one, s.sfpstore, bitwise.store),
+    "round_to_integer": (one, lambda x, _: s.round_to_integer(x, 32767), lambda x, _: bitwise.round_to_integer(x, 32767)),
     "round_to_bf16": (one, lambda x, _: s.round_to_bf16(x), lambda x, _: bitwise.round_to_bf16(x)),
     "gmpool": (pair, lambda x, y, _: s.gmpool([x, y]), lambda x, y, _: largest(x, y)),
     "pack_bf16": (one, lambda x, _: s.pack_bf16(x), lambda x, _: bitwise.pack_bf16(x)),
@@ -246,8 +280,9 @@ def test_an_operation_is_the_specification(name: str) -> None:
         assert specified(*args, *variant) == compiled(*args, *variant), [hex(x) for x in args]
 
 
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize(("fmt", "bits"), [(BFLOAT8_B, 7), (BFLOAT4_B, 3)], ids=["bfloat8_b", "bfloat4_b"])
-def test_blocks_are_packed_as_specified(fmt: Format, bits: int) -> None:
+def test_blocks_are_packed_as_specified(fmt: Format, bits: int, wide: bool) -> None:
     """Group after group: usual sizes, saturation, all zeros, exponents at both ends; `fast` packs finite ones alike."""
     rng = random.Random(3)
     for _ in range(OPERANDS // 16):
@@ -260,21 +295,20 @@ def test_blocks_are_packed_as_specified(fmt: Format, bits: int) -> None:
             group = [0x3FFF8000 + rng.randrange(-65536, 65536) | rng.getrandbits(1) << 31 for _ in range(16)]
         else:
             group = [pattern(rng) for _ in range(16)]
+        group = group if wide else [x & 0xFFFF0000 for x in group]
         packed = np.array([group], np.uint32)
-        bitwise.pack_groups(packed, exact.KEPT[fmt])
-        expected = s.pack_block(group, bits)
+        bitwise.pack_groups(packed, exact.KEPT[fmt], wide)
+        expected = s.pack_block(group, bits, wide)
         assert packed[0].tolist() == expected
         if all(8 < s.exponent_of(x) < 254 for x in group):
-            assert pack_to_format(np.array(group, np.uint32).view(np.float32), fmt).view(np.uint32).tolist() == expected
+            assert pack_to_format(np.array(group, np.uint32).view(np.float32), fmt, wide).view(np.uint32).tolist() == expected
 
 
 @pytest.mark.parametrize("bits", [7, 3])
 def test_every_datum_of_a_block_is_read_as_specified(bits: int) -> None:
-    """Each sign, magnitude and shared exponent, minus zero aside, which never leaves the packer."""
+    """Each sign, magnitude and shared exponent; minus zero, which the host could write, is minus infinity."""
     for datum in range(2 << bits):
         negative, magnitude = datum >> bits, datum & ((1 << bits) - 1)
-        if negative and not magnitude:
-            continue
         for shared in range(256):
             compiled = bitwise.unpack_block(negative, magnitude << (7 - bits), shared)
             assert compiled == s.decode_block(datum, shared, bits)
@@ -318,23 +352,24 @@ def test_the_verbs_are_the_rules_in_their_order(chip: str, wide: bool, approxima
     maxima = most.view(np.uint32)[0, :, 0, 0].tolist()
     expected = [[[probability(v, top) for v in c] for c in row] for row, top in zip(flat, maxima, strict=True)]
     p = x.copy()
-    math.sub_exp(p, most, 0.1, BFLOAT16)
+    math.sub_exp(p, most, 0.1, BFLOAT16, BFLOAT16)
     assert p.view(np.uint32)[0].tolist() == expected
 
     total = [[row[0][j] for j in range(32)] for row in expected]
     for c in (1, 2):
         total = [[s.accumulate_bf16(total[i][j], expected[i][c][j]) for j in range(32)] for i in range(32)]
-    sums = math.row_sums(p, BFLOAT16)
+    sums = math.row_sums(p, BFLOAT16, BFLOAT16)
     assert sums.view(np.uint32)[0, :, 0, :].tolist() == total
 
     column = math.sum_columns(sums, BFLOAT16)
     of_rows = [s.matmul(row, [s.ONE] * 32, 2, wide, fault) for row in total]
     assert column.view(np.uint32)[0, :, 0, 0].tolist() == of_rows
     inverse = math.reciprocal(math.pack(column, BFLOAT16), BFLOAT16)
-    expected_inverse = [s.pack_bf16(s.reciprocal(s.pack_bf16(v), approximate, wide, on)) for v in of_rows]
+    seeds = numbers.reciprocal_seeds
+    expected_inverse = [s.pack_bf16(s.reciprocal(s.pack_bf16(v), approximate, wide, on, False, seeds)) for v in of_rows]
     assert inverse.view(np.uint32)[0, :, 0, 0].tolist() == expected_inverse
 
-    factor = math.exp_difference(most - np.float32(0.5), most, 0.1)
+    factor = math.exp_difference(most - np.float32(0.5), BFLOAT16, most, BFLOAT16, 0.1, BFLOAT16)
     lower = (most - np.float32(0.5)).view(np.uint32)[0, :, 0, 0].tolist()
     held = [s.exp_column(s.elwsub(a, b, wide, fault), scale, wide, on) for a, b in zip(lower, maxima, strict=True)]
     assert factor.view(np.uint32)[0, :, 0, 0].tolist() == [s.pack_bf16(v) for v in held]
@@ -343,11 +378,11 @@ def test_the_verbs_are_the_rules_in_their_order(chip: str, wide: bool, approxima
     scaled = [[[s.elwmul(v, f, 2, wide, fault) for v in c] for c in row] for row, f in zip(flat, expected_inverse, strict=True)]
     assert product.view(np.uint32)[0].tolist() == scaled
     onto = p.copy()
-    math.accumulate(onto, product)
+    math.accumulate(onto, product, BFLOAT16)
     assert onto.view(np.uint32)[0, 9, 1].tolist() == [
         s.accumulate_bf16(h, s.pack_bf16(v)) for h, v in zip(expected[9][1], scaled[9][1], strict=True)
     ]
-    assert math.add(x, p).view(np.uint32)[0, 7, 2].tolist() == [
+    assert math.add(x, BFLOAT16, p, BFLOAT16).view(np.uint32)[0, 7, 2].tolist() == [
         s.elwadd(a, b, wide, fault) for a, b in zip(flat[7][2], expected[7][2], strict=True)
     ]
 

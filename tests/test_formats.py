@@ -71,14 +71,14 @@ def host_group(group: list[float], fmt: Format) -> list[float]:
 
 
 def packer_group(group: list[float], fmt: Format) -> list[float]:
-    """The packer's rule on bfloat16 values: halves up to 7 bits, saturate, then cut."""
+    """The packer's rule on values of a 16-bit DST: to 7 bits, again to 7 bits of the largest exponent, saturate, then cut."""
 
     def magnitude(significand: int, shift: int) -> int:
         eight = significand >> 16
         seven = 0 if shift >= 8 else min((eight + (1 << shift)) >> (shift + 1), 127)
         return seven >> (7 - fmt.magnitude_bits)
 
-    return shared([packed_bf16(x) for x in group], fmt, magnitude)
+    return shared([packed_source(x) for x in group], fmt, magnitude)
 
 
 def packed_bf16(x: float) -> float:
@@ -87,6 +87,12 @@ def packed_bf16(x: float) -> float:
         return inf
     rounded = float_of(bits_of(x) + 0x8000 & 0xFFFF0000)
     return rounded if parts(rounded)[1] else 0.0
+
+
+def packed_source(x: float) -> float:
+    """To the packer's source of a block format: cut to 16 bits, then 7 bits of significand, halves away, no denormals."""
+    rounded = float_of((bits_of(x) & 0xFFFF0000) + 0x10000 & 0xFFFE0000)
+    return rounded if parts(x)[1] else 0.0
 
 
 def groups(seed: int, count: int) -> np.ndarray:

@@ -9,10 +9,11 @@ import pytest
 from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT8_B, BFLOAT16, FLOAT32, round_bf16, round_bf16_even
 from tensix_sim.hw import DeadlockError, SimulationError
-from tensix_sim.hw.arithmetic import Arithmetic, unpacked
+from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.kernel_api import CircularBuffer, Compute, ComputeConfig, DataMovement, Kernel, Program, Tensor
 
 P100 = machine("p100a")
+WORMHOLE = machine("n150").chip.numbers
 NOC, TENSIX = P100.chip.noc, P100.chip.tensix
 ONES = np.ones((1, 32, 1, 32), np.float32)
 
@@ -461,9 +462,9 @@ def test_row_sums_are_one_addition_a_tile_rounded_to_even(seed: int) -> None:
     expected = x[:, :, 0].copy()
     for tile in range(1, 9):
         expected = round_bf16_even(expected + x[:, :, tile])
-    sums = Arithmetic(ComputeConfig())
-    np.testing.assert_array_equal(sums.row_sums(x, BFLOAT16)[:, :, 0], expected)
-    wide = sums.row_sums(x, FLOAT32)[:, :, 0]
+    sums = Arithmetic(ComputeConfig(fp32_dest_acc_en=True), WORMHOLE)
+    np.testing.assert_array_equal(sums.row_sums(x, BFLOAT16, BFLOAT16)[:, :, 0], expected)
+    wide = sums.row_sums(x, FLOAT32, FLOAT32)[:, :, 0]
     np.testing.assert_allclose(wide, x.sum(axis=2, dtype=np.float64), rtol=1e-6)
 
 
@@ -471,20 +472,22 @@ def test_a_float32_exponential_has_the_bits_that_bfloat16_rounds_off() -> None:
     """With a 32-bit DST the packer rounds to bfloat16, ties away from zero; to float32 it leaves all 8 bits of fraction."""
     x = round_bf16(-20 * np.random.default_rng(1).random((2, 32, 2, 32)).astype(np.float32))
     column = np.zeros((2, 32, 1, 1), np.float32)
-    exact = Arithmetic(ComputeConfig(fp32_dest_acc_en=True))
+    exact = Arithmetic(ComputeConfig(fp32_dest_acc_en=True), WORMHOLE)
     narrow, wide = x.copy(), x.copy()
-    exact.sub_exp(narrow, column, 0.5, BFLOAT16)
-    exact.sub_exp(wide, column, 0.5, FLOAT32)
+    exact.sub_exp(narrow, column, 0.5, BFLOAT16, BFLOAT16)
+    exact.sub_exp(wide, column, 0.5, FLOAT32, BFLOAT16)
     assert (narrow != wide).any()
     np.testing.assert_allclose(narrow, round_bf16(wide), rtol=2**-8)
     np.testing.assert_allclose(wide, np.exp(0.5 * x), rtol=0.035)
 
 
 def test_float32_tiles_lose_thirteen_bits_on_their_way_to_a_source_register() -> None:
-    """TensorFloat-32, cut off; other formats arrive as they are."""
+    """TensorFloat-32, cut off, or bfloat16 with a 16-bit DST; other formats arrive as they are."""
     x = np.array([1 + 2**-10, 1 + 2**-11, 1 + 2**-10 + 2**-23, -1 - 2**-11, 2**-20], np.float32)
-    assert unpacked(x, FLOAT32).tolist() == [1 + 2**-10, 1, 1 + 2**-10, -1, 2**-20]
-    assert unpacked(x, BFLOAT16) is x
+    wide, narrow = (Arithmetic(ComputeConfig(fp32_dest_acc_en=wide), WORMHOLE) for wide in (True, False))
+    assert wide.unpacked(x, FLOAT32).tolist() == [1 + 2**-10, 1, 1 + 2**-10, -1, 2**-20]
+    assert narrow.unpacked(x, FLOAT32).tolist() == [1, 1, 1, -1, 2**-20]
+    assert wide.unpacked(x, BFLOAT16) is x
 
 
 # -- semaphores -----------------------------------------------------------------------------------------------

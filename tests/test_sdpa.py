@@ -79,9 +79,9 @@ def test_every_config_is_accurate(name: str) -> None:
 
 @pytest.mark.parametrize("kernel", ["legacy", "streaming"])
 def test_rows_are_those_of_the_ring(kernel: str) -> None:
-    """At the same chunks and by the same kernel one device and a ring of four compute the same bits."""
+    """At the same chunks, by the same kernel and on the same chip one device and a ring of four compute the same bits."""
     one = spec(1024, q=64, k=128, heads=4, kv_heads=2, inputs={"batch": 2}, kernel=kernel)
-    ring = one | {"op": "ring_distributed_sdpa", "board": "galaxy", "ring_size": 4}
+    ring = one | {"op": "ring_distributed_sdpa", "board": "p150b", "ring_size": 4}
     assert np.array_equal(simulate(one).gathered(), simulate(ring).gathered())
 
 

@@ -231,7 +231,7 @@ def test_it_computes_attention(case: Case) -> None:
 def one_reciprocal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both kernels invert by the streaming kernel's body: the legacy one's is as coarse as the LLK has it."""
     both = Arithmetic.reciprocal
-    monkeypatch.setattr(Arithmetic, "reciprocal", lambda math, column, fmt, newton=True: both(math, column, fmt, True))
+    monkeypatch.setattr(Arithmetic, "reciprocal", lambda math, column, fmt, streaming=True: both(math, column, fmt, True))
 
 
 @pytest.mark.usefixtures("one_reciprocal")
@@ -440,14 +440,14 @@ def test_a_kernel_that_waits_for_its_own_tiles_or_space_is_told_so(verb: str) ->
     """Rows that nobody pushed, space that nobody frees: at once, with buffer and numbers."""
 
     async def kernel(t: Compute, _: None) -> None:
-        x, y = t.matrix("x", 2, 4), t.column("y", 2)
+        x, y, sums = t.matrix("x", 2, 4), t.column("y", 2), t.matrix("y", 2, 1)
         if verb == "reserve":
             t.push(x.cb, 8)
             await t.reserve(x.cb, 4)
         elif verb == "multiply":
-            await t.multiply(x, x, y, range(1, 2), 1, 4, 1)
+            await t.multiply(x, x, sums, range(1, 2), 1, 4, 1)
         elif verb == "exp":
-            await t.run_alone(SubExp(x, y, y, range(1, 2), 4, 4, 1.0))
+            await t.run_alone(SubExp(x, y, sums, range(1, 2), 4, 4, 1.0))
         else:
             await t.run_alone(ExpDifference(y, y, y, range(1, 2), 1.0))
 

@@ -6,11 +6,12 @@ The numbers themselves, each beside its source, are in `wormhole_b0`, `blackhole
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -25,6 +26,7 @@ Count = PositiveInt
 Bytes = PositiveInt
 Rate = PositiveFloat  # bytes per cycle
 Cycles = NonNegativeInt
+Seed = Annotated[int, Field(ge=0, lt=128)]  # 7 bits of a fraction
 MeanCycles = NonNegativeFloat  # an average over many, hence not whole
 
 
@@ -186,6 +188,13 @@ class Numbers(Frozen):
 
     ieee_vector_unit: StrictBool  # SFPU: zeros keep their sign and NaN is canonical; without it zeros are +0, NaN leaks
     fp32_dest_fault: StrictBool  # FPU, 32-bit DST: a sum of minus one last bit comes out 2^27 times as large
+    reciprocal_seeds: tuple[Seed, ...]  # SFPARECIP: fractions of 1 / x by the upper 7 bits of x's; none: no such instruction
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.reciprocal_seeds) not in (0, 128):
+            raise ValueError(f"numbers.reciprocal_seeds: {len(self.reciprocal_seeds)} entries; 128 or none are possible")
+        return self
 
 
 class Chip(Frozen):

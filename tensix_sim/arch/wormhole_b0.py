@@ -96,5 +96,6 @@ WORMHOLE_B0 = Chip(
     numbers=Numbers(
         ieee_vector_unit=False,  # ttsim fma.cpp
         fp32_dest_fault=True,  # ttsim tensix.cpp; the fault of HiFi4 with a 32-bit DST that tt-metal warns of (#38306)
+        reciprocal_seeds=(),  # ttsim tensix.cpp: SFPARECIP is Blackhole's
     ),
 )

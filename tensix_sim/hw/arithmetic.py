@@ -1,6 +1,8 @@
 """`numerics: fast`: float32 arithmetic with the hardware's roundings where they matter.
 
-Blocks are [tile row, row, tile column, column]; a column (row maxima, sums, factors) is [tile row, row, 1, 1].
+Blocks are [tile row, row, tile column, column]; a column (row maxima, sums, factors) is [tile row, row, 1, 1 or more], of
+which only the first is looked at. Operands are finite, but for -inf in a mask, and nothing overflows: infinity and NaN are
+large numbers to the chip's FPU and not here.
 Not rounded here, unlike on the chip: DST after every MVMUL (once per result instead), and products aligned
 to the largest of their group. `docs/model.md` says how much that matters.
 """
@@ -9,9 +11,11 @@ from math import log
 
 import numpy as np
 
+from tensix_sim.arch.model import Numbers
 from tensix_sim.formats import (
     BFLOAT16,
     FLOAT32,
+    GROUP,
     TILE,
     Format,
     pack_to_format,
@@ -24,29 +28,32 @@ from tensix_sim.formats import (
 from tensix_sim.hw import specification
 from tensix_sim.program import ComputeConfig, Values
 
-# Schraudolph's exp as the LLK has it: the bits of exp(x) are round(A x + B) << 15 (ckernel_sfpu_exp.h)
+# Schraudolph's exp as the LLK has it: the bits of exp(x) are round(A x + B) << 15 (ckernel_sfpu_exp.h), a 16-bit integer
 EXP_A = 256 / log(2)
-EXP_B, *EXP_21F = np.array([specification.EXP_B, *specification.EXP_21F], np.uint32).view(np.float32)
-LOG2_E = 1 / log(2)  # the guess of the LLK's older reciprocal for mantissas of 1/2 to 1 (ckernel_sfpu_recip.h)
+EXP_B, LOG2_E, *EXP_21F = np.array([specification.EXP_B, specification.LN2_RECIPROCAL, *specification.EXP_21F], np.uint32).view(
+    np.float32
+)
 HIDDEN = np.float32(-(2.0**100))  # for -inf, which the chip takes for a huge number: less itself it is 0, not NaN
 
 
 class Arithmetic:
-    """The tile operations' values under one compute config."""
+    """The tile operations' values under one compute config, on one chip."""
 
-    def __init__(self, config: ComputeConfig) -> None:
+    def __init__(self, config: ComputeConfig, chip: Numbers) -> None:
         self.phases = config.phases
         self.fp32_dest = config.fp32_dest_acc_en
         self.approximate_reciprocal = config.math_approx_mode
+        self.seeds = np.array(chip.reciprocal_seeds, np.uint32)
 
-    def matmul(self, a: Values, a_format: Format, b: Values, out: Format, transpose_b: bool) -> Values:
+    def matmul(self, a: Values, a_format: Format, b: Values, b_format: Format, out: Format, transpose_b: bool) -> Values:
         """A x b as packed to `out`; a goes through SrcB, b through SrcA. With `transpose_b` the unpacker transposes b's tiles."""
         rows, cols = a.shape[0], b.shape[2]
-        left = np.ascontiguousarray(unpacked(a, a_format)).reshape(rows * TILE, -1)
+        left = np.ascontiguousarray(self.unpacked(a, a_format)).reshape(rows * TILE, -1)
+        b = self.unpacked(b, b_format)
         right = (b.swapaxes(1, 3) if transpose_b else b).reshape(left.shape[1], cols * TILE)
         product = np.empty((rows, TILE, cols, TILE), np.float32)
         self._product(left, a_format, right, product.reshape(rows * TILE, cols * TILE))
-        return self.to_dst(product, packed=out is not FLOAT32)
+        return round_bf16(product, out=product) if out is BFLOAT16 else self.pack(self.to_dst(product), out)
 
     def _product(self, a: Values, a_format: Format, b: Values, out: Values) -> None:
         if self.phases == 4:
@@ -60,27 +67,37 @@ class Arithmetic:
         if self.phases == 3 and a_high is not a:
             out += (a - a_high) @ src_a_high(b)
 
-    def to_dst(self, x: Values, packed: bool = False) -> Values:
-        """Round in place as DST holds it; `packed` as it will be packed to bfloat16, which is the same with a 16-bit DST."""
-        return x if self.fp32_dest and not packed else round_bf16(x, out=x)
+    def to_dst(self, x: Values) -> Values:
+        """Round in place as DST holds it."""
+        return x if self.fp32_dest else round_bf16(x, out=x)
 
-    def sub_exp(self, x: Values, column: Values, scale: float, fmt: Format) -> None:
+    def unpacked(self, x: Values, fmt: Format) -> Values:
+        """X as a source register has it: float32 is cut to 10 bits of fraction with a 32-bit DST, to 7 with a 16-bit one."""
+        if fmt is not FLOAT32:
+            return x
+        bits = x.view(np.uint32) & np.uint32(0xFFFFE000 if self.fp32_dest else 0xFFFF0000)
+        return bits.view(np.float32)
+
+    def sub_exp(self, x: Values, column: Values, scale: float, fmt: Format, column_format: Format) -> None:
         """x <- relu(exp((x - column) * scale)) in place, by the approximation without clamping, packed to `fmt`."""
-        np.subtract(unpacked(x, fmt), column, out=x)
+        np.subtract(self.unpacked(x, fmt), self.unpacked(column[..., :1], column_format), out=x)
         self.to_dst(x)
         # EXP's integer belongs 15 bits up; of bfloat16 half of it is made, for one shift that drops the bit there is no room for
-        wide = fmt is FLOAT32
+        wide = self.fp32_dest and fmt is not BFLOAT16
         half, up = (1, 15) if wide else (2, 16)
         rounding = 1.5 if self.fp32_dest and not wide else 0.5
         x *= np.float32(EXP_A * scale / half)
         x += np.float32((EXP_B + rounding) / half)
-        np.maximum(x, 0, out=x)
+        np.clip(x, np.float32(0), np.float32((0x7FFF + rounding) / half), out=x)
         bits = x.view(np.int32)
         np.copyto(bits, x, casting="unsafe")
         bits <<= up
+        if fmt.is_block:
+            x[:] = self.pack(x, fmt)
 
-    def row_sums(self, x: Values, fmt: Format) -> Values:
+    def row_sums(self, x: Values, x_format: Format, fmt: Format) -> Values:
         """Sum the tiles of each tile row as accumulating packs do, one addition in `fmt` a tile: [rows, 32, 1, 32]."""
+        x = x if x_format is fmt else self.pack(x, fmt)
         total: Values = x[:, :, 0, :].copy()
         scaled = np.empty_like(total)
         for tile in range(1, x.shape[2]):
@@ -93,35 +110,40 @@ class Arithmetic:
             total += scaled
         return total[:, :, np.newaxis, :]
 
-    def max_rows(self, x: Values, fmt: Format, before: Values | None) -> Values:
+    def max_rows(self, x: Values, fmt: Format, before: Values | None, before_format: Format = BFLOAT16) -> Values:
         """Largest value of each row, and of `before` where given, as it stands in DST."""
         best: Values = x.reshape(x.shape[0] * TILE, -1).max(axis=1).reshape(x.shape[0], TILE, 1, 1)
-        best = unpacked(best, fmt)
-        return best if before is None else np.maximum(best, before)
+        best = self.unpacked(best, fmt)
+        return best if before is None else np.maximum(best, self.unpacked(before[..., :1], before_format))
 
-    def exp_difference(self, a: Values, b: Values, scale: float) -> Values:
-        """exp((a - b) * scale) of columns, by the accurate polynomial; `scale` loses its lower 16 bits."""
-        scaled = self.to_dst(a - b) * truncate_bf16(np.array(scale, np.float32))
-        return round_bf16_even(np.exp(scaled) if self.fp32_dest else exp_21f(scaled))
+    def exp_difference(self, a: Values, a_format: Format, b: Values, b_format: Format, scale: float, out: Format) -> Values:
+        """exp((a - b) * scale) of columns, by the accurate polynomial, packed to `out`; `scale` loses its lower 16 bits."""
+        difference = self.to_dst(self.unpacked(a[..., :1], a_format) - self.unpacked(b[..., :1], b_format))
+        scaled = difference * truncate_bf16(np.array(scale, np.float32))
+        with np.errstate(over="ignore", under="ignore"):
+            return self.pack(np.exp(scaled) if self.fp32_dest else round_bf16(exp_21f(scaled)), out)
 
     def mul_columns(self, x: Values, x_format: Format, column: Values, column_format: Format) -> Values:
         """X * column, the column broadcast through SrcB; the result as it stands in DST."""
-        x, column = unpacked(x, x_format), unpacked(column, column_format)
+        x, column = self.unpacked(x, x_format), self.unpacked(column[..., :1], column_format)
         factor = column if self.phases >= 3 else src_b_high(column)
         return self.to_dst((src_a_high(x) if self.phases == 1 else x) * factor)
 
-    def accumulate(self, onto: Values, x: Values) -> None:
-        """Packer L1 accumulation: onto <- bfloat16(onto + bfloat16(x)), in place."""
+    def accumulate(self, onto: Values, x: Values, fmt: Format) -> None:
+        """Packer L1 accumulation: onto <- onto + x, both in `fmt`, in place."""
+        if fmt is FLOAT32:
+            onto += x
+            return
         onto += round_bf16(x, out=x)
         round_bf16_even(onto, out=onto)
 
-    def add(self, a: Values, b: Values) -> Values:
+    def add(self, a: Values, a_format: Format, b: Values, b_format: Format) -> Values:
         """A + b, as it stands in DST."""
-        return self.to_dst(a + b)
+        return self.to_dst(self.unpacked(a, a_format) + self.unpacked(b, b_format))
 
     def sum_columns(self, x: Values, fmt: Format) -> Values:
         """Sum of the 32 columns of a tile by a product with a column of ones, as it stands in DST."""
-        x = unpacked(x, fmt)
+        x = self.unpacked(x, fmt)
         high = src_b_high(x)
         dst = np.zeros((*x.shape[:3], 1), np.float32)
         for part in (high,) if self.phases < 3 else (high, x - high):
@@ -129,43 +151,64 @@ class Arithmetic:
                 dst = self.to_dst(dst + half.sum(axis=3, keepdims=True))
         return dst
 
-    def reciprocal(self, column: Values, fmt: Format, newton: bool = False) -> Values:
-        """1 / column, packed to `fmt`: Newton's steps from 1.44, 2 or 3 of them, or, `newton`, as good as exact.
+    def reciprocal(self, column: Values, fmt: Format, streaming: bool = False) -> Values:
+        """1 / column, packed to `fmt`: by the legacy kernel's body, or the one that the streaming kernel calls."""
+        column = np.ascontiguousarray(column[..., :1])
+        if not (streaming and self.seeds.size):
+            inverse = older_reciprocal(column, 2 if self.approximate_reciprocal else 3)
+            rounded = not self.fp32_dest and not self.approximate_reciprocal
+        elif self.approximate_reciprocal:
+            inverse, rounded = self._reciprocal_seed(column), False
+        else:
+            with np.errstate(divide="ignore"):
+                inverse, rounded = np.float32(1) / column, True
+        if not self.fp32_dest:
+            inverse = round_bf16(inverse) if rounded else truncate_bf16(inverse)
+        return self.pack(inverse, fmt)
 
-        A 16-bit DST cuts the approximate one off.
-        """
-        if newton:
-            return np.float32(1) / column if fmt is FLOAT32 else round_bf16_even(np.float32(1) / column)
-        size, power = np.frexp(column)
-        inverse = np.full_like(size, LOG2_E)
-        for _ in range(2 if self.approximate_reciprocal else 3):
-            inverse = inverse * (np.float32(2) - size * inverse)
-        inverse = np.ldexp(inverse, -power)
-        if fmt is FLOAT32:
-            return inverse
-        return truncate_bf16(inverse) if self.approximate_reciprocal and not self.fp32_dest else round_bf16_even(inverse)
+    def _reciprocal_seed(self, x: Values) -> Values:
+        """`specification.sfparecip`."""
+        bits = x.view(np.uint32)
+        exponent = bits >> 23 & 0xFF
+        size = np.where(exponent < 253, (253 - exponent) << 23 | self.seeds[bits >> 16 & 127] << 16, 0)
+        size = np.where(exponent == 0, specification.INFINITY, size)
+        return np.asarray(bits & specification.SIGN | size, np.uint32).view(np.float32)
 
-    def stamp(self, onto: Values, tile: Values, fmt: Format) -> None:
-        """Add a tile of the mask to tiles of `onto`, in place."""
-        onto += np.maximum(tile, HIDDEN)
+    def stamp(self, onto: Values, tile: Values, tile_format: Format, fmt: Format) -> None:
+        """Add a tile of the mask to tiles of `onto`, in `fmt`, by accumulating packs, in place."""
+        onto += self.pack(self.unpacked(np.maximum(tile, HIDDEN), tile_format), fmt)
+        if fmt is BFLOAT16:
+            onto[:] = round_bf16_even(onto)
 
     def pack(self, x: Values, fmt: Format) -> Values:
         """X as the packer writes it to L1 in `fmt`."""
-        return round_bf16(x) if fmt is BFLOAT16 else pack_to_format(x, fmt)
+        if fmt.is_block:
+            return pack_to_format(x, fmt, self.fp32_dest) if x.shape[-1] > 1 else self.pack(alone(x), fmt)[..., :1]
+        return round_bf16(x) if fmt is BFLOAT16 else x
+
+
+def alone(column: Values) -> Values:
+    """A column's values, each with 15 zeros beside it: in a block format none but they make the exponent."""
+    return np.concatenate([column, np.zeros((*column.shape[:-1], GROUP - 1), np.float32)], axis=-1)
 
 
 def exp_21f(x: Values) -> Values:
     """The accurate exponential for a 16-bit DST, a parabola for 2^f: `specification.exp_16_bit` in float32, not yet rounded."""
-    t = np.clip(x * np.float32(LOG2_E) + np.float32(specification.BIAS), 0, 255)
+    t = np.clip(x * LOG2_E + np.float32(specification.BIAS), 0, 255)
     power = np.floor(t)
     n = (t - power) * np.float32(2**23)
     g = EXP_21F[0] + n * (EXP_21F[1] + n * EXP_21F[2])
     return np.where(power > 0, np.ldexp(g, power.astype(int) - specification.BIAS), np.float32(0))
 
 
-def unpacked(x: Values, fmt: Format) -> Values:
-    """X as it gets to a source register: TensorFloat-32 of float32, cut off to 10 bits of fraction; anything else as it is."""
-    if fmt is not FLOAT32:
-        return x
-    bits = x.view(np.uint32) & np.uint32(0xFFFFE000)
-    return bits.view(np.float32)
+def older_reciprocal(x: Values, steps: int) -> Values:
+    """`specification.reciprocal_legacy` in float32: Newton's steps from 1.44 for a fraction of 1/2 to 1, exponents apart."""
+    bits = x.view(np.uint32)
+    size = (bits & 0x7FFFFF | 126 << 23).view(np.float32)
+    inverse = np.full_like(size, LOG2_E)
+    for _ in range(steps):
+        inverse = inverse * (np.float32(2) - size * inverse)
+    found = inverse.view(np.uint32)
+    exponent = (found >> 23).astype(np.int32) + 126 - (bits >> 23 & 0xFF)
+    result = np.where(exponent < 0, 0, bits & specification.SIGN | exponent << 23 | found & 0x7FFFFF)
+    return result.astype(np.uint32).view(np.float32)

@@ -20,6 +20,7 @@ from tensix_sim.hw.specification import (
     BIAS_AS_FLOAT,
     EXP_21F,
     EXP_B,
+    HALF,
     LN2_RECIPROCAL,
     MINUS_LN2_HIGH,
     MINUS_LN2_LOW,
@@ -30,6 +31,7 @@ from tensix_sim.hw.specification import (
 
 Patterns = NDArray[np.uint32]
 Parts = NDArray[np.float64]
+Seeds = NDArray[np.int64]
 
 compiled: Callable[[Any], Any] = partial(network.compiled, error_model="numpy")
 
@@ -179,62 +181,79 @@ def mad(x: int, y: int, z: int, blackhole: bool) -> int:
     """`specification.sfpmad`."""
     negative = (x ^ y) >> 31 & 1
     m_x, m_y, m_z = significand_of(x), significand_of(y), significand_of(z)
-    e_x, e_y, e_z = exponent_of(x), exponent_of(y), exponent_of(z)
+    biased, e_z = exponent_of(x) + exponent_of(y) - 127, exponent_of(z)
     infinite_x, infinite_y, infinite_z = x & MAGNITUDE == INFINITY, y & MAGNITUDE == INFINITY, z & MAGNITUDE == INFINITY
     product_is_nan = (
         x & MAGNITUDE > INFINITY or y & MAGNITUDE > INFINITY or (infinite_x and m_y == 0) or (infinite_y and m_x == 0)
     )
     infinite = infinite_x or infinite_y
+    if m_x and m_y and biased >= 255 and not (blackhole and infinite_z):
+        infinite = True
     unordered = product_is_nan or z & MAGNITUDE > INFINITY or (infinite and infinite_z and negative != z >> 31)
     if unordered:
         if blackhole:
             return NAN
+        biased = min(biased, 255)
     elif infinite:
         return negative << 31 | INFINITY
     elif infinite_z:
         return z
-    size, power = sticky(m_x * m_y, 20), e_x + e_y - 280
-    if unordered:
-        power = min(power, 102)
+    size, power = sticky(m_x * m_y, 20), biased - 153
     addend, addend_power = m_z << 3, e_z - 153
-    if size == 0:
-        power = addend_power
+    if size == 0 or biased < 0:
+        size, power = 0, addend_power
     if addend == 0:
         addend_power = power
     top = max(power, addend_power)
     size, addend = mad_align(size, top - power), mad_align(addend, top - addend_power)
     total = (-size if negative else size) + (-addend if z >> 31 else addend)
-    result = compose(int(total < 0), abs(total), top, 24, True)
+    size, minus = abs(total), int(total < 0)
+    if blackhole:
+        if total == 0:
+            return (negative & z >> 31) << 31
+        bits = (np.float64(size).view(np.int64) >> 52) - 1022
+        if top + bits + 126 <= 0:
+            return minus << 31 | half_even(size, bits - 23) >> 23 << 23
+        return compose(minus, size, top, 24, True)
+    if size >> 28:
+        size &= ~2
+    result = compose(minus, size, top, 24, True)
     if unordered:
         fraction = 0 if exponent_of(result) == 255 else result & 0x7FFFFF
         sign = negative if product_is_nan or not z & MAGNITUDE > INFINITY else z >> 31
         return sign << 31 | INFINITY | fraction | 1
-    if result or not blackhole:
-        return result
-    return (int(total < 0) if total else negative & z >> 31) << 31
+    return result
 
 
 @compiled
 def store(x: int, wide: bool) -> int:
     """`specification.sfpstore`."""
     if x >> 23 & 255 == 0:
-        return 0
+        return x & SIGN
     return x if wide else x & UPPER
 
 
 @compiled
 def round_to_bf16(x: int) -> int:
     """`specification.round_to_bf16`."""
-    return x if x & MAGNITUDE > INFINITY else half_even(x, 16) << 16
+    if x & MAGNITUDE > INFINITY:
+        return x & SIGN | INFINITY
+    return (x + 0x8000 & UPPER) if x >> 23 & 255 else 0
+
+
+@compiled
+def round_to_integer(x: int, limit: int) -> int:
+    """`specification.round_to_integer`."""
+    shift = 127 + 23 - exponent_of(x)
+    size = limit if shift < 0 else min(limit, half_up(significand_of(x), shift))
+    return -size if x >> 31 else size
 
 
 @compiled
 def exp_approximate(x: int, slope: int, blackhole: bool) -> int:
     """`specification.exp_approximate`."""
-    i = mad(x, slope, EXP_B, blackhole)
-    shift = 127 + 23 - exponent_of(i)
-    size = 0x7FFF if shift < 0 else min(0x7FFF, half_up(significand_of(i), shift))
-    return size << 15 | (SIGN if i >> 31 and size else 0)
+    number = round_to_integer(mad(x, slope, EXP_B, blackhole), 0x7FFF)
+    return abs(number) << 15 | (SIGN if number < 0 else 0)
 
 
 @compiled
@@ -252,8 +271,6 @@ def exp_16_bit(x: int, blackhole: bool) -> int:
 @compiled
 def exp_32_bit(x: int, blackhole: bool) -> int:
     """`specification.exp_32_bit`."""
-    if x & MAGNITUDE > INFINITY:
-        return x
     z = mad(x, LN2_RECIPROCAL, 0, blackhole)
     if z >> 31 == 0 and z >= 0x43000000:
         return INFINITY
@@ -287,15 +304,48 @@ def reciprocal_legacy(x: int, steps: int, blackhole: bool) -> int:
 
 
 @compiled
-def reciprocal_newton(x: int, blackhole: bool) -> int:
+def sfparecip(x: int, seeds: Seeds) -> int:
+    """`specification.sfparecip`."""
+    exponent = exponent_of(x)
+    if exponent == 0:
+        return x & SIGN | INFINITY
+    if exponent >= 253:
+        return x & SIGN
+    return x & SIGN | (253 - exponent) << 23 | seeds[x >> 16 & 127] << 16
+
+
+@compiled
+def reciprocal_newton(x: int, seeds: Seeds) -> int:
     """`specification.reciprocal_newton`."""
+    if seeds.size:
+        y = sfparecip(x, seeds)
+        t = mad(x, y, SIGN | TWO, True)
+        if t & MAGNITUDE > INFINITY or t >> 31 == 0:
+            return y
+        y = mad(y, t ^ SIGN, SIGN, True)
+        return mad(y, mad(x, y, SIGN | TWO, True) ^ SIGN, SIGN, True)
     value = SIGN | 127 << 23 | x & 0x7FFFFF
-    y = mad(value, mad(value, SEED_0, SEED_1, blackhole), SEED_2, blackhole)
+    y = mad(value, mad(value, SEED_0, SEED_1, False), SEED_2, False)
     for _ in range(2):
-        y = mad(y, mad(value, y, ONE, blackhole), y, blackhole)
-    exponent = 254 - exponent_of(x)
-    scaled = mad(y, exponent << 23, 0, blackhole) if exponent > 0 else 0
-    return scaled & MAGNITUDE | x & SIGN
+        y = mad(y, mad(value, y, ONE, False), y, False)
+    scale = mad((255 - exponent_of(x)) << 23, HALF, 0, False)
+    return mad(y, scale, 0, False) & MAGNITUDE | x & SIGN
+
+
+@compiled
+def reciprocal_8_bits(x: int, seeds: Seeds) -> int:
+    """`specification.reciprocal_8_bits`."""
+    y = sfparecip(x, seeds) | 0x8000
+    return y + (mad(x, y, SIGN | ONE, True) >> 16) & 0xFFFFFFFF
+
+
+@compiled
+def reciprocal_24_bits(x: int, seeds: Seeds) -> int:
+    """`specification.reciprocal_24_bits`."""
+    y = sfparecip(x, seeds)
+    e = mad(x, y ^ SIGN, ONE, True)
+    t = mad(mad(e, e, e, True), e, e, True)
+    return mad(t if t >> 31 else min(t, ONE), y, y, True)
 
 
 # -- pack ---------------------------------------------------------------------------------------------------------------
@@ -306,7 +356,19 @@ def pack_bf16(x: int) -> int:
     """`specification.pack_bf16`."""
     if x & MAGNITUDE > INFINITY:
         return x & SIGN | INFINITY
-    return (x + 0x8000 & UPPER) if x >> 23 & 255 else 0
+    rounded = x + 0x8000 & UPPER
+    return rounded if rounded >> 23 & 255 else 0
+
+
+@compiled
+def to_bfp8_source(x: int, wide: bool) -> int:
+    """`specification.to_bfp8_source`."""
+    if x & MAGNITUDE > INFINITY:
+        return x & SIGN | INFINITY
+    if not wide and x >> 23 & 255 == 0:
+        return 0
+    rounded = (x & UPPER) + 0x10000 & 0xFFFE0000
+    return rounded if rounded >> 23 & 255 else 0
 
 
 @compiled
@@ -321,21 +383,18 @@ def ieee_sum(x: int, y: int, bits: int) -> int:
     a, b = significand_of(large) << kept, sticky(significand_of(small), distance - kept)
     total = (-a if large >> 31 else a) + (-b if small >> 31 else b)
     result = compose(int(total < 0), abs(total), low - 127 - 23, bits, True)
-    return result if result or total else x & y & SIGN
+    if result:
+        return result
+    return SIGN if total < 0 else x & y & SIGN if total == 0 else 0
 
 
 @compiled
 def accumulate_bf16(held: int, x: int) -> int:
     """`specification.accumulate_bf16`."""
-    infinite_held, infinite_x = held & MAGNITUDE == INFINITY, x & MAGNITUDE == INFINITY
-    if infinite_held or infinite_x:
-        if infinite_held and infinite_x and held != x:
-            return NAN
-        return held if infinite_held else x
-    if held & MAGNITUDE > INFINITY:
+    if x & MAGNITUDE == INFINITY:
+        return NAN if held & MAGNITUDE == INFINITY and held != x else x
+    if exponent_of(held) == 255:
         return held & SIGN | INFINITY
-    if x & MAGNITUDE > INFINITY:
-        return x & SIGN | INFINITY
     return ieee_sum(held, x, 8)
 
 
@@ -354,24 +413,24 @@ def accumulate_fp32(held: int, x: int) -> int:
 def unpack_block(negative: int, magnitude: int, shared: int) -> int:
     """A datum of 7 bits with its group's exponent: `specification.decode_block`."""
     if magnitude == 0:
-        return 0
+        return SIGN | INFINITY if negative else 0
     shift = 7 - int((np.float64(magnitude).view(np.int64) >> 52) - 1022)
     return negative << 31 | (shared - shift & 255) << 23 | (magnitude << shift & 63) << 17
 
 
 @compiled
-def pack_groups(x: Patterns, keep: int) -> None:
+def pack_groups(x: Patterns, keep: int, wide: bool) -> None:
     """Groups of 16 [n, 16] to a block format, in place; `keep` masks the bits of 7 that it has: `specification.pack_block`."""
     for i in range(x.shape[0]):
         largest = 0
         for j in range(16):
-            x[i, j] = pack_bf16(np.int64(x[i, j]))
+            x[i, j] = to_bfp8_source(np.int64(x[i, j]), wide)
             largest = max(largest, exponent_of(np.int64(x[i, j])))
         for j in range(16):
             value = np.int64(x[i, j])
             shift = largest - exponent_of(value)
             seven = 0 if shift >= 8 else min(127, half_up(significand_of(value) >> 16, shift + 1))
-            x[i, j] = unpack_block(value >> 31, seven & keep, largest)
+            x[i, j] = unpack_block(value >> 31, seven & keep, largest) if seven & keep else 0
 
 
 # -- MVMUL ----------------------------------------------------------------------------------------------------------------
@@ -489,20 +548,19 @@ def exponentials(x: Patterns, slope: int, blackhole: bool, wide: bool) -> None:
     for r in range(x.shape[0]):
         for i in range(32):
             for c in range(x.shape[2]):
-                for j in range(32):
+                for j in range(x.shape[3]):
                     x[r, i, c, j] = store(exp_approximate(np.int64(x[r, i, c, j]), slope, blackhole), wide)
 
 
 @compiled
-def pack_relu(x: Patterns, to_bf16: bool) -> None:
-    """x <- what the packer with its ReLU makes of DST."""
+def relu(x: Patterns) -> None:
+    """x <- `specification.relu`."""
     for r in range(x.shape[0]):
         for i in range(32):
             for c in range(x.shape[2]):
-                for j in range(32):
-                    value = np.int64(x[r, i, c, j])
-                    value = pack_bf16(value) if to_bf16 else value
-                    x[r, i, c, j] = 0 if value >> 31 else value
+                for j in range(x.shape[3]):
+                    if x[r, i, c, j] >> 31:
+                        x[r, i, c, j] = 0
 
 
 @compiled
@@ -531,20 +589,18 @@ def max_rows(x: Patterns, out: Patterns, fresh: bool) -> None:
     """The largest of each row, `specification.gmpool`, and of what `out` [rows, 32, 1, 1] holds unless it is fresh."""
     for r in range(x.shape[0]):
         for i in range(32):
-            best = -1 << 40 if fresh else order(np.int64(out[r, i, 0, 0]))
+            best = -1 << 40 if fresh else order(np.int64(out[r, i, 0, 0]) & 0xFFFFE000)
             for c in range(x.shape[2]):
                 for j in range(x.shape[3]):
-                    best = max(best, order(np.int64(x[r, i, c, j])))
-            out[r, i, 0, 0] = best if best >= 0 else SIGN | -best
+                    value = np.int64(x[r, i, c, j])
+                    best = max(best, order(value & 0xFFFFE000 if value >> 23 & 255 else 0))
+            out[r, i, 0, 0] = best if best >= 0 else SIGN | ~best
 
 
 @compiled
 def order(x: int) -> int:
     """A key that sorts by sign and magnitude."""
-    if x >> 23 & 255 == 0:
-        return 0
-    x &= 0xFFFFE000
-    return -(x & MAGNITUDE) if x >> 31 else x
+    return ~(x & MAGNITUDE) if x >> 31 else x
 
 
 @compiled
@@ -566,12 +622,19 @@ def exp_columns(x: Patterns, scale: int, wide: bool, blackhole: bool) -> None:
 
 
 @compiled
-def reciprocals(x: Patterns, steps: int, to_bf16: bool, wide: bool, blackhole: bool) -> None:
-    """`steps` of the legacy body, or with 0 the newer one."""
+def reciprocals(x: Patterns, approximate: bool, wide: bool, blackhole: bool, streaming: bool, seeds: Seeds) -> None:
+    """`specification.reciprocal`."""
     for i in range(x.size):
         value = np.int64(x[i])
-        y = reciprocal_legacy(value, steps, blackhole) if steps else reciprocal_newton(value, blackhole)
-        x[i] = store(round_to_bf16(y) if to_bf16 else y, wide)
+        if streaming and seeds.size:
+            if approximate:
+                y = sfparecip(value, seeds)
+            else:
+                y = reciprocal_24_bits(value, seeds) if wide else reciprocal_8_bits(value, seeds)
+        else:
+            y = reciprocal_legacy(value, 2 if approximate else 3, blackhole)
+            y = y if wide or approximate else round_to_bf16(y)
+        x[i] = store(y, wide)
 
 
 @compiled

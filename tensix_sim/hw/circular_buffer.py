@@ -264,15 +264,16 @@ class Fifo:
 
     def _reshaped(self, part: Values, rows: int, cols: int) -> Values:
         """The next tiles in row-major order as at most `rows` rows of `cols`; what is left over stays in front."""
-        tiles = [part.swapaxes(1, 2).reshape(-1, TILE, TILE)]
+        width = part.shape[3]  # 1 of a column
+        tiles = [part.swapaxes(1, 2).reshape(-1, TILE, width)]
         while sum(len(t) for t in tiles) < cols:
-            tiles.append(self.blocks.pop(0).swapaxes(1, 2).reshape(-1, TILE, TILE))
+            tiles.append(self.blocks.pop(0).swapaxes(1, 2).reshape(-1, TILE, width))
         flat = np.concatenate(tiles)
         full = min(rows, len(flat) // cols)
         rest = flat[full * cols :]
         if len(rest):
-            self.blocks.insert(0, rest.reshape(1, len(rest), TILE, TILE).swapaxes(1, 2))
-        return np.ascontiguousarray(flat[: full * cols].reshape(full, cols, TILE, TILE).swapaxes(1, 2))
+            self.blocks.insert(0, rest.reshape(1, len(rest), TILE, width).swapaxes(1, 2))
+        return np.ascontiguousarray(flat[: full * cols].reshape(full, cols, TILE, width).swapaxes(1, 2))
 
     def _drop(self, tiles: int) -> None:
         while tiles:
@@ -285,6 +286,6 @@ class Fifo:
                 self.blocks[0] = first[tiles // cols :]
                 return
             else:
-                flat = first.swapaxes(1, 2).reshape(1, rows * cols, TILE, TILE)[:, tiles:]
+                flat = first.swapaxes(1, 2).reshape(1, rows * cols, TILE, first.shape[3])[:, tiles:]
                 self.blocks[0] = np.ascontiguousarray(flat.swapaxes(1, 2))
                 return

@@ -5,13 +5,13 @@ import numpy as np
 from tensix_sim.arch.model import Numbers
 from tensix_sim.formats import BFLOAT4_B, BFLOAT8_B, BFLOAT16, FLOAT32, TILE, Format
 from tensix_sim.hw import bitwise
-from tensix_sim.hw.arithmetic import HIDDEN
+from tensix_sim.hw.arithmetic import HIDDEN, alone
 from tensix_sim.hw.bitwise import Parts, Patterns
 from tensix_sim.program import ComputeConfig, Values
 
 EXP_SLOPE = np.float32(256 * 1.4426950408889634)
 KEPT = {BFLOAT8_B: 0b1111111, BFLOAT4_B: 0b1110000}  # of the packer's 7 bits
-UPPER = np.uint32(0xFFFF0000)
+UPPER, TF32 = np.uint32(0xFFFF0000), np.uint32(0xFFFFE000)
 
 
 class Exact:
@@ -28,12 +28,13 @@ class Exact:
         self.approximate_reciprocal = config.math_approx_mode
         self.blackhole = chip.ieee_vector_unit
         self.fault = chip.fp32_dest_fault
+        self.seeds = np.array(chip.reciprocal_seeds, np.int64)
         self.ideal = ideal
         self._work = np.empty((10, TILE))
 
     # -- FPU --------------------------------------------------------------------------------------------------------------
 
-    def matmul(self, a: Values, a_format: Format, b: Values, out: Format, transpose_b: bool) -> Values:
+    def matmul(self, a: Values, a_format: Format, b: Values, b_format: Format, out: Format, transpose_b: bool) -> Values:
         """A x b as packed to `out`; a goes through SrcB, b through SrcA. With `transpose_b` the unpacker transposes b's tiles."""
         rows, inner, cols = a.shape[0], a.shape[2], b.shape[2]
         left = self._parts(np.ascontiguousarray(a).reshape(-1, TILE), src_a=False)
@@ -77,18 +78,26 @@ class Exact:
             a = right[:, :, 1 + odd].reshape(cols, inner * TILE, TILE)
             dst += b @ a * (scale[0][odd] * scale[1][upper])
 
-    def add(self, a: Values, b: Values) -> Values:
+    def _unpacked(self, x: Values, fmt: Format) -> Values:
+        """X as a source register has it: of float32 TensorFloat-32 or bfloat16, cut off. Other formats are whole as they are."""
+        if fmt is not FLOAT32:
+            return x
+        return (x.view(np.uint32) & (TF32 if self.wide else UPPER)).view(np.float32)
+
+    def add(self, a: Values, a_format: Format, b: Values, b_format: Format) -> Values:
         """A + b, as it stands in DST."""
         if "dst" in self.ideal:
             return a + b
         out = np.empty(a.shape, np.float32)
+        a, b = self._unpacked(a, a_format), self._unpacked(b, b_format)
         bitwise.add(_flat(a), _flat(b), _flat(out), self.wide, self.fault)
         return out
 
     def mul_columns(self, x: Values, x_format: Format, column: Values, column_format: Format) -> Values:
         """X * column, the column broadcast through SrcB; the result as it stands in DST."""
         if "dst" in self.ideal:
-            return x * column
+            return x * column[..., :1]
+        x, column = self._unpacked(x, x_format), self._unpacked(column, column_format)
         out = np.empty(x.shape, np.float32)
         phases = 4 if "fidelity" in self.ideal else self.phases
         bitwise.mul_columns(_bits(x), _bits(column), _bits(out), phases, self.wide, self.fault)
@@ -100,25 +109,26 @@ class Exact:
             return np.asarray(x.sum(axis=3, keepdims=True, dtype=np.float64), np.float32)
         ones = np.zeros((1, TILE, 1, TILE), np.float32)
         ones[:, :, :, 0] = 1
-        return self.matmul(x, fmt, ones, FLOAT32, False)[:, :, :, :1]
+        return self.matmul(x, fmt, ones, BFLOAT16, FLOAT32, False)[:, :, :, :1]
 
-    def max_rows(self, x: Values, fmt: Format, before: Values | None) -> Values:
+    def max_rows(self, x: Values, fmt: Format, before: Values | None, before_format: Format = BFLOAT16) -> Values:
         """Largest value of each row, and of `before` where given, as it stands in DST."""
         best = np.empty((x.shape[0], TILE, 1, 1), np.float32)
         if before is not None:
-            best[:] = before
-        bitwise.max_rows(_bits(x), _bits(best), before is None)
+            best[:] = self._unpacked(before[..., :1], before_format)
+        bitwise.max_rows(_bits(self._unpacked(x, fmt)), _bits(best), before is None)
         return best
 
     # -- FPU, then SFPU, then the packer ------------------------------------------------------------------------------------
 
-    def sub_exp(self, x: Values, column: Values, scale: float, fmt: Format) -> None:
+    def sub_exp(self, x: Values, column: Values, scale: float, fmt: Format, column_format: Format) -> None:
         """x <- relu(exp((x - column) * scale)) in place, by the approximation without clamping, packed to `fmt`."""
         packs = "pack" not in self.ideal
         if "dst" in self.ideal:
-            x -= column
+            x -= column[..., :1]
         else:
-            bitwise.sub_columns(_bits(x), _bits(column), self.wide, self.fault)
+            x[:] = self._unpacked(x, fmt)
+            bitwise.sub_columns(_bits(x), _bits(self._unpacked(column, column_format)), self.wide, self.fault)
         if "vector" in self.ideal:
             with np.errstate(under="ignore"):
                 x[:] = np.exp(x.astype(np.float64) * scale)
@@ -126,59 +136,62 @@ class Exact:
                 x.view(np.uint32)[...] &= UPPER
         else:
             bitwise.exponentials(_bits(x), _pattern(EXP_SLOPE * np.float32(scale)), self.blackhole, self.wide or not packs)
-        bitwise.pack_relu(_bits(x), packs and fmt is not FLOAT32)
+        bitwise.relu(_bits(x))
+        x[:] = self.pack(x, fmt)
 
-    def exp_difference(self, a: Values, b: Values, scale: float) -> Values:
-        """exp((a - b) * scale) of columns, by the accurate polynomial; `scale` loses its lower 16 bits."""
-        difference = np.array(a, np.float32)
+    def exp_difference(self, a: Values, a_format: Format, b: Values, b_format: Format, scale: float, out: Format) -> Values:
+        """exp((a - b) * scale) of columns, by the accurate polynomial, packed to `out`; `scale` loses its lower 16 bits."""
+        difference = np.array(self._unpacked(a[..., :1], a_format), np.float32)
         if "dst" in self.ideal:
-            difference -= b
+            difference -= b[..., :1]
         else:
-            bitwise.sub_columns(_bits(difference), _bits(b), self.wide, self.fault)
+            bitwise.sub_columns(_bits(difference), _bits(self._unpacked(b, b_format)), self.wide, self.fault)
         if "vector" in self.ideal:
             difference = np.exp(difference.astype(np.float64) * scale).astype(np.float32)
         else:
             bitwise.exp_columns(_flat(difference), _pattern(np.float32(scale)), self.wide, self.blackhole)
-        return self.pack(difference, BFLOAT16)
+        return self.pack(difference, out)
 
-    def reciprocal(self, column: Values, fmt: Format, newton: bool = False) -> Values:
-        """1 / column, packed to `fmt`: by the legacy kernel's body, or the streaming kernel's, `newton`."""
-        inverse = np.array(column, np.float32)
+    def reciprocal(self, column: Values, fmt: Format, streaming: bool = False) -> Values:
+        """1 / column, packed to `fmt`: by the legacy kernel's body, or the one that the streaming kernel calls."""
+        inverse = np.array(column[..., :1], np.float32)
         if "vector" in self.ideal:
             return self.pack(np.float32(1) / inverse, fmt)
-        steps = 0 if newton else 2 if self.approximate_reciprocal else 3
-        rounds = not self.wide and (newton or not self.approximate_reciprocal)
-        bitwise.reciprocals(_flat(inverse), steps, rounds, self.wide, self.blackhole)
+        bitwise.reciprocals(_flat(inverse), self.approximate_reciprocal, self.wide, self.blackhole, streaming, self.seeds)
         return self.pack(inverse, fmt)
 
     # -- packer ---------------------------------------------------------------------------------------------------------------
 
     def pack(self, x: Values, fmt: Format) -> Values:
         """X as the packer writes it to L1 in `fmt`."""
-        if fmt is FLOAT32 or "pack" in self.ideal:
+        if (fmt is FLOAT32 and self.wide) or "pack" in self.ideal:
             return x
+        if fmt.is_block and x.shape[-1] == 1:
+            return self.pack(alone(x), fmt)[..., :1]
         packed = np.array(x, np.float32, order="C")
-        if fmt is BFLOAT16:
+        if fmt.is_block:
+            bitwise.pack_groups(packed.view(np.uint32).reshape(-1, 16), KEPT[fmt], self.wide)
+        else:  # to float32, too, a 16-bit DST goes by way of bfloat16
             bitwise.pack_all(_flat(packed))
-        else:
-            bitwise.pack_groups(packed.view(np.uint32).reshape(-1, 16), KEPT[fmt])
         return packed
 
-    def accumulate(self, onto: Values, x: Values) -> None:
-        """Packer L1 accumulation: onto <- bfloat16(onto + bfloat16(x)), in place."""
-        self._accumulate(onto, self.pack(x, BFLOAT16), BFLOAT16)
+    def accumulate(self, onto: Values, x: Values, fmt: Format) -> None:
+        """Packer L1 accumulation: onto <- onto + x, both in `fmt`, in place."""
+        self._accumulate(onto, self.pack(x, fmt), fmt)
 
-    def row_sums(self, x: Values, fmt: Format) -> Values:
+    def row_sums(self, x: Values, x_format: Format, fmt: Format) -> Values:
         """Sum the tiles of each tile row as accumulating packs do, one addition in `fmt` a tile: [rows, 32, 1, 32]."""
         if "accumulate" in self.ideal:
             return np.asarray(x.sum(axis=2, keepdims=True, dtype=np.float64), np.float32)
+        x = x if x_format is fmt else self.pack(x, fmt)
         total = np.array(x[:, :, :1], order="C")
         for tile in range(1, x.shape[2]):
             self._accumulate(total, x[:, :, tile : tile + 1], fmt)
         return total
 
-    def stamp(self, onto: Values, tile: Values, fmt: Format) -> None:
+    def stamp(self, onto: Values, tile: Values, tile_format: Format, fmt: Format) -> None:
         """Add a tile of the mask to tiles of `onto`, in `fmt`, by accumulating packs, in place."""
+        tile = self.pack(self._unpacked(tile, tile_format), fmt)
         hidden = np.maximum(tile, HIDDEN) if self.ideal else tile
         self._accumulate(onto, np.broadcast_to(hidden, onto.shape), fmt)
 

@@ -89,13 +89,13 @@ def decode_block(datum: int, shared: int, magnitude_bits: int) -> int:
 
 
 def to_tf32(x: int) -> int:
-    """Float32 to a source register with a 32-bit DST: the lower 13 bits are dropped."""
-    return x & 0xFFFFE000
+    """Float32 to a source register with a 32-bit DST: the lower 13 bits are dropped; a denormal is zero, with its sign."""
+    return flush(x) & 0xFFFFE000
 
 
 def to_register_bf16(x: int) -> int:
-    """Float32 to a source register with a 16-bit DST: the lower 16 bits are dropped, a denormal is zero."""
-    return x & 0xFFFF0000 if exponent_of(x) else 0
+    """Float32 to a source register with a 16-bit DST: the lower 16 bits are dropped; a denormal is zero, with its sign."""
+    return flush(x) & 0xFFFF0000
 
 
 # -- FPU: fidelity (SIM; ISA MatrixUnit.md) ----------------------------------------------------------------------
@@ -223,10 +223,13 @@ def elwsub(a: int, b: int, fp32_dst: bool, quirk: bool = False) -> int:
     return elwadd(a, b ^ SIGN, fp32_dst, quirk)
 
 
-def gmpool(values: Sequence[int]) -> int:
-    """The largest of some register values, ordered by sign and magnitude; zeros and denormals are +0, NaN is a pattern."""
+def gmpool(values: Sequence[int], held: int | None = None) -> int:
+    """The largest of some register values and of what DST holds, if it holds anything, by sign and magnitude.
+
+    NaN is a pattern like any other, and -0 is less than +0. Zeros and denormals of SrcA are +0; those that DST holds stay.
+    """
     kept = [to_tf32(x) if exponent_of(x) else 0 for x in values]
-    return max(kept, key=lambda x: -(x & 0x7FFFFFFF) if sign_of(x) else x)
+    return max(kept if held is None else [held & 0xFFFFE000, *kept], key=lambda x: ~(x & 0x7FFFFFFF) if sign_of(x) else x)
 
 
 # -- SFPU: multiply-add (SIM fma.cpp; ISA SFPMAD.md) ------------------------------------------------------------------
@@ -238,13 +241,19 @@ def flush(x: int) -> int:
 
 
 def sfpmad(x: int, y: int, z: int, blackhole: bool) -> int:
-    """X * y + z, partly fused: of the product's 48 bits the last 20 become one sticky bit, then the sum is rounded to even."""
+    """X * y + z, partly fused: of the product's 48 bits the last 20 become one sticky bit, then the sum is rounded to even.
+
+    The product's exponent is looked at before it is normalised: from 255 on it is infinite, whatever the addend, and below
+    0 it counts as zero.
+    """
     x, y, z = flush(x), flush(y), flush(z)
     negative = sign_of(x) ^ sign_of(y)
-    unordered = product_is_nan = is_nan(x) or is_nan(y) or (is_infinite(x) and not y << 1 & 0xFFFFFFFF)
-    unordered = product_is_nan = product_is_nan or (is_infinite(y) and not x << 1 & 0xFFFFFFFF)
+    vanishes = significand_of(x) * significand_of(y) == 0
     infinite = is_infinite(x) or is_infinite(y)
-    unordered |= is_nan(z) or (infinite and is_infinite(z) and negative != sign_of(z))
+    product_is_nan = is_nan(x) or is_nan(y) or (infinite and vanishes)
+    if not vanishes and _product_exponent(x, y) >= 255:
+        infinite |= not (blackhole and is_infinite(z))  # Blackhole: an addend's infinity wins
+    unordered = product_is_nan or is_nan(z) or (infinite and is_infinite(z) and negative != sign_of(z))
     if unordered and blackhole:
         return CANONICAL_NAN
     if infinite and not unordered:
@@ -252,23 +261,30 @@ def sfpmad(x: int, y: int, z: int, blackhole: bool) -> int:
     if is_infinite(z) and not unordered:
         return z
     total, exponent = _mad_sum(x, y, z, clamp=unordered)
+    if blackhole:
+        return _mad_result(total, exponent, zero_sign=int(total < 0) if total else negative & sign_of(z))
+    if abs(total) >> 28:
+        total = total & ~2 if total > 0 else -(-total & ~2)  # down by two bits, of which only the lower is sticky
+    result = compose(int(total < 0), abs(total), exponent, 24, half_even)
     if not unordered:
-        return _mad_result(total, exponent, negative, sign_of(z), blackhole)
+        return result
     # Wormhole: exponent 255, the last fraction bit set, sign and the rest of the fraction as they happen to come out
-    leaked = compose(0, abs(total), exponent, 24, half_even)
-    fraction = 0 if exponent_of(leaked) == 255 else leaked & 0x7FFFFF
+    fraction = 0 if exponent_of(result) == 255 else result & 0x7FFFFF
     return (negative if product_is_nan or not is_nan(z) else sign_of(z)) << 31 | INFINITY | fraction | 1
+
+
+def _product_exponent(x: int, y: int) -> int:
+    """The biased exponent of x * y before it is normalised."""
+    return exponent_of(x) + exponent_of(y) - BIAS
 
 
 def _mad_sum(x: int, y: int, z: int, clamp: bool) -> tuple[int, int]:
     """The sum before it is rounded, 3 bits or 4 below 24: a signed integer and the power of two of its unit."""
-    size = sticky(significand_of(x) * significand_of(y), 20)
-    power = exponent_of(x) + exponent_of(y) - 2 * BIAS - 26
-    if clamp:
-        power = min(power, 255 - BIAS - 26)
+    size, biased = sticky(significand_of(x) * significand_of(y), 20), _product_exponent(x, y)
+    power = (min(biased, 255) if clamp else biased) - BIAS - 26
     addend, addend_power = significand_of(z) << 3, exponent_of(z) - BIAS - 26
-    if not size:
-        power = addend_power
+    if not size or biased < 0:
+        size, power = 0, addend_power
     if not addend:
         addend_power = power
     top = max(power, addend_power)
@@ -282,12 +298,13 @@ def _mad_align(magnitude: int, shift: int) -> int:
     return sticky(magnitude, shift) if magnitude >> shift else 0
 
 
-def _mad_result(total: int, exponent: int, product_sign: int, addend_sign: int, blackhole: bool) -> int:
-    result = compose(int(total < 0), abs(total), exponent, 24, half_even)
-    if result or not blackhole:
-        return result
-    zero_sign = int(total < 0) if total else product_sign & addend_sign
-    return zero_sign << 31  # Wormhole has no minus zero
+def _mad_result(total: int, exponent: int, zero_sign: int) -> int:
+    """Blackhole's: with an exponent of 0 or less it is rounded to 23 bits. A carry gives 2^-126, all else a signed zero."""
+    size = abs(total)
+    if exponent + size.bit_length() - 1 + BIAS > 0:
+        return compose(zero_sign, size, exponent, 24, half_even)
+    carries = half_even(size, max(0, size.bit_length() - 23)) >> 23
+    return zero_sign << 31 | carries << 23
 
 
 def sfpmul(x: int, y: int, blackhole: bool) -> int:
@@ -299,19 +316,19 @@ def sfpmul(x: int, y: int, blackhole: bool) -> int:
 
 
 def sfpstore(x: int, fp32_dst: bool) -> int:
-    """SFPSTORE: a 16-bit DST keeps the upper 16 bits, cut off; denormals become zero."""
-    if not exponent_of(x):
-        return 0
-    return x if fp32_dst else x & 0xFFFF0000
+    """SFPSTORE: a 16-bit DST keeps the upper 16 bits, cut off; a denormal is zero, with its sign."""
+    return flush(x) if fp32_dst else flush(x) & 0xFFFF0000
 
 
 def round_to_bf16(x: int) -> int:
-    """SFPSTOCHRND to bfloat16, nearest. UNVERIFIED: ties to even as a comment in the LLK has it; the ISA page says away."""
-    return x if is_nan(x) else half_even(x, 16) << 16
+    """SFPSTOCHRND to bfloat16, nearest: a half goes away from zero. NaN becomes infinity; a denormal or zero +0."""
+    if is_nan(x):
+        return x & SIGN | INFINITY
+    return half_up(x, 16) << 16 if exponent_of(x) else 0
 
 
 def round_to_integer(x: int, limit: int) -> int:
-    """SFPSTOCHRND to a signed integer, saturated. UNVERIFIED: halves away from zero, as the ISA page has them."""
+    """SFPSTOCHRND to a signed integer, saturated: halves go away from zero."""
     shift = exponent_of(x) - BIAS - 23
     size = significand_of(x)
     size = limit if shift > 0 else min(limit, half_up(size, -shift))
@@ -358,12 +375,10 @@ def from_integer(n: int) -> int:
 def exp_32_bit(x: int, blackhole: bool) -> int:
     """The accurate exponential for a 32-bit DST: Cody and Waite's reduction, Taylor's polynomial of degree 7."""
     z = sfpmul(x, LN2_RECIPROCAL, blackhole)
-    if is_nan(x):
-        return x
     if sign_of(z) == 0 and z >= 0x43000000:
-        return INFINITY  # 128
+        return INFINITY  # 128 or more, or NaN
     if sign_of(z) and z & 0x7FFFFFFF >= 0x42FE0000:
-        return 0  # -127
+        return 0  # -127 or less, or NaN
     shift = exponent_of(z) - BIAS - 23
     k = half_even(significand_of(z), -shift) if shift > -40 else 0
     k = -k if sign_of(z) else k
@@ -381,17 +396,14 @@ def exp_column(x: int, scale: int, fp32_dst: bool, blackhole: bool) -> int:
     return sfpstore(exp_32_bit(scaled, blackhole) if fp32_dst else exp_16_bit(scaled, blackhole), fp32_dst)
 
 
-# -- SFPU: reciprocal (LLK ckernel_sfpu_recip.h) ---------------------------------------------------------------------
+# -- SFPU: reciprocal (LLK ckernel_sfpu_recip.h, ckernel_sfpu_rsqrt_compat.h) -----------------------------------------
 
-TWO = 0x40000000
+HALF, TWO = 0x3F000000, 0x40000000
 SEED = (0x3EA57EBB, 0x3FBA2E90, 0x4007C1F2)  # 0.32323, 1.454546, 2.121212
 
 
 def reciprocal_legacy(x: int, steps: int, blackhole: bool) -> int:
-    """The LLK's older reciprocal, which the op asks for: 1.44 for a guess, `steps` of Newton: 2 in approximate mode, else 3.
-
-    UNVERIFIED: that this body, and not a newer one, stands behind the op's call.
-    """
+    """The LLK's older reciprocal: 1.44 for a guess, `steps` of Newton: 2 in approximate mode, else 3."""
     value = SIGN | 126 << 23 | x & 0x7FFFFF  # -1 < value <= -1/2
     y = sfpmul(LN2_RECIPROCAL, sfpmad(value, LN2_RECIPROCAL, TWO, blackhole), blackhole)
     for _ in range(steps - 1):
@@ -400,23 +412,59 @@ def reciprocal_legacy(x: int, steps: int, blackhole: bool) -> int:
     return 0 if exponent < 0 else (x & SIGN) | exponent << 23 | y & 0x7FFFFF
 
 
-def reciprocal_newton(x: int, blackhole: bool) -> int:
-    """The newer one, which the streaming kernel asks for: a parabola for a seed, two steps of Newton, exponent apart.
+def sfparecip(x: int, seeds: Sequence[int]) -> int:
+    """SFPARECIP, Blackhole's seed: 7 bits of fraction by the upper 7 of x's."""
+    exponent = exponent_of(x)
+    if exponent == 0:
+        return x & SIGN | INFINITY
+    if exponent >= 253:
+        return x & SIGN
+    return x & SIGN | (253 - exponent) << 23 | seeds[x >> 16 & 127] << 16
 
-    UNVERIFIED on Blackhole, which looks its seed up in a table that no source here gives. Two steps leave an error of an
-    ulp of float32 or so with either seed: in bfloat16 the results differ next to a tie only.
+
+def reciprocal_newton(x: int, seeds: Sequence[int]) -> int:
+    """The newer one, `_sfpu_reciprocal_<2>`, which no kernel of the op asks for yet: a seed, then two steps of Newton.
+
+    Without `seeds`, on Wormhole, the seed is a parabola and the exponent comes apart.
     """
+    if seeds:
+        y = sfparecip(x, seeds)
+        t = sfpmad(x, y, SIGN | TWO, True)
+        if is_nan(t) or not sign_of(t):
+            return y
+        y = sfpmad(y, t ^ SIGN, SIGN, True)
+        return sfpmad(y, sfpmad(x, y, SIGN | TWO, True) ^ SIGN, SIGN, True)
     value = SIGN | BIAS << 23 | x & 0x7FFFFF  # -2 < value <= -1
-    y = sfpmad(value, sfpmad(value, SEED[0], SEED[1], blackhole), SEED[2], blackhole)
+    y = sfpmad(value, sfpmad(value, SEED[0], SEED[1], False), SEED[2], False)
     for _ in range(2):
-        y = sfpmad(y, sfpmad(value, y, ONE, blackhole), y, blackhole)
-    exponent = 254 - exponent_of(x)
-    scaled = sfpmul(y, exponent << 23, blackhole) if exponent > 0 else 0
-    return scaled & 0x7FFFFFFF | x & SIGN
+        y = sfpmad(y, sfpmad(value, y, ONE, False), y, False)
+    scale = sfpmul((255 - exponent_of(x)) << 23, HALF, False)  # infinite for a zero
+    return sfpmul(y, scale, False) & 0x7FFFFFFF | x & SIGN
 
 
-def reciprocal(x: int, approximate: bool, fp32_dst: bool, blackhole: bool) -> int:
-    """The legacy kernel's, as it stands in DST: rounded to bfloat16 unless DST has 32 bits or the mode is approximate."""
+def reciprocal_8_bits(x: int, seeds: Sequence[int]) -> int:
+    """Blackhole's for a 16-bit DST: is the number half a bit above the seed still below 1 / x? Then the next bfloat16."""
+    y = sfparecip(x, seeds) | 0x8000
+    return y + (sfpmad(x, y, SIGN | ONE, True) >> 16) & 0xFFFFFFFF
+
+
+def reciprocal_24_bits(x: int, seeds: Sequence[int]) -> int:
+    """Blackhole's for a 32-bit DST: with e = 1 - x y, the seed times 1 + e + e^2 + e^3, of which at most 1 is added."""
+    y = sfparecip(x, seeds)
+    e = sfpmad(x, y ^ SIGN, ONE, True)
+    t = sfpmad(sfpmad(e, e, e, True), e, e, True)
+    return sfpmad(t if sign_of(t) else min(t, ONE), y, y, True)
+
+
+def reciprocal(x: int, approximate: bool, fp32_dst: bool, blackhole: bool, streaming: bool, seeds: Sequence[int]) -> int:
+    """The kernels' reciprocal as it stands in DST: of `recip_tile` on Blackhole for the streaming one, else the older one.
+
+    The older one is rounded to bfloat16 unless DST has 32 bits or the mode is approximate.
+    """
+    if streaming and seeds:
+        if approximate:
+            return sfpstore(sfparecip(x, seeds), fp32_dst)
+        return sfpstore((reciprocal_24_bits if fp32_dst else reciprocal_8_bits)(x, seeds), fp32_dst)
     y = reciprocal_legacy(x, 2 if approximate else 3, blackhole)
     return sfpstore(y if fp32_dst or approximate else round_to_bf16(y), fp32_dst)
 
@@ -425,10 +473,16 @@ def reciprocal(x: int, approximate: bool, fp32_dst: bool, blackhole: bool) -> in
 
 
 def pack_bf16(x: int) -> int:
-    """DST to bfloat16: nearest, ties away from zero; NaN becomes infinity, a denormal or minus zero +0."""
+    """DST to bfloat16: nearest, ties away from zero, then a denormal or minus zero is +0. NaN becomes infinity."""
     if is_nan(x):
         return x & SIGN | INFINITY
-    return half_up(x, 16) << 16 if exponent_of(x) else 0
+    rounded = half_up(x, 16) << 16
+    return rounded if exponent_of(rounded) else 0
+
+
+def pack_fp32(x: int, fp32_dst: bool) -> int:
+    """DST to float32: as it is, but a 16-bit DST goes by way of bfloat16."""
+    return x if fp32_dst else pack_bf16(x)
 
 
 def relu(x: int) -> int:
@@ -436,15 +490,20 @@ def relu(x: int) -> int:
     return 0 if sign_of(x) else x
 
 
-def pack_block(group: Sequence[int], magnitude_bits: int) -> list[int]:
-    """16 values of DST to a block format, by way of bfloat16: to 7 bits of the largest exponent, halves up, saturated.
+def pack_block(group: Sequence[int], magnitude_bits: int, fp32_dst: bool, precise: bool = False) -> list[int]:
+    """16 values of DST to a block format: to 7 bits of the largest exponent, halves up, saturated.
 
-    bfloat4_b cuts the 7 bits to 3: biased towards zero. The result is the values' patterns as they are read back.
+    It is the second rounding: the packer's source format is Bfp8_b, whose 7 bits come first. `precise`, which no SDPA op
+    sets, goes by way of bfloat16 or float32 instead. bfloat4_b cuts the 7 bits to 3: biased towards zero. The result is the
+    values' patterns as they are read back.
     """
-    rounded = [pack_bf16(x) for x in group]
-    largest = max(exponent_of(x) for x in rounded)
+    if precise:
+        source = [x & 0xFFFF0000 if fp32_dst else pack_bf16(x) for x in group]
+    else:
+        source = [to_bfp8_source(x, fp32_dst) for x in group]
+    largest = max(exponent_of(x) for x in source)
     values = []
-    for x in rounded:
+    for x in source:
         shift = largest - exponent_of(x)
         seven = 0 if shift >= 8 else min(127, half_up(significand_of(x) >> 16, shift + 1))
         magnitude = seven >> (7 - magnitude_bits)
@@ -453,14 +512,28 @@ def pack_block(group: Sequence[int], magnitude_bits: int) -> list[int]:
     return values
 
 
+def to_bfp8_source(x: int, fp32_dst: bool) -> int:
+    """DST as the packer takes it with a source of Bfp8_b: cut to 8 bits, then rounded to 7, halves away from zero.
+
+    NaN becomes infinity. A 16-bit DST loses its denormals before, a 32-bit one afterwards.
+    """
+    if is_nan(x):
+        return x & SIGN | INFINITY
+    if not fp32_dst:
+        x = flush(x)
+    rounded = half_up(x >> 16, 1) << 17
+    return rounded if exponent_of(rounded) else 0
+
+
 def accumulate_bf16(held: int, x: int) -> int:
-    """L1 accumulation in bfloat16: the exact sum, nearest, ties to even; NaN counts as a number beyond all others."""
-    if is_infinite(held) or is_infinite(x):
-        if is_infinite(held) and is_infinite(x) and held != x:
-            return CANONICAL_NAN
-        return held if is_infinite(held) else x
-    if is_nan(held) or is_nan(x):
-        return (held if is_nan(held) else x) & SIGN | INFINITY
+    """L1 accumulation in bfloat16: the exact sum, nearest, ties to even.
+
+    A NaN that is added is a number of exponent 255 like any other; one that is held outweighs all but an infinity added.
+    """
+    if is_infinite(x):
+        return CANONICAL_NAN if is_infinite(held) and held != x else x
+    if exponent_of(held) == 255:
+        return held & SIGN | INFINITY
     return _ieee_sum(held, x, 8)
 
 
@@ -474,10 +547,11 @@ def accumulate_fp32(held: int, x: int) -> int:
 
 
 def _ieee_sum(x: int, y: int, bits: int) -> int:
+    """Rounded to even; a sum too small is a zero of its sign."""
     low = min(exponent_of(x), exponent_of(y))
     total = 0
     for value in (x, y):
         size = significand_of(value) << (exponent_of(value) - low)
         total += -size if sign_of(value) else size
     result = compose(int(total < 0), abs(total), low - BIAS - 23, bits, half_even)
-    return result or (x & y & SIGN if total == 0 else 0)
+    return result or (SIGN if total < 0 else x & y & SIGN if total == 0 else 0)

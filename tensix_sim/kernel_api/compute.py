@@ -8,11 +8,11 @@ that are not there yet, space that is not free yet, a pop, a push.
 from collections.abc import Sequence
 from typing import Any, cast
 
-from tensix_sim.formats import Format
+from tensix_sim.formats import TILE, Format
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import Fifo
-from tensix_sim.hw.engine import Task
+from tensix_sim.hw.engine import SimulationError, Task
 from tensix_sim.hw.exact import Exact
 from tensix_sim.kernel_api.matrix import Beside, Math, Matrix
 from tensix_sim.kernel_api.operations import Operation, Operations
@@ -27,6 +27,9 @@ class Compute:
 
     One family of verbs works on whole blocks of circular buffers, one on rows of matrices, with exponentials that the
     pack thread issues beside a product. Verbs that read tiles pop none.
+
+    A column is a tile of which column 0 counts; of a column that a verb makes the others are not known. A verb that
+    reads whole tiles refuses it, and one that adds in L1 refuses a block format, which the packer cannot add in.
     """
 
     def __init__(self, core: Core) -> None:
@@ -40,7 +43,7 @@ class Compute:
         self._operations = Operations(chip)
         self._known: dict[tuple[object, ...], Operation] = {}
         config, numbers = chip.program.compute, chip.machine.chip.numbers
-        self._math = Exact(config, numbers) if config.exact else Arithmetic(config)
+        self._math = (Exact if config.exact else Arithmetic)(config, numbers)
         steps: dict[tuple[str, str], set[str]] = {}
         for verb, buffer, step in config.ideal:
             steps.setdefault((verb, buffer), set()).add(step)
@@ -118,9 +121,10 @@ class Compute:
         await self._run(self._operation("matmul", a, b, out, m, n, k, subblock, accumulate))
         if self.values:
             math = self._at("matmul", out)
-            product = math.matmul(a.block(m, k), a.spec.format, b.block(k, n), out.spec.format, transpose)
+            left, right = self._whole(a, m, k), self._whole(b, k, n)
+            product = math.matmul(left, a.spec.format, right, b.spec.format, out.spec.format, transpose)
             if accumulate:
-                math.accumulate(out.block(m, n), product)
+                math.accumulate(self._whole(out, m, n), product, out.spec.format)
             else:
                 out.keep(product)
 
@@ -129,7 +133,7 @@ class Compute:
         await self._run(self._operation("sum_columns", x, ones, rows, window))
         if self.values:
             math = self._at("sum_columns", x)
-            x.blocks[0] = math.pack(math.sum_columns(x.block(rows, 1), x.spec.format), x.spec.format)
+            x.blocks[0] = math.pack(math.sum_columns(self._whole(x, rows, 1), x.spec.format), x.spec.format)
 
     # -- rows ---------------------------------------------------------------------------------------------
 
@@ -138,7 +142,8 @@ class Compute:
         await self._run(self._operation("max_rows", x, scaler, out, m, n, window, before))
         if self.values:
             math = self._at("max_rows", out)
-            best = math.max_rows(x.block(m, n), x.spec.format, before.block(m, 1) if before else None)
+            old = (before.block(m, 1), before.spec.format) if before else (None,)
+            best = math.max_rows(self._whole(x, m, n), x.spec.format, *old)
             out.keep(math.pack(best, out.spec.format))
 
     async def sub_exp(self, x: Fifo, column: Fifo, sums: Fifo, m: int, n: int, window: int, scale: float) -> None:
@@ -149,9 +154,9 @@ class Compute:
         """
         await self._run(self._operation("sub_exp", x, column, sums, m, n, window))
         if self.values:
-            block = x.block(m, n)
-            self._at("sub_exp", x).sub_exp(block, column.block(m, 1), scale, x.spec.format)
-            sums.keep(self._at("sub_exp", sums).row_sums(block, sums.spec.format))
+            block = self._whole(x, m, n)
+            self._at("sub_exp", x).sub_exp(block, column.block(m, 1), scale, x.spec.format, column.spec.format)
+            sums.keep(self._at("sub_exp", sums).row_sums(block, x.spec.format, sums.spec.format))
 
     # -- columns ------------------------------------------------------------------------------------------
 
@@ -159,7 +164,8 @@ class Compute:
         """out [m, 1] = exp((a - b) * scale) in column 0, by the accurate exponential. Pops nothing."""
         await self._run(self._operation("exp_difference", a, b, out, m))
         if self.values:
-            out.keep(self._at("exp_difference", out).exp_difference(a.block(m, 1), b.block(m, 1), scale))
+            columns = a.block(m, 1), a.spec.format, b.block(m, 1), b.spec.format
+            out.keep(self._at("exp_difference", out).exp_difference(*columns, scale, out.spec.format))
 
     async def reciprocal(self, x: Fifo, m: int) -> None:
         """x [m, 1] <- 1 / x in column 0, in place."""
@@ -183,27 +189,25 @@ class Compute:
         await self._run(self._operation("scale_rows", x, column, out, m, n, window, accumulate))
         if self.values:
             math = self._at("scale_rows", out)
-            product = math.mul_columns(x.block(m, n), x.spec.format, column.block(m, 1), column.spec.format)
+            product = math.mul_columns(self._whole(x, m, n), x.spec.format, column.block(m, 1), column.spec.format)
             if accumulate:
-                math.accumulate(out.block(m, n), product)
+                math.accumulate(self._whole(out, m, n), product, out.spec.format)
             else:
                 out.keep(math.pack(product, out.spec.format))
 
     # -- element by element ---------------------------------------------------------------------------------
 
     async def add(self, a: Fifo, b: Fifo, out: Fifo, tiles: int) -> None:
-        """out = a + b over `tiles` tiles. Pops nothing."""
+        """out = a + b over `tiles` tiles. Pops nothing. Columns make a column, as does a column and whole tiles."""
         await self._run(self._operation("add", a, b, out, tiles))
         if self.values:
-            math = self._at("add", out)
-            out.keep(math.pack(math.add(a.block(1, tiles), b.block(1, tiles)), out.spec.format))
+            out.keep(self._add("add", a, b, out, 1, tiles))
 
     async def add_to(self, x: Fifo, y: Fifo, m: int) -> None:
         """x [m, 1] <- x + y, in place; `y` is not popped."""
         await self._run(self._operation("add_to", x, y, m))
         if self.values:
-            math = self._at("add_to", x)
-            x.blocks[0] = math.pack(math.add(x.block(m, 1), y.block(m, 1)), x.spec.format)
+            x.blocks[0] = self._add("add_to", x, y, x, m, 1)
 
     async def stamp(self, tiles: Fifo, onto: Fifo, m: int, n: int, marks: Sequence[tuple[int, int, range]], window: int) -> None:
         """Add tiles to some tiles of `onto` [m, n], in place, by accumulating packs.
@@ -214,7 +218,7 @@ class Compute:
         sizes = tuple(min(window, len(cols) - i) for _, _, cols in marks for i in range(0, len(cols), window))
         await self._run(self._operation("stamp", tiles, onto, m * n, sizes))
         if self.values:
-            self._stamp(self._at("stamp", onto), onto.block(m, n), tiles, marks, onto.spec.format)
+            self._stamp(self._at("stamp", onto), self._whole(onto, m, n), tiles, marks, onto.spec.format)
 
     # -- rows of matrices -------------------------------------------------------------------------------------
 
@@ -238,9 +242,9 @@ class Compute:
             left, right, into = a.values(rows), b.values(range(b.rows)), out.values(rows)[:, :, :n]
             for piece in range(pieces):
                 inner = slice(piece * k // pieces, (piece + 1) * k // pieces)
-                product = math.matmul(left[:, :, inner], a.format, right[inner, :, :n], out.format, transpose)
+                product = math.matmul(left[:, :, inner], a.format, right[inner, :, :n], b.format, out.format, transpose)
                 if piece:
-                    math.accumulate(into, product)
+                    math.accumulate(into, product, out.format)
                 else:
                     into[:] = product
 
@@ -248,9 +252,9 @@ class Compute:
         """out[rows] = largest value of each row of x[rows, :n], and of before[rows] where given; pushed. In one window."""
         await self._run(self._operation("row_max", x, scaler, out, rows, n, before))
         if self.values:
-            old = None if before is None else before.values(rows)
+            old = (None,) if before is None else (before.values(rows), before.format)
             math = self._at("row_max", out.cb)
-            out.values(rows)[:] = math.pack(math.max_rows(x.values(rows)[:, :, :n], x.format, old), out.format)
+            out.values(rows)[:] = math.pack(math.max_rows(x.values(rows)[:, :, :n], x.format, *old), out.format)
 
     async def mark(self, tiles: Fifo, onto: Matrix, rows: range, marks: Sequence[Mark]) -> None:
         """Add tiles to some tiles of onto[rows], the newest rows, by accumulating packs of a window each.
@@ -269,13 +273,13 @@ class Compute:
 
         x has the rows at its front; y, a column of sums, shares the last window where DST has room for it.
         """
-        await self._run(self._operation("rescale", x, y, column, onto_x, rows, beside))
+        await self._run(self._operation("rescale", x, y, column, onto_x, onto_y, rows, beside))
         if self.values:
             factors = column.values(rows)
             for source, onto in ((x, onto_x), (y, onto_y)):
                 math = self._at("rescale", onto.cb)
                 product = math.mul_columns(source.values(rows), source.format, factors, column.format)
-                math.accumulate(onto.values(rows), product)
+                math.accumulate(onto.values(rows), product, onto.format)
             if beside is not None:
                 beside.compute(self._at)
 
@@ -290,8 +294,8 @@ class Compute:
         await self._run(self._operation("sum_reciprocal", sums, ones, out))
         if self.values:
             math = self._at("sum_reciprocal", out)
-            total = math.sum_columns(sums.block(1, 1), sums.spec.format)
-            out.keep(math.reciprocal(total, out.spec.format, newton=True))
+            total = math.sum_columns(self._whole(sums, 1, 1), sums.spec.format)
+            out.keep(math.reciprocal(total, out.spec.format, streaming=True))
 
     # -- inside ---------------------------------------------------------------------------------------------
 
@@ -300,9 +304,24 @@ class Compute:
         return self._ideal.get((verb, out.spec.name), self._math) if self._ideal else self._math
 
     def _stamp(self, math: Math, grid: Values, tiles: Fifo, marks: Sequence[Mark], fmt: Format) -> None:
-        stamps = tiles.block(1, tiles.spec.tiles)
+        stamps = self._whole(tiles, 1, tiles.spec.tiles)
         for index, row, cols in marks:
-            math.stamp(grid[row : row + 1, :, cols.start : cols.stop, :], stamps[:, :, index : index + 1, :], fmt)
+            stamp = stamps[:, :, index : index + 1, :]
+            math.stamp(grid[row : row + 1, :, cols.start : cols.stop, :], stamp, tiles.spec.format, fmt)
+
+    def _whole(self, cb: Fifo, rows: int, cols: int) -> Values:
+        """The front tiles of `cb`, of which all columns are known."""
+        block = cb.block(rows, cols)
+        if block.shape[3] < TILE:
+            raise SimulationError(f"{cb.label}: holds a column, of whose tiles only column 0 is known; whole tiles are read here")
+        return block
+
+    def _add(self, verb: str, a: Fifo, b: Fifo, out: Fifo, rows: int, cols: int) -> Values:
+        """a + b as packed to `out`, in as many columns as both have."""
+        x, y = a.block(rows, cols), b.block(rows, cols)
+        width = min(x.shape[3], y.shape[3])
+        math = self._at(verb, out)
+        return math.pack(math.add(x[..., :width], a.spec.format, y[..., :width], b.spec.format), out.spec.format)
 
     def _operation(self, *call: Any) -> Operation:
         """The operation of a verb, `call[0]`, with the other arguments; made at the first such call."""

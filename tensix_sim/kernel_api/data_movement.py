@@ -132,7 +132,10 @@ class DataMovement:
         transfer = self._start("write", tensor, pages, barrier, answered)
         await happened(transfer.event)
         self._end_move(transfer, f"write {tensor.name}")
-        tensor.store(pages, cb.block(rows, cols) if tensor.tiles is not None else None)
+        block = cb.block(rows, cols) if tensor.tiles is not None else None
+        if block is not None and block.shape[3] < TILE:
+            raise SimulationError(f"{cb.label}: write of a column, of whose tiles only column 0 is known; write whole tiles")
+        tensor.store(pages, block)
         self.core.chip.on_write(len(pages))
 
     async def forward(self, cb: Fifo, tiles: int, target: tuple[int, int]) -> None:

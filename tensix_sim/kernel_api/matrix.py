@@ -70,8 +70,9 @@ class SubExp(NamedTuple):
     def compute(self, at: Callable[[str, Fifo], Math]) -> None:
         """Its values, by what computes those of a verb that writes a buffer."""
         block = self.x.values(self.rows)[:, :, : self.n]
-        at("sub_exp", self.x.cb).sub_exp(block, self.column.values(self.rows), self.scale, self.x.format)
-        self.sums.values(self.rows)[:] = at("sub_exp", self.sums.cb).row_sums(block, self.sums.format)
+        factors, fmt = self.column.values(self.rows), self.x.format
+        at("sub_exp", self.x.cb).sub_exp(block, factors, self.scale, fmt, self.column.format)
+        self.sums.values(self.rows)[:] = at("sub_exp", self.sums.cb).row_sums(block, fmt, self.sums.format)
 
 
 class ExpDifference(NamedTuple):
@@ -103,7 +104,8 @@ class ExpDifference(NamedTuple):
     def compute(self, at: Callable[[str, Fifo], Math]) -> None:
         """Its values, by what computes those of a verb that writes a buffer."""
         math = at("exp_difference", self.out.cb)
-        self.out.values(self.rows)[:] = math.exp_difference(self.a.values(self.rows), self.b.values(self.rows), self.scale)
+        columns = self.a.values(self.rows), self.a.format, self.b.values(self.rows), self.b.format
+        self.out.values(self.rows)[:] = math.exp_difference(*columns, self.scale, self.out.format)
 
 
 Beside = SubExp | ExpDifference

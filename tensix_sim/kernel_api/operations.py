@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tensix_sim.formats import TILE
 from tensix_sim.hw.chip import Chip
 from tensix_sim.hw.circular_buffer import Fifo
 from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.tensix import Block, Stage
-from tensix_sim.kernel_api.matrix import Beside, Matrix
+from tensix_sim.kernel_api.matrix import Beside, Matrix, SubExp
 from tensix_sim.kernel_api.windows import Windows
 
 END, EACH = slice(-1, None), slice(None)  # after a block's last stage, after each
@@ -52,6 +53,8 @@ class Operations:
                 f"{out.label}: subblock {h}x{w} of a {m}x{n} product; it must divide both "
                 f"and fit the {self.dst_tiles} tiles of a DST half"
             )
+        if accumulate:
+            check_adds(out)
         formats = (a.spec.format, b.spec.format, out.spec.format)
         block = self._block("matmul", self.windows.matmul(*formats, m, n, k, h, w, accumulate))
         needs = bands(m * k, m // h)
@@ -79,6 +82,7 @@ class Operations:
     def sub_exp(self, x: Fifo, column: Fifo, sums: Fifo, m: int, n: int, window: int) -> Operation:
         """Pushes `sums` at the end; `x` changes row by row."""
         self._check_window(x, window, n)
+        check_adds(sums)
         formats = (x.spec.format, column.spec.format, sums.spec.format)
         block = self._block("sub exp", self.windows.sub_exp(*formats, m, n, window), self._eltwise)
         each = len(block.stages) // m
@@ -106,6 +110,8 @@ class Operations:
     def scale_rows(self, x: Fifo, column: Fifo, out: Fifo, m: int, n: int, window: int, accumulate: bool) -> Operation:
         """Pushes at the end, or changes `out` in place."""
         self._check_window(x, window, n)
+        if accumulate:
+            check_adds(out)
         formats = (x.spec.format, column.spec.format, out.spec.format)
         block = self._block("scale rows", self.windows.scale_rows(*formats, m, n, window, accumulate), self._eltwise)
         inputs = ((column, m), (x, m * n))
@@ -124,6 +130,7 @@ class Operations:
 
     def stamp(self, tiles: Fifo, onto: Fifo, onto_tiles: int, sizes: tuple[int, ...]) -> Operation:
         """Changes `onto` in place; a window for each of `sizes`."""
+        check_adds(onto)
         block = self._block("stamp", self.windows.stamp(tiles.spec.format, onto.spec.format, sizes))
         inputs = ((tiles, tiles.spec.tiles), (onto, onto_tiles))
         return Operation(block, tiles, inputs, changed=onto, changed_tiles=onto_tiles)
@@ -135,13 +142,16 @@ class Operations:
         pieces: int, push: bool, early: bool, beside: Beside | None, hand_over: bool,
     ) -> Operation:  # fmt: skip
         """Waits for `b` behind the first window of `beside`, if there is one."""
+        check_whole(a, b, out)
+        if pieces > 1:
+            check_adds(out.cb)
         h = len(rows)
         if n % width or k % pieces or h * width > self.dst_tiles:
             raise SimulationError(
                 f"{out.cb.label}: windows of {h}x{width} in {pieces} pieces, of {h}x{n} tiles with {k} inner ones; they must "
                 f"divide these and fit the {self.dst_tiles} tiles of a DST half"
             )
-        aside = beside.stages(self.windows) if beside else []
+        aside = self._aside(beside) if beside else []
         stages = self.windows.multiply(a.format, b.format, out.format, h, n, k, width, pieces, hand_over, aside)
         inputs = ((a.cb, rows.stop * a.cols), *(beside.inputs() if beside else ()))
         needs = tuple([0 if i == 0 and beside else b.tiles for i in range(len(stages))])
@@ -156,20 +166,28 @@ class Operations:
 
     def row_max(self, x: Matrix, scaler: Fifo, out: Matrix, rows: range, n: int, before: Matrix | None) -> Operation:
         """Pushes at the end."""
+        check_whole(x)
+        check_column(out)
         block = self._block("row max", self.windows.row_max(x.format, out.format, len(rows), n, before is not None))
         inputs = ((scaler, 1), *(((before.cb, rows.stop),) if before else ()))
         return Operation(block, x.cb, inputs, (rows.stop * x.cols,), out.cb, len(rows))
 
     def mark(self, tiles: Fifo, onto: Matrix, rows: range, sizes: tuple[int, ...]) -> Operation:
         """Changes the newest rows in place."""
+        check_whole(onto)
+        check_adds(onto.cb)
         block = self._block("mark", self.windows.stamp(tiles.spec.format, onto.format, sizes))
         changed, older = len(rows) * onto.cols, rows.start * onto.cols
         return Operation(block, tiles, ((tiles, tiles.spec.tiles),), changed=onto.cb, changed_tiles=changed, older_tiles=older)
 
-    def rescale(self, x: Matrix, y: Matrix, column: Matrix, onto: Matrix, rows: range, beside: Beside | None) -> Operation:
+    def rescale(
+        self, x: Matrix, y: Matrix, column: Matrix, onto: Matrix, onto_y: Matrix, rows: range, beside: Beside | None
+    ) -> Operation:
         """Adds to tiles that are reserved: nothing is pushed but what is beside it."""
+        check_whole(x, onto, *((onto_y,) if y.width == TILE else ()), *((y,) if onto_y.width == TILE else ()))
+        check_adds(onto.cb, onto_y.cb)
         h = len(rows)
-        aside = beside.stages(self.windows) if beside else []
+        aside = self._aside(beside) if beside else []
         stages = self.windows.rescale(x.format, h, x.cols, self.dst_tiles, aside)
         inputs = ((column.cb, h), (x.cb, h * x.cols), (y.cb, rows.stop), *(beside.inputs() if beside else ()))
         op = Operation(self._block("rescale", stages), x.cb, inputs)
@@ -178,7 +196,7 @@ class Operations:
     def run_alone(self, work: Beside) -> Operation:
         """What it pushes, it pushes at its end."""
         inputs = work.inputs()
-        return self._with_output(Operation(self._block("run alone", work.stages(self.windows)), inputs[0][0], inputs), work)
+        return self._with_output(Operation(self._block("run alone", self._aside(work)), inputs[0][0], inputs), work)
 
     def sum_reciprocal(self, sums: Fifo, ones: Fifo, out: Fifo) -> Operation:
         """Pushes at the end."""
@@ -194,6 +212,15 @@ class Operations:
         if block is None:
             block = self._blocks[key] = Block(name, stages, self._handshake, halves)
         return block
+
+    def _aside(self, work: Beside) -> list[Stage]:
+        """The windows of work that the pack thread does beside a product."""
+        if isinstance(work, SubExp):
+            check_whole(work.x, work.sums)
+            check_adds(work.sums.cb)
+        else:
+            check_column(work.out)
+        return work.stages(self.windows)
 
     def _update(self, block: Block, *inputs: tuple[Fifo, int]) -> Operation:
         """Change the last of `inputs` in place."""
@@ -212,6 +239,30 @@ class Operations:
         """What `first`, the first stage of `op`, pushes when it is packed."""
         out, tiles = first.outputs()
         return op._replace(out=out, tiles=tiles, pushed=slice(0, 1))
+
+
+def check_adds(*buffers: Fifo) -> None:
+    """The packer adds in L1 to float32 and bfloat16 only."""
+    for cb in buffers:
+        if cb.spec.format.is_block:
+            raise SimulationError(f"{cb.label}: the packer cannot add in {cb.spec.format.name}; give it bfloat16 or float32")
+
+
+def check_whole(*matrices: Matrix) -> None:
+    """Of a column only column 0 is known."""
+    for matrix in matrices:
+        if matrix.width < TILE:
+            raise SimulationError(
+                f"{matrix.cb.label}: a column, of whose tiles only column 0 is known, where whole tiles are needed"
+            )
+
+
+def check_column(matrix: Matrix) -> None:
+    """What is one value a row goes to a column."""
+    if matrix.width == TILE:
+        raise SimulationError(
+            f"{matrix.cb.label}: one value a row goes to a column, which `column` makes of a buffer; this is a matrix"
+        )
 
 
 def bands(tiles: int, parts: int) -> tuple[int, ...]:
