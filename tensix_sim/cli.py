@@ -480,9 +480,10 @@ def _compare_lengths(
     """Ring-distributed SDPA with its tail beside plain SDPA, length by length."""
     from dataclasses import asdict
 
-    from tensix_sim.analysis import worth, worth_from
+    from tensix_sim.analysis import plain, worth, worth_from
     from tensix_sim.hw import SimulationError
     from tensix_sim.screen import worth_screen
+    from tensix_sim.trust import trust
     from tensix_sim.tuning import read_lengths
     from tensix_sim.workers import WorkerError
 
@@ -495,8 +496,9 @@ def _compare_lengths(
     except SimulationError as error:
         fail("\n".join([str(error), *getattr(error, "__notes__", [])]), 3)
     if json_file:
-        lengths = [asdict(w) | {"gain": w.gain} for w in found]
-        _write_json(json_file, {"lengths": lengths, "worth_from": worth_from(found)})
+        lengths = [asdict(w) | {"gain": w.gain, "clear": w.clear} for w in found]
+        told = {one.op: trust(one).model_dump() for one in (specs[0], plain(specs[0]))}
+        _write_json(json_file, {"lengths": lengths, "worth_from": worth_from(found), "trust": told})
     click.echo(worth_screen(specs[0], found))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 
 from tensix_sim.accuracy import Accuracy
-from tensix_sim.analysis import Change, Comparison, Verdict, Worth, worth_from
+from tensix_sim.analysis import Change, Comparison, Verdict, Worth, plain, worth_from
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.error import Explanation, LengthError, Place
@@ -12,7 +12,7 @@ from tensix_sim.presets import Preset
 from tensix_sim.simulation import Device, Result, Spread
 from tensix_sim.tail import Tail
 from tensix_sim.trace import LANES
-from tensix_sim.trust import ratio_error, tells
+from tensix_sim.trust import ratio_error, tells, trust
 from tensix_sim.tuning import Measured, Tuning
 
 WIDTH = 110
@@ -51,7 +51,7 @@ def run_screen(result: Result) -> str:
         wrapped(f"effective: {used}"),
         _devices(result.devices),
         _waits(result.devices),
-        wrapped(f"such times against silicon: {result.trust.text}"),
+        wrapped(result.trust.text),
     ]
     if result.tail:
         parts.append(_tail(result.tail))
@@ -176,13 +176,14 @@ def _places(places: Iterable[Place]) -> str:
 
 
 def length_errors_screen(found: Sequence[LengthError]) -> str:
-    """Relative L2 error at each length, with both widths of DST."""
+    """Relative L2 error at each length, with both widths of DST, and of how many rows."""
     by = {(e.keys, e.fp32_dest_acc_en): e for e in found}
     rows = [
         (f"{n:,}", *(f"{value:.3%}" for wide in (False, True) for value in (by[n, wide].rel_l2, by[n, wide].worst_row)))
         for n in sorted({e.keys for e in found})
     ]
-    return table(("keys", "16-bit DST, rel L2", "worst row", "32-bit DST, rel L2", "worst row"), rows)
+    sampled = f"each of {found[0].rows:,} query rows, drawn for the length, that see all of its keys"
+    return table(("keys", "16-bit DST, rel L2", "worst row", "32-bit DST, rel L2", "worst row"), rows) + f"\n\n{sampled}"
 
 
 def boards_screen(boards: Iterable[Machine]) -> str:
@@ -209,10 +210,10 @@ def boards_screen(boards: Iterable[Machine]) -> str:
 SHOWN = 12  # changes of a device's critical path; the rest is one line
 
 
-def verdict_screen(verdicts: Iterable[Verdict]) -> str:
+def verdict_screen(found: Sequence[Verdict]) -> str:
     """What binds each device and what helps, in words, with the what-ifs that change anything and all changes that were tried."""
     parts = []
-    for v in verdicts:
+    for v in found:
         shown = [w for w in v.what_ifs if abs(w.gain) >= 0.0005]
         rows = [(w.cause, w.change, f"{w.cycles:,}", w.saved, w.drawn_from.partition(":")[0]) for w in shown]
         parts.append(wrapped(f"device {v.ring_id}: {v.text}"))
@@ -220,7 +221,7 @@ def verdict_screen(verdicts: Iterable[Verdict]) -> str:
         tried = [(t.text, t.note, f"{t.cycles:,}", t.saved, t.drawn_from.partition(":")[0]) for t in v.tried]
         if tried:
             parts.append(table(("change", "", "cycles", "the device takes", "from"), tried))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *map(wrapped, dict.fromkeys(v.trust for v in found))])
 
 
 def compare_screen(c: Comparison) -> str:
@@ -245,7 +246,13 @@ def compare_screen(c: Comparison) -> str:
 def worth_screen(spec: RunSpec, found: Sequence[Worth]) -> str:
     """Both ops at each length, what the tail adds, and the answer."""
     rows = [
-        (f"{w.seq_len:,}", f"{w.plain_us:,.1f}", f"{w.ring_us:,.1f}", f"{w.tail_us:,.1f}", f"{w.gain:.2f}x")
+        (
+            f"{w.seq_len:,}",
+            f"{w.plain_us:,.1f}",
+            f"{w.ring_us:,.1f}",
+            f"{w.tail_us:,.1f}",
+            f"{w.gain:.2f}x{'' if w.clear else ' ?'}",
+        )
         if w.problem is None
         else (f"{w.seq_len:,}", "illegal", "", "", "")
         for w in found
@@ -260,7 +267,10 @@ def worth_screen(spec: RunSpec, found: Sequence[Worth]) -> str:
         f"{spec.op} against sdpa on {spec.board}, ring of {spec.ring_size}, tail included: split, two all-gathers, concat",
         table(("tokens", "plain us", "ring us", "tail us", "ring is"), rows),
         answer,
+        *(wrapped(f"{one.op}: {trust(one).text}") for one in (spec, plain(spec))),
     ]
+    if any(w.problem is None and not w.clear for w in found):
+        parts.append(wrapped(f"?: too small to tell; {ratio_error().text}"))
     return "\n\n".join([*parts, *(wrapped(f"{w.seq_len:,} tokens: {w.problem}") for w in found if w.problem)])
 
 
@@ -288,7 +298,7 @@ def tune_screen(t: Tuning) -> str:
     parts += [wrapped(_said(t)), "\n".join(code)]
     if t.less_faithful:
         parts.append(wrapped(_less_faithful(t, t.less_faithful)))
-    return "\n\n".join([*parts, wrapped(f"such times against silicon: {t.trust.text}"), wrapped(ratio_error().text)])
+    return "\n\n".join([*parts, wrapped(t.trust.text), wrapped(ratio_error().text)])
 
 
 def _said(t: Tuning) -> str:
@@ -341,7 +351,7 @@ def lengths_screen(tunings: Sequence[Tuning]) -> str:
         )
         for t in tunings
     ]
-    said = [f"such times against silicon: {tunings[0].trust.text}"]
+    said = [tunings[0].trust.text]
     if any(t.gain and not t.clear for t in tunings):
         said.append(f"?: too small to tell; {ratio_error().text}")
     return "\n\n".join([table(header, rows), *map(wrapped, said)])

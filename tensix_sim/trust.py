@@ -31,9 +31,11 @@ class Trust(BaseModel):
     def text(self) -> str:
         """A sentence for people."""
         if self.mean_error is None or self.worst_error is None:
-            return f"no published wall of this kind: {self.kind}"
+            return f"such times against silicon: no published wall of this kind, {self.kind}"
         walls = f"{self.walls} published walls" if self.walls > 1 else "the one published wall"
-        return f"{self.kind}: mean error {self.mean_error:.1%}, worst {self.worst_error:.1%} of {walls}"
+        return (
+            f"such times against silicon, {self.kind}: mean error {self.mean_error:.1%}, worst {self.worst_error:.1%} of {walls}"
+        )
 
 
 def trust(spec: RunSpec, device: Mapping[str, Any] | None = None) -> Trust:
@@ -85,6 +87,13 @@ def ratio_error() -> RatioError:
     """From the shipped walls."""
     off = sorted(abs(log(c.predicted / c.measured)) for c in changes(shipped()))
     return RatioError(len(off), exp(mean(off)) - 1, exp(off[int(MOST * (len(off) - 1))]) - 1)
+
+
+def too_small(before: float, after: float) -> str | None:
+    """What to say of a difference between two times that does not tell; None of one that does, and where there is none."""
+    if before == after or tells(before, after):
+        return None
+    return f"a difference of {after / before - 1:+.1%} is too small to tell: {ratio_error().text}"
 
 
 def tells(before: float, after: float) -> bool:

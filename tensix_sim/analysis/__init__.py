@@ -6,10 +6,10 @@ from tensix_sim.analysis.critical import Segment, critical_path, merged
 from tensix_sim.analysis.profile import ProfileError
 from tensix_sim.analysis.roofline import Bound, Roofline, roofline
 from tensix_sim.analysis.verdict import RelievedRun, Tried, Verdict, judge, saved
-from tensix_sim.analysis.worth import Worth, worth, worth_from
+from tensix_sim.analysis.worth import Worth, plain, worth, worth_from
 
 __all__ = [
     "Bound", "Budget", "Change", "Comparison", "DeviceChange", "ProfileError", "RelievedRun", "Roofline", "Segment", "Side",
-    "Tried", "Verdict", "Worth", "budget", "budgets", "compare", "critical_path", "judge", "last_core", "merged", "read_side",
-    "read_sides", "roofline", "saved", "worth", "worth_from",
+    "Tried", "Verdict", "Worth", "budget", "budgets", "compare", "critical_path", "judge", "last_core", "merged", "plain",
+    "read_side", "read_sides", "roofline", "saved", "worth", "worth_from",
 ]  # fmt: skip

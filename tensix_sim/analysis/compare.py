@@ -14,6 +14,7 @@ from tensix_sim.ops.geometry import Geometry, spec_machine
 from tensix_sim.summary import read_run
 from tensix_sim.tail import OPS
 from tensix_sim.trace import LANES, RISCS, Run, Totals, Trace
+from tensix_sim.trust import tells, too_small, trust
 
 FPU, SFPU, DRAM = UTILISATIONS.values()
 TIME = "microseconds"
@@ -64,6 +65,7 @@ class Side:
     arch: str | None
     logged: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    trust: str = ""  # how far times of a run's kind were from silicon
     path: dict[int, dict[str, int]] = field(default_factory=dict)
     waits: dict[int, dict[str, float]] = field(default_factory=dict)
     error: dict[str, float] = field(default_factory=dict)  # its size, and the share of its square that each stage causes
@@ -115,6 +117,7 @@ class Comparison:
     only: dict[int, str]
     errors: list[Change] = field(default_factory=list)
     tail: list[Change] = field(default_factory=list)
+    clear: bool | None = None  # whether two runs differ by more than predicted ratios are off
 
     @property
     def of_all_devices(self) -> list[tuple[str, list[Change]]]:
@@ -130,6 +133,11 @@ def compare(before: Side, after: Side) -> Comparison:
         ProfileError: one is a profile, and of another op or chip than the other.
     """
     settings, notes = _settings(before, after)
+    walls = [max(side.cycles.values()) / side.clock_hz for side in (before, after)]
+    runs = bool(before.settings and after.settings)
+    if runs and (said := too_small(*walls)):
+        notes.append(said)
+    notes += dict.fromkeys(side.trust for side in (before, after) if side.trust)
     both = sorted(before.cycles.keys() & after.cycles.keys())
     only = {d: side.name for side in (before, after) for d in side.cycles if d not in both}
     return Comparison(
@@ -141,6 +149,7 @@ def compare(before: Side, after: Side) -> Comparison:
         dict(sorted(only.items())),
         _in_order(before.error, after.error),
         _in_order(before.tail, after.tail),
+        tells(*walls) if runs else None,
     )
 
 
@@ -230,6 +239,7 @@ def of_run(run: Run, name: str) -> Side:
         chip.name,
         told_by(spec),
         [],
+        trust(spec, max(devices.values(), key=lambda device: device["cycles"])).text,
         {d: _path(spec, trace) for d, trace in run.traces.items()},
         {d: device["waits"] for d, device in devices.items()},
         _error(run.summary.get("error")),

@@ -14,7 +14,7 @@ from tensix_sim.config import RunSpec
 from tensix_sim.ops.geometry import Geometry
 from tensix_sim.simulation import Device, run_device
 from tensix_sim.trace import Trace
-from tensix_sim.trust import tells
+from tensix_sim.trust import tells, trust
 from tensix_sim.workers import Progress, run_all
 
 NOTICEABLE = 0.01  # of the wall: what saves less does not count
@@ -80,6 +80,7 @@ class Verdict:
     """What binds a device, how sure that is ("sure", "likely" or "shared"), in words; what-ifs by gain, the unblamed at the end.
 
     `tried` are changes that a user can make, by gain; where device `like` is bound by the same, they were tried on that.
+    `trust` says how far such times were from silicon.
     """
 
     ring_id: int
@@ -90,6 +91,7 @@ class Verdict:
     what_ifs: list[RelievedRun]
     tried: tuple[Tried, ...] = ()
     like: int | None = None
+    trust: str = ""
 
     def summary(self) -> dict[str, Any]:
         """What `report --json` writes of it, and the page holds: gains as numbers and in words."""
@@ -123,7 +125,8 @@ def judge(
     ]
     slowest = {_alike(v): v for v in sorted(found, key=lambda v: (v.cycles, -v.ring_id))}
     tried = _try({v.ring_id: v for v in slowest.values()}, spec, run)
-    return [_advised(v, slowest[_alike(v)].ring_id, tried) for v in found]
+    told = [trust(spec, d.model_dump()).text for d, _ in devices]
+    return [replace(_advised(v, slowest[_alike(v)].ring_id, tried), trust=t) for v, t in zip(found, told, strict=True)]
 
 
 def _remembering(jobs: int, progress: Progress) -> Runs:

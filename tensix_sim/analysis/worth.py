@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tensix_sim.config import RunSpec
 from tensix_sim.simulation import IllegalConfigError, simulate
 from tensix_sim.tail import tail_problems
+from tensix_sim.trust import tells
 from tensix_sim.workers import Progress, run_all
 
 
@@ -26,6 +27,11 @@ class Worth:
     def gain(self) -> float:
         """How many times as fast the ring is, tail included; 0 where it cannot be compared."""
         return self.plain_us / (self.ring_us + self.tail_us) if self.problem is None else 0.0
+
+    @property
+    def clear(self) -> bool:
+        """Whether the two differ by more than predicted ratios are off."""
+        return self.problem is None and tells(self.plain_us, self.ring_us + self.tail_us)
 
 
 def worth(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress | None = None) -> list[Worth]:
@@ -62,11 +68,11 @@ def plain(spec: RunSpec) -> RunSpec:
 
 
 def worth_from(found: Sequence[Worth]) -> int | None:
-    """The least length from which on the ring is the faster of the two at all lengths that were compared."""
+    """The least length from which on the ring is clearly the faster of the two at all lengths that were compared."""
     compared = sorted((w for w in found if w.problem is None), key=lambda w: w.seq_len)
     least = None
     for w in reversed(compared):
-        if w.gain <= 1:
+        if w.gain <= 1 or not w.clear:
             break
         least = w.seq_len
     return least

@@ -23,6 +23,7 @@ from tensix_sim.tail import OPS
 from tensix_sim.trace import LANES, RISCS, SPAN, WAIT, Run, Trace
 from tensix_sim.trace.files import finite
 from tensix_sim.trace.table import Rows
+from tensix_sim.trust import trust
 
 Coord = tuple[int, int]
 SPANS = 1_500_000  # that a page holds, of all devices
@@ -66,6 +67,7 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
         "spec": _settings(run.summary["spec"]),
         "notes": [str(note) for note in check(spec).warnings],
         "accuracy": run.summary["accuracy"],
+        "trust": trust(spec, max(summary, key=lambda device: device["cycles"])).text,
         "error": run.summary.get("error"),
         "tail": _tail(run.summary),
         "verdicts": [finite(verdict.summary()) for verdict in verdicts],

@@ -139,6 +139,7 @@ function drawHead() {
   document.getElementById("head").replaceChildren(
     el("h1", {}, data.title),
     el("div", { class: "quiet" }, data.shape),
+    el("div", { class: "quiet" }, data.trust),
     el("div", { class: "figures" },
       figure(fmt(slowest.cycles), devices.length > 1 ? `cycles, device ${slowest.ring_id}, the slowest` : "cycles"),
       figure(us(slowest.cycles), `at ${fmt(data.clock_hz / 1e6)} MHz`),

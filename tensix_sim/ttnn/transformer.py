@@ -248,6 +248,7 @@ def _record(
 ) -> None:
     """Enter a call into the session: a line a device, and the trace of each ring position."""
     from tensix_sim.simulation import Result
+    from tensix_sim.trust import trust
 
     number, sizes = SESSION.number(), "x".join(map(str, shape))
     for device, run in zip(mesh.ids, by_device, strict=True):
@@ -258,6 +259,8 @@ def _record(
         SESSION.enter(call)
         if accuracy and (suspicion := accuracy.suspicion(device)):
             SESSION.note(f"{name}: {suspicion}")
+    slowest = max(by_device, key=lambda run: run.device.cycles).device
+    SESSION.note(trust(spec, slowest.model_dump()).text)
     if spec.trace != "off":
         distinct = {run.device.ring_id: run for run in reversed(by_device)}
         result = Result(spec, report, [run for _, run in sorted(distinct.items())], 0.0, 0)
