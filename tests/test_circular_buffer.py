@@ -332,6 +332,19 @@ def test_rows_are_a_view_of_what_is_there() -> None:
         cb.rows(3, 4, 2)
 
 
+def test_rows_of_one_chunk_do_not_mind_the_next_one_beyond_the_end() -> None:
+    """Two chunks in bands of a row, the second across the end of the buffer: whoever reads the first sees its rows."""
+    cb = fifo(4)
+    put(cb, 2, block=grid(2, 1))
+    cb.pop(2, 0)
+    for row in range(4):
+        put(cb, 1, block=grid(1, 1, 10 + row))
+    assert numbers(cb.rows(0, 1, 1)) == [10]
+    assert numbers(cb.rows(1, 2, 1)) == [11]
+    cb.pop(2, 0)
+    assert numbers(cb.rows(0, 2, 1)) == [12, 13]
+
+
 def test_addressed_memory_is_nan_until_written_and_stays_where_it_is() -> None:
     """A grid is the buffer's own memory: its front moves with pops and wraps, its rows do not."""
     cb = fifo(4, "compute", "compute")

@@ -259,7 +259,8 @@ class Fifo:
         """Rows `start` to `stop` of the tiles that are there, as rows of `cols`."""
         self.check_front(stop * cols)
         if not (self.blocks[0].shape[0] >= stop and self.blocks[0].shape[2] == cols):
-            self.block(self.front // cols, cols)
+            before_the_end = self.tiles - self.popped % self.tiles
+            self.block(min(self.front, before_the_end) // cols, cols)
         return self.blocks[0][start:stop]
 
     def _reshaped(self, part: Values, rows: int, cols: int) -> Values:
