@@ -261,6 +261,8 @@ def _record(
             SESSION.note(f"{name}: {suspicion}")
     slowest = max(by_device, key=lambda run: run.device.cycles).device
     SESSION.note(trust(spec, slowest.model_dump()).text)
+    if slowest.accuracy and shape[2] > REFERENCE_ROWS:
+        SESSION.note(f"PCC and relative L2 are of about {REFERENCE_ROWS} rows of each head")
     if spec.trace != "off":
         distinct = {run.device.ring_id: run for run in reversed(by_device)}
         result = Result(spec, report, [run for _, run in sorted(distinct.items())], 0.0, 0)
