@@ -37,8 +37,13 @@ class Product:
         return (
             CircularBuffer("a_in", 2 * self.m * self.k, fmt, "reader", "compute"),
             CircularBuffer("b_in", 2 * self.k * self.n, fmt, "reader", "compute"),
-            CircularBuffer("c", self.m * self.n, fmt, "compute", "compute"),
+            CircularBuffer("c", self.m * self.n, partial_sums(fmt), "compute", "compute"),
         )
+
+
+def partial_sums(fmt: Format) -> Format:
+    """What the packer adds in: it cannot in a block format, and ttnn's products then have bfloat16."""
+    return BFLOAT16 if fmt.is_block else fmt
 
 
 async def provide(dm: DataMovement, a: Product) -> None:
@@ -148,7 +153,7 @@ def gemm_cycles(
     rows, inner, cols = (side // TILE for side in shape)
     tall, wide, step, parts = rows // grid[1], cols // grid[0], inner // grid[0], 1
     room = m.chip.l1.limit - m.chip.l1.base
-    while (2 * step * (tall + wide) + tall * wide) * fmt.tile_bytes > room:
+    while 2 * step * (tall + wide) * fmt.tile_bytes + tall * wide * partial_sums(fmt).tile_bytes > room:
         if tall * wide <= max(64, 2 * step * (tall + wide)):
             step //= 2
             continue
