@@ -193,8 +193,9 @@ def test_settings_that_differ_stand_above_the_numbers(base: Path, tmp_path: Path
 
 def test_what_a_profile_does_not_tell_is_said(base: Path, tmp_path: Path) -> None:
     """A device log tells nothing of the op; a row without sizes nothing of the shape."""
-    (note,) = compare(*read_sides(base, base / "profile_log_device.csv")).notes
+    note, trust = compare(*read_sides(base, base / "profile_log_device.csv")).notes
     assert "names neither its op nor its settings" in note
+    assert "such times against silicon" in trust
     notes = compare(*read_sides(base, results(tmp_path / "p.csv", {"INPUT_0_W_PAD[LOGICAL]": None}))).notes
     assert any("does not tell" in note and "inputs.seq_len" in note for note in notes)
 
