@@ -185,7 +185,7 @@ def test_clocks_agree_and_never_stand() -> None:
         whole, seconds = getattr(time, f"{name}_ns")(), getattr(time, name)()
         assert type(whole) is int
         assert type(seconds) is float
-        assert seconds == (whole + 1000) / 1e9
+        assert seconds == (whole + 1000) / 10**9
     with ThreadPoolExecutor(8) as pool:
         threads = [*pool.map(lambda _: [time.monotonic_ns() for _ in range(200)], range(8))]
     assert all(late - early >= 1000 for reads in threads for early, late in pairwise(reads))
