@@ -150,7 +150,7 @@ def test_ctrl_c_ends_with_130_and_writes_nothing(tmp_path: Path) -> None:
     process = subprocess.Popen(args, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
     time.sleep(2.5)
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert out == ""
     assert err.strip().splitlines()[-1] == "interrupted; nothing was written"
