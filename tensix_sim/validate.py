@@ -88,12 +88,14 @@ def table(predictions: Sequence[Prediction]) -> str:
             f"{p.row.id:<{wide}}{p.row.kernel:<10}{p.bound:<10}{p.row.wall_cycles:>14,}{p.cycles:>14,}{p.error:>+8.1%}"
             + f"  {p.row.assumption}".rstrip()
         )
-    lines += ["", f"{'group':<32}{'rows':>6}{'mean':>8}{'median':>8}{'worst':>8}{'bias':>8}"]
     errors = [p.error for p in predictions if p.error is not None]
-    for kind, name, members in [*groups(predictions), ("all", "", errors)]:
-        e = _errors(members)
+    members = {f"{kind} {name}": found for kind, name, found in groups(predictions)} | {"all": errors}
+    wide = max(map(len, members)) + 2
+    lines += ["", f"{'group':<{wide}}{'rows':>6}{'mean':>8}{'median':>8}{'worst':>8}{'bias':>8}"]
+    for name, found in members.items():
+        e = _errors(found)
         lines.append(
-            f"{f'{kind} {name}'.strip():<32}{e['rows']:>6}{e['mean_abs_error']:>8.1%}{e['median_abs_error']:>8.1%}"
+            f"{name:<{wide}}{e['rows']:>6}{e['mean_abs_error']:>8.1%}{e['median_abs_error']:>8.1%}"
             f"{e['worst_abs_error']:>8.1%}{e['mean_error']:>+8.1%}"
         )
     pairs = list(changes(predictions))

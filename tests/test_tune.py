@@ -556,7 +556,9 @@ def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
     """Exit code 130, what was found so far on stdout, and a store from which the next sweep goes on."""
-    process = subprocess.Popen(sweep(tmp_path, "--jobs", "2", rows=4096), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        sweep(tmp_path, "--jobs", "2", rows=4096), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         time.sleep(0.05)
