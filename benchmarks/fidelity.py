@@ -44,6 +44,9 @@ chip ran 3 % faster than without (p100a-50); bfloat16 K and V, of which the chip
 (p100a-51); legacy chunks of 64 with bfloat8_b Q, which the chip ran 7 % slower than with bfloat16 Q and the model 1 % faster
 (p100a-01, pr56898-1024-64).
 
+One row is not quite what ran: the chip had K in bfloat16 beside V in bfloat8_b (wh-vision-n300-12288-256-256), which a spec
+cannot say; here both are bfloat16. The published settings of n150's rows are in part inferred, as their notes say.
+
 Wormhole's walls are of one kernel, and none of the ring op: for others it shares the mechanisms, with its own constants. What
 `run`, `tune` and `compare` say of how far to trust a time is from the groups of `kind` below: chip, kernel, mask, and what binds.
 
