@@ -2,6 +2,7 @@
 
 import multiprocessing
 import resource
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -294,7 +295,8 @@ def simulate(
         parts = [_part(report_share, i, len(ring_ids)) for i in range(len(ring_ids))]
         runs = [run_device(run_spec, r, part, inputs=inputs) for r, part in zip(ring_ids, parts, strict=True)]
     tail = run_tail(run_spec, [run.device.cycles for run in runs], [run.output for run in runs]) if gather else None
-    rss = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    rss = unit * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     result = Result(run_spec, report, runs, time.perf_counter() - began, rss, tail=tail, values=values)
     _check_gathered(result)
     return result
