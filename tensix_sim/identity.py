@@ -4,13 +4,13 @@ import hashlib
 import json
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 import tensix_sim
 from tensix_sim.config import RunSpec
+from tensix_sim.sources import ROOT, hash_of
 
 LETTERS = 16
 
@@ -31,12 +31,9 @@ def run_id(spec: RunSpec, values: str, gathered: bool, explained: bool) -> str:
 @cache
 def sources_hash() -> str:
     """A hash of every source file of this package, of its kernels too."""
-    root = Path(tensix_sim.__file__).parent
-    files = {*root.rglob("*.py"), *(root / "kernels").rglob("*.py")}  # the kernels are behind a link in the source tree
-    digest = hashlib.sha256()
-    for path in sorted(path.relative_to(root) for path in files):
-        digest.update(f"{path.as_posix()}\n".encode() + (root / path).read_bytes())
-    return digest.hexdigest()[:LETTERS]
+    return hash_of(
+        sorted({*ROOT.rglob("*.py"), *(ROOT / "kernels").rglob("*.py")})
+    )  # kernels are behind a link in the source tree
 
 
 def values_digest(spec: RunSpec, given: Iterable[NDArray[np.generic] | None] = ()) -> str:

@@ -2,7 +2,7 @@
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -34,9 +34,14 @@ def sources(module: str) -> tuple[Path, ...]:
 @cache
 def version_of(module: str) -> str:
     """A short hash of the sources of a module and of NumPy's version: what it computed with others does not count."""
-    digest = hashlib.sha256(f"numpy {version('numpy')}\n".encode())
-    for path in sources(module):
-        digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+    return hash_of(sources(module), f"numpy {version('numpy')}\n")
+
+
+def hash_of(files: Iterable[Path], about: str = "") -> str:
+    """Sixteen hex digits of some files of the package, by their names in it and their contents, and of what else counts."""
+    digest = hashlib.sha256(about.encode())
+    for path in files:
+        digest.update(f"{path.relative_to(ROOT).as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
