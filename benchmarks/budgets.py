@@ -15,9 +15,9 @@ from tensix_sim import simulate
 from tensix_sim.config import BUILT_IN, RunSpec, load_spec
 from tensix_sim.hw import Chip
 from tensix_sim.kernel_api import launch
-from tensix_sim.ops.device_program import build
-from tensix_sim.ops.geometry import Geometry, spec_machine
-from tensix_sim.ops.inputs import Inputs, make_inputs
+from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.inputs import InputValues, make_inputs
+from tensix_sim.sdpa.program import build
 from tensix_sim.trace import Trace
 
 GRID = "program_config.compute_with_storage_grid_size=[8,8]"
@@ -69,7 +69,7 @@ def against_numpy() -> None:
     line("S=8192 with numbers against blocked NumPy flash attention", min(t[0] for t in times) / min(t[1] for t in times), 2, "x")
 
 
-def flash_attention(g: Geometry, inputs: Inputs) -> None:
+def flash_attention(g: Geometry, inputs: InputValues) -> None:
     """What device 0 computes, chunk by chunk, without roundings or cycles."""
     M, N = g.M * 32, g.N * 32
     k, v = inputs.k[0, 0], inputs.v[0, 0]

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from tensix_sim import check
 from tensix_sim.config import RunSpec
-from tensix_sim.ops.geometry import Geometry, spec_machine
-from tensix_sim.ops.load import Work
+from tensix_sim.doctor.load import Work
+from tensix_sim.sdpa.geometry import Geometry, spec_machine
 from tensix_sim.simulation import run_device
 from tensix_sim.tuning.search import SURE
 from tensix_sim.tuning.work import cycles_alone

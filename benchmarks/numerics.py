@@ -7,10 +7,10 @@ import numpy as np
 
 from tensix_sim import simulate
 from tensix_sim.arch import machine
-from tensix_sim.formats import BFLOAT8_B, BFLOAT16, TILE, to_format
+from tensix_sim.formats import BFLOAT8_B, BFLOAT16, TILE, Values, to_format
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.exact import Exact
-from tensix_sim.program import ComputeConfig, Values
+from tensix_sim.program import ComputeConfig
 
 RUN: dict[str, Any] = {
     "board": "p150b",

@@ -23,8 +23,8 @@ import numpy as np
 from tensix_sim import check, simulate
 from tensix_sim.config import BUILT_IN, RunSpec, read_spec
 from tensix_sim.hw import SimulationError
-from tensix_sim.ops.inputs import make_inputs
 from tensix_sim.presets import presets
+from tensix_sim.sdpa.inputs import make_inputs
 from tensix_sim.workers import run_all
 
 ROOT = Path(__file__).parents[1]

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tensix_sim.kernel_api import CircularBuffer, DataMovement, Kernel, Program, Tensor
+from tensix_sim.kernel_api import BufferSpec, DataMovement, Kernel, Program, Tensor
 
 
-class Run(NamedTuple):
+class PageRun(NamedTuple):
     """Packets that are read, sent and written one after the other: their pages of the slice and of the output, and how far."""
 
     source: Sequence[int]
@@ -29,7 +29,7 @@ class Args:
 
     slice: Tensor
     out: Tensor
-    runs: Sequence[Run]
+    runs: Sequence[PageRun]
     packet_tiles: int
     run_tiles: int  # of the longest run
     step: int
@@ -77,7 +77,7 @@ def program(slice_: Tensor, out: Tensor, workers: Sequence[Args], buffer_tiles: 
     args = [*workers, *[idle] * (grid[0] * grid[1] - len(workers))]
     return Program(
         grid=grid,
-        buffers=(CircularBuffer("packets", buffer_tiles, slice_.format, "reader", "writer"),),
+        buffers=(BufferSpec("packets", buffer_tiles, slice_.format, "reader", "writer"),),
         kernels=(Kernel("reader", reader, args), Kernel("writer", writer, args)),
         tensors=(slice_, out),
         semaphores=("ready", "done"),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tensix_sim.kernel_api import CircularBuffer, Compute, DataMovement, Kernel, Program, Tensor
+from tensix_sim.kernel_api import BufferSpec, Compute, DataMovement, Kernel, Program, Tensor
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def program(x: Tensor, y: Tensor, out: Tensor, grid: tuple[int, int]) -> Program
     return Program(
         grid=grid,
         buffers=(
-            CircularBuffer("x_in", 2, x.format, "reader", "compute"),
-            CircularBuffer("y_in", 2, y.format, "reader", "compute"),
-            CircularBuffer("out", 2, out.format, "compute", "writer"),
+            BufferSpec("x_in", 2, x.format, "reader", "compute"),
+            BufferSpec("y_in", 2, y.format, "reader", "compute"),
+            BufferSpec("out", 2, out.format, "compute", "writer"),
         ),
         kernels=(Kernel("reader", reader, args), Kernel("compute", compute, args), Kernel("writer", writer, args)),
         tensors=(x, y, out),

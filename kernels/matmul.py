@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tensix_sim.kernel_api import CircularBuffer, Compute, ComputeConfig, DataMovement, Kernel, Program, Tensor
+from tensix_sim.kernel_api import BufferSpec, Compute, ComputeConfig, DataMovement, Kernel, Program, Tensor
 
 HIFI2 = ComputeConfig()
 
@@ -70,9 +70,9 @@ def program(a: Tensor, b: Tensor, c: Tensor, grid: tuple[int, int], m: int, n: i
     return Program(
         grid=grid,
         buffers=(
-            CircularBuffer("a_in", 2 * m * k, a.format, "reader", "compute"),
-            CircularBuffer("b_in", 2 * k * n, b.format, "reader", "compute"),
-            CircularBuffer("out", 2 * m * n, c.format, "compute", "writer"),
+            BufferSpec("a_in", 2 * m * k, a.format, "reader", "compute"),
+            BufferSpec("b_in", 2 * k * n, b.format, "reader", "compute"),
+            BufferSpec("out", 2 * m * n, c.format, "compute", "writer"),
         ),
         kernels=(Kernel("reader", reader, args), Kernel("compute", compute, args), Kernel("writer", writer, args)),
         tensors=(a, b, c),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensix_sim.kernel_api import CircularBuffer, DataMovement, Kernel, Program, Tensor
+from tensix_sim.kernel_api import BufferSpec, DataMovement, Kernel, Program, Tensor
 
 BURST = 8  # tiles read or written at a time
 
@@ -41,7 +41,7 @@ def program(moves: Sequence[tuple[Tensor, int, Tensor, int]], grid: tuple[int, i
     tensors = list({id(t): t for source, _, target, _ in moves for t in (source, target)}.values())
     return Program(
         grid=grid,
-        buffers=(CircularBuffer("tiles", 2 * BURST, tensors[0].format, "reader", "writer"),),
+        buffers=(BufferSpec("tiles", 2 * BURST, tensors[0].format, "reader", "writer"),),
         kernels=(Kernel("reader", reader, args), Kernel("writer", writer, args)),
         tensors=tuple(tensors),
     )

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tensix_sim.config import RunSpec
-    from tensix_sim.ops.checks import Report, check
+    from tensix_sim.doctor.check import Report, check
     from tensix_sim.presets import preset
-    from tensix_sim.simulation import Device, IllegalConfigError, Result, simulate
+    from tensix_sim.simulation import DeviceFigures, IllegalConfigError, Result, simulate
     from tensix_sim.tuning import Space, Tuning, tune
 
 __all__ = [
-    "Device", "IllegalConfigError", "Report", "Result", "RunSpec", "Space", "Tuning", "check", "preset", "simulate", "tune",
+    "DeviceFigures", "IllegalConfigError", "Report", "Result", "RunSpec", "Space", "Tuning", "check", "preset", "simulate",
+    "tune",
 ]  # fmt: skip
 
 try:
@@ -24,7 +25,7 @@ try:
 except PackageNotFoundError:  # the source tree, not installed
     __version__ = "0+source"
 
-_HOME = {"RunSpec": "config", "Report": "ops.checks", "check": "ops.checks", "preset": "presets"}
+_HOME = {"RunSpec": "config", "Report": "doctor.check", "check": "doctor.check", "preset": "presets"}
 _HOME |= dict.fromkeys(("Space", "Tuning", "tune"), "tuning")
 
 

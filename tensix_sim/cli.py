@@ -91,10 +91,10 @@ def run(
     """Run the op of SPEC on its device or on every device of its ring; without SPEC, the built-in example."""
     from tensix_sim.emit import EmitError, MissingPackageError, check_kinds, emit
     from tensix_sim.error import explain
+    from tensix_sim.gather.tail import tail_problems
     from tensix_sim.hw import SimulationError
     from tensix_sim.screen import run_screen
     from tensix_sim.simulation import simulate
-    from tensix_sim.tail import tail_problems
     from tensix_sim.trace import whole_folder
     from tensix_sim.workers import WorkerError
 
@@ -156,8 +156,8 @@ def check(
 ) -> None:
     """Say everything that is wrong with SPEC, what its kernels would really use, who computes what, and what would be better."""
     from tensix_sim.config import BUILT_IN
-    from tensix_sim.ops.checks import check as check_spec
-    from tensix_sim.ops.doctor_github import annotations
+    from tensix_sim.doctor.check import check as check_spec
+    from tensix_sim.doctor.github import annotations
 
     if reserve:
         overrides = (*overrides, f"machine.l1.reserved={sum(reserve)}")
@@ -279,7 +279,7 @@ def tune(
             click.echo(f"so far:\n{lengths_screen(shown) if seq_lens else tune_screen(shown[0])}")
         fail(f"interrupted; what was measured is kept in {store}, and the same command goes on from there", 130)
     if plot:
-        from tensix_sim.report import write_lengths_plot
+        from tensix_sim.page import write_lengths_plot
 
         write_lengths_plot(found, plot)
     if json_file:
@@ -376,7 +376,7 @@ def lengths(
     except WorkerError as error:
         fail(f"{error}; nothing was written", 2)
     if plot:
-        from tensix_sim.report import write_length_errors_plot
+        from tensix_sim.page import write_length_errors_plot
 
         write_length_errors_plot(found, plot)
     if json_file:
@@ -396,7 +396,7 @@ def lengths(
 @guarded
 def report(folder: Path, output: Path | None, png: bool, what_ifs: bool, jobs: int, json_file: str | None) -> None:
     """Write a page on RUN, the folder of a run: what binds each device, what helps, where its cycles went. It opens offline."""
-    from tensix_sim.report import write_pngs, write_report
+    from tensix_sim.page import write_pngs, write_report
     from tensix_sim.screen import verdict_screen
     from tensix_sim.summary import read_run
     from tensix_sim.trace import RunError
@@ -459,7 +459,7 @@ def compare(
 
     from tensix_sim.analysis import ProfileError, read_sides
     from tensix_sim.analysis import compare as compare_sides
-    from tensix_sim.report import write_comparison
+    from tensix_sim.page import write_comparison
     from tensix_sim.screen import compare_screen
     from tensix_sim.trace import RunError
 
@@ -505,9 +505,9 @@ def _compare_lengths(
 def _judge(run: Any, jobs: int) -> Any:
     """The verdict on each device of a run that was read back."""
     from tensix_sim.analysis import judge
-    from tensix_sim.simulation import Device
+    from tensix_sim.simulation import DeviceFigures
 
-    devices = [Device.model_validate({**device, "accuracy": None}) for device in run.summary["devices"]]
+    devices = [DeviceFigures.model_validate({**device, "accuracy": None}) for device in run.summary["devices"]]
     with _progress("what-ifs") as progress:
         return judge(run.spec, [(device, run.traces[device.ring_id]) for device in devices], jobs, progress)
 
@@ -533,7 +533,7 @@ def _typed(spec: str | None, overrides: tuple[str, ...], preset: str | None, seq
     from pydantic import ValidationError
 
     from tensix_sim.config import load_spec
-    from tensix_sim.ops.checks import check as check_spec
+    from tensix_sim.doctor.check import check as check_spec
 
     raw = _read(spec, overrides, preset, seq_len)
     try:
@@ -545,7 +545,7 @@ def _typed(spec: str | None, overrides: tuple[str, ...], preset: str | None, seq
 def _check(spec: str | None, overrides: tuple[str, ...], preset: str | None = None) -> tuple[Any, Any]:
     """The validated spec, None if it is illegal, and the report on it."""
     from tensix_sim.config import load_spec
-    from tensix_sim.ops.checks import check as check_spec
+    from tensix_sim.doctor.check import check as check_spec
 
     raw = _read(spec, overrides, preset)
     report = check_spec(raw)

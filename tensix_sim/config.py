@@ -1,6 +1,6 @@
 """What the user writes: the run spec and its parts, as frozen models that refuse unknown keys and loose types.
 
-These models know which values exist; `tensix_sim.ops.checks` and `rules` know which of them go together.
+These models know which values exist; `tensix_sim.doctor.check` and `rules` know which of them go together.
 """
 
 import json
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
-Core = Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
-CoreRange = Annotated[tuple[Core, Core], Field(strict=False)]
+CoreCoordinate = Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
+CoreRange = Annotated[tuple[CoreCoordinate, CoreCoordinate], Field(strict=False)]
 Op = Literal["ring_distributed_sdpa", "sdpa", "chunked_sdpa"]
 ComputeKernel = Literal["legacy", "streaming"]
 DataType = Literal["bfloat16", "bfloat8_b", "bfloat4_b"]

@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict
 
 from tensix_sim.accuracy import Moments, attention, compare_with_reference, total
 from tensix_sim.config import RunSpec
+from tensix_sim.doctor.check import check
 from tensix_sim.formats import to_format
-from tensix_sim.ops.checks import check
-from tensix_sim.ops.error_stages import INPUT, STAGES
-from tensix_sim.ops.geometry import Geometry
-from tensix_sim.ops.inputs import Inputs, make_inputs
+from tensix_sim.sdpa.geometry import Geometry
+from tensix_sim.sdpa.inputs import InputValues, make_inputs
+from tensix_sim.sdpa.stages import INPUT, STAGES
 from tensix_sim.simulation import run_device
 from tensix_sim.workers import Progress, run_all
 
@@ -21,7 +21,7 @@ WORST = 5  # rows and heads that are named
 Errors = NDArray[np.float64]
 
 
-class Stage(BaseModel):
+class ErrorStage(BaseModel):
     """Relative L2 error with this stage ideal: `alone`, and with all stages before it ideal too, `cumulative`.
 
     `share` is the part of the squared error that goes when it alone is ideal; shares need not add up to 1.
@@ -35,7 +35,7 @@ class Stage(BaseModel):
     cumulative: float
 
 
-class Place(BaseModel):
+class WorstRow(BaseModel):
     """A head, or one row of it, and its relative L2 error; the row is a position in the sequence."""
 
     model_config = ConfigDict(frozen=True)
@@ -57,9 +57,9 @@ class Explanation(BaseModel):
     rel_l2: float
     quantised_inputs: float
     first_cause: str
-    stages: list[Stage]
-    worst_rows: list[Place]
-    worst_heads: list[Place]
+    stages: list[ErrorStage]
+    worst_rows: list[WorstRow]
+    worst_heads: list[WorstRow]
 
 
 def explain(spec: RunSpec, jobs: int = 1, progress: Progress | None = None) -> Explanation:
@@ -81,7 +81,7 @@ def explain(spec: RunSpec, jobs: int = 1, progress: Progress | None = None) -> E
     found = {ideal: float(np.sqrt(e.sum() / norm)) for ideal, e in zip(sets, errors, strict=True)}
     whole = found[()]
     stages = [
-        Stage(name=name, alone=found[one], share=1 - (found[one] / whole) ** 2 if whole else 0.0, cumulative=found[so_far])
+        ErrorStage(name=name, alone=found[one], share=1 - (found[one] / whole) ** 2 if whole else 0.0, cumulative=found[so_far])
         for name, one, so_far in zip(names, alone, cumulative, strict=True)
     ]
     return Explanation(
@@ -94,7 +94,7 @@ def explain(spec: RunSpec, jobs: int = 1, progress: Progress | None = None) -> E
     )
 
 
-def _slabs(spec: RunSpec, inputs: Inputs) -> Iterator[tuple[Geometry, int, int, slice, Any]]:
+def _slabs(spec: RunSpec, inputs: InputValues) -> Iterator[tuple[Geometry, int, int, slice, Any]]:
     """Each slab that is simulated, with each batch: geometry, ring position, batch, rows, and the arguments of `attention`."""
     g = Geometry.of(spec)
     for ring_id in spec.simulated_ring_ids:
@@ -148,7 +148,7 @@ def _error_of_inputs(spec: RunSpec) -> float:
     return total(moments).accuracy().rel_l2
 
 
-def _worst(spec: RunSpec, errors: Errors, sizes: Errors, rows: bool) -> list[Place]:
+def _worst(spec: RunSpec, errors: Errors, sizes: Errors, rows: bool) -> list[WorstRow]:
     """The rows, or the heads over all their rows, with the largest relative errors."""
     g = Geometry.of(spec)
     slabs = [(b, part.start) for r in spec.simulated_ring_ids for part in g.slabs(r) for b in range(g.B)]
@@ -157,13 +157,14 @@ def _worst(spec: RunSpec, errors: Errors, sizes: Errors, rows: bool) -> list[Pla
         order = np.argsort(-relative, axis=None, kind="stable")[:WORST]
         found = [np.unravel_index(i, relative.shape) for i in order]
         return [
-            Place(batch=slabs[s][0], head=int(h), row=int(slabs[s][1] + i), rel_l2=float(relative[s, h, i])) for s, h, i in found
+            WorstRow(batch=slabs[s][0], head=int(h), row=int(slabs[s][1] + i), rel_l2=float(relative[s, h, i]))
+            for s, h, i in found
         ]
     heads = []
     for b in range(g.B):
         mine = [s for s, (batch, _) in enumerate(slabs) if batch == b]
         relative = np.sqrt(errors[mine].sum(axis=(0, 2)) / sizes[mine].sum(axis=(0, 2)))
-        heads += [Place(batch=b, head=h, row=None, rel_l2=float(e)) for h, e in enumerate(relative)]
+        heads += [WorstRow(batch=b, head=h, row=None, rel_l2=float(e)) for h, e in enumerate(relative)]
     return sorted(heads, key=lambda place: -place.rel_l2)[:WORST]
 
 

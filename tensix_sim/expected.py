@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from tensix_sim.accuracy import Accuracy, Beyond, ExpectedError, attention
 from tensix_sim.arch import Machine
-from tensix_sim.formats import BFLOAT16, FLOAT32, TILE, Format, to_format
+from tensix_sim.formats import BFLOAT16, FLOAT32, TILE, Format, Values, to_format
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.exact import Exact
-from tensix_sim.ops.blocks import granularity
-from tensix_sim.ops.geometry import Geometry
-from tensix_sim.ops.inputs import Inputs
-from tensix_sim.program import ComputeConfig, Values
+from tensix_sim.program import ComputeConfig
+from tensix_sim.sdpa.blocks import granularity
+from tensix_sim.sdpa.geometry import Geometry
+from tensix_sim.sdpa.inputs import InputValues
 
 Math = Arithmetic | Exact
 Errors = NDArray[np.float64]
-Place = tuple[int, int, int, int]  # batch, head, slab of the device, tile row of it
+TilePlace = tuple[int, int, int, int]  # batch, head, slab of the device, tile row of it
 
 SPREAD = 2, 6  # tile rows of a device that are computed again, at least and at most, one in 32; and the worst by two measures
 MARGIN = 0.5  # of its expected error that a row may err more; of n rows, 1 / sqrt(n) of that (docs/numerics.md)
@@ -48,7 +48,7 @@ class TileRow:
 
 
 def recomputed(
-    g: Geometry, config: ComputeConfig, machine: Machine, device: int, inputs: Inputs, output: Values, by_row: Errors
+    g: Geometry, config: ComputeConfig, machine: Machine, device: int, inputs: InputValues, output: Values, by_row: Errors
 ) -> list[TileRow]:
     """Some tile rows of a device's output [B, NQH, rows, DH]: those spread over it, and those whose rows are worst.
 
@@ -77,7 +77,7 @@ def recomputed(
     return found
 
 
-def _chosen(g: Geometry, by_row: Errors) -> list[Place]:
+def _chosen(g: Geometry, by_row: Errors) -> list[TilePlace]:
     """Tile rows to compute again, those of a head together."""
     rows = np.full((g.B, g.NQH, g.phases, g.Sqt * TILE), np.nan)
     rows[..., : g.Sc] = by_row.reshape(g.B, g.NQH, g.phases, g.Sc)

@@ -10,7 +10,7 @@ from math import sqrt
 from typing import Any
 
 from tensix_sim.config import OP_CHUNK_SIZE, RunSpec
-from tensix_sim.ops.geometry import Geometry, program_config, spec_machine
+from tensix_sim.sdpa.geometry import Geometry, program_config, spec_machine
 
 # Names of device operations in ttnn's logs, today's first: as its profiler prints them, tt-metal 2025 and 2026
 OP_CODES = {

@@ -11,19 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.arch import Machine
-from tensix_sim.formats import TILE, Format
+from tensix_sim.arch.model import Coord
+from tensix_sim.formats import TILE, Format, Values
 
-Coord = tuple[int, int]
 Role = Literal["reader", "compute", "writer"]
-Memory = Literal["dram", "l1"]
+MemoryKind = Literal["dram", "l1"]
 Fidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
-Values = NDArray[np.float32]
 
 RISC_OF: dict[Role, str] = {"reader": "NCRISC", "compute": "TRISC", "writer": "BRISC"}
 
 
 @dataclass(frozen=True)
-class CircularBuffer:
+class BufferSpec:
     """A FIFO of `tiles` pages in each core's L1.
 
     `resident` marks tiles that are pushed once and waited for, but never popped.
@@ -55,7 +54,7 @@ class Tensor:
     tile_rows: int
     tile_cols: int
     format: Format
-    memory: Memory = "dram"
+    memory: MemoryKind = "dram"
     values: Values | None = None
     output: bool = False
     opaque: bool = False
@@ -130,7 +129,7 @@ class Program:
     """What every core of a rectangle of cores, (0, 0) to (columns - 1, rows - 1), runs; core i is (i % columns, i // columns)."""
 
     grid: Coord
-    buffers: tuple[CircularBuffer, ...]
+    buffers: tuple[BufferSpec, ...]
     kernels: tuple[Kernel, ...]
     tensors: tuple[Tensor, ...]
     compute: ComputeConfig = ComputeConfig()

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 
 from tensix_sim.accuracy import Accuracy
-from tensix_sim.analysis import Change, Comparison, Verdict, Worth, plain, worth_from
+from tensix_sim.analysis import Comparison, FigureChange, Verdict, Worth, plain, worth_from
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
-from tensix_sim.error import Explanation, LengthError, Place
+from tensix_sim.error import Explanation, LengthError, WorstRow
+from tensix_sim.gather.tail import Tail
 from tensix_sim.presets import Preset
-from tensix_sim.simulation import Device, Result, Spread
-from tensix_sim.tail import Tail
+from tensix_sim.simulation import DeviceFigures, Result, Spread
 from tensix_sim.trace import LANES
 from tensix_sim.trust import ratio_error, tells, trust
 from tensix_sim.tuning import Measured, Tuning
@@ -83,7 +83,7 @@ def _text(value: object) -> str:
     return "x".join(str(v) for v in value) if isinstance(value, list | tuple) else str(value)
 
 
-def _devices(devices: list[Device]) -> str:
+def _devices(devices: list[DeviceFigures]) -> str:
     header = (
         "device",
         "cycles",
@@ -139,7 +139,7 @@ def _span(values: Spread) -> str:
     return str(values.max) if values.min == values.max else f"{values.min}-{values.max}"
 
 
-def _waits(devices: list[Device]) -> str:
+def _waits(devices: list[DeviceFigures]) -> str:
     """What each lane of an active core waits for, longest first, on the slowest device."""
     slowest = max(devices, key=lambda d: d.cycles)
     rows = []
@@ -171,7 +171,7 @@ def _explanation(e: Explanation) -> str:
     return "\n".join([table(header, [("as it is", f"{e.rel_l2:.3%}", "", ""), *rows]), said, worst])
 
 
-def _places(places: Iterable[Place]) -> str:
+def _places(places: Iterable[WorstRow]) -> str:
     return ", ".join(f"batch {p.batch} head {p.head}{'' if p.row is None else f' row {p.row}'} {p.rel_l2:.2%}" for p in places)
 
 
@@ -274,7 +274,7 @@ def worth_screen(spec: RunSpec, found: Sequence[Worth]) -> str:
     return "\n\n".join([*parts, *(wrapped(f"{w.seq_len:,} tokens: {w.problem}") for w in found if w.problem)])
 
 
-def _change_row(c: Change) -> tuple[str, ...]:
+def _change_row(c: FigureChange) -> tuple[str, ...]:
     return c.what, *c.texts
 
 

@@ -20,18 +20,17 @@ import tensix_sim
 from tensix_sim.accuracy import Accuracy, Moments, compare_with_reference, total
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec, load_spec
+from tensix_sim.doctor.check import Report, check
+from tensix_sim.doctor.report import Violation
 from tensix_sim.expected import Errors, TileRow, judge, recomputed
-from tensix_sim.formats import TILE
+from tensix_sim.formats import TILE, Values
+from tensix_sim.gather.tail import Tail, run_tail, tail_problems
 from tensix_sim.hw import Chip, SimulationError
 from tensix_sim.identity import run_id, values_digest
 from tensix_sim.kernel_api import Compute, DataMovement, launch
-from tensix_sim.ops.checks import Report, check
-from tensix_sim.ops.device_program import build, output_rows
-from tensix_sim.ops.geometry import Geometry, spec_machine
-from tensix_sim.ops.inputs import Inputs, input_misfits, make_inputs
-from tensix_sim.ops.report import Violation
-from tensix_sim.program import Values
-from tensix_sim.tail import Tail, run_tail, tail_problems
+from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.inputs import InputValues, input_misfits, make_inputs
+from tensix_sim.sdpa.program import build, output_rows
 from tensix_sim.trace import (
     SCHEMA,
     SUMMARY,
@@ -75,7 +74,7 @@ class Spread(BaseModel):
         return cls(min=min(values), mean=sum(values) / len(values), max=max(values)) if values else cls(min=0, mean=0.0, max=0)
 
 
-class Device(BaseModel):
+class DeviceFigures(BaseModel):
     """What the op did on one device. Engine cycles and waits are means over the active cores.
 
     `servers` gives the share of the time for which each DRAM bank, NoC link and core port moved data; none without a trace.
@@ -116,7 +115,7 @@ class DeviceRun:
     With numerics off there is no output. Its accuracy is judged by the rows `recomputed`.
     """
 
-    device: Device
+    device: DeviceFigures
     output: Values | None
     trace: Trace
     moments: Moments | None
@@ -142,7 +141,7 @@ class Result:
         return run_id(self.spec, self.values, self.tail is not None, self.error is not None)
 
     @property
-    def devices(self) -> list[Device]:
+    def devices(self) -> list[DeviceFigures]:
         """Figures, in ring order."""
         return [run.device for run in self.runs]
 
@@ -261,7 +260,7 @@ def simulate(
     spec: RunSpec | dict[str, Any] | str,
     jobs: int = 1,
     progress: Progress | None = None,
-    inputs: Inputs | None = None,
+    inputs: InputValues | None = None,
     gather: bool = False,
 ) -> Result:
     """Run the op on the devices that the spec names; with `gather`, then what a model does to have the whole sequence on each.
@@ -329,7 +328,7 @@ def run_device(
     ring_id: int,
     progress: Progress,
     only: int | None = None,
-    inputs: Inputs | None = None,
+    inputs: InputValues | None = None,
     reference_rows: int | None = None,
     ideal: tuple[tuple[str, str, str], ...] = (),
     quantised: bool = True,
@@ -401,7 +400,7 @@ def _check_finite(g: Geometry, ring_id: int, output: Values) -> None:
     )
 
 
-def _moments(g: Geometry, ring_id: int, inputs: Inputs, output: Values, about: int | None) -> tuple[Moments, Errors]:
+def _moments(g: Geometry, ring_id: int, inputs: InputValues, output: Values, about: int | None) -> tuple[Moments, Errors]:
     """Moments of the rows that are compared, and the relative L2 error of each row [B, NQH, rows], NaN where it is not."""
     parts, by_row = [], np.full(output.shape[:3], np.nan)
     for i, rows in enumerate(g.slabs(ring_id)):
@@ -431,7 +430,7 @@ def _figures(
     ring_id: int,
     contexts: dict[Any, DataMovement | Compute],
     accuracy: Accuracy | None,
-) -> Device:
+) -> DeviceFigures:
     program = chip.program
     ends = [_core_end(logical, contexts) for logical in program.cores]
     cycles = max(ends)
@@ -450,7 +449,7 @@ def _figures(
         return sum(core.tensix.total(what) for core in cores) / len(cores)
 
     traffic = chip.memory.traffic(cycles)
-    return Device(
+    return DeviceFigures(
         ring_id=ring_id,
         cycles=cycles,
         duration_us=cycles / machine.chip.clock_hz * 1e6,
@@ -493,7 +492,7 @@ def _start_worker(shares: "Synchronized[Any]") -> None:
     _shares = shares
 
 
-def _work(spec: RunSpec, ring_id: int, slot: int, inputs: Inputs | None) -> DeviceRun:
+def _work(spec: RunSpec, ring_id: int, slot: int, inputs: InputValues | None) -> DeviceRun:
     def progress(share: float) -> None:
         _shares[slot] = share
 
@@ -501,7 +500,7 @@ def _work(spec: RunSpec, ring_id: int, slot: int, inputs: Inputs | None) -> Devi
 
 
 def _in_processes(
-    spec: RunSpec, ring_ids: Sequence[int], jobs: int, progress: Progress, inputs: Inputs | None
+    spec: RunSpec, ring_ids: Sequence[int], jobs: int, progress: Progress, inputs: InputValues | None
 ) -> list[DeviceRun]:
     shares = multiprocessing.get_context("spawn").Array("d", len(ring_ids), lock=False)
     with worker_processes(min(jobs, len(ring_ids)), _start_worker, (shares,)) as submit:

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tensix_sim.collectives import Moved
 from tensix_sim.error import Explanation
-from tensix_sim.simulation import Device
-from tensix_sim.tail import OPS
+from tensix_sim.gather.run import Moved
+from tensix_sim.gather.tail import OPS
+from tensix_sim.simulation import DeviceFigures
 from tensix_sim.trace import SUMMARY, Run, RunError, open_run
 
 
@@ -29,7 +29,7 @@ class Summary(BaseModel):
     """What `Result.summary` gives, its spec and its id aside, which `open_run` and `Run.spec` know."""
 
     effective: dict[str, Any]
-    devices: list[Device]
+    devices: list[DeviceFigures]
     accuracy: dict[str, Any] | None
     error: Explanation | None = None
     tail: TailFigures | None = None

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tensix_sim.arch.model import UnknownNameError
-from tensix_sim.ops.checks import check
+from tensix_sim.doctor.check import check
 from tensix_sim.simulation import run_device
 from tensix_sim.walls import Prediction, Row, binds, changes, groups
 from tensix_sim.workers import Progress, run_all

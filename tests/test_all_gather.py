@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from tensix_sim.arch import machine
-from tensix_sim.collectives import Gathered, run_all_gather, run_moves
 from tensix_sim.formats import FORMATS
+from tensix_sim.gather.all_gather import AllGather, has_ring, usual_topology
+from tensix_sim.gather.run import Gathered, run_all_gather, run_moves
 from tensix_sim.hw import Chip, SimulationError
 from tensix_sim.hw.ethernet import BACKWARD, FORWARD
-from tensix_sim.kernel_api import CircularBuffer, DataMovement, Kernel, Program, Tensor, launch
-from tensix_sim.ops.all_gather import AllGather, has_ring, usual_topology
+from tensix_sim.kernel_api import BufferSpec, DataMovement, Kernel, Program, Tensor, launch
 from tensix_sim.trace import Trace
 
 T3000, GALAXY = machine("t3000"), machine("galaxy")
@@ -87,7 +87,7 @@ def test_runs_of_packets_change_little(monkeypatch) -> None:
     """A long gather packet by packet takes what it takes in runs, within 3 %, and moves the same bytes."""
     op = AllGather(4, (1, 1, 32, 32 * 512), 3, "bfloat16", "line", 1)
     runs = gather(op)
-    monkeypatch.setattr("tensix_sim.ops.all_gather.RUNS", 1 << 30)
+    monkeypatch.setattr("tensix_sim.gather.all_gather.RUNS", 1 << 30)
     packets = gather(op)
     assert runs.link_bytes == packets.link_bytes
     times = [max(m.cycles for m in done.figures) for done in (runs, packets)]
@@ -193,7 +193,7 @@ def test_sending_needs_a_neighbour() -> None:
     fmt = FORMATS["bfloat16"]
     source, out = Tensor("in", 1, 1, fmt), Tensor("out", 1, 1, fmt, output=True)
     kernels = (Kernel("reader", reader, [None]), Kernel("writer", writer, [None]))
-    buffers = (CircularBuffer("cb", 1, fmt, "reader", "writer"),)
+    buffers = (BufferSpec("cb", 1, fmt, "reader", "writer"),)
     chip = Chip(T3000, Program(grid=(1, 1), buffers=buffers, kernels=kernels, tensors=(source, out)), Trace())
     launch(chip)
     with pytest.raises(SimulationError, match="this chip has no neighbours"):

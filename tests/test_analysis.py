@@ -8,8 +8,8 @@ from tensix_sim import simulate
 from tensix_sim.analysis import budget, budgets, critical_path, last_core, merged, roofline
 from tensix_sim.config import load_spec
 from tensix_sim.formats import BFLOAT16
-from tensix_sim.ops.geometry import Geometry
-from tensix_sim.program import CircularBuffer
+from tensix_sim.program import BufferSpec
+from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.simulation import Result
 from tensix_sim.trace import Trace
 from tensix_sim.trace.queries import busy
@@ -114,8 +114,8 @@ def test_no_roof_lies_below_the_run(result: Result) -> None:
         assert roof.bounds == sorted(roof.bounds, key=lambda b: -b.cycles)
 
 
-IN = CircularBuffer("in", 2, BFLOAT16, "reader", "compute")
-OUT = CircularBuffer("out", 2, BFLOAT16, "compute", "writer")
+IN = BufferSpec("in", 2, BFLOAT16, "reader", "compute")
+OUT = BufferSpec("out", 2, BFLOAT16, "compute", "writer")
 
 
 def traced(*spans: tuple[str, str, int, int]) -> Trace:

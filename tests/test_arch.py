@@ -5,7 +5,7 @@ import pickle
 import pytest
 from pydantic import ValidationError
 
-from tensix_sim.arch import BOARDS, Chip, Machine, machine
+from tensix_sim.arch import BOARDS, ChipSpec, Machine, machine
 from tensix_sim.arch.model import UnknownNameError
 
 ALL = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
@@ -35,7 +35,7 @@ def test_workers_have_a_tile_each(board: Machine) -> None:
 
 
 @CHIPS
-def test_endpoints_are_tiles_of_their_kind(chip: Chip) -> None:
+def test_endpoints_are_tiles_of_their_kind(chip: ChipSpec) -> None:
     """A DRAM bank answers from a DRAM tile, and no Ethernet tile is one of them."""
     assert set(chip.dram.endpoints) <= NO_WORKER[chip.name]
     assert not set(chip.ethernet.endpoints) & NO_WORKER[chip.name]
@@ -92,7 +92,7 @@ def test_lone_transfers_take_what_was_measured(board: str, read: int, write: int
 
 
 @CHIPS
-def test_sharing_never_speeds_up(chip: Chip) -> None:
+def test_sharing_never_speeds_up(chip: ChipSpec) -> None:
     """Two unpackers get no more than one each, adding to L1 is no faster than writing, a port no faster than its wire."""
     tensix, noc = chip.tensix, chip.noc
     assert tensix.unpack_rate_both <= tensix.unpack_rate_one <= 2 * tensix.unpack_rate_both
@@ -105,7 +105,7 @@ def test_sharing_never_speeds_up(chip: Chip) -> None:
 
 
 def test_override_changes_what_it_names_and_nothing_else() -> None:
-    """Chip numbers go by dotted name, board fields by their own; the machine that was asked stays as it was."""
+    """ChipSpec numbers go by dotted name, board fields by their own; the machine that was asked stays as it was."""
     before = machine("n150").model_dump()
     changed = machine("n150").override({"dram.bank_rate": 30, "tensix.mvmul_cycles": 8, "clock_hz": 900_000_000, "grid": [4, 4]})
     expected = machine("n150").model_dump()

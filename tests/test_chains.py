@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tensix_sim.config import RunSpec
-from tensix_sim.ops.chains import chain_links, chains
-from tensix_sim.ops.deal import Deal
+from tensix_sim.sdpa.chains import chain_links, chains
+from tensix_sim.sdpa.deal import Deal
 from tensix_sim.simulation import simulate
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from copy import deepcopy
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ import pytest
 
 from tensix_sim.arch import BOARDS
 from tensix_sim.config import BUILT_IN, RunSpec
+from tensix_sim.doctor import rules
+from tensix_sim.doctor.check import Report, check
 from tensix_sim.formats import FORMATS
-from tensix_sim.ops import rules
-from tensix_sim.ops.blocks import Blocks, granularity, largest_subblock
-from tensix_sim.ops.checks import Report, check
-from tensix_sim.ops.geometry import Geometry
+from tensix_sim.sdpa.blocks import Blocks, granularity, largest_subblock
+from tensix_sim.sdpa.geometry import Geometry
 
 Raw = dict[str, Any]
 
@@ -41,7 +42,7 @@ def put(spec: Raw, key: str, value: Any) -> None:
         if spec.get(parent) is None:
             spec[parent] = {}
         spec = spec[parent]
-    spec[leaf] = value
+    spec[leaf] = deepcopy(value)
 
 
 def shape(rows: int, ring: int, q: int, k: int, grid: tuple[int, int], **changes: Any) -> Geometry:
@@ -794,7 +795,7 @@ def test_a_missing_page_table_is_refused() -> None:
         ({"board": "p100a"}, "ring_size", "has 1 chips"),
         ({"ring_size": 16}, "ring_size", "no row or column of galaxy's 8x4"),
         ({"mesh": [4, 16]}, "mesh", "does not fit"),
-        (PAGED | {"chunk_start_idx": 8192, "inputs.seq_len": 1024}, "paged_kv.block_size", "padded"),
+        (PAGED | {"inputs.seq_len": 1024}, "paged_kv.block_size", "padded"),
         ({"scale": -1.0}, "scale", "saturates"),
         ({"inputs.seq_len": 2**22}, "inputs.seq_len", "long"),
     ],

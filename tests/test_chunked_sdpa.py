@@ -8,9 +8,9 @@ import pytest
 
 from tensix_sim import simulate
 from tensix_sim.config import RunSpec, read_spec
+from tensix_sim.doctor.check import check
 from tensix_sim.formats import FORMATS
-from tensix_sim.ops.checks import check
-from tensix_sim.ops.geometry import Geometry
+from tensix_sim.sdpa.geometry import Geometry
 
 Raw = dict[str, Any]
 

@@ -6,17 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tensix_sim.formats import BFLOAT16
-from tensix_sim.hw.circular_buffer import Fifo
+from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import Engine, SimulationError
-from tensix_sim.program import CircularBuffer, Role
+from tensix_sim.program import BufferSpec, Role
 
 
-def fifo(tiles: int = 8, producer: Role = "reader", consumer: Role = "compute") -> Fifo:
+def fifo(tiles: int = 8, producer: Role = "reader", consumer: Role = "compute") -> CircularBuffer:
     """An empty buffer on an engine of its own."""
-    return Fifo(CircularBuffer("x_in", tiles, BFLOAT16, producer, consumer), Engine(), "core (0,0) x_in")
+    return CircularBuffer(BufferSpec("x_in", tiles, BFLOAT16, producer, consumer), Engine(), "core (0,0) x_in")
 
 
-def put(cb: Fifo, tiles: int, time: int = 0, visible: int = 0, block: np.ndarray | None = None) -> None:
+def put(cb: CircularBuffer, tiles: int, time: int = 0, visible: int = 0, block: np.ndarray | None = None) -> None:
     """Reserve, write and push."""
     cb.reserve(tiles)
     cb.write(tiles, block)

@@ -13,7 +13,7 @@ from tensix_sim.analysis import ProfileError, compare, read_side
 from tensix_sim.analysis.profile import read_profile
 from tensix_sim.cli import main
 from tensix_sim.config import load_spec
-from tensix_sim.report import comparison_page, write_comparison
+from tensix_sim.page import comparison_page, write_comparison
 
 RING: dict[str, Any] = {
     "board": "galaxy",

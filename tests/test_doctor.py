@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 import tensix_sim
 from tensix_sim.cli import main
 from tensix_sim.config import BUILT_IN, ComputeKernelConfig, RunSpec, SDPAProgramConfig
+from tensix_sim.doctor.check import check
+from tensix_sim.doctor.github import annotations
+from tensix_sim.doctor.load import MOST_TILE_ROWS, Work
+from tensix_sim.doctor.report import Advice, Report, Violation
 from tensix_sim.formats import TILE
 from tensix_sim.kernels.sdpa import Mask
-from tensix_sim.ops.case import FP32_DEST, GRID, K_CHUNK, Q_CHUNK
-from tensix_sim.ops.checks import check
-from tensix_sim.ops.doctor_github import annotations
-from tensix_sim.ops.geometry import Geometry, spec_machine
-from tensix_sim.ops.load import MOST_TILE_ROWS, Work
-from tensix_sim.ops.report import Advice, Report, Violation
+from tensix_sim.sdpa.case import FP32_DEST, GRID, K_CHUNK, Q_CHUNK
+from tensix_sim.sdpa.geometry import Geometry, spec_machine
 
 Raw = dict[str, Any]
 PREFETCHER = 723 * 1088  # bytes of Llama-Galaxy's global circular buffer, #33245

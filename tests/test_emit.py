@@ -16,10 +16,10 @@ from tensix_sim import simulate
 from tensix_sim.analysis import compare, read_side
 from tensix_sim.cli import main
 from tensix_sim.config import load_spec
+from tensix_sim.doctor.check import check
 from tensix_sim.emit import KINDS, EmitError, MissingPackageError, emit, perfetto
 from tensix_sim.emit.device_log import COLUMNS as LOG_COLUMNS
 from tensix_sim.emit.perf_results import COLUMNS
-from tensix_sim.ops.checks import check
 from tensix_sim.simulation import Result, spec_machine
 from tensix_sim.trace import RISCS, Totals
 

@@ -18,8 +18,8 @@ import pytest
 
 from tensix_sim import simulate
 from tensix_sim.config import load_spec
+from tensix_sim.doctor.check import check
 from tensix_sim.emit import emit
-from tensix_sim.ops.checks import check
 
 TOOLS = Path(os.environ.get("TENSIX_SIM_TOOLS", ""))
 OP = "RingDistributedSdpaDeviceOperation"

@@ -12,7 +12,7 @@ from tensix_sim import simulate
 from tensix_sim.cli import main
 from tensix_sim.config import RunSpec
 from tensix_sim.error import LengthsError, error_by_length, explain, length_specs
-from tensix_sim.ops.error_stages import INPUT, STAGES
+from tensix_sim.sdpa.stages import INPUT, STAGES
 
 Raw = dict[str, Any]
 

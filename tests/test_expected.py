@@ -22,7 +22,7 @@ from tensix_sim.hw import SimulationError
 from tensix_sim.kernel_api import Compute
 from tensix_sim.kernels.sdpa.args import Args
 from tensix_sim.kernels.sdpa.mask import Mask
-from tensix_sim.ops.inputs import make_inputs
+from tensix_sim.sdpa.inputs import make_inputs
 from tensix_sim.simulation import IllegalConfigError, Result
 
 reader = importlib.import_module("tensix_sim.kernels.sdpa.reader")  # the package has a function of that name

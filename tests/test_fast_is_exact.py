@@ -15,12 +15,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tensix_sim.arch import machine
-from tensix_sim.formats import BFLOAT4_B, BFLOAT8_B, BFLOAT16, FLOAT32, Format, to_format
+from tensix_sim.formats import BFLOAT4_B, BFLOAT8_B, BFLOAT16, FLOAT32, Format, Values, to_format
 from tensix_sim.hw import Chip, SimulationError
 from tensix_sim.hw.arithmetic import Arithmetic, alone
-from tensix_sim.kernel_api import CircularBuffer, Compute, ComputeConfig, Kernel, Program, Tensor, launch
+from tensix_sim.kernel_api import BufferSpec, Compute, ComputeConfig, Kernel, Program, Tensor, launch
 from tensix_sim.kernel_api.matrix import ExpDifference, Matrix, SubExp
-from tensix_sim.program import Values
 from tensix_sim.trace import Trace
 
 DRAWS = max(12, int(os.environ.get("TENSIX_SIM_OPERANDS", "0")) // 1000)
@@ -96,7 +95,7 @@ class Draw:
                 cb.keep(block.copy())
             seen.update(await verb.call(t))
 
-        buffers = tuple(CircularBuffer(name, tiles, fmt, "compute", "compute") for name, (fmt, tiles) in verb.buffers.items())
+        buffers = tuple(BufferSpec(name, tiles, fmt, "compute", "compute") for name, (fmt, tiles) in verb.buffers.items())
         config = ComputeConfig(self.fidelity, self.wide, self.approximate, exact)
         program = Program((1, 1), buffers, (Kernel("compute", kernel, [None]),), (NUMBERS,), config)
         chip = Chip(BOARDS[self.chip], program, Trace("off"))

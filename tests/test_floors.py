@@ -15,9 +15,10 @@ FLOORS = [
     {"hw"},
     {"kernel_api"},
     {"kernels"},
-    {"ops"},
-    {"simulation", "expected", "error", "collectives", "tail", "workers", "summary", "logged"},
-    {"analysis", "emit", "report", "screen", "tuning", "validate", "microbench", "cli", "__init__"},
+    {"sdpa"},
+    {"gather", "doctor"},
+    {"simulation", "expected", "error", "workers", "summary", "logged"},
+    {"analysis", "emit", "page", "screen", "tuning", "validate", "microbench", "cli", "__init__"},
     {"ttnn"},
 ]
 FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}

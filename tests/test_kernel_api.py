@@ -10,7 +10,7 @@ from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT8_B, BFLOAT16, FLOAT32, round_bf16, round_bf16_even
 from tensix_sim.hw import DeadlockError, SimulationError
 from tensix_sim.hw.arithmetic import Arithmetic
-from tensix_sim.kernel_api import CircularBuffer, Compute, ComputeConfig, DataMovement, Kernel, Program, Tensor
+from tensix_sim.kernel_api import BufferSpec, Compute, ComputeConfig, DataMovement, Kernel, Program, Tensor
 
 P100 = machine("p100a")
 WORMHOLE = machine("n150").chip.numbers
@@ -20,7 +20,7 @@ ONES = np.ones((1, 32, 1, 32), np.float32)
 
 def program(
     kernels: dict[str, Any],
-    buffers: tuple[CircularBuffer, ...] = (),
+    buffers: tuple[BufferSpec, ...] = (),
     tensors: tuple[Tensor, ...] = (),
     grid: tuple[int, int] = (1, 1),
     config: ComputeConfig = ComputeConfig(),  # noqa: B008
@@ -32,9 +32,9 @@ def program(
 
 def cb(
     name: str, tiles: int, producer: Any = "reader", consumer: Any = "compute", resident: bool = False, fmt: Any = BFLOAT16
-) -> CircularBuffer:
+) -> BufferSpec:
     """A buffer, bfloat16 where nothing else is said."""
-    return CircularBuffer(name, tiles, fmt, producer, consumer, resident)
+    return BufferSpec(name, tiles, fmt, producer, consumer, resident)
 
 
 async def spend(dm: DataMovement, tensor: Tensor, scratch: str = "scratch") -> None:

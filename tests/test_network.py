@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tensix_sim.hw.engine import TICKS, SimulationError
-from tensix_sim.hw.network import BIN_SHIFT, BINS, NEVER, NOBODY, Move, Network
+from tensix_sim.hw.network import BIN_SHIFT, BINS, NEVER, NOBODY, Network, QueuedMove
 
 SERVICE, BACK, GAP = 100 * TICKS, 200 * TICKS, 10 * TICKS
 
@@ -37,7 +37,7 @@ class Rig:
 
     def start(self, route: int, tiles: int = 1, barrier: int = 0, now: int = 0, gap: int = 0, writing: bool = False) -> int:
         """Tiles over one route."""
-        return self.net.start(now, Move(writing, route, self.net.add("tables", [0] * tiles), tiles, barrier or tiles, gap))
+        return self.net.start(now, QueuedMove(writing, route, self.net.add("tables", [0] * tiles), tiles, barrier or tiles, gap))
 
     def run(self, step: Callable[[], int] = lambda: NEVER) -> list[tuple[int, int]]:
         """Advance in steps of so many ticks until nothing is left: (transfer, cycle) as they land."""
@@ -166,7 +166,7 @@ def test_a_core_takes_in_one_tile_at_a_time() -> None:
     for bank in range(4):
         rig.net.add_routes([(bank, 0, SERVICE, BACK, port, SERVICE, *(0,) * 7)])
     pattern = rig.net.add("tables", [0, 1, 2, 3])
-    rig.net.start(0, Move(False, 0, pattern, 4, 4, 0))
+    rig.net.start(0, QueuedMove(False, 0, pattern, 4, 4, 0))
     ((_, end),) = rig.run()
     assert end == cycles(4 * SERVICE, BACK)  # the first passes while its bank serves it
 

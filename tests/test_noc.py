@@ -6,7 +6,7 @@ from itertools import pairwise, product
 import pytest
 
 from tensix_sim.arch import machine
-from tensix_sim.hw.noc import Link, Noc
+from tensix_sim.hw.noc import LinkId, Noc
 
 SPECS = {board: machine(board).chip.noc for board in ("n150", "p100a")}
 BOTH = pytest.mark.parametrize("noc", [Noc(i, spec) for spec in SPECS.values() for i in (0, 1)], ids=["wh0", "wh1", "bh0", "bh1"])
@@ -30,7 +30,7 @@ def nodes(noc: Noc) -> list[tuple[int, int]]:
         (0, (4, 4), (4, 4), []),
     ],
 )
-def test_routes(index: int, source: tuple[int, int], target: tuple[int, int], links: list[Link]) -> None:
+def test_routes(index: int, source: tuple[int, int], target: tuple[int, int], links: list[LinkId]) -> None:
     """NoC 0 goes right then down, NoC 1 up then left, and both wrap round (10x12 routers)."""
     assert Noc(index, SPECS["n150"]).route(source, target) == links
 
@@ -94,12 +94,12 @@ def test_bytes_on_a_link(board: str, nbytes: int, on_link: int) -> None:
 # -- which links can queue ------------------------------------------------------------------------------------
 
 
-def finish_times(flows: list[tuple[int, list[tuple[list[Link], int]]]]) -> list[int]:
+def finish_times(flows: list[tuple[int, list[tuple[list[LinkId], int]]]]) -> list[int]:
     """FIFO links: each burst (time, [(links, work)]) queues at all of its links at once and ends with the last."""
-    free: dict[Link, int] = {}
+    free: dict[LinkId, int] = {}
     ends = []
     for time, parts in flows:
-        work: dict[Link, int] = {}
+        work: dict[LinkId, int] = {}
         for links, ticks in parts:
             for link in links:
                 work[link] = work.get(link, 0) + ticks

@@ -18,7 +18,7 @@ from tensix_sim.cli import main
 from tensix_sim.config import load_spec
 from tensix_sim.emit import emit
 from tensix_sim.logged import told, told_by
-from tensix_sim.report import comparison_page
+from tensix_sim.page import comparison_page
 
 RING: dict[str, Any] = {
     "board": "galaxy",

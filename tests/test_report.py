@@ -16,11 +16,11 @@ from tensix_sim import simulate
 from tensix_sim.analysis import RelievedRun, Tried, Verdict, critical_path, merged
 from tensix_sim.analysis.verdict import EVEN_ENDS
 from tensix_sim.config import load_spec
-from tensix_sim.ops.geometry import Geometry
-from tensix_sim.report import describe, page, write_pngs, write_report
-from tensix_sim.report.data import SEVERAL
-from tensix_sim.report.families import FAMILIES, family
-from tensix_sim.report.packing import deltas, pack, unpack
+from tensix_sim.page import describe, page, write_pngs, write_report
+from tensix_sim.page.data import SEVERAL
+from tensix_sim.page.families import FAMILIES, family
+from tensix_sim.page.packing import deltas, pack, unpack
+from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.trace import RISCS, Run, open_run
 
 SPEC: dict[str, Any] = {

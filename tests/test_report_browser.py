@@ -10,7 +10,7 @@ import pytest
 
 from tensix_sim import simulate
 from tensix_sim.analysis import RelievedRun, Tried, Verdict
-from tensix_sim.report import write_report
+from tensix_sim.page import write_report
 from tensix_sim.trace import open_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

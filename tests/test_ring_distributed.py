@@ -11,7 +11,7 @@ from tensix_sim import Result, simulate
 from tensix_sim.config import RunSpec
 from tensix_sim.formats import FORMATS
 from tensix_sim.kernels.sdpa import zigzag
-from tensix_sim.ops.geometry import Geometry
+from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.trace import check_counts, check_lanes
 
 

@@ -20,7 +20,7 @@ from tensix_sim.cli import main
 from tensix_sim.config import load_spec
 from tensix_sim.emit import emit
 from tensix_sim.identity import sources_hash
-from tensix_sim.report import write_report
+from tensix_sim.page import write_report
 from tensix_sim.simulation import Result
 from tensix_sim.summary import read_run
 from tensix_sim.trace import RunError, open_run, whole_folder

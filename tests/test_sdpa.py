@@ -9,10 +9,10 @@ import pytest
 
 from tensix_sim import simulate
 from tensix_sim.config import RunSpec, read_spec
+from tensix_sim.doctor.check import check
 from tensix_sim.formats import FORMATS
-from tensix_sim.ops.checks import check
-from tensix_sim.ops.device_program import build
-from tensix_sim.ops.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.program import build
 
 Raw = dict[str, Any]
 

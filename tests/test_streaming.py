@@ -11,7 +11,7 @@ from tensix_sim.formats import BFLOAT8_B, BFLOAT16, to_format
 from tensix_sim.hw import Chip, DeadlockError, SimulationError
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.kernel_api import (
-    CircularBuffer,
+    BufferSpec,
     Compute,
     ComputeConfig,
     DataMovement,
@@ -26,7 +26,7 @@ from tensix_sim.kernels import sdpa
 from tensix_sim.kernels.sdpa import streaming
 from tensix_sim.kernels.sdpa.args import Args, Phase
 from tensix_sim.kernels.sdpa.mask import Mask
-from tensix_sim.ops.blocks import Blocks
+from tensix_sim.sdpa.blocks import Blocks
 from tensix_sim.trace import Trace, check_lanes
 
 P100 = machine("p100a")
@@ -393,9 +393,9 @@ def test_spans_tile_the_three_lanes(case: Case) -> None:
 # -- refusals -------------------------------------------------------------------------------------------------
 
 
-def refuse(kernel: Any, buffers: tuple[CircularBuffer, ...] | None = None) -> None:
+def refuse(kernel: Any, buffers: tuple[BufferSpec, ...] | None = None) -> None:
     """Run a compute kernel on buffers of its own."""
-    own = buffers or tuple(CircularBuffer(name, tiles, BFLOAT16, "compute", "compute") for name, tiles in (("x", 8), ("y", 2)))
+    own = buffers or tuple(BufferSpec(name, tiles, BFLOAT16, "compute", "compute") for name, tiles in (("x", 8), ("y", 2)))
     chip = Chip(P100, Program((1, 1), own, (Kernel("compute", kernel, [None]),), ()), Trace("off"))
     launch(chip)
     chip.engine.run()

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tensix_sim import tail as t
 from tensix_sim.analysis import compare
 from tensix_sim.analysis.compare import of_run
 from tensix_sim.cli import main
 from tensix_sim.config import load_spec
 from tensix_sim.emit import perf_results, perfetto
 from tensix_sim.emit.run import Emission
+from tensix_sim.gather import tail as t
 from tensix_sim.hw import SimulationError
-from tensix_sim.report.data import describe
+from tensix_sim.page.data import describe
 from tensix_sim.simulation import Result, simulate
 from tensix_sim.trace import Run, RunError, load, open_run
 

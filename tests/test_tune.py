@@ -23,9 +23,9 @@ from pydantic import ValidationError
 import tensix_sim
 from tensix_sim.cli import main
 from tensix_sim.config import RunSpec
-from tensix_sim.ops.checks import check
-from tensix_sim.ops.geometry import Geometry
+from tensix_sim.doctor.check import check
 from tensix_sim.screen import tune_screen
+from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.simulation import run_device, simulate
 from tensix_sim.tuning import (
     EmptySpaceError,

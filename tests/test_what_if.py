@@ -7,7 +7,7 @@ import pytest
 
 from tensix_sim import check, simulate
 from tensix_sim.config import load_spec
-from tensix_sim.ops.geometry import Geometry
+from tensix_sim.sdpa.geometry import Geometry
 
 SMALL: dict[str, Any] = {
     "op": "sdpa",

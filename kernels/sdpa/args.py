@@ -20,7 +20,7 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ChainLink:
     """A core's part in a chain of cores that pass the K and V of a head on, from the one that reads them to the last."""
 
     head: int  # of all batches
@@ -67,7 +67,7 @@ class Args:
     phases: tuple[Phase, ...]
     start: int
     count: int
-    link: Link | None = None
+    link: ChainLink | None = None
 
     def chunks(self) -> Iterator[tuple[int, int, int]]:
         """(batch, head, Q chunk) of this core's range; light and heavy chunks in turn where the mask is causal."""

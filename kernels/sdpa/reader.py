@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tensix_sim.kernel_api import DataMovement, Fifo, Tensor
+from tensix_sim.kernel_api import CircularBuffer, DataMovement, Tensor
 from tensix_sim.kernels.sdpa.args import BEFORE, NEXT, Args, Phase
 
-Chain = tuple[tuple[int, int] | None, tuple[int, int] | None]  # the cores before and after this one
+Neighbours = tuple[tuple[int, int] | None, tuple[int, int] | None]  # the cores before and after this one
 
 
 async def reader(dm: DataMovement, a: Args) -> None:
@@ -47,7 +47,7 @@ def rows_of_kv(a: Args, phase: Phase) -> int:
     return rows if a.page_table is None else min(rows, len(a.pages[0]) * a.block_rows)
 
 
-async def read_q(dm: DataMovement, a: Args, phase: Phase, Q: Fifo, chunk: tuple[int, int, int], i: int, rows: int) -> None:
+async def read_q(dm: DataMovement, a: Args, phase: Phase, Q: CircularBuffer, chunk: tuple[int, int, int], i: int, rows: int) -> None:
     """Rows i to i + `rows` of a Q chunk; zeros beyond the sequence."""
     b, head, q = chunk
     first = phase.read_row + q * a.M + i
@@ -62,7 +62,7 @@ async def read_q(dm: DataMovement, a: Args, phase: Phase, Q: Fifo, chunk: tuple[
 
 
 async def read_kv(
-    dm: DataMovement, a: Args, tensor: Tensor, cb: Fifo, head: tuple[int, int], row: int, rows: int, chain: Chain, transpose: bool = False
+    dm: DataMovement, a: Args, tensor: Tensor, cb: CircularBuffer, head: tuple[int, int], row: int, rows: int, chain: Neighbours, transpose: bool = False
 ) -> None:
     """The K or V chunk from tile row `row`: `rows` rows of it, the rest zeros. `transpose` lays its tiles down by columns."""
     cols = tensor.tile_cols
@@ -87,7 +87,7 @@ async def receive(dm: DataMovement, before: tuple[int, int]) -> None:
     await dm.semaphore_wait(BEFORE, 1)
 
 
-async def send(dm: DataMovement, cb: Fifo, tiles: int, after: tuple[int, int]) -> None:
+async def send(dm: DataMovement, cb: CircularBuffer, tiles: int, after: tuple[int, int]) -> None:
     """Wait until the next core has space, and copy the chunk there."""
     await dm.semaphore_wait(NEXT, 1)
     dm.semaphore_set(NEXT, 0)

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import NamedTuple
 
-from tensix_sim.kernel_api import Compute, ExpDifference, Fifo, Matrix, SubExp
+from tensix_sim.kernel_api import CircularBuffer, Compute, ExpDifference, Matrix, SubExp
 from tensix_sim.kernels.sdpa.args import Args
 
 
@@ -36,7 +36,7 @@ class Streaming:
         self.S = t.matrix("qk_im", M, N)      # scores, then probabilities P
         self.alpha = t.column("exp_max_diff", M)
         self.out, self.scaler, self.ones, self.recip = t.cbs("out", "identity_scale", "col_identity", "recip_scratch")
-        self.mask: Fifo | None = t.cbs("mask_in")[0] if a.palette else None
+        self.mask: CircularBuffer | None = t.cbs("mask_in")[0] if a.palette else None
         self.bracket = a.bracket
         self.groups = groups(M, a.qk_subblock[0])
         windows, rest = divmod(N, a.qk_subblock[1])

@@ -1,7 +1,7 @@
 """What a trace means: cycle budgets, the critical path, the roofline, and the verdict on what binds each device."""
 
 from tensix_sim.analysis.budget import Budget, budget, budgets, last_core
-from tensix_sim.analysis.compare import Change, Comparison, DeviceChange, Side, compare, read_side, read_sides
+from tensix_sim.analysis.compare import Comparison, DeviceChange, FigureChange, Side, compare, read_side, read_sides
 from tensix_sim.analysis.critical import Segment, critical_path, merged
 from tensix_sim.analysis.profile import ProfileError
 from tensix_sim.analysis.roofline import Bound, Roofline, roofline
@@ -9,7 +9,31 @@ from tensix_sim.analysis.verdict import RelievedRun, Tried, Verdict, judge, save
 from tensix_sim.analysis.worth import Worth, plain, worth, worth_from
 
 __all__ = [
-    "Bound", "Budget", "Change", "Comparison", "DeviceChange", "ProfileError", "RelievedRun", "Roofline", "Segment", "Side",
-    "Tried", "Verdict", "Worth", "budget", "budgets", "compare", "critical_path", "judge", "last_core", "merged", "plain",
-    "read_side", "read_sides", "roofline", "saved", "worth", "worth_from",
+    "Bound",
+    "Budget",
+    "Comparison",
+    "DeviceChange",
+    "FigureChange",
+    "ProfileError",
+    "RelievedRun",
+    "Roofline",
+    "Segment",
+    "Side",
+    "Tried",
+    "Verdict",
+    "Worth",
+    "budget",
+    "budgets",
+    "compare",
+    "critical_path",
+    "judge",
+    "last_core",
+    "merged",
+    "plain",
+    "read_side",
+    "read_sides",
+    "roofline",
+    "saved",
+    "worth",
+    "worth_from",
 ]  # fmt: skip

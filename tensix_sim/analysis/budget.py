@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from tensix_sim.arch.model import Coord
 from tensix_sim.trace import Trace
 from tensix_sim.trace.queries import Totals
 from tensix_sim.trace.trace import RISCS
 
-Coord = tuple[int, int]
 DONE = "done"
 
 

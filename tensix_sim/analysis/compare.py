@@ -9,10 +9,10 @@ from typing import Any
 from tensix_sim.analysis.critical import critical_path
 from tensix_sim.analysis.profile import KERNEL, UTILISATIONS, ProfileError, read_profile
 from tensix_sim.config import RunSpec
+from tensix_sim.gather.tail import OPS
 from tensix_sim.logged import WORK, op_code, told_by
-from tensix_sim.ops.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.geometry import Geometry, spec_machine
 from tensix_sim.summary import read_run
-from tensix_sim.tail import OPS
 from tensix_sim.trace import LANES, RISCS, Run, Totals, Trace
 from tensix_sim.trust import tells, too_small, trust
 
@@ -21,7 +21,7 @@ TIME = "microseconds"
 
 
 @dataclass(frozen=True)
-class Change:
+class FigureChange:
     """A figure before and after."""
 
     what: str
@@ -77,26 +77,26 @@ class DeviceChange:
     """A device before and after. `path` says why: its changes add up to that of the cycles, the largest first."""
 
     device: int
-    cycles: Change
-    path: list[Change]
-    waits: list[Change]
-    figures: list[Change]
-    time: Change | None = None  # where the clocks differ
+    cycles: FigureChange
+    path: list[FigureChange]
+    waits: list[FigureChange]
+    figures: list[FigureChange]
+    time: FigureChange | None = None  # where the clocks differ
 
     @property
-    def measures(self) -> list[Change]:
+    def measures(self) -> list[FigureChange]:
         """The cycles, and the time where it does not follow from them."""
         return [self.cycles, self.time] if self.time else [self.cycles]
 
-    def main_path(self, shown: int) -> list[Change]:
+    def main_path(self, shown: int) -> list[FigureChange]:
         """The first changes of the path, and the others as one."""
         rest = self.path[shown:]
         if not rest:
             return self.path
-        return [*self.path[:shown], Change(f"{len(rest)} others", sum(c.before for c in rest), sum(c.after for c in rest))]
+        return [*self.path[:shown], FigureChange(f"{len(rest)} others", sum(c.before for c in rest), sum(c.after for c in rest))]
 
     @property
-    def moved(self) -> list[tuple[str, list[Change]]]:
+    def moved(self) -> list[tuple[str, list[FigureChange]]]:
         """Waits and figures that are not the same, each under its title."""
         groups = (("waits, mean of active cores", self.waits), ("figures", self.figures))
         return [(title, moved) for title, changes in groups if (moved := [c for c in changes if c.by])]
@@ -115,12 +115,12 @@ class Comparison:
     settings: list[tuple[str, Any, Any]]
     devices: list[DeviceChange]
     only: dict[int, str]
-    errors: list[Change] = field(default_factory=list)
-    tail: list[Change] = field(default_factory=list)
+    errors: list[FigureChange] = field(default_factory=list)
+    tail: list[FigureChange] = field(default_factory=list)
     clear: bool | None = None  # whether two runs differ by more than predicted ratios are off
 
     @property
-    def of_all_devices(self) -> list[tuple[str, list[Change]]]:
+    def of_all_devices(self) -> list[tuple[str, list[FigureChange]]]:
         """What both sides have of all devices together, each under its title."""
         groups = (("after the op", self.tail), ("error by stage", self.errors))
         return [(title, changes) for title, changes in groups if changes]
@@ -157,21 +157,21 @@ def _device(d: int, before: Side, after: Side) -> DeviceChange:
     path = _changes(before.path.get(d), after.path.get(d))
     waits = _changes(before.waits.get(d), after.waits.get(d))
     shared = [name for name in before.figures[d] if name in after.figures[d]]
-    figures = [Change(name, before.figures[d][name], after.figures[d][name]) for name in shared]
-    cycles = Change("cycles", before.cycles[d], after.cycles[d])
+    figures = [FigureChange(name, before.figures[d][name], after.figures[d][name]) for name in shared]
+    cycles = FigureChange("cycles", before.cycles[d], after.cycles[d])
     us = [1e6 * side.cycles[d] / side.clock_hz for side in (before, after)]
-    return DeviceChange(d, cycles, path, waits, figures, Change(TIME, *us) if before.clock_hz != after.clock_hz else None)
+    return DeviceChange(d, cycles, path, waits, figures, FigureChange(TIME, *us) if before.clock_hz != after.clock_hz else None)
 
 
-def _in_order(before: Mapping[str, float], after: Mapping[str, float]) -> list[Change]:
+def _in_order(before: Mapping[str, float], after: Mapping[str, float]) -> list[FigureChange]:
     """All figures, as they come; nothing if one side has none."""
-    return [Change(what, value, after[what]) for what, value in before.items()] if after else []
+    return [FigureChange(what, value, after[what]) for what, value in before.items()] if after else []
 
 
-def _changes(before: Mapping[str, float] | None, after: Mapping[str, float] | None) -> list[Change]:
+def _changes(before: Mapping[str, float] | None, after: Mapping[str, float] | None) -> list[FigureChange]:
     if before is None or after is None:
         return []
-    changes = [Change(what, before.get(what, 0), after.get(what, 0)) for what in sorted(before.keys() | after.keys())]
+    changes = [FigureChange(what, before.get(what, 0), after.get(what, 0)) for what in sorted(before.keys() | after.keys())]
     return sorted(changes, key=lambda c: (-abs(c.by), -c.after, c.what))
 
 

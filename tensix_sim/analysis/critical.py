@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tensix_sim.analysis.budget import Coord, last_core
-from tensix_sim.program import CircularBuffer, Role
+from tensix_sim.analysis.budget import last_core
+from tensix_sim.arch.model import Coord
+from tensix_sim.program import BufferSpec, Role
 from tensix_sim.trace import RISCS, WAIT, Trace
-from tensix_sim.trace.table import Rows
+from tensix_sim.trace.table import Records
 
 SPACE = "space "
 # Waits of a compute lane for another one, and which
@@ -28,7 +29,7 @@ class Segment(NamedTuple):
     end: int
 
 
-def critical_path(trace: Trace, buffers: Sequence[CircularBuffer]) -> list[Segment]:
+def critical_path(trace: Trace, buffers: Sequence[BufferSpec]) -> list[Segment]:
     """Find the path from cycle 0 to the end of the last kernel, oldest first, without gap or overlap.
 
     It goes back from the last span. Where a RISC waited for tiles, space or another thread, it goes on at the RISC that
@@ -56,14 +57,14 @@ def critical_path(trace: Trace, buffers: Sequence[CircularBuffer]) -> list[Segme
     return path[::-1]
 
 
-def _wakers(buffers: Sequence[CircularBuffer]) -> dict[str, str]:
+def _wakers(buffers: Sequence[BufferSpec]) -> dict[str, str]:
     """Which RISC of the core ends a wait, by the wait's name."""
     ends = {f"{WAIT}{thread}": risc for thread, risc in BETWEEN_THREADS.items()}
     ends |= {f"{WAIT}{b.name}": PUSHES[b.producer] for b in buffers}
     return ends | {f"{WAIT}{SPACE}{b.name}": POPS[b.consumer] for b in buffers}
 
 
-def _at(trace: Trace, lane: Rows, time: int) -> tuple[str, int]:
+def _at(trace: Trace, lane: Records, time: int) -> tuple[str, int]:
     """Name and start of what a lane did just before `time`."""
     i = int(np.searchsorted(lane["end"], time))
     return trace.names[lane["name"][i]], int(lane["start"][i])

@@ -39,7 +39,7 @@ class ProfileError(ValueError):
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredZones:
     """A device in a profile: its kernels' cycles, and figures by name, in cycles or as shares."""
 
     cycles: int
@@ -56,7 +56,7 @@ class Profile:
     code: str | None
     arch: str | None
     clock_hz: int
-    devices: dict[int, Measured]
+    devices: dict[int, MeasuredZones]
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -271,7 +271,7 @@ def _of_op(rows: Sequence[_Row], code: str) -> list[_Row]:
     raise ProfileError(f"{rows[0].path}: another op: it has {', '.join(there)}; the other side is {code}: nothing to compare")
 
 
-def _measured(row: _Row, clock_hz: int) -> Measured:
+def _measured(row: _Row, clock_hz: int) -> MeasuredZones:
     def cycles(column: str) -> float | None:
         ns = row.number(column)
         return None if ns is None else ns * clock_hz / 1e9
@@ -287,7 +287,7 @@ def _measured(row: _Row, clock_hz: int) -> Measured:
     for column, name in UTILISATIONS.items():
         share = row.number(column)
         figures[name] = None if share is None else share / 100
-    return Measured(round(wall), {name: value for name, value in figures.items() if value is not None})
+    return MeasuredZones(round(wall), {name: value for name, value in figures.items() if value is not None})
 
 
 def _settings(row: _Row) -> dict[str, Any]:
@@ -373,7 +373,7 @@ def _life(path: Path, zone: Zone, edges: Sequence[Edge]) -> tuple[int, int]:
     return at["start"], at["end"]
 
 
-def _kernel_times(path: Path, lives: dict[Zone, tuple[int, int]]) -> dict[int, Measured]:
+def _kernel_times(path: Path, lives: dict[Zone, tuple[int, int]]) -> dict[int, MeasuredZones]:
     devices: dict[int, list[tuple[tuple[int, int], str, int, int]]] = defaultdict(list)
     for (slot, x, y, risc), (start, end) in lives.items():
         devices[slot].append(((x, y), risc, start, end))
@@ -387,5 +387,5 @@ def _kernel_times(path: Path, lives: dict[Zone, tuple[int, int]]) -> dict[int, M
         wall = max(end for *_, end in zones) - min(start for _, _, start, _ in zones)
         if not wall:
             raise ProfileError(f"{path}: the kernels of device {slot} take no time")
-        found[slot] = Measured(wall, figures)
+        found[slot] = MeasuredZones(wall, figures)
     return found

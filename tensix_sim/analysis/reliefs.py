@@ -7,9 +7,9 @@ from typing import Any
 from tensix_sim.analysis.budget import Budget
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
-from tensix_sim.ops.checks import check
-from tensix_sim.ops.free import BANK_NUMBERS, ISSUE_NUMBERS, LINK_NUMBERS, faster, moving_for_free
-from tensix_sim.ops.geometry import Geometry, program_config, spec_machine
+from tensix_sim.doctor.check import check
+from tensix_sim.sdpa.free import BANK_NUMBERS, ISSUE_NUMBERS, LINK_NUMBERS, faster, moving_for_free
+from tensix_sim.sdpa.geometry import Geometry, program_config, spec_machine
 from tensix_sim.trace import WAIT
 
 FPU, SFPU, UNPACK, PACK = "FPU", "SFPU", "unpack", "pack"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensix_sim.config import RunSpec
-from tensix_sim.ops.geometry import PEAK_FLOPS_PER_CYCLE, Geometry, spec_machine
+from tensix_sim.sdpa.geometry import PEAK_FLOPS_PER_CYCLE, Geometry, spec_machine
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from tensix_sim.analysis.budget import budget
 from tensix_sim.analysis.reliefs import BANKS, STRAGGLER, UNBLAMED, Relief, reliefs
 from tensix_sim.analysis.remedies import Remedy, remedies
 from tensix_sim.config import RunSpec
-from tensix_sim.ops.geometry import Geometry
-from tensix_sim.simulation import Device, run_device
+from tensix_sim.sdpa.geometry import Geometry
+from tensix_sim.simulation import DeviceFigures, run_device
 from tensix_sim.trace import Trace
 from tensix_sim.trust import tells, trust
 from tensix_sim.workers import Progress, run_all
@@ -106,7 +106,7 @@ def saved(gain: float, drawn_from: str = WHOLE) -> str:
 
 
 def judge(
-    spec: RunSpec, devices: Sequence[tuple[Device, Trace]], jobs: int = 1, progress: Progress | None = None
+    spec: RunSpec, devices: Sequence[tuple[DeviceFigures, Trace]], jobs: int = 1, progress: Progress | None = None
 ) -> list[Verdict]:
     """Judge devices of a run by their what-ifs, then try what may help the slowest of those that are bound alike.
 
@@ -155,7 +155,7 @@ def what_if(relief: Relief, wall: int, cycles: int) -> RelievedRun:
     return RelievedRun(relief.cause, relief.change, cycles, 1 - cycles / wall)
 
 
-def bounds(spec: RunSpec, device: Device) -> Iterator[RelievedRun]:
+def bounds(spec: RunSpec, device: DeviceFigures) -> Iterator[RelievedRun]:
     """What no run can tell: where cores have unequal work, the wall if all of them ended at the mean of their ends."""
     steps, ends = device.steps_per_core, device.kernel_cycles_per_core
     if steps.max > steps.mean and not Geometry.of(spec).deal.given:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tensix_sim.config import RunSpec
+from tensix_sim.gather.tail import tail_problems
 from tensix_sim.simulation import IllegalConfigError, simulate
-from tensix_sim.tail import tail_problems
 from tensix_sim.trust import tells
 from tensix_sim.workers import Progress, run_all
 

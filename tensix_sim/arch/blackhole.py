@@ -5,11 +5,11 @@ latencies, DM = tt-metal data_movement tests (both measured); #n = tt-metal issu
 here from the facts named. UNVERIFIED: no published number; what it rests on is said.
 """
 
-from tensix_sim.arch.model import L1, Chip, Dram, Ethernet, Noc, Numbers, Tensix
+from tensix_sim.arch.model import L1, ChipSpec, Dram, Ethernet, NocSpec, Numbers, TensixSpec
 
 COLUMNS = (1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16)  # tt-metal soc_descriptors/blackhole_140_arch.yaml
 
-BLACKHOLE = Chip(
+BLACKHOLE = ChipSpec(
     name="blackhole",
     clock_hz=1_350_000_000,  # tt-metal perf tests; under load
     worker_columns=COLUMNS,
@@ -20,7 +20,7 @@ BLACKHOLE = Chip(
         reserved=0,  # nothing but the op: what a model holds there is its own; Llama-Galaxy 786,624 on some cores (#33245)
         circular_buffers=64,  # tt-metal circular_buffer_constants.h of 2026; 32 before
     ),
-    noc=Noc(
+    noc=NocSpec(
         columns=17,  # ISA NoC/README.md
         rows=12,  # ISA NoC/README.md
         flit_bytes=64,  # ISA NoC/README.md
@@ -62,7 +62,7 @@ BLACKHOLE = Chip(
         connect_cycles=3_017,  # UNVERIFIED: as on Wormhole
         hop_cycles=695,  # CCL_bandwidth.md: 515 ns on 1-D fabric (2-D: 619)
     ),
-    tensix=Tensix(
+    tensix=TensixSpec(
         unpack_rate_one=128.0,  # ISA: throttle x8; UNVERIFIED for each format
         unpack_rate_both=64.0,  # UNVERIFIED: halved like Wormhole's
         unpack_tile_overhead=12,  # derived from LLK llk_unpack_AB_matmul.h: 10 to 12 for the 5 instructions of a tile

@@ -25,7 +25,7 @@ Lines = tuple[NonNegativeInt, ...]  # columns or rows of the NoC grid
 Count = PositiveInt
 Bytes = PositiveInt
 Rate = PositiveFloat  # bytes per cycle
-Cycles = NonNegativeInt
+CycleCount = NonNegativeInt
 Seed = Annotated[int, Field(ge=0, lt=128)]  # 7 bits of a fraction
 MeanCycles = NonNegativeFloat  # an average over many, hence not whole
 
@@ -70,7 +70,7 @@ class L1(Frozen):
         return self
 
 
-class Noc(Frozen):
+class NocSpec(Frozen):
     """Both networks on chip: two unidirectional tori of `columns` x `rows` routers."""
 
     columns: Count
@@ -79,14 +79,14 @@ class Noc(Frozen):
     max_packet_bytes: Bytes  # data, without the header flit
     link_rate: Rate  # router to router
     niu_rate: Rate  # node to router, either way
-    router_cycles: Cycles  # one hop of a header
-    round_trip_base: Cycles  # a request and its response at distance 0
-    software_cycles: Cycles  # of a read, beyond its issue and its round trip: the call and the barrier's poll
-    read_issue_cycles: Cycles  # between two reads of one RISC
-    write_issue_cycles: Cycles  # between two writes of one RISC
-    write_ack_base: Cycles  # of a write, beyond its issue and its round trip, until the barrier sees the acknowledgement
+    router_cycles: CycleCount  # one hop of a header
+    round_trip_base: CycleCount  # a request and its response at distance 0
+    software_cycles: CycleCount  # of a read, beyond its issue and its round trip: the call and the barrier's poll
+    read_issue_cycles: CycleCount  # between two reads of one RISC
+    write_issue_cycles: CycleCount  # between two writes of one RISC
+    write_ack_base: CycleCount  # of a write, beyond its issue and its round trip, until the barrier sees the acknowledgement
     buffer_bytes: Bytes  # of a bank's data before a busy link, until the bank must stop
-    semaphore_cycles: Cycles  # of a remote semaphore increase, beyond its way there, until the other RISC sees it
+    semaphore_cycles: CycleCount  # of a remote semaphore increase, beyond its way there, until the other RISC sees it
 
 
 class Dram(Frozen):
@@ -99,8 +99,8 @@ class Dram(Frozen):
     request_cycles: MeanCycles  # a bank accepts one request in this time
     open_rows: Count  # of a bank: as many requests back it remembers where a core reads
     row_miss_cycles: MeanCycles  # lost to open a row for another core
-    read_cycles: Cycles  # a read's latency beyond that of L1
-    write_cycles: Cycles  # a write's, until it is acknowledged
+    read_cycles: CycleCount  # a read's latency beyond that of L1
+    write_cycles: CycleCount  # a write's, until it is acknowledged
     page_alignment: Bytes
     bank_bytes: Bytes
 
@@ -129,11 +129,11 @@ class Ethernet(Frozen):
     rate: Rate  # on the wire
     efficiency: PositiveFloat  # share of the wire that is payload
     duplex_rate: Rate  # payload of both directions together
-    hop_cycles: Cycles  # from chip to chip, fabric router included
+    hop_cycles: CycleCount  # from chip to chip, fabric router included
     packet_bytes: Bytes  # payload of a packet, where nobody says otherwise
     max_packet_bytes: Bytes
     router_slots: Count  # packets that a router holds for a link
-    connect_cycles: Cycles  # of a worker, before its first packet and after its last: connections to the routers
+    connect_cycles: CycleCount  # of a worker, before its first packet and after its last: connections to the routers
 
     @model_validator(mode="after")
     def _efficiency_is_a_share(self) -> Self:
@@ -142,49 +142,49 @@ class Ethernet(Frozen):
         return self
 
 
-class Tensix(Frozen):
-    """Costs of one Tensix core: unpack (T0), math (T1: FPU and SFPU), pack (T2) and the RISCs' hand-shakes.
+class TensixSpec(Frozen):
+    """Costs of one TensixSpec core: unpack (T0), math (T1: FPU and SFPU), pack (T2) and the RISCs' hand-shakes.
 
     A cost is per 32x32 tile where nothing else is said; a *column* is column 0 of a tile, as statistics have it.
     """
 
     unpack_rate_one: Rate  # one unpacker, the other at rest
     unpack_rate_both: Rate  # each, when both are busy
-    unpack_tile_overhead: Cycles  # instructions of T0: no tile takes less
-    mvmul_cycles: Cycles  # 32x32x32 product, per fidelity phase
-    matmul_issue_cycles: Cycles  # math thread, FPU idle, per 32x32x32 product
-    eltwise_cycles: Cycles  # FPU add or subtract; a multiply takes it in each phase
-    eltwise_overhead: Cycles  # counter instructions around it
-    copy_cycles: Cycles  # tile to DST through SrcA
-    max_pool_fpu_cycles: Cycles  # row maximum, FPU busy
-    max_pool_cycles: Cycles  # row maximum, math thread
-    max_row_cycles: Cycles  # row maximum: transpose and store, once per row of tiles: math thread,
-    max_row_fpu_cycles: Cycles  # FPU busy,
-    max_row_fp32_cycles: Cycles  # and both with a 32-bit DST
-    max_row_fp32_fpu_cycles: Cycles
+    unpack_tile_overhead: CycleCount  # instructions of T0: no tile takes less
+    mvmul_cycles: CycleCount  # 32x32x32 product, per fidelity phase
+    matmul_issue_cycles: CycleCount  # math thread, FPU idle, per 32x32x32 product
+    eltwise_cycles: CycleCount  # FPU add or subtract; a multiply takes it in each phase
+    eltwise_overhead: CycleCount  # counter instructions around it
+    copy_cycles: CycleCount  # tile to DST through SrcA
+    max_pool_fpu_cycles: CycleCount  # row maximum, FPU busy
+    max_pool_cycles: CycleCount  # row maximum, math thread
+    max_row_cycles: CycleCount  # row maximum: transpose and store, once per row of tiles: math thread,
+    max_row_fpu_cycles: CycleCount  # FPU busy,
+    max_row_fp32_cycles: CycleCount  # and both with a 32-bit DST
+    max_row_fp32_fpu_cycles: CycleCount
     exp_approx_cycles: MeanCycles  # SFPU, fast approximation
-    exp_column_cycles: Cycles  # SFPU, accurate exponential of a column, with a 16-bit DST,
-    exp_column_exact_cycles: Cycles  # the same with exp_approx_mode off,
-    exp_column_fp32_cycles: Cycles  # with a 32-bit DST
-    exp_init_cycles: Cycles  # SFPU, constants of an exponential
-    reciprocal_column_cycles: Cycles  # SFPU, reciprocal of a column
-    sfpu_start_cycles: Cycles  # stall until the FPU is done, then set the DST base
+    exp_column_cycles: CycleCount  # SFPU, accurate exponential of a column, with a 16-bit DST,
+    exp_column_exact_cycles: CycleCount  # the same with exp_approx_mode off,
+    exp_column_fp32_cycles: CycleCount  # with a 32-bit DST
+    exp_init_cycles: CycleCount  # SFPU, constants of an exponential
+    reciprocal_column_cycles: CycleCount  # SFPU, reciprocal of a column
+    sfpu_start_cycles: CycleCount  # stall until the FPU is done, then set the DST base
     pack_rate: Rate
-    pack_min_cycles: Cycles  # one row of 16 datums per cycle and packer: no tile takes less
+    pack_min_cycles: CycleCount  # one row of 16 datums per cycle and packer: no tile takes less
     pack_call_cycles: MeanCycles  # each call of the packer
     l1_accumulate_factor: PositiveFloat  # of pack time, when the packer adds to what L1 holds
-    accumulate_switch_cycles: Cycles  # packer's accumulation on and off
-    reconfigure_cycles: Cycles  # new formats for unpackers or packer
-    math_init_cycles: Cycles  # a new operation for the FPU
-    dst_handshake_cycles: Cycles  # math to pack and back, per DST half
+    accumulate_switch_cycles: CycleCount  # packer's accumulation on and off
+    reconfigure_cycles: CycleCount  # new formats for unpackers or packer
+    math_init_cycles: CycleCount  # a new operation for the FPU
+    dst_handshake_cycles: CycleCount  # math to pack and back, per DST half
     eltwise_halves: Count  # DST halves that element-wise verbs take turns with; products and maxima have both
-    cb_wait_cycles: Cycles  # check a circular buffer's counter, tiles or space being there
-    cb_update_cycles: Cycles  # push or pop: change the counter and the pointer
-    cb_visible_cycles: Cycles  # from a push until another RISC's poll sees it
+    cb_wait_cycles: CycleCount  # check a circular buffer's counter, tiles or space being there
+    cb_update_cycles: CycleCount  # push or pop: change the counter and the pointer
+    cb_visible_cycles: CycleCount  # from a push until another RISC's poll sees it
 
 
 class Numbers(Frozen):
-    """How the arithmetic of a Tensix core differs from chip to chip."""
+    """How the arithmetic of a TensixSpec core differs from chip to chip."""
 
     ieee_vector_unit: StrictBool  # SFPU: zeros keep their sign and NaN is canonical; without it zeros are +0, NaN leaks
     fp32_dest_fault: StrictBool  # FPU, 32-bit DST: a sum of minus one last bit comes out 2^27 times as large
@@ -197,16 +197,16 @@ class Numbers(Frozen):
         return self
 
 
-class Chip(Frozen):
+class ChipSpec(Frozen):
     """One architecture."""
 
     name: str
     clock_hz: Count
     l1: L1
-    noc: Noc
+    noc: NocSpec
     dram: Dram
     ethernet: Ethernet
-    tensix: Tensix
+    tensix: TensixSpec
     numbers: Numbers
     worker_columns: Lines
     worker_rows: Lines
@@ -233,7 +233,7 @@ class Machine(Frozen):
     """
 
     board: str
-    chip: Chip
+    chip: ChipSpec
     chips: Count
     mesh: tuple[Count, Count]  # rows and columns of chips
     links_per_neighbour: NonNegativeInt  # Ethernet links between two chips side by side

@@ -5,9 +5,9 @@ latencies (measured); #n = tt-metal issue or pull request. *Derived*: worked out
 UNVERIFIED: no published number for this chip; what it rests on is said.
 """
 
-from tensix_sim.arch.model import L1, Chip, Dram, Ethernet, Noc, Numbers, Tensix
+from tensix_sim.arch.model import L1, ChipSpec, Dram, Ethernet, NocSpec, Numbers, TensixSpec
 
-WORMHOLE_B0 = Chip(
+WORMHOLE_B0 = ChipSpec(
     name="wormhole_b0",
     clock_hz=1_000_000_000,  # ISA README
     worker_columns=(1, 2, 3, 4, 6, 7, 8, 9),  # tt-metal soc_descriptors/wormhole_b0_80_arch.yaml
@@ -18,13 +18,13 @@ WORMHOLE_B0 = Chip(
         reserved=0,  # nothing but the op: what a model holds there is its own; Llama-Galaxy 786,624 on some cores (#33245)
         circular_buffers=32,  # tt-metal circular_buffer_constants.h
     ),
-    noc=Noc(
+    noc=NocSpec(
         columns=10,  # ISA NoC/README.md
         rows=12,  # ISA NoC/README.md
         flit_bytes=32,  # ISA NoC/README.md
         max_packet_bytes=8_192,  # ISA NoC/README.md: 256 data flits
         link_rate=32.0,  # ISA NoC/README.md: a flit a cycle
-        niu_rate=28.1,  # npe: Tensix inject and absorb
+        niu_rate=28.1,  # npe: TensixSpec inject and absorb
         router_cycles=9,  # ISA RoutingPaths.md
         round_trip_base=70,  # npe: read from the own tile
         software_cycles=0,  # derived: 70 + 9 * 22, issue and 2 flits already make 297; NE measures 293 for a 64 B L1 read
@@ -58,7 +58,7 @@ WORMHOLE_B0 = Chip(
         connect_cycles=2_235,  # half of the 4.47 us of all sizes in the law of the CCL results T3000 (ccl-009, ccl-010)
         hop_cycles=711,  # CCL_bandwidth.md: 711 ns on 1-D fabric (2-D: 874); #20903 has 780 to 800 on a ring
     ),
-    tensix=Tensix(
+    tensix=TensixSpec(
         unpack_rate_one=64.0,  # ISA UNPACR_Regular.md: throttle x4
         unpack_rate_both=32.0,  # ISA UNPACR_Regular.md: x4 with x4 gives x2 each
         unpack_tile_overhead=12,  # derived from LLK llk_unpack_AB_matmul.h: 10 to 12 for the 5 instructions of a tile

@@ -37,7 +37,7 @@ def write(emission: Emission, path: Path) -> Path:
 
 
 def _rows(emission: Emission, totals: Totals, ring_id: int) -> Iterator[tuple[object, ...]]:
-    compute = "streaming.py" if emission.spec.effective_kernel == "streaming" else "compute.py"
+    compute = "streaming.py" if emission.spec.effective_kernel == "streaming" else "legacy.py"
     for i in sorted(range(len(totals.lanes)), key=lambda i: totals.lanes[i].rank):
         core, risc = totals.lanes[i]
         kind = "TRISC" if risc.startswith("TRISC") else risc

@@ -19,7 +19,7 @@ from tensix_sim.trace import Totals, Trace
 from tensix_sim.trace.files import atomic
 from tensix_sim.trace.folder import MARK
 from tensix_sim.trace.queries import Cycles
-from tensix_sim.trace.table import Rows
+from tensix_sim.trace.table import Records
 
 EVENTS = {"READ": "READ", "WRITE": "WRITE_"}
 LINKS = (("NOC0_EAST", "NOC0_SOUTH"), ("NOC1_WEST", "NOC1_NORTH"))
@@ -63,7 +63,7 @@ def _events(emission: Emission, trace: Trace, ring_id: int) -> Iterator[dict[str
         yield zone | {"zone_phase": "end", "timestamp": int(totals.end[i])} | own
 
 
-def _requests(bursts: Rows, gaps: Cycles) -> Iterator[tuple[int, int]]:
+def _requests(bursts: Records, gaps: Cycles) -> Iterator[tuple[int, int]]:
     """The requests of a lane's bursts in order of time: (row of the burst, cycle)."""
     requests = bursts["requests"]
     row = np.repeat(np.arange(len(bursts)), requests)
@@ -119,7 +119,7 @@ def write_timeline(emission: Emission, device: Mapping[str, Any], trace: Trace, 
     return path
 
 
-def _merged(moved: Rows, width: int) -> list[tuple[Ends, tuple[int, int, int]]]:
+def _merged(moved: Records, width: int) -> list[tuple[Ends, tuple[int, int, int]]]:
     """Transfers of the same way that begin in the same timestep made one: (ends, (bytes, start, end)), by start."""
     columns = [moved[c].tolist() for c in ("noc", "source_x", "source_y", "target_x", "target_y", "kind")]
     found: dict[tuple[int, Ends], tuple[int, int, int]] = {}

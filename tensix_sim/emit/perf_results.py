@@ -71,7 +71,7 @@ def write(emission: Emission, path: Path) -> Path:
 
 def _row(emission: Emission, device: Mapping[str, Any], trace: Trace) -> dict[str, object]:
     spec = emission.spec
-    compute = "streaming" if spec.effective_kernel == "streaming" else "compute"
+    compute = "streaming" if spec.effective_kernel == "streaming" else "legacy"
     row = _call(emission, emission.op_code, CALL, device["ring_id"], emission.attributes)
     row |= _span(emission, 0, device["cycles"], waited=0) | _tensors(*emission.tensors)
     row |= {

@@ -8,9 +8,9 @@ from typing import Any
 from tensix_sim.analysis.profile import DEVICE_BITS
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
+from tensix_sim.gather.tail import OPS
 from tensix_sim.logged import OpTensor, attributes, op_code, tensors
-from tensix_sim.ops.geometry import Geometry, spec_machine
-from tensix_sim.tail import OPS
+from tensix_sim.sdpa.geometry import Geometry, spec_machine
 from tensix_sim.trace import Run, Trace
 
 TAIL_CODES = ("SplitDeviceOperation", "AllGatherAsync", "AllGatherAsyncReversed", "ConcatDeviceOperation")  # of `tail.OPS`

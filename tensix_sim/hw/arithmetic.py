@@ -18,6 +18,7 @@ from tensix_sim.formats import (
     GROUP,
     TILE,
     Format,
+    Values,
     pack_to_format,
     round_bf16,
     round_bf16_even,
@@ -26,7 +27,7 @@ from tensix_sim.formats import (
     truncate_bf16,
 )
 from tensix_sim.hw import specification
-from tensix_sim.program import ComputeConfig, Values
+from tensix_sim.program import ComputeConfig
 
 # Schraudolph's exp as the LLK has it: the bits of exp(x) are round(A x + B) << 15 (ckernel_sfpu_exp.h), a 16-bit integer
 EXP_A = 256 / log(2)

@@ -7,7 +7,7 @@ import simpy
 
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord, unknown_name
-from tensix_sim.hw.circular_buffer import Fifo
+from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import Engine, SimulationError
 from tensix_sim.hw.memory import Memory
 from tensix_sim.hw.tensix import Block, Costs, Tensix
@@ -53,7 +53,7 @@ class Core:
         self.logical = logical
         self.node = chip.machine.worker(logical)
         self.label = f"{chip.label}core ({logical[0]},{logical[1]})"
-        self.fifos = {b.name: Fifo(b, chip.engine, f"{self.label} {b.name}") for b in program.buffers}
+        self.fifos = {b.name: CircularBuffer(b, chip.engine, f"{self.label} {b.name}") for b in program.buffers}
         self.semaphores = {name: Semaphore(f"{self.label} {name}", chip.engine) for name in program.semaphores}
         self.tensix = Tensix()
         if chip.trace.zones:
@@ -66,11 +66,11 @@ class Core:
                 continue
             fifo.on_change = self._counter(trace.series(f"({self.logical[0]},{self.logical[1]}) {fifo.spec.name}", "tiles"))
 
-    def _counter(self, series: int) -> Callable[[Fifo, int], None]:
+    def _counter(self, series: int) -> Callable[[CircularBuffer, int], None]:
         trace = self.chip.trace
         return lambda fifo, now: trace.count(series, now, fifo.received - fifo.acked)
 
-    def cbs(self, names: Sequence[str]) -> tuple[Fifo, ...]:
+    def cbs(self, names: Sequence[str]) -> tuple[CircularBuffer, ...]:
         """Circular buffers by name.
 
         Raises:

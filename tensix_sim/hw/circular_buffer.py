@@ -11,12 +11,12 @@ from typing import cast
 import numpy as np
 import simpy
 
-from tensix_sim.formats import TILE
+from tensix_sim.formats import TILE, Values
 from tensix_sim.hw.engine import Engine, SimulationError
-from tensix_sim.program import CircularBuffer, Values
+from tensix_sim.program import BufferSpec
 
 
-class Fifo:
+class CircularBuffer:
     """One core's circular buffer.
 
     Counters only grow: `pushed` and `popped` are what the owner of that end has done by its own clock,
@@ -28,7 +28,7 @@ class Fifo:
         "received", "reserved", "settled", "shared", "spec", "tile_event", "tiles", "wait_space", "wait_tiles", "written",
     )  # fmt: skip
 
-    def __init__(self, spec: CircularBuffer, engine: Engine, label: str) -> None:
+    def __init__(self, spec: BufferSpec, engine: Engine, label: str) -> None:
         self.spec = spec
         self.engine = engine
         self.label = label
@@ -46,7 +46,7 @@ class Fifo:
         self.memory: Values | None = None
         self.free_event: simpy.Event | None = None
         self.tile_event: simpy.Event | None = None
-        self.on_change: Callable[[Fifo, int], None] | None = None
+        self.on_change: Callable[[CircularBuffer, int], None] | None = None
 
     # -- what each end can see -------------------------------------------------------------------------
 

@@ -15,9 +15,9 @@ import simpy
 
 from tensix_sim.arch import model
 from tensix_sim.arch.model import Coord
+from tensix_sim.formats import Values
 from tensix_sim.hw.chip import Chip
 from tensix_sim.hw.engine import Engine, SimulationError, to_ticks, whole_cycles
-from tensix_sim.program import Values
 
 FORWARD, BACKWARD = 1, -1
 WAY = {FORWARD: "forward", BACKWARD: "backward"}

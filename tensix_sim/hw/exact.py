@@ -3,11 +3,11 @@
 import numpy as np
 
 from tensix_sim.arch.model import Numbers
-from tensix_sim.formats import BFLOAT4_B, BFLOAT8_B, BFLOAT16, FLOAT32, TILE, Format
+from tensix_sim.formats import BFLOAT4_B, BFLOAT8_B, BFLOAT16, FLOAT32, TILE, Format, Values
 from tensix_sim.hw import bitwise
 from tensix_sim.hw.arithmetic import HIDDEN, alone
 from tensix_sim.hw.bitwise import Parts, Patterns
-from tensix_sim.program import ComputeConfig, Values
+from tensix_sim.program import ComputeConfig
 
 EXP_SLOPE = np.float32(256 * 1.4426950408889634)
 KEPT = {BFLOAT8_B: 0b1111111, BFLOAT4_B: 0b1110000}  # of the packer's 7 bits

@@ -14,8 +14,8 @@ import simpy
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.hw.engine import TICKS, Engine, to_ticks, whole_cycles
-from tensix_sim.hw.network import NEVER, NOBODY, Move, Network
-from tensix_sim.hw.noc import Link, Noc
+from tensix_sim.hw.network import NEVER, NOBODY, Network, QueuedMove
+from tensix_sim.hw.noc import LinkId, Noc
 from tensix_sim.program import Tensor
 from tensix_sim.trace import Trace
 
@@ -40,7 +40,7 @@ class Plan:
     """The tiles of one read or write, and how often it was issued."""
 
     path: Path
-    move: Move
+    move: QueuedMove
     issue: int  # cycles that the RISC spends on all of them
     hop_tiles: int
     uses: int = 0
@@ -76,7 +76,7 @@ class Memory:
         others = len(self._bank_names) - chip.dram.banks
         self.network = Network([dram] * chip.dram.banks + [(0, 0, buffer)] * others, trace.transfers, len(self.flows))
         self.names: list[str] = []  # of the network's servers
-        self._links: dict[tuple[int, Link], int] = {}
+        self._links: dict[tuple[int, LinkId], int] = {}
         self._ports: dict[tuple[int, Direction, Coord], int] = {}
         self._plans: tuple[dict[object, Plan], ...] = ({}, {})
         self._routes: dict[Path, int] = {}
@@ -208,7 +208,9 @@ class Memory:
         noc, reading = self.nocs[path.noc], path.direction == "read"
         hops = sum(noc.hops(nodes[bank], path.core) if reading else noc.hops(path.core, nodes[bank]) for bank in banks)
         tiles, first = len(banks), self._patterns[banks]
-        move = Move(not reading, self._routes[path], first, tiles, min(barrier, tiles), gap * TICKS, answered and not reading)
+        move = QueuedMove(
+            not reading, self._routes[path], first, tiles, min(barrier, tiles), gap * TICKS, answered and not reading
+        )
         return Plan(path, move, gap * len(banks), hops)
 
     def _route(self, path: Path, bank: int) -> tuple[int, ...]:
@@ -257,12 +259,12 @@ class Memory:
             return to_ticks(path.tile_bytes / self.spec.niu_rate)
         return to_ticks(max(self.dram.request_cycles, path.tile_bytes / self.dram.rate_of(bank)))
 
-    def _link(self, noc: int, link: Link) -> int:
+    def _link(self, noc: int, link: LinkId) -> int:
         if (noc, link) not in self._links:
             self._links[noc, link] = self._server(self._link_name(noc, link))
         return self._links[noc, link]
 
-    def _link_name(self, noc: int, link: Link) -> str:
+    def _link_name(self, noc: int, link: LinkId) -> str:
         x, y, axis = link
         return f"noc{noc} link {x}-{y} {(('east', 'south'), ('west', 'north'))[noc][axis]}"
 
@@ -307,7 +309,7 @@ class Memory:
 
     def link_bytes(self) -> dict[str, int]:
         """Bytes of packets over each link, by name, for links with any."""
-        moved: Counter[tuple[int, Link]] = Counter()
+        moved: Counter[tuple[int, LinkId]] = Counter()
         for plan in self._all_plans():
             path = plan.path
             noc, nodes = self.nocs[path.noc], self._nodes[path.memory]

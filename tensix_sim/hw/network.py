@@ -477,7 +477,7 @@ def _go_on(memory: Any, i: int, now: int) -> int:
     return _resume(_open(memory), i, now)
 
 
-class Move(NamedTuple):
+class QueuedMove(NamedTuple):
     """What a transfer moves: `routes` is the place of bank 0's route, `banks` that of the first tile's bank in `tables`."""
 
     writing: bool
@@ -571,7 +571,7 @@ class Network:
         self._room = len(self.net.requests)
         self._make_room("heap", self._room + len(self.net.transfers) + len(self.net.banks))
 
-    def start(self, now: int, move: Move) -> int:
+    def start(self, now: int, move: QueuedMove) -> int:
         """Start a transfer at tick `now`: its place."""
         if now >= NEVER // 2:
             raise SimulationError(f"the run is longer than {NEVER // 2 // TICKS:,} cycles, the most that the model can time")
@@ -600,7 +600,7 @@ class Network:
         """Go on with transfer `i`, of which a burst was told."""
         self.due = min(self.due, _go_on(self._memory, i, now))
 
-    def end(self, i: int, move: Move) -> None:
+    def end(self, i: int, move: QueuedMove) -> None:
         """Forget transfer `i`, which has landed."""
         self._reserved -= move.in_flight
         self._idle.append(i)

@@ -6,7 +6,7 @@ NoC 0 goes right, then down; NoC 1 goes up, then left. Both use NoC 0 coordinate
 from tensix_sim.arch import model
 from tensix_sim.arch.model import Coord
 
-Link = tuple[int, int, int]  # router x, router y, axis along which the link leaves it (0: x, 1: y)
+LinkId = tuple[int, int, int]  # router x, router y, axis along which the link leaves it (0: x, 1: y)
 
 
 class Noc:
@@ -16,7 +16,7 @@ class Noc:
     can never queue: `contended` leaves it out. For this a NoC knows which nodes have sent data on it so far.
     """
 
-    def __init__(self, index: int, spec: model.Noc) -> None:
+    def __init__(self, index: int, spec: model.NocSpec) -> None:
         self.index = index
         self.spec = spec
         self.size = (spec.columns, spec.rows)
@@ -24,7 +24,7 @@ class Noc:
         self.axes = (0, 1) if index == 0 else (1, 0)
         self.sources: set[Coord] = set()
 
-    def route(self, source: Coord, target: Coord) -> list[Link]:
+    def route(self, source: Coord, target: Coord) -> list[LinkId]:
         """Links from `source` to `target` in the order of travel."""
         links = []
         at = list(source)
@@ -34,14 +34,14 @@ class Noc:
                 at[axis] = (at[axis] + self.step) % self.size[axis]
         return links
 
-    def contended(self, source: Coord, target: Coord, slow_source: bool = False) -> list[Link]:
+    def contended(self, source: Coord, target: Coord, slow_source: bool = False) -> list[LinkId]:
         """Links of the route at which two streams can meet.
 
         What a `slow_source` sends, slower than a link, cannot queue before it has met another stream.
         """
         first_axis, second_axis = self.axes
         alone = slow_source and sum(node[second_axis] == source[second_axis] for node in self.sources) == 1
-        kept: list[Link] = []
+        kept: list[LinkId] = []
         for x, y, axis in self.route(source, target):
             if axis == first_axis:
                 joined = (x, y) in self.sources and not alone

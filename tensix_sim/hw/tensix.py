@@ -171,7 +171,7 @@ def overlap(products: list[tuple[int, int, int]], vectors: list[tuple[int, int]]
 class Costs:
     """Cycles of tile operations on one chip under one compute config; each rounded up once, per window."""
 
-    def __init__(self, spec: model.Tensix, config: ComputeConfig) -> None:
+    def __init__(self, spec: model.TensixSpec, config: ComputeConfig) -> None:
         self.spec = spec
         self.phases = config.phases
         self.fp32_dest = config.fp32_dest_acc_en

@@ -1,15 +1,25 @@
 """What kernels may use: the verbs of the data-movement RISCs and of the compute kernel, and `launch`."""
 
 from tensix_sim.hw.chip import Chip
-from tensix_sim.hw.circular_buffer import Fifo
+from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.kernel_api.compute import Compute
 from tensix_sim.kernel_api.data_movement import DataMovement
 from tensix_sim.kernel_api.matrix import ExpDifference, Matrix, SubExp
-from tensix_sim.program import RISC_OF, CircularBuffer, ComputeConfig, Kernel, Program, Tensor
+from tensix_sim.program import RISC_OF, BufferSpec, ComputeConfig, Kernel, Program, Tensor
 
 __all__ = [
-    "CircularBuffer", "Compute", "ComputeConfig", "DataMovement", "ExpDifference", "Fifo", "Kernel", "Matrix", "Program",
-    "SubExp", "Tensor", "launch",
+    "BufferSpec",
+    "CircularBuffer",
+    "Compute",
+    "ComputeConfig",
+    "DataMovement",
+    "ExpDifference",
+    "Kernel",
+    "Matrix",
+    "Program",
+    "SubExp",
+    "Tensor",
+    "launch",
 ]  # fmt: skip
 
 

@@ -8,16 +8,15 @@ that are not there yet, space that is not free yet, a pop, a push.
 from collections.abc import Sequence
 from typing import Any, cast
 
-from tensix_sim.formats import TILE, Format
+from tensix_sim.formats import TILE, Format, Values
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.chip import Core
-from tensix_sim.hw.circular_buffer import Fifo
+from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import SimulationError, Task
 from tensix_sim.hw.exact import Exact
 from tensix_sim.kernel_api.matrix import Beside, Math, Matrix
 from tensix_sim.kernel_api.operations import Operation, Operations
 from tensix_sim.kernel_api.threads import Threads, check_consumer, check_producer
-from tensix_sim.program import Values
 
 Mark = tuple[int, int, range]  # a tile, the row to which it is added, the columns
 
@@ -64,7 +63,7 @@ class Compute:
         """Cycle at which the last of the three threads ended."""
         return max(self.tensix.unpack, self.tensix.math, self.tensix.pack)
 
-    def cbs(self, *names: str) -> tuple[Fifo, ...]:
+    def cbs(self, *names: str) -> tuple[CircularBuffer, ...]:
         """Circular buffers of this core by name."""
         return self.core.cbs(names)
 
@@ -78,19 +77,19 @@ class Compute:
 
     # -- circular buffers and threads -------------------------------------------------------------------------
 
-    async def wait(self, cb: Fifo, tiles: int) -> None:
+    async def wait(self, cb: CircularBuffer, tiles: int) -> None:
         """Wait until `tiles` tiles are there."""
         await self._threads.wait(cb, tiles)
 
-    async def reserve(self, cb: Fifo, tiles: int) -> None:
+    async def reserve(self, cb: CircularBuffer, tiles: int) -> None:
         """Wait until `tiles` tiles are free, for verbs that write rows of a matrix. Other verbs reserve for themselves."""
         await self._threads.reserve(cb, tiles)
 
-    def push(self, cb: Fifo, tiles: int) -> None:
+    def push(self, cb: CircularBuffer, tiles: int) -> None:
         """Hand over `tiles` tiles of a matrix, when the packer has packed what was issued so far."""
         self._threads.push(cb, tiles)
 
-    def pop(self, cb: Fifo, tiles: int) -> None:
+    def pop(self, cb: CircularBuffer, tiles: int) -> None:
         """Give `tiles` tiles back to the producer, after the unpacker has read what was issued so far."""
         self._threads.pop(cb, tiles)
 
@@ -110,7 +109,7 @@ class Compute:
     # -- matrix products ----------------------------------------------------------------------------------
 
     async def matmul(
-        self, a: Fifo, b: Fifo, out: Fifo, m: int, n: int, k: int, subblock: tuple[int, int], transpose: bool = False,
+        self, a: CircularBuffer, b: CircularBuffer, out: CircularBuffer, m: int, n: int, k: int, subblock: tuple[int, int], transpose: bool = False,
         accumulate: bool = False,
     ) -> None:  # fmt: skip
         """out [m, n] = a [m, k] x b [k, n], in subblocks of DST; with `transpose` each tile of b is transposed.
@@ -128,7 +127,7 @@ class Compute:
             else:
                 out.keep(product)
 
-    async def sum_columns(self, x: Fifo, ones: Fifo, rows: int, window: int) -> None:
+    async def sum_columns(self, x: CircularBuffer, ones: CircularBuffer, rows: int, window: int) -> None:
         """x [rows, 1] <- x times a column of ones, in place: each row's sum, in column 0."""
         await self._run(self._operation("sum_columns", x, ones, rows, window))
         if self.values:
@@ -137,7 +136,16 @@ class Compute:
 
     # -- rows ---------------------------------------------------------------------------------------------
 
-    async def max_rows(self, x: Fifo, scaler: Fifo, out: Fifo, m: int, n: int, window: int, before: Fifo | None = None) -> None:
+    async def max_rows(
+        self,
+        x: CircularBuffer,
+        scaler: CircularBuffer,
+        out: CircularBuffer,
+        m: int,
+        n: int,
+        window: int,
+        before: CircularBuffer | None = None,
+    ) -> None:
         """out [m, 1] = largest value of each row of x [m, n], and of `before` [m, 1] where given. Pops nothing."""
         await self._run(self._operation("max_rows", x, scaler, out, m, n, window, before))
         if self.values:
@@ -146,7 +154,9 @@ class Compute:
             best = math.max_rows(self._whole(x, m, n), x.spec.format, *old)
             out.keep(math.pack(best, out.spec.format))
 
-    async def sub_exp(self, x: Fifo, column: Fifo, sums: Fifo, m: int, n: int, window: int, scale: float) -> None:
+    async def sub_exp(
+        self, x: CircularBuffer, column: CircularBuffer, sums: CircularBuffer, m: int, n: int, window: int, scale: float
+    ) -> None:
         """x [m, n] <- relu(exp((x - column) * scale)) in place; sums [m, 1] = the tiles of each row, added up.
 
         The exponential is the fast approximation, issued by the math thread. A tile of `sums` still has its 32
@@ -160,20 +170,20 @@ class Compute:
 
     # -- columns ------------------------------------------------------------------------------------------
 
-    async def exp_difference(self, a: Fifo, b: Fifo, out: Fifo, m: int, scale: float) -> None:
+    async def exp_difference(self, a: CircularBuffer, b: CircularBuffer, out: CircularBuffer, m: int, scale: float) -> None:
         """out [m, 1] = exp((a - b) * scale) in column 0, by the accurate exponential. Pops nothing."""
         await self._run(self._operation("exp_difference", a, b, out, m))
         if self.values:
             columns = a.block(m, 1), a.spec.format, b.block(m, 1), b.spec.format
             out.keep(self._at("exp_difference", out).exp_difference(*columns, scale, out.spec.format))
 
-    async def reciprocal(self, x: Fifo, m: int) -> None:
+    async def reciprocal(self, x: CircularBuffer, m: int) -> None:
         """x [m, 1] <- 1 / x in column 0, in place."""
         await self._run(self._operation("reciprocal", x, m))
         if self.values:
             x.blocks[0] = self._at("reciprocal", x).reciprocal(x.block(m, 1), x.spec.format)
 
-    async def mul_columns(self, x: Fifo, column: Fifo, m: int) -> None:
+    async def mul_columns(self, x: CircularBuffer, column: CircularBuffer, m: int) -> None:
         """x [m, 1] <- x * column, in place; `column` is not popped."""
         await self._run(self._operation("mul_columns", x, column, m))
         if self.values:
@@ -181,7 +191,16 @@ class Compute:
             product = math.mul_columns(x.block(m, 1), x.spec.format, column.block(m, 1), column.spec.format)
             x.blocks[0] = math.pack(product, x.spec.format)
 
-    async def scale_rows(self, x: Fifo, column: Fifo, out: Fifo, m: int, n: int, window: int, accumulate: bool = False) -> None:
+    async def scale_rows(
+        self,
+        x: CircularBuffer,
+        column: CircularBuffer,
+        out: CircularBuffer,
+        m: int,
+        n: int,
+        window: int,
+        accumulate: bool = False,
+    ) -> None:
         """out [m, n] = x * column, the column [m, 1] broadcast; with `accumulate`, added to the tiles that `out` already holds.
 
         Pops nothing.
@@ -197,19 +216,21 @@ class Compute:
 
     # -- element by element ---------------------------------------------------------------------------------
 
-    async def add(self, a: Fifo, b: Fifo, out: Fifo, tiles: int) -> None:
+    async def add(self, a: CircularBuffer, b: CircularBuffer, out: CircularBuffer, tiles: int) -> None:
         """out = a + b over `tiles` tiles. Pops nothing. Columns make a column, as does a column and whole tiles."""
         await self._run(self._operation("add", a, b, out, tiles))
         if self.values:
             out.keep(self._add("add", a, b, out, 1, tiles))
 
-    async def add_to(self, x: Fifo, y: Fifo, m: int) -> None:
+    async def add_to(self, x: CircularBuffer, y: CircularBuffer, m: int) -> None:
         """x [m, 1] <- x + y, in place; `y` is not popped."""
         await self._run(self._operation("add_to", x, y, m))
         if self.values:
             x.blocks[0] = self._add("add_to", x, y, x, m, 1)
 
-    async def stamp(self, tiles: Fifo, onto: Fifo, m: int, n: int, marks: Sequence[tuple[int, int, range]], window: int) -> None:
+    async def stamp(
+        self, tiles: CircularBuffer, onto: CircularBuffer, m: int, n: int, marks: Sequence[tuple[int, int, range]], window: int
+    ) -> None:
         """Add tiles to some tiles of `onto` [m, n], in place, by accumulating packs.
 
         A mark (index, row, cols) adds tile `index` of `tiles` to the columns `cols` of tile row `row`; up to `window`
@@ -248,7 +269,9 @@ class Compute:
                 else:
                     into[:] = product
 
-    async def row_max(self, x: Matrix, scaler: Fifo, out: Matrix, rows: range, n: int, before: Matrix | None = None) -> None:
+    async def row_max(
+        self, x: Matrix, scaler: CircularBuffer, out: Matrix, rows: range, n: int, before: Matrix | None = None
+    ) -> None:
         """out[rows] = largest value of each row of x[rows, :n], and of before[rows] where given; pushed. In one window."""
         await self._run(self._operation("row_max", x, scaler, out, rows, n, before))
         if self.values:
@@ -256,7 +279,7 @@ class Compute:
             math = self._at("row_max", out.cb)
             out.values(rows)[:] = math.pack(math.max_rows(x.values(rows)[:, :, :n], x.format, *old), out.format)
 
-    async def mark(self, tiles: Fifo, onto: Matrix, rows: range, marks: Sequence[Mark]) -> None:
+    async def mark(self, tiles: CircularBuffer, onto: Matrix, rows: range, marks: Sequence[Mark]) -> None:
         """Add tiles to some tiles of onto[rows], the newest rows, by accumulating packs of a window each.
 
         A mark (index, row, cols) adds tile `index` of `tiles` to the columns `cols` of tile row `row`.
@@ -289,7 +312,7 @@ class Compute:
         if self.values:
             work.compute(self._at)
 
-    async def sum_reciprocal(self, sums: Fifo, ones: Fifo, out: Fifo) -> None:
+    async def sum_reciprocal(self, sums: CircularBuffer, ones: CircularBuffer, out: CircularBuffer) -> None:
         """out [1, 1] = 1 / (the front tile of `sums` times a column of ones): of each row's sum, in column 0. Pops nothing."""
         await self._run(self._operation("sum_reciprocal", sums, ones, out))
         if self.values:
@@ -299,24 +322,24 @@ class Compute:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _at(self, verb: str, out: Fifo) -> Math:
+    def _at(self, verb: str, out: CircularBuffer) -> Math:
         """What computes the values of a verb that writes `out`."""
         return self._ideal.get((verb, out.spec.name), self._math) if self._ideal else self._math
 
-    def _stamp(self, math: Math, grid: Values, tiles: Fifo, marks: Sequence[Mark], fmt: Format) -> None:
+    def _stamp(self, math: Math, grid: Values, tiles: CircularBuffer, marks: Sequence[Mark], fmt: Format) -> None:
         stamps = self._whole(tiles, 1, tiles.spec.tiles)
         for index, row, cols in marks:
             stamp = stamps[:, :, index : index + 1, :]
             math.stamp(grid[row : row + 1, :, cols.start : cols.stop, :], stamp, tiles.spec.format, fmt)
 
-    def _whole(self, cb: Fifo, rows: int, cols: int) -> Values:
+    def _whole(self, cb: CircularBuffer, rows: int, cols: int) -> Values:
         """The front tiles of `cb`, of which all columns are known."""
         block = cb.block(rows, cols)
         if block.shape[3] < TILE:
             raise SimulationError(f"{cb.label}: holds a column, of whose tiles only column 0 is known; whole tiles are read here")
         return block
 
-    def _add(self, verb: str, a: Fifo, b: Fifo, out: Fifo, rows: int, cols: int) -> Values:
+    def _add(self, verb: str, a: CircularBuffer, b: CircularBuffer, out: CircularBuffer, rows: int, cols: int) -> Values:
         """a + b as packed to `out`, in as many columns as both have."""
         x, y = a.block(rows, cols), b.block(rows, cols)
         width = min(x.shape[3], y.shape[3])

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tensix_sim.formats import TILE
+from tensix_sim.formats import TILE, Values
 from tensix_sim.hw.chip import Core
-from tensix_sim.hw.circular_buffer import Fifo
+from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import SimulationError, Task, happened
 from tensix_sim.hw.ethernet import Fabric, Packets, Signal
 from tensix_sim.hw.memory import Direction, Transfer
-from tensix_sim.program import RISC_OF, Role, Tensor, Values
+from tensix_sim.program import RISC_OF, Role, Tensor
 
 
 class DataMovement:
@@ -42,13 +42,13 @@ class DataMovement:
         """Cycle at which the kernel's last verb ended."""
         return self.idle_from
 
-    def cbs(self, *names: str) -> tuple[Fifo, ...]:
+    def cbs(self, *names: str) -> tuple[CircularBuffer, ...]:
         """Circular buffers of this core by name."""
         return self.core.cbs(names)
 
     # -- circular buffers -------------------------------------------------------------------------------
 
-    async def reserve(self, cb: Fifo, tiles: int) -> None:
+    async def reserve(self, cb: CircularBuffer, tiles: int) -> None:
         """Wait until `tiles` tiles are free, then take them for writing."""
         self._check_end(cb, cb.spec.producer, "reserve")
         cb.check_request(tiles, "reserve of")
@@ -62,13 +62,13 @@ class DataMovement:
             self._end_wait(cb.wait_space)
         cb.reserve(tiles)
 
-    def push(self, cb: Fifo, tiles: int) -> None:
+    def push(self, cb: CircularBuffer, tiles: int) -> None:
         """Hand `tiles` written tiles to the consumer."""
         self._check_end(cb, cb.spec.producer, "push")
         now = self.engine.now
         cb.push(tiles, now, now + self._cb_visible)
 
-    async def wait(self, cb: Fifo, tiles: int) -> None:
+    async def wait(self, cb: CircularBuffer, tiles: int) -> None:
         """Wait until `tiles` tiles are there."""
         self._check_end(cb, cb.spec.consumer, "wait")
         cb.check_request(tiles, "wait for")
@@ -78,7 +78,7 @@ class DataMovement:
                 await happened(cb.next_push())
             self._end_wait(cb.wait_tiles)
 
-    def pop(self, cb: Fifo, tiles: int) -> None:
+    def pop(self, cb: CircularBuffer, tiles: int) -> None:
         """Give `tiles` tiles back to the producer."""
         self._check_end(cb, cb.spec.consumer, "pop")
         cb.pop(tiles, self.engine.now)
@@ -86,7 +86,13 @@ class DataMovement:
     # -- memory -----------------------------------------------------------------------------------------
 
     async def read(
-        self, tensor: Tensor, pages: Sequence[int], into: Fifo, shape: tuple[int, int], barrier: int = 0, transpose: bool = False
+        self,
+        tensor: Tensor,
+        pages: Sequence[int],
+        into: CircularBuffer,
+        shape: tuple[int, int],
+        barrier: int = 0,
+        transpose: bool = False,
     ) -> None:
         """Read `pages` of `tensor` into the reserved tiles of `into`, row by row of a grid of `shape` tiles.
 
@@ -114,7 +120,13 @@ class DataMovement:
         into.write(rows * cols, block.transpose(2, 1, 0, 3) if transpose and block is not None else block)
 
     async def write(
-        self, cb: Fifo, tensor: Tensor, pages: Sequence[int], shape: tuple[int, int], barrier: int = 0, answered: bool = False
+        self,
+        cb: CircularBuffer,
+        tensor: Tensor,
+        pages: Sequence[int],
+        shape: tuple[int, int],
+        barrier: int = 0,
+        answered: bool = False,
     ) -> None:
         """Write the front tiles of `cb`, a grid of `shape` tiles, to `pages` of `tensor`, and wait for the acknowledgements.
 
@@ -138,7 +150,7 @@ class DataMovement:
         tensor.store(pages, block)
         self.core.chip.on_write(len(pages))
 
-    async def forward(self, cb: Fifo, tiles: int, target: tuple[int, int]) -> None:
+    async def forward(self, cb: CircularBuffer, tiles: int, target: tuple[int, int]) -> None:
         """Copy the `tiles` tiles written to `cb` last, before their push, to the same buffer of core `target`.
 
         That core must have reserved them; there they count as written. Waits until they have left this core (a flush),
@@ -164,7 +176,7 @@ class DataMovement:
         await self._spend("connect", self.core.chip.machine.chip.ethernet.connect_cycles)
 
     async def send(
-        self, cb: Fifo, tensor: Tensor, pages: Sequence[int], step: int, link: int, hops: int, packet_tiles: int = 1
+        self, cb: CircularBuffer, tensor: Tensor, pages: Sequence[int], step: int, link: int, hops: int, packet_tiles: int = 1
     ) -> None:
         """Send the front tiles of `cb`, one for each of `pages`, to the next `hops` chips in direction `step` (1 or -1).
 
@@ -219,7 +231,7 @@ class DataMovement:
 
     # -- tiles made here ------------------------------------------------------------------------------------
 
-    def fill(self, cb: Fifo, tiles: int, block: Values | None) -> None:
+    def fill(self, cb: CircularBuffer, tiles: int, block: Values | None) -> None:
         """Write `tiles` generated tiles, [rows, 32, cols, 32], into reserved space; their cycles are not modelled."""
         cb.write(tiles, block if self.values else None)
 
@@ -280,7 +292,7 @@ class DataMovement:
             raise SimulationError(f"{self.core.label}: there is no core {target}; the program's grid is {chip.program.grid}")
         return chip.cores[target]
 
-    def _check_end(self, cb: Fifo, owner: Role, verb: str) -> None:
+    def _check_end(self, cb: CircularBuffer, owner: Role, verb: str) -> None:
         if owner != self.role:
             raise SimulationError(f"{cb.label}: {verb} by the {self.role}; this end belongs to the {owner}")
 

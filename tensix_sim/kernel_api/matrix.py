@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tensix_sim.formats import TILE
+from tensix_sim.formats import TILE, Values
 from tensix_sim.hw.arithmetic import Arithmetic
-from tensix_sim.hw.circular_buffer import Fifo
+from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.exact import Exact
 from tensix_sim.hw.tensix import Stage
 from tensix_sim.kernel_api.windows import Windows
-from tensix_sim.program import Values
 
 Math = Arithmetic | Exact
 
@@ -24,7 +23,7 @@ class Matrix:
 
     __slots__ = ("cb", "cols", "format", "rows", "tiles", "width")
 
-    def __init__(self, cb: Fifo, rows: int, cols: int, column: bool = False) -> None:
+    def __init__(self, cb: CircularBuffer, rows: int, cols: int, column: bool = False) -> None:
         if not cb.shared and cb.tiles != rows * cols:
             raise SimulationError(f"{cb.label}: a matrix of {rows}x{cols} tiles in a buffer of {cb.tiles}; it must fill it")
         self.cb = cb
@@ -59,15 +58,15 @@ class SubExp(NamedTuple):
         """Its windows."""
         return windows.sub_exp_rows(self.x.format, self.sums.format, len(self.rows), self.n, self.width)
 
-    def inputs(self) -> tuple[tuple[Fifo, int], ...]:
+    def inputs(self) -> tuple[tuple[CircularBuffer, int], ...]:
         """Tiles that must be there."""
         return (self.x.cb, self.rows.stop * self.x.cols), (self.column.cb, self.rows.stop)
 
-    def outputs(self) -> tuple[Fifo | None, int]:
+    def outputs(self) -> tuple[CircularBuffer | None, int]:
         """What it pushes."""
         return None, 0
 
-    def compute(self, at: Callable[[str, Fifo], Math]) -> None:
+    def compute(self, at: Callable[[str, CircularBuffer], Math]) -> None:
         """Its values, by what computes those of a verb that writes a buffer."""
         block = self.x.values(self.rows)[:, :, : self.n]
         factors, fmt = self.column.values(self.rows), self.x.format
@@ -93,15 +92,15 @@ class ExpDifference(NamedTuple):
         """Its one window."""
         return windows.exp_difference_rows(self.a.format, len(self.rows), self.approximate)
 
-    def inputs(self) -> tuple[tuple[Fifo, int], ...]:
+    def inputs(self) -> tuple[tuple[CircularBuffer, int], ...]:
         """Tiles that must be there."""
         return (self.a.cb, self.rows.stop), (self.b.cb, self.rows.stop)
 
-    def outputs(self) -> tuple[Fifo | None, int]:
+    def outputs(self) -> tuple[CircularBuffer | None, int]:
         """What it pushes."""
         return self.out.cb, len(self.rows)
 
-    def compute(self, at: Callable[[str, Fifo], Math]) -> None:
+    def compute(self, at: Callable[[str, CircularBuffer], Math]) -> None:
         """Its values, by what computes those of a verb that writes a buffer."""
         math = at("exp_difference", self.out.cb)
         columns = self.a.values(self.rows), self.a.format, self.b.values(self.rows), self.b.format

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from tensix_sim.formats import TILE
 from tensix_sim.hw.chip import Chip
-from tensix_sim.hw.circular_buffer import Fifo
+from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.tensix import Block, Stage
 from tensix_sim.kernel_api.matrix import Beside, Matrix, SubExp
@@ -18,14 +18,14 @@ class Operation(NamedTuple):
     """What a verb runs, reads and makes."""
 
     block: Block
-    source: Fifo  # the operand after which waits are named
-    inputs: tuple[tuple[Fifo, int], ...]  # tiles that the unpacker must see before anything starts
+    source: CircularBuffer  # the operand after which waits are named
+    inputs: tuple[tuple[CircularBuffer, int], ...]  # tiles that the unpacker must see before anything starts
     needs: tuple[int, ...] = ()  # tiles of `source` that it must see before each stage
-    out: Fifo | None = None
+    out: CircularBuffer | None = None
     tiles: int = 0  # pushed to `out`, in equal parts
     pushed: slice = END  # after these stages
     early: tuple[int, int] | None = None  # seen so many cycles sooner, but not before this stage is packed
-    changed: Fifo | None = None
+    changed: CircularBuffer | None = None
     changed_tiles: int = 0  # the newest of `changed`, in place, in equal parts
     renewed: slice = END
     older_tiles: int = 0  # that `changed` holds besides
@@ -44,7 +44,15 @@ class Operations:
     # -- blocks -------------------------------------------------------------------------------------------
 
     def matmul(
-        self, a: Fifo, b: Fifo, out: Fifo, m: int, n: int, k: int, subblock: tuple[int, int], accumulate: bool
+        self,
+        a: CircularBuffer,
+        b: CircularBuffer,
+        out: CircularBuffer,
+        m: int,
+        n: int,
+        k: int,
+        subblock: tuple[int, int],
+        accumulate: bool,
     ) -> Operation:
         """Pushes band by band, one subblock high, or changes `out` in place; waits for `a` band by band, too."""
         h, w = subblock
@@ -62,7 +70,7 @@ class Operations:
             return Operation(block, a, ((b, k * n), (out, m * n)), needs, changed=out, changed_tiles=m * n)
         return Operation(block, a, ((b, k * n),), needs, out, m * n, EACH)
 
-    def sum_columns(self, x: Fifo, ones: Fifo, rows: int, window: int) -> Operation:
+    def sum_columns(self, x: CircularBuffer, ones: CircularBuffer, rows: int, window: int) -> Operation:
         """In place."""
         self._check_window(x, window, rows)
         return self._update(
@@ -71,7 +79,16 @@ class Operations:
             (x, rows),
         )
 
-    def max_rows(self, x: Fifo, scaler: Fifo, out: Fifo, m: int, n: int, window: int, before: Fifo | None) -> Operation:
+    def max_rows(
+        self,
+        x: CircularBuffer,
+        scaler: CircularBuffer,
+        out: CircularBuffer,
+        m: int,
+        n: int,
+        window: int,
+        before: CircularBuffer | None,
+    ) -> Operation:
         """Waits for `x` window by window."""
         self._check_window(x, window, m)
         windows = self.windows.max_rows(x.spec.format, out.spec.format, m, n, window, before is not None)
@@ -79,7 +96,7 @@ class Operations:
         inputs = ((scaler, 1),) if before is None else ((scaler, 1), (before, m))
         return Operation(block, x, inputs, bands(m * n, m // window), out, m)
 
-    def sub_exp(self, x: Fifo, column: Fifo, sums: Fifo, m: int, n: int, window: int) -> Operation:
+    def sub_exp(self, x: CircularBuffer, column: CircularBuffer, sums: CircularBuffer, m: int, n: int, window: int) -> Operation:
         """Pushes `sums` at the end; `x` changes row by row."""
         self._check_window(x, window, n)
         check_adds(sums)
@@ -90,16 +107,16 @@ class Operations:
         rows = slice(each - 1, None, each)
         return Operation(block, x, inputs, out=sums, tiles=m, changed=x, changed_tiles=m * n, renewed=rows)
 
-    def exp_difference(self, a: Fifo, b: Fifo, out: Fifo, m: int) -> Operation:
+    def exp_difference(self, a: CircularBuffer, b: CircularBuffer, out: CircularBuffer, m: int) -> Operation:
         """One window a tile."""
         block = self._block("exp difference", self.windows.exp_difference(a.spec.format, m), self._eltwise)
         return Operation(block, a, ((a, m), (b, m)), out=out, tiles=m)
 
-    def reciprocal(self, x: Fifo, m: int) -> Operation:
+    def reciprocal(self, x: CircularBuffer, m: int) -> Operation:
         """In place."""
         return self._update(self._block("reciprocal", self.windows.reciprocal(x.spec.format, m), self._eltwise), (x, m))
 
-    def mul_columns(self, x: Fifo, column: Fifo, m: int) -> Operation:
+    def mul_columns(self, x: CircularBuffer, column: CircularBuffer, m: int) -> Operation:
         """In place."""
         return self._update(
             self._block("mul columns", self.windows.mul_columns(x.spec.format, column.spec.format, m), self._eltwise),
@@ -107,7 +124,9 @@ class Operations:
             (x, m),
         )
 
-    def scale_rows(self, x: Fifo, column: Fifo, out: Fifo, m: int, n: int, window: int, accumulate: bool) -> Operation:
+    def scale_rows(
+        self, x: CircularBuffer, column: CircularBuffer, out: CircularBuffer, m: int, n: int, window: int, accumulate: bool
+    ) -> Operation:
         """Pushes at the end, or changes `out` in place."""
         self._check_window(x, window, n)
         if accumulate:
@@ -119,16 +138,16 @@ class Operations:
             return Operation(block, x, inputs, changed=out, changed_tiles=m * n)
         return Operation(block, x, inputs, out=out, tiles=m * n)
 
-    def add(self, a: Fifo, b: Fifo, out: Fifo, tiles: int) -> Operation:
+    def add(self, a: CircularBuffer, b: CircularBuffer, out: CircularBuffer, tiles: int) -> Operation:
         """Pushes tile by tile."""
         block = self._block("add", self.windows.add(a.spec.format, b.spec.format, out.spec.format, tiles))
         return Operation(block, a, ((a, tiles), (b, tiles)), out=out, tiles=tiles, pushed=EACH)
 
-    def add_to(self, x: Fifo, y: Fifo, m: int) -> Operation:
+    def add_to(self, x: CircularBuffer, y: CircularBuffer, m: int) -> Operation:
         """In place."""
         return self._update(self._block("add to", self.windows.add_to(x.spec.format, m), self._eltwise), (y, m), (x, m))
 
-    def stamp(self, tiles: Fifo, onto: Fifo, onto_tiles: int, sizes: tuple[int, ...]) -> Operation:
+    def stamp(self, tiles: CircularBuffer, onto: CircularBuffer, onto_tiles: int, sizes: tuple[int, ...]) -> Operation:
         """Changes `onto` in place; a window for each of `sizes`."""
         check_adds(onto)
         block = self._block("stamp", self.windows.stamp(tiles.spec.format, onto.spec.format, sizes))
@@ -164,7 +183,7 @@ class Operations:
             return op._replace(out=out.cb, tiles=h * out.cols)
         return op if beside is None else self._with_output(op, beside)
 
-    def row_max(self, x: Matrix, scaler: Fifo, out: Matrix, rows: range, n: int, before: Matrix | None) -> Operation:
+    def row_max(self, x: Matrix, scaler: CircularBuffer, out: Matrix, rows: range, n: int, before: Matrix | None) -> Operation:
         """Pushes at the end."""
         check_whole(x)
         check_column(out)
@@ -172,7 +191,7 @@ class Operations:
         inputs = ((scaler, 1), *(((before.cb, rows.stop),) if before else ()))
         return Operation(block, x.cb, inputs, (rows.stop * x.cols,), out.cb, len(rows))
 
-    def mark(self, tiles: Fifo, onto: Matrix, rows: range, sizes: tuple[int, ...]) -> Operation:
+    def mark(self, tiles: CircularBuffer, onto: Matrix, rows: range, sizes: tuple[int, ...]) -> Operation:
         """Changes the newest rows in place."""
         check_whole(onto)
         check_adds(onto.cb)
@@ -198,7 +217,7 @@ class Operations:
         inputs = work.inputs()
         return self._with_output(Operation(self._block("run alone", self._aside(work)), inputs[0][0], inputs), work)
 
-    def sum_reciprocal(self, sums: Fifo, ones: Fifo, out: Fifo) -> Operation:
+    def sum_reciprocal(self, sums: CircularBuffer, ones: CircularBuffer, out: CircularBuffer) -> Operation:
         """Pushes at the end."""
         block = self._block("sum reciprocal", self.windows.sum_reciprocal(sums.spec.format))
         return Operation(block, sums, ((ones, 1), (sums, 1)), out=out, tiles=1)
@@ -222,12 +241,12 @@ class Operations:
             check_column(work.out)
         return work.stages(self.windows)
 
-    def _update(self, block: Block, *inputs: tuple[Fifo, int]) -> Operation:
+    def _update(self, block: Block, *inputs: tuple[CircularBuffer, int]) -> Operation:
         """Change the last of `inputs` in place."""
         x, tiles = inputs[-1]
         return Operation(block, x, inputs, changed=x, changed_tiles=tiles)
 
-    def _check_window(self, cb: Fifo, window: int, tiles: int) -> None:
+    def _check_window(self, cb: CircularBuffer, window: int, tiles: int) -> None:
         """A window takes equal shares of `tiles` tiles, and no more than a DST half."""
         if tiles % window or window > self.dst_tiles:
             raise SimulationError(
@@ -241,7 +260,7 @@ class Operations:
         return op._replace(out=out, tiles=tiles, pushed=slice(0, 1))
 
 
-def check_adds(*buffers: Fifo) -> None:
+def check_adds(*buffers: CircularBuffer) -> None:
     """The packer adds in L1 to float32 and bfloat16 only."""
     for cb in buffers:
         if cb.spec.format.is_block:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from tensix_sim.hw.chip import Core
-from tensix_sim.hw.circular_buffer import Fifo
+from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import DeadlockError, SimulationError, Task, happened
 from tensix_sim.hw.tensix import Outcome
 from tensix_sim.kernel_api.operations import Operation
@@ -61,14 +61,14 @@ class Threads:
 
     # -- circular buffers -----------------------------------------------------------------------------------
 
-    async def wait(self, cb: Fifo, tiles: int) -> None:
+    async def wait(self, cb: CircularBuffer, tiles: int) -> None:
         """Hold the unpacker until it can see `tiles` tiles."""
         check_consumer(cb, "wait")
         if cb.front < tiles:
             await self._pushed(cb, tiles)
         self._see(cb, tiles)
 
-    async def reserve(self, cb: Fifo, tiles: int) -> None:
+    async def reserve(self, cb: CircularBuffer, tiles: int) -> None:
         """Hold the packer until `tiles` tiles are free."""
         check_producer(cb)
         tensix = self.tensix
@@ -81,7 +81,7 @@ class Threads:
                 tensix.pack = since
         self.spend_on_pack("reserve", self._spec.cb_wait_cycles)
 
-    def push(self, cb: Fifo, tiles: int) -> None:
+    def push(self, cb: CircularBuffer, tiles: int) -> None:
         """Hand `tiles` tiles over when the packer has packed what was issued so far."""
         check_producer(cb)
         if cb.space < tiles:
@@ -89,7 +89,7 @@ class Threads:
         self.spend_on_pack("push", self._spec.cb_update_cycles)
         cb.put(tiles, self.tensix.pack, (0,), self._visible)
 
-    def pop(self, cb: Fifo, tiles: int) -> None:
+    def pop(self, cb: CircularBuffer, tiles: int) -> None:
         """Give `tiles` tiles back when the unpacker has read what was issued so far."""
         check_consumer(cb, "pop")
         tensix, cycles = self.tensix, self._spec.cb_update_cycles
@@ -123,7 +123,7 @@ class Threads:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _see(self, cb: Fifo, tiles: int, setup: int = 0) -> None:
+    def _see(self, cb: CircularBuffer, tiles: int, setup: int = 0) -> None:
         """Hold the unpacker until it can see the first `tiles` tiles of `cb`, which have been pushed, `setup` cycles later."""
         tensix = self.tensix
         arrival = cb.visible_at(tiles) - setup
@@ -133,14 +133,14 @@ class Threads:
                 self._span(0, cb.wait_tiles, tensix.unpack, arrival)
             tensix.unpack = arrival
 
-    async def _pushed(self, cb: Fifo, tiles: int) -> None:
+    async def _pushed(self, cb: CircularBuffer, tiles: int) -> None:
         """Suspend the kernel until `tiles` tiles have been pushed."""
         cb.check_request(tiles, "wait for")
         self._block_on(cb, lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
         while cb.front < tiles:
             await happened(cb.next_push())
 
-    async def _freed(self, cb: Fifo, tiles: int) -> int:
+    async def _freed(self, cb: CircularBuffer, tiles: int) -> int:
         """Suspend the kernel until `tiles` tiles are free; the cycle from which they are."""
         cb.check_request(tiles, "reserve of")
         why = f"space for {tiles} tiles in {cb.spec.name}, which has {cb.space} of {cb.spec.tiles} free"
@@ -149,7 +149,7 @@ class Threads:
             await happened(cb.next_pop())
         return self.engine.now
 
-    def _block_on(self, cb: Fifo, what: Callable[[], str], other: Role) -> None:
+    def _block_on(self, cb: CircularBuffer, what: Callable[[], str], other: Role) -> None:
         """Tell the engine what this kernel waits for, and from whom."""
         if not cb.shared:
             raise DeadlockError(
@@ -159,7 +159,9 @@ class Threads:
             self.task.blocked = what
             self.task.waits_for = f"{self.core.label} {RISC_OF[other]}"
 
-    def _trace_block(self, name: str, outcome: Outcome, before: tuple[int, int, int], source: Fifo, out: Fifo) -> None:
+    def _trace_block(
+        self, name: str, outcome: Outcome, before: tuple[int, int, int], source: CircularBuffer, out: CircularBuffer
+    ) -> None:
         tensix, tile, (t0, t1, t2) = self.tensix, self._trace.tile, self._lanes
         unpack, math, pack = before
         tile(
@@ -176,13 +178,13 @@ class Threads:
             self._trace.span(self._lanes[lane], self._trace.name(name), start, end)
 
 
-def check_consumer(cb: Fifo, verb: str) -> None:
+def check_consumer(cb: CircularBuffer, verb: str) -> None:
     """Only the consumer may wait and pop."""
     if cb.spec.consumer != "compute":
         raise SimulationError(f"{cb.label}: {verb} by the compute kernel; this end belongs to the {cb.spec.consumer}")
 
 
-def check_producer(cb: Fifo) -> None:
+def check_producer(cb: CircularBuffer) -> None:
     """Only the producer may reserve and push."""
     if cb.spec.producer != "compute":
         raise SimulationError(f"{cb.label}: reserve by the compute kernel; this end belongs to the {cb.spec.producer}")

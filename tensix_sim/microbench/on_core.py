@@ -8,9 +8,9 @@ from tensix_sim.config import RunSpec
 from tensix_sim.formats import BFLOAT16, TILE, Format
 from tensix_sim.hw import Chip
 from tensix_sim.hw.chip import Core
-from tensix_sim.kernel_api import CircularBuffer, Compute, ComputeConfig, DataMovement, Kernel, Program, launch
+from tensix_sim.kernel_api import BufferSpec, Compute, ComputeConfig, DataMovement, Kernel, Program, launch
 from tensix_sim.program import Fidelity
-from tensix_sim.simulation import Device, simulate
+from tensix_sim.simulation import DeviceFigures, simulate
 from tensix_sim.trace import Trace
 
 SEQ_LEN = 4096
@@ -32,12 +32,12 @@ class Product:
     steps: int
     subblock: tuple[int, int]
 
-    def buffers(self, fmt: Format) -> tuple[CircularBuffer, ...]:
+    def buffers(self, fmt: Format) -> tuple[BufferSpec, ...]:
         """Two blocks of each operand, and one of C."""
         return (
-            CircularBuffer("a_in", 2 * self.m * self.k, fmt, "reader", "compute"),
-            CircularBuffer("b_in", 2 * self.k * self.n, fmt, "reader", "compute"),
-            CircularBuffer("c", self.m * self.n, partial_sums(fmt), "compute", "compute"),
+            BufferSpec("a_in", 2 * self.m * self.k, fmt, "reader", "compute"),
+            BufferSpec("b_in", 2 * self.k * self.n, fmt, "reader", "compute"),
+            BufferSpec("c", self.m * self.n, partial_sums(fmt), "compute", "compute"),
         )
 
 
@@ -96,7 +96,7 @@ def run_core(
     """One core that does some work on operands that are there: what it looks like at the end."""
     buffers = work.buffers(fmt)
     if compute is not multiply_only:
-        buffers += tuple(CircularBuffer(name, work.m, BFLOAT16, "compute", "compute") for name in ("maxima", "sums"))
+        buffers += tuple(BufferSpec(name, work.m, BFLOAT16, "compute", "compute") for name in ("maxima", "sums"))
     kernels = (Kernel("reader", provide, [work]), Kernel("compute", compute, [work]))
     chip = Chip(m, Program((1, 1), buffers, kernels, (), ComputeConfig(math_fidelity=fidelity)), Trace("off"))
     launch(chip)
@@ -165,7 +165,7 @@ def gemm_cycles(
 
 def attention(
     q_chunk: int, k_chunk: int, causal: bool, kernel: str, fidelity: Fidelity = "HiFi2", fp32_dest: bool = False
-) -> Device:
+) -> DeviceFigures:
     """Plain attention of one head over 4,096 positions, head dim 128, on one core of a p100a: all Q chunks one after another."""
     return simulate(
         RunSpec.model_validate(

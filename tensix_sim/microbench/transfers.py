@@ -13,8 +13,7 @@ from tensix_sim.arch.model import Coord
 from tensix_sim.formats import Format
 from tensix_sim.hw.engine import Engine
 from tensix_sim.hw.memory import Direction, Memory
-from tensix_sim.program import Memory as Place
-from tensix_sim.program import Tensor
+from tensix_sim.program import MemoryKind, Tensor
 from tensix_sim.trace import Trace
 
 MIB = 1 << 20
@@ -22,7 +21,7 @@ SEEDS = 5  # draws of cores, where a test took them at random
 
 
 @dataclass(frozen=True)
-class Move:
+class Moving:
     """What one RISC does: pages of `size` bytes, `barrier` of them in flight (0: all), from cycle `start` on."""
 
     core: Coord  # NoC position
@@ -30,12 +29,12 @@ class Move:
     size: int
     noc: int
     direction: Direction = "read"
-    place: Place = "dram"
+    place: MemoryKind = "dram"
     barrier: int = 0
     start: int = 0
 
 
-def run(m: Machine, moves: Sequence[Move]) -> list[int]:
+def run(m: Machine, moves: Sequence[Moving]) -> list[int]:
     """Cycle at which each of some moves has landed, on a chip that does nothing else."""
     engine = Engine()
     chip = Memory(m, engine, Trace("off"))
@@ -55,7 +54,7 @@ def run(m: Machine, moves: Sequence[Move]) -> list[int]:
     return list(ends.values())
 
 
-def cycles(m: Machine, moves: Sequence[Move]) -> int:
+def cycles(m: Machine, moves: Sequence[Moving]) -> int:
     """Cycles until all have landed."""
     return max(run(m, moves))
 
@@ -65,19 +64,19 @@ def cycles(m: Machine, moves: Sequence[Move]) -> int:
 
 def from_dram(m: Machine, direction: Direction, n: int, size: int) -> int:
     """Cycles of `n` transfers of `size` bytes between one core and one page of DRAM, with one barrier at the end."""
-    return cycles(m, [Move(m.worker((0, 0)), [0] * n, size, int(direction == "write"), direction)])
+    return cycles(m, [Moving(m.worker((0, 0)), [0] * n, size, int(direction == "write"), direction)])
 
 
 def from_l1(m: Machine, direction: Direction, n: int, size: int, same_axis: bool) -> int:
     """The same between two cores, on one row or with neither row nor column in common."""
     other = 1 if same_axis else m.grid[0] + 1  # logical (1, 0) or (1, 1)
-    return cycles(m, [Move(m.worker((0, 0)), [other] * n, size, 0, direction, "l1")])
+    return cycles(m, [Moving(m.worker((0, 0)), [other] * n, size, 0, direction, "l1")])
 
 
 def one_bank_rate(m: Machine, cores: int, direction: Direction, noc: int, size: int = 8192) -> float:
     """Bytes a cycle of bank 0 while `cores` cores move 1 MiB each, in pages of `size`."""
     pages = [i * m.chip.dram.banks for i in range(MIB // size)]
-    moves = [Move(place, pages, size, noc, direction) for place in workers(m, m.grid)[:cores]]
+    moves = [Moving(place, pages, size, noc, direction) for place in workers(m, m.grid)[:cores]]
     return rate(m, moves)
 
 
@@ -89,7 +88,7 @@ def workers(m: Machine, grid: tuple[int, int]) -> list[Coord]:
     return [m.worker((x, y)) for y in range(grid[1]) for x in range(grid[0])]
 
 
-def rate(m: Machine, moves: Sequence[Move]) -> float:
+def rate(m: Machine, moves: Sequence[Moving]) -> float:
     """Bytes a cycle of all moves together, until the last has landed."""
     return sum(len(move.pages) * move.size for move in moves) / cycles(m, moves)
 
@@ -117,7 +116,7 @@ def banks_rate(m: Machine, cores: int, direction: Direction, noc: int, careful: 
         first = i * banks // cores
         return range(first, first + banks * (MIB // size), banks)
 
-    return mean([rate(m, [Move(core, pages(i), size, noc, direction) for i, core in enumerate(draw)]) for draw in draws])
+    return mean([rate(m, [Moving(core, pages(i), size, noc, direction) for i, core in enumerate(draw)]) for draw in draws])
 
 
 def streams_rate(m: Machine, in_flight: int, beside: bool) -> float:
@@ -130,7 +129,9 @@ def streams_rate(m: Machine, in_flight: int, beside: bool) -> float:
     # each packet in flight is a stream of its own, one at a time
     return mean(
         [
-            rate(m, [Move(core, [bank] * count, size, 0, barrier=1) for bank, core in enumerate(draw) for _ in range(in_flight)])
+            rate(
+                m, [Moving(core, [bank] * count, size, 0, barrier=1) for bank, core in enumerate(draw) for _ in range(in_flight)]
+            )
             for draw in draws
         ]
     )
@@ -139,24 +140,24 @@ def streams_rate(m: Machine, in_flight: int, beside: bool) -> float:
 def small_pages_rate(m: Machine, size: int, both: bool) -> float:
     """Bytes a cycle of bank 0 while a row of cores reads pages of it, on NoC 0 or half of them on each."""
     cores = workers(m, (8, 1))
-    return rate(m, [Move(core, [0] * 1024, size, i % 2 if both else 0) for i, core in enumerate(cores)])
+    return rate(m, [Moving(core, [0] * 1024, size, i % 2 if both else 0) for i, core in enumerate(cores)])
 
 
 def one_and_all_rate(m: Machine, direction: Direction, size: int) -> float:
     """Bytes a cycle of a core that writes to, or reads from, every other core."""
-    return rate(m, [Move(m.worker((0, 0)), range(1, m.cores), size, 0, direction, "l1")])
+    return rate(m, [Moving(m.worker((0, 0)), range(1, m.cores), size, 0, direction, "l1")])
 
 
 def all_cores_rate(m: Machine, grid: Coord, direction: Direction, noc: int, size: int, n: int) -> float:
     """Bytes a cycle of all cores together, each with the same `n` interleaved pages."""
-    return rate(m, [Move(core, range(n), size, noc, direction) for core in workers(m, grid)])
+    return rate(m, [Moving(core, range(n), size, noc, direction) for core in workers(m, grid)])
 
 
 def all_to_all_rate(m: Machine, grid: Coord, direction: Direction, size: int) -> float:
     """Bytes a cycle of each core, all of which have a page for every other core."""
     cores = [y * m.grid[0] + x for y in range(grid[1]) for x in range(grid[0])]
     moves = [
-        Move(core, cores[i + 1 :] + cores[:i], size, 0, direction, "l1") for i, core in enumerate(workers(m, grid))
+        Moving(core, cores[i + 1 :] + cores[:i], size, 0, direction, "l1") for i, core in enumerate(workers(m, grid))
     ]  # each begins with the core after it
     return rate(m, moves) / len(moves)
 
@@ -175,7 +176,9 @@ def to_sharded(m: Machine, grid: Coord, by_rows: bool, tiles: int, gap: int, ske
     cores = len(places)
     barrier = barrier_threshold(size, cores)
     moves = [
-        Move(place, _shard(i, (tiles // width, width), grid, by_rows), size, 0, barrier=barrier, start=_staggered(i, cores, skew))
+        Moving(
+            place, _shard(i, (tiles // width, width), grid, by_rows), size, 0, barrier=barrier, start=_staggered(i, cores, skew)
+        )
         for i, place in enumerate(places)
     ]
     ends = run(m, moves)
@@ -204,7 +207,7 @@ def reshard(m: Machine, source: Coord, grid: Coord, by_rows: bool, nocs: int, ga
         share = len(owners) // nocs
         for noc in range(nocs):
             part = owners[noc * share : (noc + 1) * share]
-            moves.append(Move(place, part, size, noc, place="l1", start=_staggered(i, len(places), skew)))
+            moves.append(Moving(place, part, size, noc, place="l1", start=_staggered(i, len(places), skew)))
     return cycles(m, moves)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tensix_sim.trace.table import Rows
+from tensix_sim.trace.table import Records
 from tensix_sim.trace.trace import WAIT, Lane, Trace
 
 Cycles = NDArray[np.int64]
@@ -103,7 +103,7 @@ def check_lanes(trace: Trace, lives: Mapping[Lane, tuple[int, int]] | None = Non
     return None
 
 
-def _misfit(names: list[str], before: int, expected: int, span: Rows) -> str:
+def _misfit(names: list[str], before: int, expected: int, span: Records) -> str:
     start, end, name = int(span["start"]), int(span["end"]), names[span["name"]]
     if end < start:
         return f"{name!r} starts at {start} and ends before, at {end}"

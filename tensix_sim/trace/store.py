@@ -24,7 +24,7 @@ from tensix_sim.arch import machine
 from tensix_sim.config import RunSpec, load_spec
 from tensix_sim.trace.files import atomic_path
 from tensix_sim.trace.folder import MARK, MARKED, starts_with
-from tensix_sim.trace.table import BLOCK, Rows, Table
+from tensix_sim.trace.table import BLOCK, Records, Table
 from tensix_sim.trace.trace import Level, Trace
 
 SUMMARY = "summary.json"
@@ -141,7 +141,7 @@ def _not_a_trace(path: Path, error: Exception) -> RunError:
     return RunError(f"{path}: not a trace that `tensix-sim run` wrote ({error}); run again and leave its files as they are")
 
 
-def _check_rows(trace: Trace, table: str, rows: Rows) -> None:
+def _check_rows(trace: Trace, table: str, rows: Records) -> None:
     """Hold rows to what their columns mean: places that exist, times that do not go back.
 
     Raises:
@@ -251,8 +251,8 @@ def _read_words(file: zipfile.ZipFile, name: str) -> list[str]:
     return words
 
 
-def _read_rows(file: zipfile.ZipFile, name: str, dtype: np.dtype[np.void]) -> Iterator[Rows]:
-    """Rows of a table, some at a time."""
+def _read_rows(file: zipfile.ZipFile, name: str, dtype: np.dtype[np.void]) -> Iterator[Records]:
+    """Records of a table, some at a time."""
     columns = dtype.names or ()
     with ExitStack() as stack:
         members = [stack.enter_context(file.open(f"{name}.{column}.npy")) for column in columns]

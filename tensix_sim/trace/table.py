@@ -1,4 +1,4 @@
-"""Rows of integers that only grow, in bounded memory."""
+"""Records of integers that only grow, in bounded memory."""
 
 import sys
 import tempfile
@@ -12,12 +12,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.void]
+Records = NDArray[np.void]
 BLOCK = 1 << 16  # rows that are read at a time
 
 
 class Table:
-    """Rows of one structured dtype: the newest in memory, all before them in an anonymous temporary file.
+    """Records of one structured dtype: the newest in memory, all before them in an anonymous temporary file.
 
     A plain pickle carries the rows themselves. Between processes the file goes as an open descriptor, so that
     a long trace never passes through memory and a process that dies leaves nothing behind.
@@ -39,7 +39,7 @@ class Table:
         if len(self.rows) >= self.limit:
             self._spill()
 
-    def extend(self, rows: Rows) -> None:
+    def extend(self, rows: Records) -> None:
         """Add rows of the table's dtype."""
         self.rows += rows.tobytes()
         self.trim()
@@ -52,11 +52,11 @@ class Table:
     def __len__(self) -> int:
         return (self._spilled + len(self.rows)) // self.dtype.itemsize
 
-    def blocks(self) -> Iterator[Rows]:
+    def blocks(self) -> Iterator[Records]:
         """Read all rows in order, at most `BLOCK` at a time, as read-only arrays."""
         return (np.frombuffer(chunk, self.dtype) for chunk in self._chunks())
 
-    def array(self) -> Rows:
+    def array(self) -> Records:
         """Read all rows as one read-only array."""
         return np.frombuffer(b"".join(self._chunks()), self.dtype)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tensix_sim.trace.table import Rows, Table
+from tensix_sim.trace.table import Records, Table
 
 Level = Literal["off", "zones", "transfers"]
 # What each RISC does, in the order in which a tile meets them
@@ -157,7 +157,9 @@ class Trace:
         """What was recorded, by kind."""
         return {"spans": self._spans, "counts": self._counts, "transfers": self._transfers}
 
-    def spans(self, core: tuple[int, int] | None = None, risc: str | None = None, start: int = 0, end: int | None = None) -> Rows:
+    def spans(
+        self, core: tuple[int, int] | None = None, risc: str | None = None, start: int = 0, end: int | None = None
+    ) -> Records:
         """Read spans, in the order of recording: `SPAN` rows.
 
         All of them, or those of a core, of a RISC, of both, and those that reach into the cycles from `start` up to `end`.
@@ -211,18 +213,18 @@ class Trace:
         """Cycle at which the last span ends."""
         return max((int(block["end"].max()) for block in self._spans.blocks() if len(block)), default=0)
 
-    def counts(self) -> Rows:
+    def counts(self) -> Records:
         """Read all counter values, in the order of recording: `COUNT` rows."""
         return self._counts.array()
 
-    def transferred(self) -> Rows:
+    def transferred(self) -> Records:
         """Read all transfers, in the order of recording: `TRANSFER` rows."""
         return self._transfers.array()
 
-    def span_blocks(self) -> Iterator[Rows]:
+    def span_blocks(self) -> Iterator[Records]:
         """Read all spans in pieces: for traces that are larger than memory."""
         return self._spans.blocks()
 
-    def count_blocks(self) -> Iterator[Rows]:
+    def count_blocks(self) -> Iterator[Records]:
         """Read all counter values in pieces."""
         return self._counts.blocks()

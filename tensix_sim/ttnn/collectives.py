@@ -3,17 +3,14 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tensix_sim.formats import FORMATS
 from tensix_sim.ttnn.clock import CLOCK
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.moves import common_mesh, record
 from tensix_sim.ttnn.session import SESSION, recorded
-from tensix_sim.ttnn.tensor import Tensor
+from tensix_sim.ttnn.tensor import Array, Tensor
 from tensix_sim.ttnn.types import BufferType, CoreRangeSet, Layout, MemoryConfig, NotModelledError, Topology
-
-Array = NDArray[Any]
 
 
 class GlobalSemaphore:
@@ -128,8 +125,8 @@ def _cycles(
     reverse: bool,
 ) -> list[int]:
     """Cycles of each device, by its place in its line; lines do not meet, so one is simulated, once for all of its shape."""
-    from tensix_sim.collectives import run_all_gather
-    from tensix_sim.ops.all_gather import AllGather, usual_topology
+    from tensix_sim.gather.all_gather import AllGather, usual_topology
+    from tensix_sim.gather.run import run_all_gather
 
     on, count = mesh.machine, len(lines[0])
     form = topology.value if topology else usual_topology(on, count)

@@ -3,16 +3,13 @@
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tensix_sim.ttnn.collectives import gather
 from tensix_sim.ttnn.moves import rearranged
 from tensix_sim.ttnn.operations import _filled, _mapped, refuse
 from tensix_sim.ttnn.session import recorded
-from tensix_sim.ttnn.tensor import Tensor
+from tensix_sim.ttnn.tensor import Array, Tensor
 from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig, missing
-
-Array = NDArray[Any]
 
 __all__ = [
     "all_gather_async",

@@ -4,15 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.session import SESSION, Call
-from tensix_sim.ttnn.tensor import Tensor
+from tensix_sim.ttnn.tensor import Array, Tensor
 from tensix_sim.ttnn.types import BufferType, Layout, MemoryConfig, NotModelledError, Shape
 
-Array = NDArray[Any]
 Rearrange = Callable[[list[Array], int], list[Array]]
 PAGES = 1 << 32  # more than any tensor has
 
@@ -80,7 +78,7 @@ def _cycles(
     op: str, mesh: MeshDevice, inputs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], rearrange: Rearrange, about: Any
 ) -> int | None:
     """Cycles of the moves on a device, simulated once for all of the same shapes; None where tiles are cut."""
-    from tensix_sim.collectives import run_moves
+    from tensix_sim.gather.run import run_moves
     from tensix_sim.program import Tensor as Pages
 
     whole = all(len(s) > 1 and not (s[-1] % TILE or s[-2] % TILE) for s in (*shapes, *(tensor.shape for tensor in inputs)))

@@ -4,16 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tensix_sim.formats import TILE
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.moves import common_mesh, rearranged, record
 from tensix_sim.ttnn.session import SESSION, recorded
-from tensix_sim.ttnn.tensor import Tensor, quantised
+from tensix_sim.ttnn.tensor import Array, Tensor, quantised
 from tensix_sim.ttnn.types import DataType, Layout, MemoryConfig, NotModelledError, Shape, WormholeComputeKernelConfig
-
-Array = NDArray[Any]
 
 
 def refuse(op: str, **given: Any) -> None:

@@ -26,7 +26,7 @@ from tensix_sim.ttnn.types import (
 
 if TYPE_CHECKING:
     from tensix_sim.config import RunSpec
-    from tensix_sim.ops.checks import Report
+    from tensix_sim.doctor.check import Report
     from tensix_sim.simulation import DeviceRun
 
 __all__ = [
@@ -183,7 +183,7 @@ def _attend(
     compute_kernel_config: WormholeComputeKernelConfig | None,
 ) -> Tensor:
     """Run an attention op on every device of its tensors' mesh; equal work is simulated once."""
-    from tensix_sim.ops.inputs import input_misfits
+    from tensix_sim.sdpa.inputs import input_misfits
     from tensix_sim.simulation import run_device
 
     name = NAMES[op]
@@ -230,7 +230,7 @@ def _checked(name: str, raw: dict[str, Any]) -> "tuple[RunSpec, Report]":
         RuntimeError: the call is illegal; lists every violation, as ttnn raises.
     """
     from tensix_sim.config import load_spec
-    from tensix_sim.ops.checks import check
+    from tensix_sim.doctor.check import check
 
     report = check(raw)
     if not report.ok:
@@ -365,12 +365,12 @@ def _positions(mesh: MeshDevice, spec: "RunSpec") -> list[int]:
 
 def _inputs(qkv: tuple[Tensor, Tensor, Tensor], held: tuple[NDArray[Any] | None, ...], keys: int) -> Any:
     """A device's values, K and V in sequence order, and its page table."""
-    from tensix_sim.ops.inputs import Inputs
+    from tensix_sim.sdpa.inputs import InputValues
 
     q, k, v, *tables = held
     empty = np.empty(0, np.float32)
     if not tables:
-        return None if q is None else Inputs(q, k, v, None)  # type: ignore[arg-type]
+        return None if q is None else InputValues(q, k, v, None)  # type: ignore[arg-type]
     block = qkv[1].shape[2]
     assert tables[0] is not None
     table = np.ascontiguousarray(tables[0][:, : -(-keys // block)], np.int32)
@@ -378,8 +378,8 @@ def _inputs(qkv: tuple[Tensor, Tensor, Tensor], held: tuple[NDArray[Any] | None,
         bad = int(table.min() if table.min() < 0 else table.max())
         raise RuntimeError(f"the page table names block {bad}; the cache has blocks 0 to {qkv[1].shape[0] - 1}")
     if q is None or k is None or v is None:
-        return Inputs(empty, empty, empty, table)
-    return Inputs(q, _in_order(k, table, keys), _in_order(v, table, keys), table)
+        return InputValues(empty, empty, empty, table)
+    return InputValues(q, _in_order(k, table, keys), _in_order(v, table, keys), table)
 
 
 def _in_order(cache: NDArray[Any], table: NDArray[np.int32], keys: int) -> NDArray[np.float32]:

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from tensix_sim.config import RunSpec
-from tensix_sim.ops.geometry import Geometry, spec_machine
-from tensix_sim.ops.load import Work
+from tensix_sim.doctor.load import Work
+from tensix_sim.sdpa.geometry import Geometry, spec_machine
 from tensix_sim.trust import Trust, tells, trust
 from tensix_sim.tuning.space import Config, Space, given_config, legal_configs, less_faithful
 from tensix_sim.tuning.store import Store

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, PositiveInt, ValidationError
 
 from tensix_sim.config import ComputeKernel, DataType, MathFidelity, Pair, RunSpec, Strict
+from tensix_sim.doctor.check import check
+from tensix_sim.doctor.nearest import tried
+from tensix_sim.doctor.report import Report
+from tensix_sim.doctor.rules import broken, buffers_fit_l1, faults
 from tensix_sim.formats import TILE
-from tensix_sim.ops.case import DTYPE, FIDELITY, FP32_DEST, GRID, K_CHUNK, Q_CHUNK, SEQ_LEN, Case, make_machine
-from tensix_sim.ops.checks import check
-from tensix_sim.ops.nearest import tried
-from tensix_sim.ops.report import Report
-from tensix_sim.ops.rules import broken, buffers_fit_l1, faults
+from tensix_sim.sdpa.case import DTYPE, FIDELITY, FP32_DEST, GRID, K_CHUNK, Q_CHUNK, SEQ_LEN, Case, make_machine
 
 KEYS = {
     "q_chunk": Q_CHUNK,

@@ -4,10 +4,10 @@ from math import lcm
 from typing import Literal
 
 from tensix_sim.config import RunSpec, WhatIf
-from tensix_sim.ops.checks import check
-from tensix_sim.ops.free import moving_for_free
-from tensix_sim.ops.geometry import Geometry
-from tensix_sim.ops.load import Work
+from tensix_sim.doctor.check import check
+from tensix_sim.doctor.load import Work
+from tensix_sim.sdpa.free import moving_for_free
+from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.simulation import run_device, simulate
 
 What = Literal["alone", "device", "error"]

@@ -1,0 +1,159 @@
+"""How the work of a legal spec falls on cores and devices, and the least time it takes: counted, not walked through."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensix_sim.arch.model import ChipSpec
+from tensix_sim.doctor.report import Floor, Load, Scores
+from tensix_sim.formats import TILE
+from tensix_sim.sdpa.geometry import Geometry
+
+Counts = NDArray[np.int64]
+MOST_TILE_ROWS = 2**16  # of a head, 2 M tokens; beyond them counting takes longer than an answer may
+MOST_CORES = 256
+
+
+def countable(g: Geometry) -> bool:
+    """Whether the work is small enough to be counted in milliseconds, and in 64 bits."""
+    tiles = g.B * g.NQH * g.R * g.phases * g.nq * g.M * g.nk * g.N
+    return g.R * g.phases * g.Sqt <= MOST_TILE_ROWS and g.cores <= MOST_CORES and tiles < 2**62
+
+
+class Work:
+    """The Q chunks of a head of a countable geometry, what each computes, and who has them.
+
+    `steps`, `tiles` and `kv_rows` have a number for each Q chunk of the whole sequence: the K chunks that it visits,
+    the tiles of scores that it computes, the tile rows of K that it reads.
+    """
+
+    def __init__(self, g: Geometry) -> None:
+        self.g = g
+        mask, keys = g.mask, g.valid_Skt
+        row = g.M * (g.prefix // (g.M * TILE) + np.arange(g.R * g.phases * g.nq, dtype=np.int64))
+        first = np.zeros_like(row) if mask.left is None else np.maximum(0, row - -(-mask.left // TILE)) // g.N
+        end = np.full_like(row, keys)
+        if mask.right is not None:
+            end = np.minimum(row + g.M - -mask.right // TILE, g.nk * g.N if g.causal else keys)
+        self.steps: Counts = np.maximum(0, -(-end // g.N) - first)
+        stop = np.where(self.steps > 0, end if mask.narrow else -(-end // g.N) * g.N, first * g.N)
+        self.tiles: Counts = g.M * (stop - first * g.N)
+        self.kv_rows: Counts = np.maximum(0, np.minimum(-(-end // g.N) * g.N, keys) - first * g.N)
+        self._beyond_keys = np.maximum(0, stop - keys)
+
+    def of_cores(self, each: Counts) -> Counts:
+        """Add `each` up by device of the ring and core: [R, cores]."""
+        g = self.g
+        before = np.concatenate([[0], np.cumsum(each)])
+        slabs = np.array([[rows.start // g.Sc for rows in g.slabs(r)] for r in range(g.R)]) * g.nq
+
+        def first(n: Counts) -> Counts:  # sum over the first n Q chunks of a slab: [R, phases, n]
+            sums: Counts = before[slabs[:, :, None] + n] - before[slabs][:, :, None]
+            return sums
+
+        def dealt(index: Counts) -> Counts:  # sum over the first `index` Q chunks of all heads, in the order of dealing
+            head, position = index // g.nq, index % g.nq
+            whole = first(np.full(1, g.nq))
+            if not g.deal.zigzag:
+                return head * whole + first(position)
+            return head * whole + first((position + 1) // 2) + whole - first(g.nq - position // 2)
+
+        starts = np.array([g.deal.start(i) for i in range(g.cores)], np.int64)
+        total: Counts = (dealt(starts + self.chunks) - dealt(starts)).sum(axis=1)
+        return total
+
+    @cached_property
+    def chunks(self) -> Counts:
+        """Q chunks of each core in a phase."""
+        return np.array([self.g.deal.count(i) for i in range(self.g.cores)], np.int64)
+
+    @cached_property
+    def chain_waits(self) -> Counts:
+        """Tiles of scores in whose time each core waits, at least, for cores of its chain that are still on other heads: [cores].
+
+        A core may run ahead of the next one in its chain by the K chunks that the next one's buffer holds, and by one more for
+        each core between the two (K and V are asked for in turn, and each is passed on before the next is asked for). Where
+        there are chains all Q chunks have the same tiles.
+        """
+        g = self.g
+        waits = np.zeros(g.cores, np.int64)
+        held = next(b.tiles for b in g.buffers if b.name == "k_in") // (g.N * g.D)
+        for chain in g.chains:
+            latest = int(self.tiles[0]) * max(chain.before) - (held + len(chain.cores) - 2) * g.M * g.N
+            for core, before in zip(chain.cores, chain.before, strict=True):
+                waits[core] = max(0, latest - int(self.tiles[0]) * before)
+        return waits
+
+    @property
+    def scores(self) -> Scores:
+        """Tiles of scores of all devices."""
+        g = self.g
+        rows = np.full((g.R * g.phases, g.nq), g.M)
+        rows[:, -1] -= g.nq * g.M - g.Sqt
+        columns = (self.tiles // g.M).reshape(rows.shape)
+        sums = (g.M * columns).sum(), (rows * columns).sum(), (rows * self._beyond_keys.reshape(rows.shape)).sum()
+        computed, of_queries, beyond_keys = (g.B * g.NQH * int(n) for n in sums)
+        return Scores(
+            computed=computed,
+            hidden=of_queries - beyond_keys - g.B * g.NQH * self._seen,
+            beyond_keys=beyond_keys,
+            beyond_queries=computed - of_queries,
+        )
+
+    @property
+    def _seen(self) -> int:
+        """Tiles of scores of a head that hold any query and key that meet."""
+        g, mask = self.g, self.g.mask
+        row = g.prefix + TILE * np.arange(-(-g.S // TILE), dtype=np.int64)
+        last = np.minimum(row + TILE, g.prefix + g.S) - 1
+        end = np.full_like(row, g.valid_Skt)
+        if mask.right is not None:
+            end = np.minimum((last + mask.right) // TILE + 1, g.valid_Skt)
+        first = np.zeros_like(row) if mask.left is None else np.maximum(0, row - mask.left) // TILE
+        return int(np.maximum(0, end - first).sum())
+
+    def busiest_core(self, ring_id: int) -> int:
+        """The core of a device with most scores to compute."""
+        return int(self.of_cores(self.tiles)[ring_id].argmax())
+
+    def floor(self, chip: ChipSpec, ring_ids: Sequence[int] | None = None) -> Floor:
+        """The least cycles of the slowest device, of the whole ring or of `ring_ids`."""
+        g, b = self.g, self.g.blocks
+        devices = list(range(g.R) if ring_ids is None else ring_ids)
+        cost = chip.tensix
+        products = (g.D + g.E) * (cost.mvmul_cycles * g.fidelity_phases + cost.matmul_issue_cycles)
+        difference = cost.eltwise_cycles + cost.eltwise_overhead
+        exponential = 0 if b.streaming else cost.exp_approx_cycles  # the streaming kernel's pack thread has it
+        math = int((self.of_cores(self.tiles) + self.chain_waits)[devices].max()) * (products + difference + exponential)
+        slabs = self.kv_rows.reshape(-1, g.nq).sum(axis=1)
+        kv_rows = g.valid_Skt if g.chained else max(int(sum(slabs[rows.start // g.Sc] for rows in g.slabs(r))) for r in devices)
+        q_and_out = g.phases * g.Sqt * (g.D + g.E * g.output_in_dram) * b.q.tile_bytes
+        dram = g.B * g.NQH * (kv_rows * (g.D + g.E) * b.kv.tile_bytes + q_and_out) / chip.dram.rate
+        return Floor(math=int(math), dram=int(dram))
+
+
+def load(g: Geometry, chip: ChipSpec, ring_ids: tuple[int, ...]) -> Load | None:
+    """Count the work of every core of the slowest of `ring_ids`, and of every device; None where that is too much."""
+    if not countable(g):
+        return None
+    work = Work(g)
+    steps, tiles = work.of_cores(work.steps), work.of_cores(work.tiles)
+    drawn = max(ring_ids, key=lambda r: int(steps[r].max()))
+    return Load(
+        grid=g.grid,
+        ring_id=drawn,
+        chunks=_tuple(g.phases * work.chunks),
+        steps=_tuple(steps[drawn]),
+        tiles=_tuple(tiles[drawn]),
+        device_steps=_tuple(steps.sum(axis=1)),
+        slowest_steps=_tuple(steps.max(axis=1)),
+        scores=work.scores,
+        floor=work.floor(chip),
+    )
+
+
+def _tuple(counts: NDArray[Any]) -> tuple[int, ...]:
+    return tuple(int(n) for n in counts)

@@ -1,0 +1,190 @@
+"""All-gather along a line or a ring of chips: its rules, and the program of each chip."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from tensix_sim.arch import Machine
+from tensix_sim.formats import FORMATS, TILE, Format, Values
+from tensix_sim.hw.ethernet import BACKWARD, FORWARD
+from tensix_sim.kernels import all_gather
+from tensix_sim.kernels.all_gather import Args, PageRun
+from tensix_sim.program import Program, Tensor
+
+Topology = Literal["ring", "line"]
+
+PACKETS_HELD = 4  # in a worker's buffer
+# Packets of a long share move in runs, each one step of the simulation: what it makes coarse stays under 1 % of the share
+RUNS = 128
+MOST_PACKETS = 32
+
+
+@dataclass(frozen=True)
+class AllGather:
+    """What is gathered, and how: `devices` slices of `shape`, put together along `dim`.
+
+    With `reverse` the slice of the last device comes first. `links` of those between two neighbours are used. Sizes are
+    elements; in its last two dimensions a slice is whole tiles. A packet has `packet_bytes` at most, or the board's default.
+    """
+
+    devices: int
+    shape: tuple[int, ...]
+    dim: int
+    dtype: str
+    topology: Topology
+    links: int
+    reverse: bool = False
+    packet_bytes: int | None = None
+
+    @property
+    def format(self) -> Format:
+        """Format of the tiles."""
+        return FORMATS[self.dtype]
+
+    @property
+    def whole(self) -> tuple[int, ...]:
+        """Shape of the result."""
+        dim = self.dim % len(self.shape)
+        return (*self.shape[:dim], self.devices * self.shape[dim], *self.shape[dim + 1 :])
+
+    @property
+    def tiles(self) -> tuple[int, ...]:
+        """Shape of a slice in tiles."""
+        return (*self.shape[:-2], self.shape[-2] // TILE, self.shape[-1] // TILE)
+
+    @property
+    def slice_bytes(self) -> int:
+        """Bytes of a slice."""
+        return prod(self.tiles) * self.format.tile_bytes
+
+    def problems(self, on: Machine, shape: Sequence[int] | None = None) -> list[str]:
+        """All that keeps it from being done on a board, as sentences; `shape` is the mesh of devices, if not the board's."""
+        return list(self._problems(on, tuple(shape or on.mesh)))
+
+    def _problems(self, on: Machine, mesh: tuple[int, ...]) -> Iterator[str]:
+        if self.devices < 2:
+            yield f"an all-gather of {self.devices} device; 2 at least"
+        elif self.devices > prod(mesh):
+            yield f"{self.devices} devices; {on.board} has {prod(mesh)}"
+        if on.links_per_neighbour == 0:
+            yield f"{on.board} has no Ethernet links between chips; n300, t3000 and galaxy have"
+        elif not 1 <= self.links <= on.links_per_neighbour:
+            yield f"{self.links} links; {on.board} has {on.links_per_neighbour} between two neighbours"
+        if self.topology == "ring" and not has_ring(on, self.devices, mesh):
+            yield f"{self.devices} devices of {on.board}'s {mesh[0]}x{mesh[1]} mesh form no ring; use a line"
+        most, least = on.chip.ethernet.max_packet_bytes, self.format.tile_bytes
+        if self.packet_bytes is not None and not least <= self.packet_bytes <= most:
+            yield f"packets of {self.packet_bytes} B; {least} B, a tile, at least and {most} B at most"
+        if not -len(self.shape) <= self.dim < len(self.shape) or len(self.shape) < 2:
+            yield f"no dimension {self.dim} in a slice of {list(self.shape)}"
+        elif bad := [size for size in self.shape[-2:] if size % TILE or not size]:
+            yield f"a slice of {list(self.shape)}: {bad[0]} is not whole tiles of {TILE}"
+
+    # -- who sends what where ---------------------------------------------------------------------------------------
+
+    def reach(self, i: int, step: int) -> int:
+        """Chips that packets of chip `i` get to in one direction; around a ring half of the way, the farthest from both sides."""
+        if self.topology == "line":
+            return self.devices - 1 - i if step == FORWARD else i
+        return self.devices // 2
+
+    def link_bytes(self, i: int, step: int) -> int:
+        """Bytes that go over all links from chip `i` in one direction, by the closed form.
+
+        On a line, the slices of all that are behind and its own; around a ring half of the slices of all others, to the
+        byte when a link's share is an even number of tiles.
+        """
+        if self.topology == "ring":
+            return (self.devices - 1) * self.slice_bytes // 2
+        slices = i + 1 if step == FORWARD else self.devices - i
+        return slices * self.slice_bytes if self.reach(i, step) else 0
+
+    def place(self, i: int) -> int:
+        """Where the slice of chip `i` stands in the result."""
+        return self.devices - 1 - i if self.reverse else i
+
+    def target_pages(self, i: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """The page of the result for each page of chip `i`'s slice."""
+        dim = self.dim % len(self.shape)
+        run = prod(self.tiles[dim:])
+        page = np.arange(prod(self.tiles))
+        return page // run * run * self.devices + self.place(i) * run + page % run
+
+    def programs(self, on: Machine, slices: Sequence[Values | None]) -> list[Program]:
+        """The program of each chip; the second of its tensors is the result."""
+        return [self._program(on, i, values) for i, values in enumerate(slices)]
+
+    def _program(self, on: Machine, i: int, values: Values | None) -> Program:
+        rows, cols = prod(self.tiles[:-1]), self.tiles[-1]
+        blank = None if values is None else np.full((rows * self.devices * TILE, cols * TILE), np.nan, np.float32)
+        flat = None if values is None else np.ascontiguousarray(values.reshape(rows * TILE, cols * TILE), np.float32)
+        if self.dim % len(self.shape) == len(self.shape) - 1:
+            blank = None if blank is None else blank.reshape(rows * TILE, -1)
+            out = Tensor("gathered", rows, cols * self.devices, self.format, values=blank, output=True)
+        else:
+            out = Tensor("gathered", rows * self.devices, cols, self.format, values=blank, output=True)
+        source = Tensor("slice", rows, cols, self.format, values=flat)
+        packet_tiles = max(1, (self.packet_bytes or on.chip.ethernet.packet_bytes) // self.format.tile_bytes)
+        packets = -(-source.pages // (self.links * packet_tiles))
+        run_tiles = packet_tiles * min(-(-packets // RUNS), MOST_PACKETS)
+        columns = min(on.grid[0], 2 * self.links)
+        workers = [
+            self._worker(i, step, link, source, out, packet_tiles, run_tiles, columns)
+            for link in range(self.links)
+            for step in (FORWARD, BACKWARD)
+        ]
+        return all_gather.program(source, out, workers, run_tiles * max(2, -(-PACKETS_HELD * packet_tiles // run_tiles)), columns)
+
+    def _worker(
+        self, i: int, step: int, link: int, source: Tensor, out: Tensor, packet_tiles: int, run_tiles: int, columns: int
+    ) -> Args:
+        first, stop = (source.pages * n // self.links for n in (link, link + 1))
+        middle = (first + stop) // 2
+        reach = self.reach(i, step)
+        keeps = step == FORWARD if self.reach(i, FORWARD) else step == BACKWARD
+        runs = []
+        for part, hops in ((range(first, middle), reach), (range(middle, stop), reach)):
+            # half of what goes to the opposite chip of an even ring takes the one way, half the other
+            if self.topology == "ring" and self.devices % 2 == 0 and (part.start == first) != (step == FORWARD):
+                hops -= 1
+            if hops or keeps:
+                runs += list(self._runs(i, part, hops, run_tiles))
+        opposite = 2 * link + (step == FORWARD)
+        senders = self.reach(i, -step) if self.topology == "line" else reach
+        return Args(
+            source,
+            out,
+            runs,
+            packet_tiles,
+            run_tiles,
+            step,
+            link,
+            keeps,
+            reach,
+            senders,
+            (opposite % columns, opposite // columns),
+        )
+
+    def _runs(self, i: int, part: range, hops: int, run_tiles: int) -> Iterator[PageRun]:
+        """Runs of so many pages of a slice, and where these stand in the result."""
+        targets = self.target_pages(i)
+        for p in part[::run_tiles]:
+            pages = range(p, min(p + run_tiles, part.stop))
+            yield PageRun(pages, targets[pages.start : pages.stop].tolist(), hops)
+
+
+def has_ring(on: Machine, devices: int, mesh: Sequence[int]) -> bool:
+    """Whether so many chips of a board form a ring: along an axis that wraps around, or all of a mesh, there and back."""
+    if devices < 3:
+        return False
+    around = on.wraps and devices in on.mesh
+    there_and_back = devices == on.chips and min(on.mesh) > 1 and devices % 2 == 0
+    return around or (there_and_back and prod(mesh) == devices)
+
+
+def usual_topology(on: Machine, devices: int) -> Topology:
+    """A ring where there is one."""
+    return "ring" if has_ring(on, devices, on.mesh) else "line"

@@ -1,0 +1,11 @@
+"""A run as a page that opens offline, and as pictures."""
+
+from tensix_sim.page.comparison import comparison_page, write_comparison
+from tensix_sim.page.data import describe
+from tensix_sim.page.page import page, write_report
+from tensix_sim.page.pictures import write_length_errors_plot, write_lengths_plot, write_pngs
+
+__all__ = [
+    "comparison_page", "describe", "page", "write_comparison", "write_length_errors_plot", "write_lengths_plot", "write_pngs",
+    "write_report",
+]  # fmt: skip

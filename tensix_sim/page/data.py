@@ -1,0 +1,316 @@
+"""What the page shows, as one plain mapping that JSON can hold; long lists are packed (see `packing`).
+
+Times are cycles of the device's clock. A span's name is its place in `names`, whose first is a gap and second "done".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensix_sim.analysis import Verdict, budgets, critical_path, merged, roofline
+from tensix_sim.analysis.compare import flat
+from tensix_sim.arch import Machine
+from tensix_sim.arch.model import Coord
+from tensix_sim.config import RunSpec
+from tensix_sim.doctor.check import check
+from tensix_sim.gather.tail import OPS
+from tensix_sim.page.families import DONE, FAMILIES, GAP, Family, family
+from tensix_sim.page.packing import deltas, pack
+from tensix_sim.program import BufferSpec
+from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.trace import LANES, RISCS, SPAN, WAIT, Run, Trace
+from tensix_sim.trace.files import finite
+from tensix_sim.trace.table import Records
+from tensix_sim.trust import trust
+
+SPANS = 1_500_000  # that a page holds, of all devices
+SEVERAL = "several short steps"
+FLOWS = ("read", "write", "noc0", "noc1")
+
+
+@dataclass
+class Names:
+    """Numbers of span names, the same for all devices."""
+
+    known: dict[str, int]
+
+    def number(self, name: str) -> int:
+        """The place of a name, which is new or known."""
+        return self.known.setdefault(name, len(self.known))
+
+
+def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> dict[str, Any]:
+    """Gather all that the page shows, with the lanes of as many cores as make up about `spans` spans."""
+    spec = run.spec
+    machine, buffers = spec_machine(spec), Geometry.of(spec).buffers
+    names = Names({GAP: 0, DONE: 1})
+    summary = run.summary["devices"]
+    share = spans // max(1, len(summary))
+    devices = [_device(d, run.traces.get(d["ring_id"]), spec, buffers, names, share) for d in summary]
+    known = {buffer.name for buffer in buffers}
+    return {
+        "title": f"{spec.op} on {spec.board}",
+        "shape": _shape(spec),
+        "clock_hz": machine.chip.clock_hz,
+        "trace": spec.trace,
+        "lanes": list(LANES.values()),
+        "riscs": list(RISCS),
+        "names": list(names.known),
+        "family_of": ["wait" if name == SEVERAL else family(name, known) for name in names.known],
+        "families": [{**f._asdict(), "label": _label(f, names)} for f in FAMILIES],
+        "chip": _chip(machine),
+        "l1": _l1(spec, machine),
+        "effective": _settings(run.summary["effective"]),
+        "spec": _settings(run.summary["spec"]),
+        "notes": [str(note) for note in check(spec).warnings],
+        "accuracy": run.summary["accuracy"],
+        "trust": trust(spec, max(summary, key=lambda device: device["cycles"])).text,
+        "error": run.summary.get("error"),
+        "tail": _tail(run.summary),
+        "verdicts": [finite(verdict.summary()) for verdict in verdicts],
+        "devices": devices,
+    }
+
+
+def _tail(summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What followed the op: cycles of each of its ops, from the end of the one before, and bytes of a device."""
+    tail = summary.get("tail")
+    if tail is None:
+        return None
+    rows = []
+    for op in OPS:
+        moved = [one for one in tail["ops"] if one["op"] == op]
+        most = {key: max(one[key] for one in moved) for key in ("dram_read_bytes", "dram_write_bytes")}
+        link = max((nbytes for one in moved for nbytes in one["ethernet_bytes"].values()), default=0)
+        rows.append({"op": op, "cycles": tail["stages"][op], "link_bytes": link, **most})
+    wall = max(device["cycles"] for device in summary["devices"])
+    return {"rows": rows, "cycles": tail["cycles"], "wall": wall, "links": tail["links"], "topology": tail["topology"]}
+
+
+def _label(of: Family, names: Names) -> str:
+    """A family's label; the streaming kernel's products have exponentials beside them, in the same step."""
+    return f"{of.label}, with exponentials beside it" if of.key == "matmul" and "multiply" in names.known else of.label
+
+
+def _shape(spec: RunSpec) -> str:
+    given = spec.inputs
+    parts = [
+        f"{given.batch} x {given.q_heads} heads x {given.seq_len:,} tokens",
+        f"{given.kv_heads} KV head{'s' * (given.kv_heads > 1)}",
+        f"head_dim {given.head_dim}",
+        given.dtype if given.kv_dtype in (None, given.dtype) else f"{given.dtype}, K and V {given.kv_dtype}",
+    ]
+    parts += [f"{spec.kv_len:,} keys"] if spec.kv_len != given.seq_len else []
+    parts += [] if spec.is_causal else ["not causal"]
+    parts += [f"window {spec.sliding_window_size}"] if spec.sliding_window_size else []
+    parts += [f"ring of {spec.ring_size}"] if spec.is_ring else []
+    return " · ".join(parts)
+
+
+def _chip(machine: Machine) -> dict[str, Any]:
+    chip = machine.chip
+    return {
+        "name": chip.name,
+        "columns": chip.noc.columns,
+        "rows": chip.noc.rows,
+        "worker_columns": list(machine.worker_columns),
+        "worker_rows": list(machine.worker_rows),
+        "all_worker_columns": list(chip.worker_columns),
+        "all_worker_rows": list(chip.worker_rows),
+        "grid": list(machine.grid),
+        "dram": [list(node) for node in chip.dram.endpoints],
+        "ethernet": [list(node) for node in chip.ethernet.endpoints],
+        "link_rate": chip.noc.link_rate,
+        "bank_rates": [chip.dram.rate_of(bank) for bank in range(chip.dram.banks)],
+    }
+
+
+def _l1(spec: RunSpec, machine: Machine) -> dict[str, Any]:
+    report, l1 = check(spec), machine.chip.l1
+    return {"size": l1.size, "base": l1.base, "buffers": [buffer.model_dump() for buffer in report.l1]}
+
+
+def _settings(nested: Mapping[str, Any]) -> list[list[str]]:
+    """Keys with dots and values as text."""
+    return [[key, _text(value)] for key, value in flat(nested).items()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple) and all(isinstance(item, int | str) for item in value):
+        return " x ".join(map(str, value)) if len(value) == 2 else ", ".join(map(str, value))
+    return "none" if value is None or value == {} else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _device(
+    figures: Mapping[str, Any], trace: Trace | None, spec: RunSpec, buffers: Sequence[BufferSpec], names: Names, spans: int
+) -> dict[str, Any]:
+    shown = {key: value for key, value in figures.items() if key not in ("servers", "accuracy")}
+    about = {
+        **shown,
+        "accuracy": figures["accuracy"],
+        "servers": {name: round(share, 5) for name, share in figures["servers"].items()},
+        "roofline": finite(asdict(roofline(spec, figures))),
+    }
+    return about | (_traced(trace, buffers, names, spans) if trace is not None and trace.lanes else {"cores": []})
+
+
+def _traced(trace: Trace, buffers: Sequence[BufferSpec], names: Names, spans: int) -> dict[str, Any]:
+    """What only a trace tells: totals of all cores, lanes of some, bytes over time, the critical path."""
+    cores = sorted({lane.core for lane in trace.lanes}, key=lambda core: core[::-1])
+    numbers = np.array([names.number(name) for name in trace.names] or [0])
+    rows = [
+        (i, RISCS.index(risc), names.number(name), cycles)
+        for i, spent in enumerate(budgets(trace, cores))
+        for risc, lane in spent.lanes.items()
+        for name, cycles in lane.items()
+    ]
+    path = merged(critical_path(trace, buffers)) if any(map(len, trace.span_blocks())) else []
+    return {
+        "wall": trace.end,
+        "cores": [list(core) for core in cores],
+        "totals": pack(*zip(*rows, strict=True)),
+        "bytes_of": _bytes_of(trace, cores),
+        **_lanes(trace, cores, numbers, names, spans),
+        "flows": _flows(trace),
+        "path_core": list(path[0].core) if path else None,
+        "path": pack(
+            [RISCS.index(s.risc) for s in path], [names.number(s.what) for s in path], deltas([0, *(s.end for s in path)])[1:]
+        ),
+    }
+
+
+def _bytes_of(trace: Trace, cores: Sequence[Coord]) -> list[int]:
+    """Bytes that each core asked for or sent; none without a trace of transfers."""
+    rows = trace.transferred()
+    if not len(rows):
+        return []
+    moved = np.bincount(rows["lane"], rows["nbytes"], len(trace.lanes)).astype(np.int64)
+    return [sum(int(n) for n, lane in zip(moved, trace.lanes, strict=True) if lane.core == core) for core in cores]
+
+
+def _flows(trace: Trace) -> list[dict[str, Any]]:
+    """Bytes over time: of all reads and writes, of each NoC, of each bank. `width` is that of a bin, in cycles."""
+    labels = [label.removesuffix(" bytes") for label, unit in trace.counters if unit == "bytes"]
+    order = {name: i for i, name in enumerate(FLOWS)}
+    flows = []
+    for name in sorted(labels, key=lambda name: order.get(name, len(order))):
+        starts, nbytes = trace.counter(f"{name} bytes")
+        width = int(starts[1] - starts[0]) if len(starts) > 1 else max(1, trace.end)
+        flows.append({"name": name, "width": width, "bytes": pack(nbytes)})
+    return flows
+
+
+# -- lanes of some cores ------------------------------------------------------------------------------------
+
+
+def _lanes(trace: Trace, cores: Sequence[Coord], numbers: NDArray[np.int64], names: Names, budget: int) -> dict[str, Any]:
+    """Spans and circular buffers of the cores that tell most, as many as the budget holds, one at least."""
+    at = {core: i for i, core in enumerate(cores)}
+    of_lane = np.array([at[lane.core] for lane in trace.lanes])
+    works = np.array([not name.startswith(WAIT) for name in trace.names], bool)
+    spans, work, end = (np.zeros(len(cores), np.int64) for _ in range(3))
+    for block in trace.span_blocks():
+        core = of_lane[block["lane"]]
+        np.add.at(spans, core, 1)
+        np.add.at(work, core, works[block["name"]])
+        np.maximum.at(end, core, block["end"])
+    kept: dict[int, str] = {}
+    left = budget
+    for i, why in _telling(end, work).items():
+        if spans[i] <= left or not kept:
+            kept[i] = why
+            left -= int(spans[i])
+    coarse = _resolution(trace, cores[next(iter(kept))], budget) if left < 0 else 0
+    rows = _rows_of(trace, [cores[i] for i in kept])
+    counters = _counters_of(trace, [cores[i] for i in kept])
+    detail = {}
+    for i in sorted(kept):
+        lanes = [rows[cores[i], risc] for risc in RISCS]
+        if coarse:
+            numbers = np.append(numbers[: len(trace.names)], names.number(SEVERAL))
+            lanes = [_coarsened(lane, coarse, len(trace.names)) for lane in lanes]
+        packed = [part for lane in lanes for part in tiled(lane, numbers)]
+        buffers = counters[cores[i]]
+        packed += [part for time, value in buffers.values() for part in (deltas(time), value)]
+        detail[str(i)] = {"why": kept[i], "buffers": list(buffers), "packed": pack(*packed)}
+    return {"detail": detail, "spans": int(spans.sum()), "spans_kept": int(spans[list(kept)].sum()), "merged_below": coarse}
+
+
+def _telling(end: NDArray[np.int64], work: NDArray[np.int64]) -> dict[int, str]:
+    """All cores, those first that tell most, and why they do. A core that does no work is idle."""
+    by_end = [int(i) for i in np.argsort(-end, kind="stable") if work[i]]
+    idle = np.flatnonzero(work == 0).tolist()
+    picks = [(by_end[0], "ends last"), (by_end[-1], "ends first"), (by_end[len(by_end) // 2], "in the middle")] if by_end else []
+    picks += [(idle[0], "idle")] if idle else []
+    order: dict[int, str] = {}
+    for i, why in [*picks, *((i, "" if work[i] else "idle") for i in range(len(end)))]:
+        order.setdefault(i, why)
+    return order
+
+
+def _rows_of(trace: Trace, cores: Sequence[Coord]) -> dict[tuple[Coord, str], Records]:
+    """Spans of some cores, by lane, in one pass."""
+    chosen = np.array([lane.core in set(cores) for lane in trace.lanes], bool)
+    pieces = [block[chosen[block["lane"]]] for block in trace.span_blocks()]
+    rows = np.concatenate(pieces) if pieces else np.empty(0, SPAN)
+    rows = rows[np.argsort(rows["lane"], kind="stable")]
+    ends = np.searchsorted(rows["lane"], np.arange(len(trace.lanes) + 1))
+    found = {(core, risc): np.empty(0, SPAN) for core in cores for risc in RISCS}
+    for i, lane in enumerate(trace.lanes):
+        if chosen[i]:
+            found[lane.core, lane.risc] = rows[ends[i] : ends[i + 1]]
+    return found
+
+
+def _counters_of(trace: Trace, cores: Sequence[Coord]) -> dict[Coord, dict[str, tuple[Any, Any]]]:
+    """Tiles in the circular buffers of some cores, over time, in one pass."""
+    wanted = {}
+    for i, series in enumerate(trace.counters):
+        core, name = series.owner
+        if core is not None and core in cores and series.unit == "tiles":
+            wanted[i] = core, name
+    pieces = [block[np.isin(block["series"], list(wanted))] for block in trace.count_blocks()]
+    found: dict[Coord, dict[str, tuple[Any, Any]]] = {core: {} for core in cores}
+    if pieces:
+        rows = np.concatenate(pieces)
+        rows = rows[np.argsort(rows["series"], kind="stable")]
+        for i, (core, name) in wanted.items():
+            mine = rows[np.searchsorted(rows["series"], i) : np.searchsorted(rows["series"], i, side="right")]
+            found[core][name] = mine["time"], mine["value"]
+    return found
+
+
+def tiled(lane: Records, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Names and durations from cycle 0 on, a gap being a span too: what the page reads back."""
+    edges = np.stack([lane["start"], lane["end"]], axis=1).ravel()
+    durations = deltas(edges)
+    names = np.stack([np.zeros(len(lane), np.int64), numbers[lane["name"]]], axis=1).ravel()
+    kept = durations > 0
+    return names[kept], durations[kept]
+
+
+def _resolution(trace: Trace, core: Coord, budget: int) -> int:
+    """Least power of two, cycles, at which the core's spans fit the budget when shorter ones are merged."""
+    lanes = [rows for (_, _), rows in _rows_of(trace, [core]).items()]
+    shortest = 64
+    while sum(len(_coarsened(rows, shortest, 0)) for rows in lanes) > budget and shortest < trace.end:
+        shortest *= 2
+    return shortest
+
+
+def _coarsened(lane: Records, shortest: int, several: int) -> Records:
+    """Neighbours shorter than `shortest` as one span of the name `several`, of at most about four times that length."""
+    if not len(lane):
+        return lane
+    short = lane["end"] - lane["start"] < shortest
+    bucket = lane["start"] // (4 * shortest)
+    joined = short[1:] & short[:-1] & (bucket[1:] == bucket[:-1])
+    first = np.flatnonzero(np.concatenate(([True], ~joined)))
+    last = np.append(first[1:], len(lane)) - 1
+    rows = lane[first].copy()
+    rows["end"] = lane["end"][last]
+    rows["name"] = np.where(first == last, rows["name"], several)
+    return rows

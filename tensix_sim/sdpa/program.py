@@ -1,0 +1,109 @@
+"""What one device holds in memory, and the program that it runs: the same reader, compute and writer for every SDPA op.
+
+No data moves between devices. In the ring device r computes query slabs r and 2R-1-r, in two phases, against the
+full K and V, which every device holds.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensix_sim.arch import Machine
+from tensix_sim.config import RunSpec
+from tensix_sim.formats import TILE, Format, Values, to_format
+from tensix_sim.kernels import sdpa
+from tensix_sim.kernels.sdpa import streaming
+from tensix_sim.program import Kernel, MemoryKind, Program, Tensor
+from tensix_sim.sdpa.chains import chain_links
+from tensix_sim.sdpa.geometry import Geometry, compute_config
+from tensix_sim.sdpa.inputs import InputValues, page_table
+
+
+def build(
+    spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: InputValues | None, table: NDArray[np.int32] | None = None
+) -> Program:
+    """The program of device `ring_id`; without inputs, its tensors have shapes only, and pages are where `table` has them.
+
+    Its last tensor is the output, [B * NQH * rows, DH], where a head's rows are the device's slabs, in whole tiles.
+    """
+    b = g.blocks
+    paged = inputs.page_table if inputs else page_table(spec) if table is None else table
+    q_rows, out_rows = g.R * g.phases * g.Sqt, g.phases * g.Sqt
+    q = _tensor("Q", g.B * g.NQH, q_rows, g.D, b.q, inputs.q if inputs else None, g.quantised)
+    k = _key_or_value("K", g, b.kv, g.D, inputs.k if inputs else None, paged)
+    v = _key_or_value("V", g, b.kv, g.E, inputs.v if inputs else None, paged)
+    blank = None if inputs is None else np.full((g.B * g.NQH * out_rows * TILE, g.E * TILE), np.nan, np.float32)
+    memory: MemoryKind = "dram" if spec.memory_config == "dram_interleaved" else "l1"
+    out = Tensor("output", g.B * g.NQH * out_rows, g.E, b.q, memory, blank, output=True)
+    tensors = [q, k, v]
+    pages = None
+    if paged is not None:
+        stick = next(buffer.format for buffer in g.buffers if buffer.name == "page_table")
+        pages = Tensor("page table", g.B, 1, stick, opaque=True)
+        tensors.append(pages)
+    shared = {
+        "q": q, "k": k, "v": v, "out": out, "page_table": pages,
+        "pages": [] if paged is None else paged.tolist(), "block_rows": g.block_rows,
+        "NQH": g.NQH, "NKH": g.NKH, "q_rows": q_rows, "kv_rows": g.valid_Skt, "out_rows": out_rows,
+        "M": g.M, "N": g.N, "D": g.D, "E": g.E, "q_chunks": g.nq, "mask": g.mask, "streaming": b.streaming,
+        "qk_subblock": b.qk_subblock, "pv_subblock": b.pv_subblock, "pv_rows": b.pv_rows, "out_band": b.out_band,
+        "stats": b.stats, "sub_exp": b.sub_exp, "dht": b.dht, "reduce": b.reduce, "stamps": b.dst,
+        "scale": g.scale, "exp_approx": g.exp_approx,
+        "barrier": g.barrier_threshold(b.q.tile_bytes), "phases": phases(g, ring_id),
+    }  # fmt: skip
+    cores = [(i % g.grid[0], i // g.grid[0]) for i in range(g.cores)]
+    links = chain_links(g.chains, g.what_if.chains, cores, [machine.worker(core)[0] for core in cores])
+    args = [sdpa.Args(**shared, start=g.deal.start(i), count=g.deal.count(i), link=links[i]) for i in range(g.cores)]
+    return Program(
+        grid=g.grid,
+        buffers=g.buffers,
+        kernels=(
+            Kernel("reader", sdpa.reader, args),
+            Kernel("compute", streaming.compute if b.streaming else sdpa.compute, args),
+            Kernel("writer", sdpa.writer, args),
+        ),
+        tensors=(*tensors, out),
+        compute=replace(compute_config(spec), ideal=g.ideal),
+        semaphores=(sdpa.NEXT, sdpa.BEFORE) if g.chained else (),
+    )
+
+
+def phases(g: Geometry, ring_id: int) -> tuple[sdpa.Phase, ...]:
+    """One for each slab of a device."""
+    return tuple(
+        sdpa.Phase(offset, rows.start // TILE, i * g.Sqt)
+        for i, (offset, rows) in enumerate(zip(g.q_offsets(ring_id), g.slabs(ring_id), strict=True))
+    )
+
+
+def output_rows(g: Geometry, output: Values) -> Values:
+    """A device's rows [B, NQH, phases * Sc, DH] of its output tensor, without the padding of the last tile."""
+    return output.reshape(g.B, g.NQH, g.phases * g.Sqt * TILE, -1)[:, :, : g.phases * g.Sc]
+
+
+def _tensor(name: str, heads: int, rows: int, cols: int, fmt: Format, values: Values | None, quantised: bool = True) -> Tensor:
+    """Heads of `rows` x `cols` tiles each; the last tile row is filled up with zeros."""
+    if values is None:
+        return Tensor(name, heads * rows, cols, fmt)
+    values = values.reshape(heads, -1, cols * TILE)
+    if missing := rows * TILE - values.shape[1]:
+        values = np.pad(values, ((0, 0), (0, missing), (0, 0)))
+    flat = values.reshape(-1, cols * TILE)
+    return Tensor(name, heads * rows, cols, fmt, values=to_format(flat, fmt) if quantised else flat)
+
+
+def _key_or_value(
+    name: str, g: Geometry, fmt: Format, cols: int, values: Values | None, paged: NDArray[np.int32] | None
+) -> Tensor:
+    if paged is None:
+        return _tensor(name, g.B * g.NKH, g.valid_Skt, cols, fmt, values, g.quantised)
+    blocks = max(paged.size, int(paged.max()) + 1)
+    if values is None:
+        return _tensor(name, blocks * g.NKH, g.block_rows, cols, fmt, None)
+    size = g.block_rows * TILE
+    cache = np.zeros((blocks, g.NKH, size, cols * TILE), np.float32)
+    missing = paged.shape[1] * size - g.Sk
+    whole = np.pad(values, ((0, 0), (0, 0), (0, missing), (0, 0))) if missing else values
+    cache[paged] = whole.reshape(g.B, g.NKH, -1, size, cols * TILE).swapaxes(1, 2)
+    return _tensor(name, blocks * g.NKH, g.block_rows, cols, fmt, cache, g.quantised)
