@@ -88,7 +88,7 @@ def test_a_core_reads_two_l1s_on_two_nocs_at_once():
 
     def cycles(*nocs):
         return transfers.cycles(
-            P150, [transfers.Move(P150.worker((x, 3)), pages, size, noc, place="l1") for x, noc in enumerate(nocs)]
+            P150, [transfers.Moving(P150.worker((x, 3)), pages, size, noc, place="l1") for x, noc in enumerate(nocs)]
         )
 
     alone = cycles(0)
@@ -99,7 +99,7 @@ def test_a_core_reads_two_l1s_on_two_nocs_at_once():
 def test_a_barrier_with_less_in_flight_takes_longer():
     """Of the same reads."""
     times = [
-        transfers.cycles(P150, [transfers.Move(P150.worker((0, 0)), range(64), 2048, 0, barrier=threshold)])
+        transfers.cycles(P150, [transfers.Moving(P150.worker((0, 0)), range(64), 2048, 0, barrier=threshold)])
         for threshold in (1, 4, 0)
     ]
     assert times == sorted(times, reverse=True)
