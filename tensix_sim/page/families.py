@@ -4,17 +4,14 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from tensix_sim.analysis.critical import BETWEEN_THREADS
+from tensix_sim.kernel_api import Add, Verb
+from tensix_sim.kernels.sdpa.verbs import INIT_EXP, LOSSES
 from tensix_sim.trace import WAIT
 
 GAP, DONE = "", "done"
 TRANSFERS = ("read ", "write ", "forward ")  # with a tensor's or a buffer's name after them
-UNITS = {
-    "matmul": ("matmul", "multiply"),
-    "sfpu": ("sub exp", "exp difference", "reciprocal", "sum reciprocal", "run alone", "init exp"),
-    "fpu": (
-        "max rows", "row max", "sum columns", "mul columns", "scale rows", "rescale", "add", "add to", "stamp", "mark",
-    ),
-}  # fmt: skip
+VERBS: tuple[type[Verb], ...] = (Add, *LOSSES)
+UNITS = {verb.name: verb.unit for verb in VERBS} | {INIT_EXP: "sfpu"}
 
 
 class Family(NamedTuple):
@@ -62,4 +59,4 @@ def _of_wait(cause: str, buffers: Collection[str]) -> str:
 def _of_work(name: str) -> str:
     if name.startswith(TRANSFERS):
         return "move"
-    return next((unit for unit, names in UNITS.items() if name in names), "other")
+    return UNITS.get(name, "other")
