@@ -32,22 +32,17 @@ from tensix_sim.kernel_api import (
     Tensor,
     launch,
 )  # fmt: skip
-from tensix_sim.kernels.sdpa.verbs import (
-    LOSSES,
-    AddSums,
-    ExpDifference,
+from tensix_sim.kernels.sdpa.row_verbs import (
     ExpDifferenceRows,
     MatmulRows,
     MaxRows,
-    MulSums,
-    Reciprocal,
     Rescale,
-    Stamp,
     StampRows,
-    SubExp,
     SubExpRows,
     SumReciprocal,
 )  # fmt: skip
+from tensix_sim.kernels.sdpa.verbs import AddSums, ExpDifference, MulSums, Reciprocal, Stamp, SubExp
+from tensix_sim.sdpa.stages import LOSSES
 from tensix_sim.trace import Trace
 
 DRAWS = max(12, int(os.environ.get("TENSIX_SIM_OPERANDS", "0")) // 1000)

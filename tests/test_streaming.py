@@ -23,7 +23,7 @@ from tensix_sim.kernel_api import (
 from tensix_sim.kernels.sdpa import legacy, streaming
 from tensix_sim.kernels.sdpa.args import Args, Chunk, Deal, Heads, Phase, Tensors
 from tensix_sim.kernels.sdpa.mask import Mask
-from tensix_sim.kernels.sdpa.verbs import ExpDifferenceRows, MatmulRows, MaxRows, StampRows, SubExpRows
+from tensix_sim.kernels.sdpa.row_verbs import ExpDifferenceRows, MatmulRows, MaxRows, StampRows, SubExpRows
 from tensix_sim.sdpa.blocks import Blocks
 from tensix_sim.trace import Trace, check_lanes
 

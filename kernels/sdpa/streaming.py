@@ -6,8 +6,7 @@ from typing import NamedTuple
 from tensix_sim.kernel_api import Compute, MulColumn
 from tensix_sim.kernels.sdpa.args import Args
 from tensix_sim.kernels.sdpa.mask import Marks
-from tensix_sim.kernels.sdpa.running import Running, running
-from tensix_sim.kernels.sdpa.verbs import (
+from tensix_sim.kernels.sdpa.row_verbs import (
     ExpDifferenceRows,
     MatmulRows,
     MaxRows,
@@ -18,6 +17,7 @@ from tensix_sim.kernels.sdpa.verbs import (
     bracket,
     init_exp,
 )
+from tensix_sim.kernels.sdpa.running import Running, running
 
 
 class Step(NamedTuple):

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from tensix_sim.analysis.critical import BETWEEN_THREADS
 from tensix_sim.kernel_api import Add, Verb
-from tensix_sim.kernels.sdpa.verbs import INIT_EXP, LOSSES
+from tensix_sim.kernels.sdpa.row_verbs import INIT_EXP
+from tensix_sim.sdpa.stages import LOSSES
 from tensix_sim.trace import WAIT
 
 GAP, DONE = "", "done"
