@@ -113,7 +113,7 @@ class Draw:
 
         async def kernel(t: Compute, _: None) -> None:
             for name, block in verb.held.items():
-                (cb,) = t.cbs(name)
+                cb = t.matrix(name).cb
                 cb.put(block.shape[0] * block.shape[2], 0, (0,), 0)
                 cb.keep(block.copy())
             seen.update(await verb.call(t))
@@ -158,7 +158,7 @@ class Draw:
 
 def front(t: Compute, name: str, rows: int, cols: int) -> Values:
     """The tiles of a buffer."""
-    return t.cbs(name)[0].block(rows, cols)
+    return t.matrix(name, rows, cols).block()
 
 
 # -- blocks ----------------------------------------------------------------------------------------------------------------
