@@ -65,13 +65,13 @@ def test_add_is_numpys_to_half_a_bfloat16_step(run: Any, tensor: Any, board: str
 @BOARDS
 @GRIDS
 def test_softmax_is_numpys_to_the_fast_exponentials_error(run: Any, tensor: Any, board: str, grid: tuple[int, int]) -> None:
-    """Each row adds up to 1 within bfloat16's steps; an element is off by 4 % of two exponentials and half a step of x - m."""
+    """Rows add up to 1 within the older reciprocal's 5 %; an element is off by two exponentials' 4 % and half a step of x - m."""
     program, (x, out) = rows(tensor, grid)
     run(machine(board), program)
     below = x.values.astype(np.float64) - x.values.max(axis=1, keepdims=True)
     expected = np.exp(below) / np.exp(below).sum(axis=1, keepdims=True)
     assert (np.abs(out.values / expected - 1) < 0.08 + 2.0**-8 * np.abs(below)).all()
-    np.testing.assert_allclose(out.values.sum(axis=1), 1, atol=0.02)
+    np.testing.assert_allclose(out.values.sum(axis=1), 1, atol=0.05)
 
 
 def test_a_verb_of_ones_own_is_an_equal_citizen(run: Any, tensor: Any) -> None:
