@@ -64,20 +64,19 @@ class Compute:
 
     async def do(self, verb: type[Verb], *operands: Any, **options: Any) -> None:
         """Do a verb, which is made of its operands and options when they are first seen."""
-        done, operation = self._prepared(verb, operands, options)
+        call = (verb, operands, *options.items()) if options else (verb, operands)
+        made, operation = self._known.get(call) or self._learn(call, verb(*operands, **options))
         await self._run(operation)
         if self.values:
-            done.values(self._units)
+            made.values(self._units)
 
-    def prepare(self, verb: type[V], *operands: Any, **options: Any) -> V:
+    def prepare(self, verb: type[V], *operands: Any) -> V:
         """Make a verb that another one takes along, one and the same for the same operands."""
-        return cast(V, self._prepared(verb, operands, options).verb)
+        call = (verb, operands)
+        return cast(V, (self._known.get(call) or self._learn(call, verb(*operands)))[0])
 
-    def _prepared(self, verb: type[Verb], operands: tuple[Any, ...], options: dict[str, Any]) -> Prepared:
-        call = (verb, operands, *options.items()) if options else (verb, operands)
-        prepared = self._known.get(call)
-        if prepared is None:
-            prepared = self._known[call] = self._prepare(verb(*operands, **options))
+    def _learn(self, call: tuple[object, ...], verb: Verb) -> Prepared:
+        prepared = self._known[call] = self._prepare(verb)
         return prepared
 
     def _prepare(self, verb: Verb) -> Prepared:
