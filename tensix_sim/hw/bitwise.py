@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tensix_sim.hw import network
+from tensix_sim.hw import jit
 from tensix_sim.hw.specification import (
     BIAS_AS_FLOAT,
     EXP_21F,
@@ -33,7 +33,7 @@ Patterns = NDArray[np.uint32]
 Parts = NDArray[np.float64]
 Seeds = NDArray[np.int64]
 
-compiled: Callable[[Any], Any] = partial(network.compiled, error_model="numpy")
+compiled: Callable[[Any], Any] = partial(jit.compiled, error_model="numpy")
 
 MAGIC = 1.5 * 2.0**52  # x + MAGIC - MAGIC is x to the nearest integer
 UP = 2.0**-20  # added before: halves go up

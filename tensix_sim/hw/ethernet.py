@@ -162,7 +162,7 @@ class Fabric:
         chip = self.chips[j]
         tensor = chip.program.tensors[packets.tensor]
         node = self.endpoint(j, -packets.step, packets.link)
-        plan = chip.memory.plan("write", 1, node, tensor, packets.pages, 0)
+        plan = chip.memory.routes.plan("write", 1, node, tensor, packets.pages, 0)
         self._landing[j, packets.origin, packets.step, packets.link] += 1
         chip.memory.start(plan).event.callbacks.append(lambda _: self._land(j, packets))
 

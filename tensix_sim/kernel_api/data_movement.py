@@ -13,7 +13,8 @@ from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import SimulationError, Task, happened
 from tensix_sim.hw.ethernet import Fabric, Packets, Signal
-from tensix_sim.hw.memory import Direction, Transfer
+from tensix_sim.hw.memory import Transfer
+from tensix_sim.hw.routes import Direction
 from tensix_sim.program import RISC_OF, Role, Tensor
 
 
@@ -160,7 +161,7 @@ class DataMovement:
         (cb_there,) = there.cbs((cb.spec.name,))
         if cb.written < tiles:
             raise SimulationError(f"{cb.label}: forward of {tiles} tiles; {cb.written} are written and not pushed")
-        plan = self._memory.copy_plan(self.noc, self.core.node, there.node, tiles * cb.spec.format.tile_bytes)
+        plan = self._memory.routes.copy_plan(self.noc, self.core.node, there.node, tiles * cb.spec.format.tile_bytes)
         self._block(lambda: f"the NoC, to forward {cb.spec.name}", None)
         transfer = self._memory.start(plan, self._lane)
         await happened(transfer.event)
@@ -189,7 +190,7 @@ class DataMovement:
         out = fabric.link_of(chip.place, step, link)
         began = self.engine.now
         router = fabric.endpoint(chip.place, step, link)
-        plan = self._memory.copy_plan(self.noc, self.core.node, router, nbytes, packets)
+        plan = self._memory.routes.copy_plan(self.noc, self.core.node, router, nbytes, packets)
         self._block(lambda: "the NoC, to reach an Ethernet tile", None)
         transfer = self._memory.start(plan, self._lane)
         await happened(transfer.event)
@@ -252,13 +253,13 @@ class DataMovement:
     def semaphore_increase(self, target: tuple[int, int], name: str, by: int = 1) -> None:
         """Raise semaphore `name` of core `target` over the NoC; does not wait."""
         chip, there = self.core.chip, self._other(target)
-        travel = chip.memory.nocs[self.noc].one_way(self.core.node, there.node) + chip.machine.chip.noc.semaphore_cycles
+        travel = chip.memory.routes.nocs[self.noc].one_way(self.core.node, there.node) + chip.machine.chip.noc.semaphore_cycles
         self.engine.at(self.engine.now + travel, there.semaphores[name].increase, by)
 
     # -- inside -------------------------------------------------------------------------------------------
 
     def _start(self, verb: Direction, tensor: Tensor, pages: Sequence[int], barrier: int, answered: bool = False) -> Transfer:
-        plan = self._memory.plan(verb, self.noc, self.core.node, tensor, pages, barrier, answered)
+        plan = self._memory.routes.plan(verb, self.noc, self.core.node, tensor, pages, barrier, answered)
         self._block(lambda: f"the NoC, to {verb} {tensor.name}", None)
         return self._memory.start(plan, self._lane)
 

@@ -12,7 +12,8 @@ from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.formats import Format
 from tensix_sim.hw.engine import Engine
-from tensix_sim.hw.memory import Direction, Memory
+from tensix_sim.hw.memory import Memory
+from tensix_sim.hw.routes import Direction
 from tensix_sim.program import MemoryKind, Tensor
 from tensix_sim.trace import Trace
 
@@ -37,7 +38,7 @@ class Moving:
 def run(m: Machine, moves: Sequence[Moving]) -> list[int]:
     """Cycle at which each of some moves has landed, on a chip that does nothing else."""
     engine = Engine()
-    chip = Memory(m, engine, Trace("off"))
+    memory = Memory(m, engine, Trace("off"))
     ends = dict.fromkeys(range(len(moves)), 0)
 
     def begin(event: Event) -> None:
@@ -45,8 +46,8 @@ def run(m: Machine, moves: Sequence[Moving]) -> list[int]:
         move = moves[i]
         fmt = Format("bytes", move.size, move.size, False, 0)
         tensor = Tensor("t", 1 + max(move.pages), 1, fmt, move.place, opaque=True)
-        plan = chip.plan(move.direction, move.noc, move.core, tensor, move.pages, move.barrier)
-        chip.start(plan).event.callbacks.append(lambda _: ends.update({i: engine.now}))
+        plan = memory.routes.plan(move.direction, move.noc, move.core, tensor, move.pages, move.barrier)
+        memory.start(plan).event.callbacks.append(lambda _: ends.update({i: engine.now}))
 
     for i, move in enumerate(moves):
         engine.at(move.start, begin, i)
