@@ -10,7 +10,7 @@ from tensix_sim.arch import Machine
 from tensix_sim.formats import Values
 from tensix_sim.gather.all_gather import AllGather
 from tensix_sim.hw import Chip, Engine
-from tensix_sim.hw.ethernet import Fabric
+from tensix_sim.hw.fabric import Fabric
 from tensix_sim.hw.figures import Traffic
 from tensix_sim.kernel_api import launch
 from tensix_sim.kernels import move_tiles
@@ -82,7 +82,7 @@ def run_all_gather(
     figures, outputs = [], []
     for i, chip in enumerate(chips):
         chip.check_finished()
-        links = fabric.links_of(i)
+        links = fabric.ports[i].links_by_name()
         end = max(context.end for context in contexts[i].values())
         figures.append(_figures(name, i, chip, starts[i], end, {way: link.nbytes for way, link in links.items()}))
         for way, link in links.items():

@@ -150,8 +150,9 @@ class Routes:
 
     def banks_of(self, plan: Plan, first: int = 0, end: int | None = None) -> list[int]:
         """The bank of each of its tiles in their memory, or of some of them."""
-        move = plan.move
-        return self.network.net.lists[move.banks + first : move.banks + (move.tiles if end is None else end)].tolist()
+        start = plan.move.banks
+        banks: list[int] = self.network.net.lists[start + first : start + (plan.move.tiles if end is None else end)].tolist()
+        return banks
 
     def ends(self, path: Path, bank: int) -> tuple[Coord, Coord]:
         """NoC positions that a tile goes from and to."""
