@@ -26,6 +26,7 @@ from tensix_sim.expected import Errors, TileRow, judge, recomputed
 from tensix_sim.formats import TILE, Values
 from tensix_sim.gather.tail import Tail, run_tail, tail_problems
 from tensix_sim.hw import Chip, SimulationError
+from tensix_sim.hw.figures import Traffic, busy_shares, bytes_over_time
 from tensix_sim.identity import run_id, values_digest
 from tensix_sim.kernel_api import Compute, DataMovement, launch
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
@@ -431,7 +432,7 @@ def _figures(
     contexts: dict[Any, DataMovement | Compute],
     accuracy: Accuracy | None,
 ) -> DeviceFigures:
-    program = chip.program
+    program, routes = chip.program, chip.memory.routes
     ends = [_core_end(logical, contexts) for logical in program.cores]
     cycles = max(ends)
     active = [i for i in range(g.cores) if g.deal.count(i)]
@@ -448,7 +449,6 @@ def _figures(
     def mean(what: str) -> float:
         return sum(core.tensix.total(what) for core in cores) / len(cores)
 
-    traffic = chip.memory.traffic(cycles)
     return DeviceFigures(
         ring_id=ring_id,
         cycles=cycles,
@@ -462,8 +462,8 @@ def _figures(
         math_cycles=mean("fpu") + mean("sfpu") - mean("overlap"),
         unpack_cycles=mean("unpack_busy") + sum(core.tensix.popping for core in cores) / len(cores),
         pack_cycles=mean("pack_busy"),
-        **traffic,
-        servers=chip.memory.shares(cycles) if chip.trace.zones else {},
+        **Traffic.of(routes, cycles)._asdict(),
+        servers=busy_shares(routes, cycles) if chip.trace.zones else {},
         ideal_cycles=g.ideal_cycles,
         math_utilization=g.ideal_cycles / cycles,
         waits={cause: n / len(cores) for cause, n in sorted(waits.items()) if n},
@@ -478,7 +478,7 @@ def _core_end(logical: tuple[int, int], contexts: dict[Any, DataMovement | Compu
 
 def _trace_bytes(trace: Trace, chip: Chip) -> None:
     """Counters of bytes over time: the sum in each bin, at the bin's start."""
-    for name, (width, bins) in chip.memory.bytes_over_time().items():
+    for name, (width, bins) in bytes_over_time(chip.memory.routes).items():
         series = trace.series(f"{name} bytes", "bytes")
         for i, nbytes in enumerate(bins):
             trace.count(series, i * width, nbytes)

@@ -1,48 +1,17 @@
 """One virtual chip: its clock, memory and cores, each with circular buffers, semaphores and a Tensix engine."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
-
-import simpy
 
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord, unknown_name
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import Engine, SimulationError
+from tensix_sim.hw.ethernet import Port
 from tensix_sim.hw.memory import Memory
+from tensix_sim.hw.semaphore import Semaphore
 from tensix_sim.hw.tensix import Block, Costs, Tensix
 from tensix_sim.program import Program
 from tensix_sim.trace import Trace
-
-if TYPE_CHECKING:
-    from tensix_sim.hw.ethernet import Fabric
-
-
-class Semaphore:
-    """A counter in one core's L1 that other cores may raise over the NoC."""
-
-    def __init__(self, label: str, engine: Engine) -> None:
-        self.label = label
-        self.engine = engine
-        self.value = 0
-        self.changed: simpy.Event | None = None
-
-    def set(self, value: int) -> None:
-        """Give it `value` and wake who waits."""
-        self.value = value
-        if self.changed is not None:
-            event, self.changed = self.changed, None
-            event.succeed()
-
-    def increase(self, event: simpy.Event) -> None:
-        """Engine callback: add the event's value."""
-        self.set(self.value + cast(int, event.value))
-
-    def next_change(self) -> simpy.Event:
-        """Event of the next change."""
-        if self.changed is None:
-            self.changed = self.engine.event()
-        return self.changed
 
 
 class Core:
@@ -98,11 +67,10 @@ class Core:
 class Chip:
     """The hardware that a program runs on; the clock is an argument, so that several chips can share one.
 
-    Those that do have a `label` each, which starts the names of their cores; `fabric` joins them, each at its `place`.
+    Those that do have a `label` each, which starts the names of their cores; a `Fabric` gives each the `port` to its neighbours.
     """
 
-    fabric: "Fabric | None" = None
-    place: int = 0
+    port: Port | None = None
 
     def __init__(self, machine: Machine, program: Program, trace: Trace, engine: Engine | None = None, label: str = "") -> None:
         problems = program.check(machine)
