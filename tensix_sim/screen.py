@@ -144,9 +144,7 @@ def _waits(devices: list[DeviceFigures]) -> str:
     slowest = max(devices, key=lambda d: d.cycles)
     rows = []
     for lane in LANES.values():
-        waits = [
-            (cycles, cause.removeprefix(f"{lane}: wait ")) for cause, cycles in slowest.waits.items() if cause.startswith(lane)
-        ]
+        waits = [(cycles, wait.cause.text) for wait, cycles in slowest.waits.items() if wait.lane == lane]
         named = ", ".join(f"{cause} {cycles / slowest.cycles:.1%}" for cycles, cause in sorted(waits, reverse=True)[:5])
         rows.append((lane, f"{sum(cycles for cycles, _ in waits) / slowest.cycles:.1%}", named))
     width = max(len(row[2]) for row in rows)

@@ -35,8 +35,10 @@ from tensix_sim.sdpa.program import build, output_rows
 from tensix_sim.trace import (
     SCHEMA,
     SUMMARY,
+    LaneWait,
     Run,
     Trace,
+    WaitKey,
     save,
     tail_file,
     trace_file,
@@ -105,7 +107,7 @@ class DeviceFigures(BaseModel):
     servers: dict[str, float]
     ideal_cycles: int
     math_utilization: float
-    waits: dict[str, float]
+    waits: dict[WaitKey, float]
     accuracy: Accuracy | None
 
 
@@ -438,13 +440,13 @@ def _figures(
     active = [i for i in range(g.cores) if g.deal.count(i)]
     cores = [chip.cores[program.cores[i]] for i in active]
     steps = [g.steps(i, ring_id) for i in active]
-    waits: Counter[str] = Counter()
+    waits: Counter[LaneWait] = Counter()
     for core in cores:
         waits.update(core.tensix.lane_waits())
         for role in ("reader", "writer"):
             context = contexts[core.logical, role]
             assert isinstance(context, DataMovement)
-            waits.update({f"{role}: {cause}": n for cause, n in context.waits.items()})
+            waits.update({LaneWait(role, cause): n for cause, n in context.waits.items()})
 
     def mean(what: str) -> float:
         return sum(core.tensix.total(what) for core in cores) / len(cores)
@@ -466,7 +468,7 @@ def _figures(
         servers=busy_shares(routes, cycles) if chip.trace.zones else {},
         ideal_cycles=g.ideal_cycles,
         math_utilization=g.ideal_cycles / cycles,
-        waits={cause: n / len(cores) for cause, n in sorted(waits.items()) if n},
+        waits={wait: waits[wait] / len(cores) for wait in sorted(waits, key=str) if waits[wait]},
         accuracy=accuracy,
     )
 
@@ -479,7 +481,7 @@ def _core_end(logical: tuple[int, int], contexts: dict[Any, DataMovement | Compu
 def _trace_bytes(trace: Trace, chip: Chip) -> None:
     """Counters of bytes over time: the sum in each bin, at the bin's start."""
     for name, (width, bins) in bytes_over_time(chip.memory.routes).items():
-        series = trace.series(f"{name} bytes", "bytes")
+        series = trace.series(name, "bytes")
         for i, nbytes in enumerate(bins):
             trace.count(series, i * width, nbytes)
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tensix_sim.arch import machine
 from tensix_sim.config import RunSpec
+from tensix_sim.trace.causes import Cause, LaneWait
 
 SHIPPED = Path(__file__).parent / "data" / "measurements.csv"
 PREDICTED = SHIPPED.with_name("predictions.csv")  # of the shipped rows, by this version of the model: `make fidelity`
@@ -212,7 +213,7 @@ def binds(device: Mapping[str, Any]) -> str:
     cores = device["kernel_cycles_per_core"]
     if cores["mean"] < 0.85 * cores["max"]:
         return "straggler"
-    waiting = sum(device["waits"].get(cause, 0) for cause in ("unpack: wait k_in", "unpack: wait v_in"))
+    waiting = sum(device["waits"].get(str(LaneWait("unpack", Cause("tiles", name))), 0) for name in ("k_in", "v_in"))
     return "dram" if waiting > 0.1 * cores["mean"] else "compute"
 
 

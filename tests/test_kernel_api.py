@@ -22,6 +22,7 @@ from tensix_sim.kernel_api import (
     Program,
     Tensor,
 )
+from tensix_sim.trace import Cause
 
 P100 = machine("p100a")
 WORMHOLE = machine("n150").chip.numbers
@@ -77,7 +78,7 @@ def test_compute_sees_a_tile_one_visibility_after_its_push(run: Any, tensor: Any
     ran = run(P100, program({"reader": reader, "compute": compute}, (cb("x_in", 1),), (x,)))
     assert pushed[0] > 0
     assert seen == [pushed[0] + TENSIX.cb_visible_cycles]
-    assert ran.chip.cores[0, 0].tensix.waits == {"wait x_in": seen[0]}
+    assert ran.chip.cores[0, 0].tensix.waits == {Cause("tiles", "x_in"): seen[0]}
 
 
 def test_compute_that_is_late_does_not_wait(run: Any) -> None:
@@ -125,7 +126,7 @@ def test_space_is_there_when_the_unpacker_has_popped_and_not_a_cycle_before(run:
     run(P100, program({"reader": reader, "compute": compute}, (cb("x_in", 1),)))
     assert times[0] == 0
     assert times[1] == times["pop", 0] == TENSIX.cb_visible_cycles + 1000 + TENSIX.cb_update_cycles
-    assert times["waits"] == {"wait space x_in": times[1]}
+    assert times["waits"] == {Cause("space", "x_in"): times[1]}
 
 
 def pushes_to_writer(times: dict[str, int]) -> dict[str, Any]:
@@ -201,7 +202,7 @@ def test_the_packer_begins_when_the_writer_has_popped_and_not_a_cycle_before(run
     ran = run(P100, program({"reader": reader, "compute": compute, "writer": writer}, THREE, (out,)))
     pack = ran.chip.costs.pack(BFLOAT16, 1) + TENSIX.cb_wait_cycles + TENSIX.cb_update_cycles
     assert [times["packed", i] - times["popped", i - 1] for i in (1, 2)] == [pack, pack]
-    assert ran.chip.cores[0, 0].tensix.waits["wait space out"] > 0
+    assert ran.chip.cores[0, 0].tensix.waits[Cause("space", "out")] > 0
 
 
 @pytest.mark.xfail(

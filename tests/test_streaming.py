@@ -385,7 +385,7 @@ def test_spans_tile_the_three_lanes(case: Case) -> None:
     waits = core.lane_waits()
     busy = {"unpack": core.total("unpack_busy") + core.popping, "math": core.total("math_busy"), "pack": core.total("pack_busy")}
     for thread, cycles in busy.items():
-        total = cycles + sum(n for cause, n in waits.items() if cause.startswith(thread))
+        total = cycles + sum(n for wait, n in waits.items() if wait.lane == thread)
         assert total == getattr(core, thread), thread
 
 

@@ -115,7 +115,7 @@ def _trace_bytes(trace: Trace, name: str, sent: Sequence[tuple[int, int]]) -> No
     bins = [0] * ((last - first) // width + 2)
     for left, nbytes in sent:
         bins[(left - first) // width] += nbytes
-    series = trace.series(f"{name} bytes", "bytes")
+    series = trace.series(name, "bytes")
     for i, nbytes in enumerate(bins):
         trace.count(series, first + i * width, nbytes)
 

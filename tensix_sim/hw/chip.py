@@ -33,7 +33,7 @@ class Core:
         for fifo in self.fifos.values():
             if not fifo.shared:
                 continue
-            fifo.on_change = self._counter(trace.series(f"({self.logical[0]},{self.logical[1]}) {fifo.spec.name}", "tiles"))
+            fifo.on_change = self._counter(trace.series(fifo.spec.name, "tiles", self.logical))
 
     def _counter(self, series: int) -> Callable[[CircularBuffer, int], None]:
         trace = self.chip.trace

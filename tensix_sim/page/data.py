@@ -17,11 +17,11 @@ from tensix_sim.arch.model import Coord
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.check import check
 from tensix_sim.gather.tail import OPS
-from tensix_sim.page.families import DONE, FAMILIES, GAP, Family, family
+from tensix_sim.page.families import DONE, FAMILIES, GAP, OTHER_WAIT, Family, family
 from tensix_sim.page.packing import deltas, pack
 from tensix_sim.program import BufferSpec
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
-from tensix_sim.trace import LANES, RISCS, SPAN, WAIT, Run, Trace
+from tensix_sim.trace import LANES, RISCS, SPAN, Cause, Run, Trace, What
 from tensix_sim.trace.files import finite
 from tensix_sim.trace.table import Records
 from tensix_sim.trust import trust
@@ -33,13 +33,13 @@ FLOWS = ("read", "write", "noc0", "noc1")
 
 @dataclass
 class Names:
-    """Numbers of span names, the same for all devices."""
+    """Numbers of what lanes do, the same for all devices."""
 
-    known: dict[str, int]
+    known: dict[What, int]
 
-    def number(self, name: str) -> int:
-        """The place of a name, which is new or known."""
-        return self.known.setdefault(name, len(self.known))
+    def number(self, what: What) -> int:
+        """The place of a step or a wait, which is new or known."""
+        return self.known.setdefault(what, len(self.known))
 
 
 def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> dict[str, Any]:
@@ -50,7 +50,6 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
     summary = run.summary["devices"]
     share = spans // max(1, len(summary))
     devices = [_device(d, run.traces.get(d["ring_id"]), spec, buffers, names, share) for d in summary]
-    known = {buffer.name for buffer in buffers}
     return {
         "title": f"{spec.op} on {spec.board}",
         "shape": _shape(spec),
@@ -58,8 +57,8 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
         "trace": spec.trace,
         "lanes": list(LANES.values()),
         "riscs": list(RISCS),
-        "names": list(names.known),
-        "family_of": ["wait" if name == SEVERAL else family(name, known) for name in names.known],
+        "names": list(map(str, names.known)),
+        "family_of": [OTHER_WAIT if what == SEVERAL else family(what) for what in names.known],
         "families": [{**f._asdict(), "label": _label(f, names)} for f in FAMILIES],
         "chip": _chip(machine),
         "l1": _l1(spec, machine),
@@ -193,13 +192,13 @@ def _bytes_of(trace: Trace, cores: Sequence[Coord]) -> list[int]:
 
 def _flows(trace: Trace) -> list[dict[str, Any]]:
     """Bytes over time: of all reads and writes, of each NoC, of each bank. `width` is that of a bin, in cycles."""
-    labels = [label.removesuffix(" bytes") for label, unit in trace.counters if unit == "bytes"]
+    moved = [series for series in trace.counters if series.unit == "bytes"]
     order = {name: i for i, name in enumerate(FLOWS)}
     flows = []
-    for name in sorted(labels, key=lambda name: order.get(name, len(order))):
-        starts, nbytes = trace.counter(f"{name} bytes")
+    for series in sorted(moved, key=lambda series: order.get(series.what, len(order))):
+        starts, nbytes = trace.counter(series.label)
         width = int(starts[1] - starts[0]) if len(starts) > 1 else max(1, trace.end)
-        flows.append({"name": name, "width": width, "bytes": pack(nbytes)})
+        flows.append({"name": series.what, "width": width, "bytes": pack(nbytes)})
     return flows
 
 
@@ -210,7 +209,7 @@ def _lanes(trace: Trace, cores: Sequence[Coord], numbers: NDArray[np.int64], nam
     """Spans and circular buffers of the cores that tell most, as many as the budget holds, one at least."""
     at = {core: i for i, core in enumerate(cores)}
     of_lane = np.array([at[lane.core] for lane in trace.lanes])
-    works = np.array([not name.startswith(WAIT) for name in trace.names], bool)
+    works = np.array([not isinstance(name, Cause) for name in trace.names], bool)
     spans, work, end = (np.zeros(len(cores), np.int64) for _ in range(3))
     for block in trace.span_blocks():
         core = of_lane[block["lane"]]
@@ -267,11 +266,8 @@ def _rows_of(trace: Trace, cores: Sequence[Coord]) -> dict[tuple[Coord, str], Re
 
 def _counters_of(trace: Trace, cores: Sequence[Coord]) -> dict[Coord, dict[str, tuple[Any, Any]]]:
     """Tiles in the circular buffers of some cores, over time, in one pass."""
-    wanted = {}
-    for i, series in enumerate(trace.counters):
-        core, name = series.owner
-        if core is not None and core in cores and series.unit == "tiles":
-            wanted[i] = core, name
+    of_cores = [(i, s.core, s.what) for i, s in enumerate(trace.counters) if s.core and s.unit == "tiles"]
+    wanted = {i: (core, what) for i, core, what in of_cores if core in cores}
     pieces = [block[np.isin(block["series"], list(wanted))] for block in trace.count_blocks()]
     found: dict[Coord, dict[str, tuple[Any, Any]]] = {core: {} for core in cores}
     if pieces:
