@@ -15,6 +15,7 @@ from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sdpa.inputs import InputValues, make_inputs
 from tensix_sim.sdpa.stages import INPUT, STAGES
 from tensix_sim.simulation import run_device
+from tensix_sim.user_errors import UserError
 from tensix_sim.workers import Progress, run_all
 
 WORST = 5  # rows and heads that are named
@@ -183,8 +184,10 @@ class LengthError(BaseModel):
     worst_row: float
 
 
-class LengthsError(ValueError):
+class LengthsError(UserError, ValueError):
     """A length at which the config would be an illegal config."""
+
+    exit_code = 1
 
 
 def length_specs(spec: RunSpec, keys: Sequence[int], heads: int = 1) -> list[RunSpec]:

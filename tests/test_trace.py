@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tensix_sim.files import atomic, write_json
 from tensix_sim.trace import (
     RISCS,
     Lane,
     RunError,
     Totals,
     Trace,
-    atomic,
     busy,
     check_counts,
     check_lanes,
@@ -35,7 +35,6 @@ from tensix_sim.trace import (
     write_chrome,
     write_core_csv,
     write_golden,
-    write_summary,
 )
 
 GHZ = 1_000_000_000
@@ -312,7 +311,7 @@ def test_an_empty_trace_has_no_cycles() -> None:
 WRITERS: dict[str, Callable[[Path, Trace], None]] = {
     "chrome": lambda path, trace: write_chrome(path, [(0, trace), (3, trace)], GHZ),
     "core_csv": lambda path, trace: write_core_csv(path, [(0, trace), (3, trace)]),
-    "summary": lambda path, trace: write_summary(path, {"waits": waits(trace), "busy": busy(trace)}),
+    "summary": lambda path, trace: write_json(path, {"waits": waits(trace), "busy": busy(trace)}),
 }
 ALL_WRITERS = pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 
@@ -416,8 +415,8 @@ def test_core_csv_has_a_row_for_each_lane(tmp_path: Path) -> None:
 
 def test_summary_is_sorted_and_valid_json(tmp_path: Path) -> None:
     """The order of keys does not depend on who filled them in, and NaN, which JSON lacks, is null."""
-    write_summary(tmp_path / "a", {"b": [1.5, float("nan")], "a": {"y": float("inf"), "x": 1}})
-    write_summary(tmp_path / "b", {"a": {"x": 1, "y": float("inf")}, "b": (1.5, float("nan"))})
+    write_json(tmp_path / "a", {"b": [1.5, float("nan")], "a": {"y": float("inf"), "x": 1}})
+    write_json(tmp_path / "b", {"a": {"x": 1, "y": float("inf")}, "b": (1.5, float("nan"))})
     assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text()
     assert json.loads((tmp_path / "a").read_text()) == {"a": {"x": 1, "y": None}, "b": [1.5, None]}
 

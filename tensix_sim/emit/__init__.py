@@ -7,13 +7,14 @@ from tensix_sim.emit import device_log, npe, perf_results, perfetto, visualizer
 from tensix_sim.emit.perfetto import MissingPackageError
 from tensix_sim.emit.run import Emission
 from tensix_sim.trace import Run
+from tensix_sim.user_errors import UserError
 
 __all__ = ["KINDS", "EmitError", "MissingPackageError", "check_kinds", "emit"]
 
 KINDS = ("device-log", "perf-csv", "npe", "visualizer", "perfetto")
 
 
-class EmitError(ValueError):
+class EmitError(UserError, ValueError):
     """What was asked for cannot be made of this run."""
 
 

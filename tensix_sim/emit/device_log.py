@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tensix_sim.analysis.critical import BETWEEN_THREADS
 from tensix_sim.emit.run import Emission, host_id
+from tensix_sim.files import atomic
 from tensix_sim.trace import WAIT, Totals
-from tensix_sim.trace.files import atomic
 from tensix_sim.trace.folder import MARK
 
 COLUMNS = (

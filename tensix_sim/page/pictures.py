@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from tensix_sim.analysis import Verdict
 from tensix_sim.error import LengthError
+from tensix_sim.files import atomic_path
 from tensix_sim.page.data import describe
 from tensix_sim.page.families import DONE
 from tensix_sim.page.packing import unpack
-from tensix_sim.trace import Run, atomic_path
+from tensix_sim.trace import Run
 from tensix_sim.tuning import Tuning
 
 if TYPE_CHECKING:

@@ -22,10 +22,11 @@ from pydantic import ValidationError
 
 from tensix_sim.arch import machine
 from tensix_sim.config import RunSpec, load_spec
-from tensix_sim.trace.files import atomic_path
+from tensix_sim.files import atomic_path
 from tensix_sim.trace.folder import MARK, MARKED, starts_with
 from tensix_sim.trace.table import BLOCK, Records, Table
 from tensix_sim.trace.trace import Level, Trace
+from tensix_sim.user_errors import UserError
 
 SUMMARY = "summary.json"
 SCHEMA = 1  # of a summary; another one is not read
@@ -44,7 +45,7 @@ PLACES: dict[str, dict[str, Callable[[Trace], int]]] = {
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every member: same trace, same bytes
 
 
-class RunError(ValueError):
+class RunError(UserError, ValueError):
     """A folder or file that holds no run."""
 
 
