@@ -16,7 +16,7 @@ from tensix_sim.trace import LANES
 from tensix_sim.trust import ratio_error, tells, trust
 from tensix_sim.tuning import Measured, Tuning
 
-_as_given = partial(shown, none="None")
+_value = partial(shown, none="None")
 
 
 def run_screen(result: Result) -> str:
@@ -207,7 +207,7 @@ def compare_screen(c: Comparison) -> str:
     parts = [f"before: {c.before}\nafter:  {c.after}", *map(wrapped, c.notes)]
     if c.settings:
         parts.append(
-            table(("setting that differs", "before", "after"), [(key, _as_given(a), _as_given(b)) for key, a, b in c.settings])
+            table(("setting that differs", "before", "after"), [(key, _value(a), _value(b)) for key, a, b in c.settings])
         )
     parts += [f"device {d}: only in {name}" for d, name in c.only.items()]
     for device in c.devices:
@@ -266,7 +266,7 @@ def tune_screen(t: Tuning) -> str:
     others = [] if t.given is None or t.given.spec in [m.spec for m in t.front] else [t.given]
     measured = [*t.front, *others]
     header = ("", *names, "us", "speed", "cores", "L1 bytes", "rel L2")
-    rows = [(_roles(t, m), *(_as_given(m.settings[name]) for name in names), *_figures(t, m)) for m in measured]
+    rows = [(_roles(t, m), *(_value(m.settings[name]) for name in names), *_figures(t, m)) for m in measured]
     config = t.recommended.spec.program_config
     assert config is not None
     code = [config.as_ttnn]
@@ -316,7 +316,7 @@ def lengths_screen(tunings: Sequence[Tuning]) -> str:
     names = tunings[0].space.varied
 
     def config(m: Measured | None) -> str:
-        return "/".join(_as_given(m.settings[name]) for name in names) if m else "illegal"
+        return "/".join(_value(m.settings[name]) for name in names) if m else "illegal"
 
     header = ("tokens", f"given {'/'.join(names)}", "us", "cores", "best", "us", "cores", "gain")
     rows = [

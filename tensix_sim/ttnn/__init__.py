@@ -39,6 +39,13 @@ from tensix_sim.ttnn.device import (
     set_fabric_config,
     synchronize_device,
 )
+from tensix_sim.ttnn.distribution import (
+    ConcatMesh2dToTensor,
+    ConcatMeshToTensor,
+    ReplicateTensorToMesh,
+    ShardTensor2dMesh,
+    ShardTensorToMesh,
+)
 from tensix_sim.ttnn.operations import (
     add,
     clone,
@@ -47,12 +54,10 @@ from tensix_sim.ttnn.operations import (
     copy_host_to_device_tensor,
     deallocate,
     fill_cache,
-    full,
     linear,
     matmul,
     mul,
     multiply,
-    ones,
     permute,
     reshape,
     slice,
@@ -61,15 +66,9 @@ from tensix_sim.ttnn.operations import (
     transpose,
     typecast,
     unsqueeze_to_4D,
-    zeros,
 )
 from tensix_sim.ttnn.session import configure
 from tensix_sim.ttnn.tensor import (
-    ConcatMesh2dToTensor,
-    ConcatMeshToTensor,
-    ReplicateTensorToMesh,
-    ShardTensor2dMesh,
-    ShardTensorToMesh,
     Tensor,
     aggregate_as_tensor,
     as_tensor,
@@ -77,11 +76,14 @@ from tensix_sim.ttnn.tensor import (
     from_device,
     from_numpy,
     from_torch,
+    full,
     get_device_tensors,
+    ones,
     to_device,
     to_layout,
     to_numpy,
     to_torch,
+    zeros,
 )
 from tensix_sim.ttnn.types import (
     DRAM_MEMORY_CONFIG,
