@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from tensix_sim.accuracy import Moments, attention, compare_with_reference, total
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.check import check
+from tensix_sim.expected import Errors
 from tensix_sim.formats import to_format
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sdpa.inputs import InputValues, make_inputs
@@ -19,7 +19,6 @@ from tensix_sim.user_errors import UserError
 from tensix_sim.workers import Progress, run_all
 
 WORST = 5  # rows and heads that are named
-Errors = NDArray[np.float64]
 
 
 class ErrorStage(BaseModel):

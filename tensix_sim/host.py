@@ -7,21 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-
-def _module(name: str) -> Any:
-    """A module of POSIX systems; None on others."""
-    try:
-        return import_module(name)
-    except ImportError:
-        return None
-
-
 EXCHANGE = 2  # of Linux's renameat2
 HERE = -100  # its AT_FDCWD
-fcntl, resource = _module("fcntl"), _module("resource")
+fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None  # POSIX systems have both
+resource: Any = import_module("resource") if find_spec("resource") else None
 
 
 def memory_bytes() -> int:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from tensix_sim import sources as s
-from tensix_sim.tuning.store import MEASURES
+from tensix_sim.tuning.database import MEASURES
 
 LOADED = """
 import sys

@@ -461,7 +461,7 @@ def test_a_failed_write_leaves_nothing(
         raise error(errno.ENOSPC, "No space left on device")
 
     trace = small()
-    for failing in ("tensix_sim.trace.files.json.dump", "tensix_sim.trace.files.csv.writer"):
+    for failing in ("tensix_sim.trace.writers.json.dump", "tensix_sim.trace.writers.csv.writer"):
         monkeypatch.setattr(failing, midway)
     monkeypatch.setattr(trace, "count_blocks", midway)
     with pytest.raises(error) as caught:

@@ -1,10 +1,10 @@
 """Spans and counters of a simulated device: recording, questions, files."""
 
-from tensix_sim.trace.files import write_chrome, write_core_csv, write_golden, write_transfers_csv
 from tensix_sim.trace.folder import whole_folder
 from tensix_sim.trace.queries import Totals, busy, check_counts, check_lanes, waits
 from tensix_sim.trace.store import SCHEMA, SUMMARY, Run, RunError, load, open_run, save, tail_file, trace_file
 from tensix_sim.trace.trace import COUNT, LANES, RISCS, SPAN, TRANSFER, WAIT, Lane, Level, Series, Trace
+from tensix_sim.trace.writers import write_chrome, write_core_csv, write_golden, write_transfers_csv
 
 __all__ = [
     "COUNT", "LANES", "RISCS", "SCHEMA", "SPAN", "SUMMARY", "TRANSFER", "WAIT", "Lane", "Level", "Run", "RunError", "Series",
