@@ -10,10 +10,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+
+from tensix_sim.files import open_array
+from tensix_sim.user_errors import UserError
 
 Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 CoreCoordinate = Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
@@ -31,8 +32,10 @@ MemoryConfig = Literal[
 ]  # fmt: skip
 
 
-class SpecError(ValueError):
+class SpecError(UserError, ValueError):
     """A spec that cannot be read; `problems` lists each (key, value found, what is wrong with it)."""
+
+    exit_code = 1
 
     def __init__(self, *problems: tuple[str, Any, str]) -> None:
         super().__init__("; ".join(f"{key} = {found!r}: {wrong}" for key, found, wrong in problems))
@@ -152,28 +155,6 @@ def _shapes(given: Mapping[str, Any], paths: dict[str, str]) -> dict[str, int]:
     if problems:
         raise SpecError(*problems)
     return fields
-
-
-def open_array(path: str, rank: int, kind: str) -> NDArray[Any]:
-    """Map an .npy file of `rank` dimensions and NumPy dtype kind `kind` into memory, without reading its values.
-
-    Raises:
-        ValueError: there is no such array; the message is the end of a sentence about the file.
-
-    """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise ValueError("is not a whole .npy file of numbers") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError("is an archive; one .npy array is needed")
-    if array.dtype.kind != kind:
-        raise ValueError(f"holds {array.dtype}; {'floating-point' if kind == 'f' else 'int32'} numbers are needed")
-    if array.ndim != rank or 0 in array.shape:
-        raise ValueError(f"has shape {array.shape}; {rank} dimensions, none of them 0, are needed")
-    return array
 
 
 class PagedKV(Strict):

@@ -1,8 +1,6 @@
 """`simulate`: run the op on its device or on every device of its ring, here or in worker processes, and gather what came out."""
 
 import multiprocessing
-import resource
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -23,8 +21,10 @@ from tensix_sim.config import RunSpec, load_spec
 from tensix_sim.doctor.check import Report, check
 from tensix_sim.doctor.report import Violation
 from tensix_sim.expected import Errors, TileRow, judge, recomputed
+from tensix_sim.files import write_json
 from tensix_sim.formats import TILE, Values
 from tensix_sim.gather.tail import Tail, run_tail, tail_problems
+from tensix_sim.host import peak_memory_bytes
 from tensix_sim.hw import Chip, SimulationError
 from tensix_sim.hw.figures import Traffic, busy_shares, bytes_over_time
 from tensix_sim.identity import run_id, values_digest
@@ -45,17 +45,19 @@ from tensix_sim.trace import (
     whole_folder,
     write_chrome,
     write_core_csv,
-    write_summary,
     write_transfers_csv,
 )
 from tensix_sim.trust import Trust, trust
+from tensix_sim.user_errors import UserError
 from tensix_sim.workers import Progress, worker_processes
 
 VIEWER_SPANS = 10_000_000
 
 
-class IllegalConfigError(ValueError):
+class IllegalConfigError(UserError, ValueError):
     """The spec breaks rules of the op or of the board; `report` lists all of them."""
+
+    exit_code = 1
 
     def __init__(self, report: Report) -> None:
         super().__init__("\n".join(violation.message for violation in report.violations))
@@ -256,7 +258,7 @@ class Result:
                 save(folder / tail_file(ring_id), trace, self.id)
         if self.spec.trace == "transfers":
             write_transfers_csv(folder / "transfers.csv", self._all_traces, self.id)
-        write_summary(folder / SUMMARY, self.summary())
+        write_json(folder / SUMMARY, self.summary())
 
 
 def simulate(
@@ -297,9 +299,7 @@ def simulate(
         parts = [_part(report_share, i, len(ring_ids)) for i in range(len(ring_ids))]
         runs = [run_device(run_spec, r, part, inputs=inputs) for r, part in zip(ring_ids, parts, strict=True)]
     tail = run_tail(run_spec, [run.device.cycles for run in runs], [run.output for run in runs]) if gather else None
-    unit = 1 if sys.platform == "darwin" else 1024
-    rss = unit * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    result = Result(run_spec, report, runs, time.perf_counter() - began, rss, tail=tail, values=values)
+    result = Result(run_spec, report, runs, time.perf_counter() - began, peak_memory_bytes(), tail=tail, values=values)
     _check_gathered(result)
     return result
 

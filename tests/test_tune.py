@@ -39,10 +39,10 @@ from tensix_sim.tuning import (
     search,
     tune,
 )
+from tensix_sim.tuning.cluster import Workers
 from tensix_sim.tuning.search import _Candidate
 from tensix_sim.tuning.space import Config, legal_configs
 from tensix_sim.tuning.work import cycles_alone, shortened
-from tensix_sim.tuning.workers import Workers
 
 Raw = dict[str, Any]
 
@@ -368,7 +368,7 @@ def test_another_version_of_the_simulator_starts_anew(tmp_path: Path, monkeypatc
     """What other source code measured is not used."""
     counting = Counting()
     tune(raw(256), store=tmp_path / "runs.sqlite", accuracy=False)
-    monkeypatch.setattr("tensix_sim.tuning.store.model_version", lambda: "another")
+    monkeypatch.setattr("tensix_sim.tuning.database.model_version", lambda: "another")
     monkeypatch.setattr(search, "local_workers", counting)
     tune(raw(256), store=tmp_path / "runs.sqlite", accuracy=False)
     assert counting.asked

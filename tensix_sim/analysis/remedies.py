@@ -24,10 +24,10 @@ from tensix_sim.analysis.reliefs import (
 from tensix_sim.config import DataType, MathFidelity, RunSpec
 from tensix_sim.doctor.load import Work, countable
 from tensix_sim.doctor.nearest import grids, k_chunk_sizes, q_chunk_sizes
-from tensix_sim.doctor.report import shown
 from tensix_sim.doctor.rules import faults
 from tensix_sim.sdpa.case import DTYPE, FIDELITY, FP32_DEST, GRID, K_CHUNK, KV_DTYPE, Q_CHUNK, Case, Change
 from tensix_sim.sdpa.geometry import spec_machine
+from tensix_sim.text import shown
 
 OF_A_KIND = 2  # changes of the same setting
 OTHER_SIZE = 1.25  # times as large or as small, at least

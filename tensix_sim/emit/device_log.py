@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tensix_sim.emit.run import Emission, host_id
+from tensix_sim.files import atomic
 from tensix_sim.trace import Cause, Totals
-from tensix_sim.trace.files import atomic
 from tensix_sim.trace.folder import MARK
 
 COLUMNS = (

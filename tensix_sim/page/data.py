@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.analysis import Verdict, budgets, critical_path, merged, roofline
-from tensix_sim.analysis.compare import flat
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.check import check
+from tensix_sim.files import finite
 from tensix_sim.gather.tail import OPS
 from tensix_sim.page.families import DONE, FAMILIES, GAP, OTHER_WAIT, Family, family
 from tensix_sim.page.packing import deltas, pack
 from tensix_sim.program import BufferSpec
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.text import flat, shown
 from tensix_sim.trace import LANES, RISCS, SPAN, Cause, Run, Trace, What
-from tensix_sim.trace.files import finite
 from tensix_sim.trace.table import Records
 from tensix_sim.trust import trust
 
@@ -134,13 +134,11 @@ def _l1(spec: RunSpec, machine: Machine) -> dict[str, Any]:
 
 def _settings(nested: Mapping[str, Any]) -> list[list[str]]:
     """Keys with dots and values as text."""
-    return [[key, _text(value)] for key, value in flat(nested).items()]
+    return [[key, shown(value, " x " if _is_pair(value) else ", ")] for key, value in flat(nested).items()]
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple) and all(isinstance(item, int | str) for item in value):
-        return " x ".join(map(str, value)) if len(value) == 2 else ", ".join(map(str, value))
-    return "none" if value is None or value == {} else f"{value:.6g}" if isinstance(value, float) else str(value)
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2
 
 
 def _device(

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tensix_sim.arch import Machine, machine
-from tensix_sim.config import OP_CHUNK_SIZE, RunSpec, SDPAProgramConfig, WhatIf, open_array
+from tensix_sim.config import OP_CHUNK_SIZE, RunSpec, SDPAProgramConfig, WhatIf
+from tensix_sim.files import open_array
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.kernels.sdpa import Mask
 from tensix_sim.kernels.sdpa.barrier import barrier_threshold

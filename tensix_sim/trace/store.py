@@ -23,11 +23,12 @@ from pydantic import ValidationError
 
 from tensix_sim.arch import machine
 from tensix_sim.config import RunSpec, load_spec
+from tensix_sim.files import atomic_path
 from tensix_sim.trace.causes import read
-from tensix_sim.trace.files import atomic_path
 from tensix_sim.trace.folder import MARK, MARKED, starts_with
 from tensix_sim.trace.table import BLOCK, Records, Table
 from tensix_sim.trace.trace import Level, Series, Trace
+from tensix_sim.user_errors import UserError
 
 SUMMARY = "summary.json"
 SCHEMA = 1  # of a summary; another one is not read
@@ -46,7 +47,7 @@ PLACES: dict[str, dict[str, Callable[[Trace], int]]] = {
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every member: same trace, same bytes
 
 
-class RunError(ValueError):
+class RunError(UserError, ValueError):
     """A folder or file that holds no run."""
 
 

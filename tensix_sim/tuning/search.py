@@ -19,10 +19,10 @@ from tensix_sim.config import RunSpec
 from tensix_sim.doctor.load import Work
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
 from tensix_sim.trust import Trust, tells, trust
+from tensix_sim.tuning.cluster import Workers, dask_workers, local_workers
+from tensix_sim.tuning.database import Store
 from tensix_sim.tuning.space import Config, Space, given_config, legal_configs, less_faithful
-from tensix_sim.tuning.store import Store
 from tensix_sim.tuning.work import What, error_of, measure
-from tensix_sim.tuning.workers import Workers, dask_workers, local_workers
 from tensix_sim.workers import Progress
 
 SURE = 0.97  # of a core's time alone: by chance, others' requests may put its own in a better order; 0.5 % was seen
