@@ -18,7 +18,7 @@ FLOORS = [
     {"sdpa"},
     {"gather", "doctor"},
     {"simulation", "expected", "error", "workers", "summary", "logged"},
-    {"analysis", "emit", "page", "screen", "tuning", "validate", "microbench", "cli", "__init__"},
+    {"analysis", "emit", "page", "screen", "tuning", "validate", "microbench", "programs", "cli", "__init__"},
     {"ttnn"},
 ]
 FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}

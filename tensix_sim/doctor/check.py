@@ -64,12 +64,8 @@ def _plain(values: Change) -> Change:
 
 def _l1_table(c: Case) -> tuple[L1Buffer, ...]:
     """List the circular buffers and where they lie."""
-    address = c.number("l1.base")
-    table = []
-    for index, b in enumerate(c.buffers):
-        table.append(L1Buffer(index=index, name=b.name, tiles=b.tiles, format=b.format.name, bytes=b.bytes, address=address))
-        address += b.bytes
-    return tuple(table)
+    base = c.number("l1.base")
+    return L1Buffer.table(c.buffers, base)
 
 
 def _l1_map(c: Case) -> L1Map:

@@ -168,7 +168,8 @@ class Fabric:
 
     def _land(self, j: int, packets: Packets) -> None:
         """The tiles are in the chip's memory; what their origin sent after them may be given now."""
-        self.chips[j].program.tensors[packets.tensor].store(packets.pages, packets.block)
+        chip = self.chips[j]
+        chip.store(chip.program.tensors[packets.tensor], packets.pages, packets.block)
         way = (j, packets.origin, packets.step, packets.link)
         self._landing[way] -= 1
         if not self._landing[way]:

@@ -8,7 +8,7 @@ from tensix_sim.config import RunSpec
 from tensix_sim.formats import BFLOAT16, TILE, Format
 from tensix_sim.hw import Chip
 from tensix_sim.hw.chip import Core
-from tensix_sim.kernel_api import BufferSpec, Compute, ComputeConfig, DataMovement, Kernel, Program, launch
+from tensix_sim.kernel_api import BufferSpec, Compute, ComputeConfig, DataMovement, Kernel, Program, run
 from tensix_sim.program import Fidelity
 from tensix_sim.simulation import DeviceFigures, simulate
 from tensix_sim.trace import Trace
@@ -99,9 +99,7 @@ def run_core(
         buffers += tuple(BufferSpec(name, work.m, BFLOAT16, "compute", "compute") for name in ("maxima", "sums"))
     kernels = (Kernel("reader", provide, [work]), Kernel("compute", compute, [work]))
     chip = Chip(m, Program((1, 1), buffers, kernels, (), ComputeConfig(math_fidelity=fidelity)), Trace("off"))
-    launch(chip)
-    chip.engine.run()
-    chip.check_finished()
+    run(chip)
     return chip.cores[0, 0]
 
 

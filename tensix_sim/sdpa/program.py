@@ -25,7 +25,7 @@ def build(
 ) -> Program:
     """The program of device `ring_id`; without inputs, its tensors have shapes only, and pages are where `table` has them.
 
-    Its last tensor is the output, [B * NQH * rows, DH], where a head's rows are the device's slabs, in whole tiles.
+    Its output is [B * NQH * rows, DH], where a head's rows are the device's slabs, in whole tiles.
     """
     b = g.blocks
     paged = inputs.page_table if inputs else page_table(spec) if table is None else table

@@ -11,12 +11,24 @@ from tensix_sim.trace.files import (
 )
 from tensix_sim.trace.folder import whole_folder
 from tensix_sim.trace.queries import Totals, busy, check_counts, check_lanes, waits
-from tensix_sim.trace.store import SCHEMA, SUMMARY, Run, RunError, load, open_run, save, tail_file, trace_file
+from tensix_sim.trace.store import (
+    SCHEMA,
+    SUMMARY,
+    Run,
+    RunError,
+    load,
+    open_run,
+    opens_in_a_viewer,
+    save,
+    tail_file,
+    trace_file,
+    write_traces,
+)
 from tensix_sim.trace.trace import COUNT, LANES, RISCS, SPAN, TRANSFER, WAIT, Lane, Level, Series, Trace
 
 __all__ = [
     "COUNT", "LANES", "RISCS", "SCHEMA", "SPAN", "SUMMARY", "TRANSFER", "WAIT", "Lane", "Level", "Run", "RunError", "Series",
-    "Totals", "Trace", "atomic", "atomic_path", "busy", "check_counts", "check_lanes", "load", "open_run", "save", "tail_file",
-    "trace_file", "waits", "whole_folder", "write_chrome", "write_core_csv", "write_golden", "write_summary",
-    "write_transfers_csv",
+    "Totals", "Trace", "atomic", "atomic_path", "busy", "check_counts", "check_lanes", "load", "open_run", "opens_in_a_viewer",
+    "save", "tail_file", "trace_file", "waits", "whole_folder", "write_chrome", "write_core_csv", "write_golden",
+    "write_summary", "write_traces", "write_transfers_csv",
 ]  # fmt: skip
