@@ -94,6 +94,7 @@ def run(
     from tensix_sim.gather.tail import tail_problems
     from tensix_sim.hw import SimulationError
     from tensix_sim.screen import run_screen
+    from tensix_sim.sdpa.op import Op
     from tensix_sim.simulation import simulate
     from tensix_sim.trace import whole_folder
     from tensix_sim.workers import WorkerError
@@ -109,7 +110,7 @@ def run(
     try:
         check_kinds(kinds, checked.trace)
         with whole_folder(folder) as new:
-            where = f"ring of {checked.ring_size}" if checked.is_ring else checked.op
+            where = f"ring of {checked.ring_size}" if Op.of(checked).ring else checked.op
             with _progress(f"{where} on {checked.board}") as progress:
                 result = simulate(checked, jobs, progress, gather=gather)
             if explain_error:
@@ -563,9 +564,11 @@ def _need(option: str, package: str, extra: str, given: object) -> None:
 
 
 def _run_name(spec: Any, preset: str | None) -> str:
+    from tensix_sim.sdpa.op import Op
+
     if preset:
         return f"{preset}-s{spec.inputs.seq_len}"
-    return f"{spec.op}-{spec.board}-s{spec.inputs.seq_len}" + (f"-r{spec.ring_size}" if spec.is_ring else "")
+    return f"{spec.op}-{spec.board}-s{spec.inputs.seq_len}" + (f"-r{spec.ring_size}" if Op.of(spec).ring else "")
 
 
 def _write_json(path: str, data: Any) -> None:

@@ -31,6 +31,7 @@ from tensix_sim.kernel_api import run
 from tensix_sim.kernel_api.running import Contexts, core_waits, last_end, of_core, record_bytes
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
 from tensix_sim.sdpa.inputs import InputValues, input_misfits, make_inputs
+from tensix_sim.sdpa.op import positions
 from tensix_sim.sdpa.program import build, output_rows
 from tensix_sim.trace import SCHEMA, SUMMARY, Run, Trace, opens_in_a_viewer, whole_folder, write_summary, write_traces
 from tensix_sim.trust import Trust, trust
@@ -259,7 +260,7 @@ def simulate(
         raise ValueError("; ".join(problems))
     began = time.perf_counter()
     values = values_digest(run_spec, (inputs.q, inputs.k, inputs.v, inputs.page_table) if inputs else ())
-    ring_ids = run_spec.simulated_ring_ids
+    ring_ids = positions(run_spec)
     report_share: Progress = progress or (lambda share: None)
     if min(jobs, len(ring_ids)) > 1:
         runs = _in_processes(run_spec, ring_ids, jobs, report_share, inputs)

@@ -10,13 +10,12 @@ import tensix_sim
 ROOT = Path(tensix_sim.__file__).parent
 FLOORS = [
     {"config", "presets", "arch", "formats", "sources"},
-    {"trace", "program", "accuracy", "walls", "identity"},
-    {"trust"},
+    {"trace", "program", "accuracy", "identity"},
     {"hw"},
     {"kernel_api"},
     {"kernels"},
     {"sdpa"},
-    {"gather", "doctor"},
+    {"gather", "doctor", "walls", "trust"},
     {"simulation", "expected", "error", "workers", "summary", "logged"},
     {"analysis", "emit", "page", "screen", "tuning", "validate", "microbench", "programs", "cli", "__init__"},
     {"ttnn"},

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from tensix_sim.program import BufferSpec
-from tensix_sim.sdpa.case import Change
+from tensix_sim.sdpa.keys import Change
 
 WIDTH = 110
 

@@ -10,6 +10,7 @@ from tensix_sim.hw import Chip
 from tensix_sim.hw.chip import Core
 from tensix_sim.kernel_api import BufferSpec, Compute, ComputeConfig, DataMovement, Kernel, Program, run
 from tensix_sim.program import Fidelity
+from tensix_sim.sdpa.op import SDPA
 from tensix_sim.simulation import DeviceFigures, simulate
 from tensix_sim.trace import Trace
 
@@ -168,7 +169,7 @@ def attention(
     return simulate(
         RunSpec.model_validate(
             {
-                "op": "sdpa", "board": "p100a", "kernel": kernel, "numerics": "off", "trace": "off", "is_causal": causal,
+                "op": SDPA.name, "board": "p100a", "kernel": kernel, "numerics": "off", "trace": "off", "is_causal": causal,
                 "inputs": {"q_heads": 1, "kv_heads": 1, "seq_len": SEQ_LEN, "head_dim": 128, "dtype": "bfloat8_b"},
                 "program_config": {
                     "compute_with_storage_grid_size": (1, 1), "q_chunk_size": q_chunk, "k_chunk_size": k_chunk,

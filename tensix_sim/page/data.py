@@ -22,6 +22,7 @@ from tensix_sim.page.families import DONE, FAMILIES, GAP, Family, family
 from tensix_sim.page.packing import deltas, pack
 from tensix_sim.program import BufferSpec, Program
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.op import Op
 from tensix_sim.trace import LANES, RISCS, SPAN, WAIT, Run, Trace
 from tensix_sim.trace.files import finite
 from tensix_sim.trace.table import Records
@@ -130,7 +131,7 @@ def _shape(spec: RunSpec) -> str:
     parts += [f"{spec.kv_len:,} keys"] if spec.kv_len != given.seq_len else []
     parts += [] if spec.is_causal else ["not causal"]
     parts += [f"window {spec.sliding_window_size}"] if spec.sliding_window_size else []
-    parts += [f"ring of {spec.ring_size}"] if spec.is_ring else []
+    parts += [f"ring of {spec.ring_size}"] if Op.of(spec).ring else []
     return " · ".join(parts)
 
 

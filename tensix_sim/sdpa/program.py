@@ -13,11 +13,11 @@ from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.formats import TILE, Format, Values, to_format
 from tensix_sim.kernels import sdpa
-from tensix_sim.kernels.sdpa import streaming
 from tensix_sim.program import Kernel, MemoryKind, Program, Tensor
 from tensix_sim.sdpa.chains import chain_links
 from tensix_sim.sdpa.geometry import Geometry, compute_config
 from tensix_sim.sdpa.inputs import InputValues, page_table
+from tensix_sim.sdpa.op import compute_kernel
 
 
 def build(
@@ -60,7 +60,7 @@ def build(
         buffers=g.buffers,
         kernels=(
             Kernel("reader", sdpa.reader, args),
-            Kernel("compute", streaming.compute if b.streaming else sdpa.compute, args),
+            Kernel("compute", compute_kernel(spec).compute, args),
             Kernel("writer", sdpa.writer, args),
         ),
         tensors=(*tensors, out),
