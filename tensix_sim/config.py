@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from tensix_sim.files import open_array
 from tensix_sim.user_errors import UserError
@@ -19,7 +20,6 @@ from tensix_sim.user_errors import UserError
 Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 CoreCoordinate = Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
 CoreRange = Annotated[tuple[CoreCoordinate, CoreCoordinate], Field(strict=False)]
-Op = Literal["ring_distributed_sdpa", "sdpa", "chunked_sdpa"]
 ComputeKernel = Literal["legacy", "streaming"]
 DataType = Literal["bfloat16", "bfloat8_b", "bfloat4_b"]
 MathFidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
@@ -191,10 +191,11 @@ class WhatIf(Strict):
 class RunSpec(Strict):
     """One run of an op: on the devices of a ring, or on one device.
 
-    Keys that an op does not take keep their defaults. Without `kernel` the op chooses, as ttnn does.
+    Keys that an op does not take keep their defaults. Without `kernel` the op chooses, as ttnn does. Which ops there are is
+    known above: to validate their names too, give them as `ops` in the context.
     """
 
-    op: Op = "ring_distributed_sdpa"
+    op: str = "ring_distributed_sdpa"
     board: str = "galaxy"
     mesh: Pair | None = None
     ring_size: PositiveInt = 4
@@ -222,18 +223,6 @@ class RunSpec(Strict):
         return self.compute_kernel_config or OP_COMPUTE_CONFIG
 
     @property
-    def effective_kernel(self) -> ComputeKernel:
-        """The given compute kernel, or the one that ttnn chooses: streaming with a 16-bit DST, but not yet in the ring."""
-        if self.kernel:
-            return self.kernel
-        return "legacy" if self.is_ring or self.effective_compute_config.fp32_dest_acc_en else "streaming"
-
-    @property
-    def is_ring(self) -> bool:
-        """Whether the op shares its queries among the devices of a ring."""
-        return self.op == "ring_distributed_sdpa"
-
-    @property
     def prefix(self) -> int:
         """Rows already in the K/V cache."""
         return self.chunk_start_idx or 0
@@ -243,14 +232,14 @@ class RunSpec(Strict):
         """Rows of K and V."""
         return self.inputs.kv_len or self.prefix + self.inputs.seq_len
 
-    @property
-    def simulated_ring_ids(self) -> tuple[int, ...]:
-        """Ring positions to simulate; an explicit `ring_id` wins. The only device of another op has position 0."""
-        if not self.is_ring:
-            return (0,)
-        if self.ring_id is not None:
-            return (self.ring_id,)
-        return tuple(range(self.ring_size)) if self.ring_ids == "all" else self.ring_ids
+    @field_validator("op", mode="before")
+    @classmethod
+    def _is_known(cls, op: Any, info: ValidationInfo) -> Any:
+        known = tuple((info.context or {}).get("ops", ()))
+        if known and op not in known:
+            *others, last = map(repr, known)
+            raise PydanticCustomError("literal_error", "Input should be {known}", {"known": f"{', '.join(others)} or {last}"})
+        return op
 
     @model_validator(mode="before")
     @classmethod

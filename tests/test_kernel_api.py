@@ -368,12 +368,12 @@ def test_a_tile_read_stays_as_it_was_read(run: Any, tensor: Any) -> None:
     """A page that is overwritten after its read does not change what is in L1."""
     source = tensor("x", 1, 1, output=True)
     source.values[:] = 3
-    source.written[:] = True
     before = source.values.copy()
     got = []
 
     async def reader(dm: DataMovement, _: int) -> None:
         (x,) = dm.cbs("x")
+        dm.core.chip.written(source)[:] = True
         await dm.reserve(x, 1)
         await dm.read(source, range(1), x, (1, 1))
         source.values[:] = 7  # as another core's write would

@@ -86,9 +86,10 @@ def _refuse_beforehand(spec: "RunSpec", kinds: tuple[str, ...], explain_error: b
 
 def _simulated(spec: "RunSpec", jobs: int, gather: bool, explain_error: bool) -> "Result":
     from tensix_sim.error import explain
+    from tensix_sim.sdpa.op import Op
     from tensix_sim.simulation import simulate
 
-    where = f"ring of {spec.ring_size}" if spec.is_ring else spec.op
+    where = f"ring of {spec.ring_size}" if Op.of(spec).ring else spec.op
     with progress(f"{where} on {spec.board}", UNWRITTEN) as bar:
         result = simulate(spec, jobs, bar, gather=gather)
     if explain_error:
@@ -98,9 +99,11 @@ def _simulated(spec: "RunSpec", jobs: int, gather: bool, explain_error: bool) ->
 
 
 def _run_name(spec: "RunSpec", preset: str | None) -> str:
+    from tensix_sim.sdpa.op import Op
+
     if preset:
         return f"{preset}-s{spec.inputs.seq_len}"
-    return f"{spec.op}-{spec.board}-s{spec.inputs.seq_len}" + (f"-r{spec.ring_size}" if spec.is_ring else "")
+    return f"{spec.op}-{spec.board}-s{spec.inputs.seq_len}" + (f"-r{spec.ring_size}" if Op.of(spec).ring else "")
 
 
 @click.command()

@@ -149,7 +149,7 @@ class DataMovement:
         block = cb.block(rows, cols) if tensor.tiles is not None else None
         if block is not None and block.shape[3] < TILE:
             raise SimulationError(f"{cb.label}: write of a column, of whose tiles only column 0 is known; write whole tiles")
-        tensor.store(pages, block)
+        self.core.chip.store(tensor, pages, block)
         self.core.chip.on_write(len(pages))
 
     async def forward(self, cb: CircularBuffer, tiles: int, target: tuple[int, int]) -> None:
@@ -295,7 +295,8 @@ class DataMovement:
             raise SimulationError(f"{cb.label}: {verb} by the {self.role}; this end belongs to the {owner}")
 
     def _check_written(self, tensor: Tensor, pages: Sequence[int]) -> None:
-        here = [p for p in pages if p < tensor.pages and not tensor.written[p]]
+        written = self.core.chip.written(tensor)
+        here = [p for p in pages if p < tensor.pages and not written[p]]
         if here:
             raise SimulationError(f"read of page {here[0]} of {tensor.name}, which nothing has written yet")
 

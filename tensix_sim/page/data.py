@@ -15,12 +15,14 @@ from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.check import check
+from tensix_sim.doctor.report import L1Buffer
 from tensix_sim.files import finite
 from tensix_sim.gather.tail import OPS
 from tensix_sim.page.families import DONE, FAMILIES, GAP, OTHER_WAIT, Family, family
 from tensix_sim.page.packing import deltas, pack
-from tensix_sim.program import BufferSpec
+from tensix_sim.program import BufferSpec, Program
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.op import Op
 from tensix_sim.text import flat, shown
 from tensix_sim.trace import LANES, RISCS, SPAN, Cause, Run, Trace, What
 from tensix_sim.trace.table import Records
@@ -53,15 +55,7 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
     return {
         "title": f"{spec.op} on {spec.board}",
         "shape": _shape(spec),
-        "clock_hz": machine.chip.clock_hz,
-        "trace": spec.trace,
-        "lanes": list(LANES.values()),
-        "riscs": list(RISCS),
-        "names": list(map(str, names.known)),
-        "family_of": [OTHER_WAIT if what == SEVERAL else family(what) for what in names.known],
-        "families": [{**f._asdict(), "label": _label(f, names)} for f in FAMILIES],
-        "chip": _chip(machine),
-        "l1": _l1(spec, machine),
+        **_of_any(machine, spec.trace, buffers, names),
         "effective": _settings(run.summary["effective"]),
         "spec": _settings(run.summary["spec"]),
         "notes": [str(note) for note in check(spec).warnings],
@@ -71,6 +65,37 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
         "tail": _tail(run.summary),
         "verdicts": [finite(verdict.summary()) for verdict in verdicts],
         "devices": devices,
+    }
+
+
+def describe_program(machine: Machine, program: Program, trace: Trace, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a program that is no op of ours; it leaves out what only an op has: `without` names those sections."""
+    names = Names({GAP: 0, DONE: 1})
+    device = {"ring_id": 0, **figures, **_traced(trace, program.buffers, names, SPANS)}
+    tensors = [f"{t.name} {t.tile_rows}x{t.tile_cols} tiles of {t.format.name}" for t in program.tensors]
+    return {
+        "title": f"{', '.join(kernel.function.__name__ for kernel in program.kernels)} on {machine.board}",
+        "shape": " · ".join([f"{program.grid[0]}x{program.grid[1]} cores", *tensors]),
+        **_of_any(machine, trace.level, program.buffers, names),
+        "verdicts": [],
+        "devices": [device],
+        "without": ["verdict", "ring", "roofline", "config", "accuracy"],
+    }
+
+
+def _of_any(machine: Machine, level: str, buffers: Sequence[BufferSpec], names: Names) -> dict[str, Any]:
+    """What a page has of any program: all names that its devices used are known."""
+    l1 = machine.chip.l1
+    return {
+        "clock_hz": machine.chip.clock_hz,
+        "trace": level,
+        "lanes": list(LANES.values()),
+        "riscs": list(RISCS),
+        "names": list(map(str, names.known)),
+        "family_of": [OTHER_WAIT if what == SEVERAL else family(what) for what in names.known],
+        "families": [{**f._asdict(), "label": _label(f, names)} for f in FAMILIES],
+        "chip": _chip(machine),
+        "l1": {"size": l1.size, "base": l1.base, "buffers": [b.model_dump() for b in L1Buffer.table(buffers, l1.base)]},
     }
 
 
@@ -105,7 +130,7 @@ def _shape(spec: RunSpec) -> str:
     parts += [f"{spec.kv_len:,} keys"] if spec.kv_len != given.seq_len else []
     parts += [] if spec.is_causal else ["not causal"]
     parts += [f"window {spec.sliding_window_size}"] if spec.sliding_window_size else []
-    parts += [f"ring of {spec.ring_size}"] if spec.is_ring else []
+    parts += [f"ring of {spec.ring_size}"] if Op.of(spec).ring else []
     return " · ".join(parts)
 
 
@@ -127,11 +152,6 @@ def _chip(machine: Machine) -> dict[str, Any]:
     }
 
 
-def _l1(spec: RunSpec, machine: Machine) -> dict[str, Any]:
-    report, l1 = check(spec), machine.chip.l1
-    return {"size": l1.size, "base": l1.base, "buffers": [buffer.model_dump() for buffer in report.l1]}
-
-
 def _settings(nested: Mapping[str, Any]) -> list[list[str]]:
     """Keys with dots and values as text."""
     return [[key, shown(value, " x " if _is_pair(value) else ", ")] for key, value in flat(nested).items()]
@@ -151,11 +171,13 @@ def _device(
         "servers": {name: round(share, 5) for name, share in figures["servers"].items()},
         "roofline": finite(asdict(roofline(spec, figures))),
     }
-    return about | (_traced(trace, buffers, names, spans) if trace is not None and trace.lanes else {"cores": []})
+    return about | _traced(trace, buffers, names, spans)
 
 
-def _traced(trace: Trace, buffers: Sequence[BufferSpec], names: Names, spans: int) -> dict[str, Any]:
+def _traced(trace: Trace | None, buffers: Sequence[BufferSpec], names: Names, spans: int) -> dict[str, Any]:
     """What only a trace tells: totals of all cores, lanes of some, bytes over time, the critical path."""
+    if trace is None or not trace.lanes:
+        return {"cores": []}
     cores = sorted({lane.core for lane in trace.lanes}, key=lambda core: core[::-1])
     numbers = np.array([names.number(name) for name in trace.names] or [0])
     rows = [

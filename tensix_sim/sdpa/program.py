@@ -13,11 +13,11 @@ from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.formats import TILE, Format, Values, to_format
 from tensix_sim.kernels import sdpa
-from tensix_sim.kernels.sdpa import legacy, streaming
 from tensix_sim.program import Kernel, MemoryKind, Program, Tensor
 from tensix_sim.sdpa.chains import chain_links
 from tensix_sim.sdpa.geometry import Geometry, compute_config
 from tensix_sim.sdpa.inputs import InputValues, page_table
+from tensix_sim.sdpa.op import compute_kernel
 
 
 def build(
@@ -25,7 +25,7 @@ def build(
 ) -> Program:
     """The program of device `ring_id`; without inputs, its tensors have shapes only, and pages are where `table` has them.
 
-    Its last tensor is the output, [B * NQH * rows, DH], where a head's rows are the device's slabs, in whole tiles.
+    Its output is [B * NQH * rows, DH], where a head's rows are the device's slabs, in whole tiles.
     """
     b = g.blocks
     paged = inputs.page_table if inputs else page_table(spec) if table is None else table
@@ -56,7 +56,7 @@ def build(
         buffers=g.buffers,
         kernels=(
             Kernel("reader", sdpa.reader, args),
-            Kernel("compute", (streaming if b.streaming else legacy).compute, args),
+            Kernel("compute", compute_kernel(spec).compute, args),
             Kernel("writer", sdpa.writer, args),
         ),
         tensors=(*tensors, out),

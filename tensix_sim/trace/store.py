@@ -28,6 +28,7 @@ from tensix_sim.trace.causes import read
 from tensix_sim.trace.folder import MARK, MARKED, starts_with
 from tensix_sim.trace.table import BLOCK, Records, Table
 from tensix_sim.trace.trace import Level, Series, Trace
+from tensix_sim.trace.writers import Devices, write_chrome, write_core_csv, write_transfers_csv
 from tensix_sim.user_errors import UserError
 
 SUMMARY = "summary.json"
@@ -84,6 +85,35 @@ class Run:
     def id(self) -> str:
         """What all files of the run have in them."""
         return str(self.summary["run"])
+
+
+VIEWER_SPANS = 10_000_000  # of 130 bytes each in Chrome JSON, in the memory of a browser
+
+
+def opens_in_a_viewer(devices: Devices) -> bool:
+    """Whether the traces are short enough for Chrome JSON to be opened."""
+    return sum(len(trace.tables["spans"]) for _, trace in devices) <= VIEWER_SPANS
+
+
+def write_traces(folder: Path, traces: Devices, clock_hz: int, run: str = "", tails: Devices = ()) -> None:
+    """Write what a run recorded, if anything, and behind it its tails.
+
+    `trace.json`, of traces that are not too long for it, opens in Perfetto and chrome://tracing, `cores.csv` has each
+    core's cycles by RISC and wait cause, `device-<ring_id>.npz` is the trace by columns (`open_run` and `np.load` read it),
+    `tail-<ring_id>.npz` that of the tail, `transfers.csv` (at trace: transfers) has each burst's parts.
+    """
+    both = sorted([*traces, *tails], key=lambda device: device[0])
+    levels = {trace.level for _, trace in traces}
+    if levels != {"off"}:
+        if opens_in_a_viewer(both):
+            write_chrome(folder / "trace.json", both, clock_hz, run)
+        write_core_csv(folder / "cores.csv", traces, run)
+        for ring_id, trace in traces:
+            save(folder / trace_file(ring_id), trace, run)
+        for ring_id, trace in tails:
+            save(folder / tail_file(ring_id), trace, run)
+    if levels == {"transfers"}:
+        write_transfers_csv(folder / "transfers.csv", both, run)
 
 
 def save(path: Path, trace: Trace, run: str = "") -> None:
