@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
+from inspect import cleandoc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import fill
@@ -37,6 +38,7 @@ from tensix_sim.config import BUILT_IN, RunSpec
 
 ROOT = Path(tensix_sim.__file__).parents[1]
 PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
+WORMHOLE, BLACKHOLE = machine("n150").chip, machine("p150b").chip
 NOTE = re.compile(r"<!-- ((?:slow )?(?:run|not run|screen|rows)): ([^\n]*) -->\n")
 BLOCK = re.compile(rf"((?:{NOTE.pattern})*)^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MADE_PART = re.compile(r"(<!-- made: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -224,18 +226,30 @@ def keys_of_ops() -> str:
 
     def takes(op: str, key: str) -> str:
         report = tensix_sim.check({"op": op, "inputs": BUILT_IN.inputs.model_dump(), key: values[key]})
-        return "" if any(f"{op} takes no {key}" in violation.message for violation in report.violations) else "yes"
+        return "error" if any(f"{op} takes no {key}" in violation.message for violation in report.violations) else "yes"
 
     return _table(("key", *ops), [(f"`{key}`", *(takes(op, key) for op in ops)) for key in values])
 
 
+def _option(option: click.Option) -> tuple[str, str]:
+    """How an option is given, and what it does."""
+    names = "/".join([*option.opts, *option.secondary_opts])
+    kind = "|".join(option.type.choices) if isinstance(option.type, click.Choice) else option.type.name.split()[0].upper()
+    given = "" if option.is_flag else f" {option.metavar or kind}"
+    default = f"  [default: {option.default}]" if option.show_default else ""
+    return f"`{names}{given}`", " ".join(f"{option.help or ''}{default}".split())
+
+
 def commands() -> str:
-    """The help of each command."""
-    pages = []
+    """Each command as click knows it: its arguments, its help, its options."""
+    text = ""
     for name, command in main.commands.items():
-        context = click.Context(command, info_name=f"tensix-sim {name}", terminal_width=110)
-        pages.append(f"### {name}\n\n```text\n{command.get_help(context)}\n```\n")
-    return "\n" + "\n".join(pages) + "\n"
+        arguments = [(p, p.metavar or (p.name or "").upper()) for p in command.params if isinstance(p, click.Argument)]
+        usage = " ".join(["tensix-sim", name, *(word if p.required else f"[{word}]" for p, word in arguments)])
+        told = "\n\n".join(fill(paragraph, 120) for paragraph in cleandoc(command.help or "").split("\n\n"))
+        options = [_option(p) for p in command.params if isinstance(p, click.Option)]
+        text += f"### {name}\n\n`{usage}`\n\n{told}\n\n{_table(('option', 'does'), options)}\n"
+    return f"\n{text}"
 
 
 def _first_sentence(path: Path) -> str:
@@ -280,11 +294,10 @@ def checked() -> str:
     of = {row[0]: row for row in rows if len(row) == 6}
     _, walls, mean, _, worst, _ = of["all"]
     points, median, _, far, _ = next(row[2:] for row in rows if row[:2] == ["all", ""])
-    blackhole = sum(int(of[f"board {name}"][1]) for name in BOARDS if name.startswith("p1") and f"board {name}" in of)
-    text = (
-        f"Of {walls} published device times, {blackhole} of them on Blackhole, the mean error is {mean} and the worst {worst}; "
-    )
-    return fill(f"{text}of {points} published microbenchmarks the median error is {median} and the worst {far}.", 120) + "\n"
+    chips = {name: machine(name).chip.name for name in BOARDS}
+    blackhole = sum(int(of[f"board {name}"][1]) for name, chip in chips.items() if chip == "blackhole" and f"board {name}" in of)
+    times = f"Of {walls} published device times, {blackhole} of them on Blackhole, the mean error is {mean} and the worst {worst}"
+    return fill(f"{times}; of {points} published microbenchmarks the median error is {median} and the worst {far}.", 120) + "\n"
 
 
 MADE = {make.__name__: make for make in (spec_keys, keys_of_ops, commands, floors, boards, checked)}
@@ -304,7 +317,6 @@ def test_all_that_can_be_made_is_shown() -> None:
 
 # -- the machine's numbers ----------------------------------------------------------------------------------
 
-WORMHOLE, BLACKHOLE = machine("n150").chip, machine("p150b").chip
 PART = {"NoC": "noc", "DRAM and L1 tensors": "dram", "Ethernet": "ethernet", "L1": "l1"}
 
 
@@ -357,6 +369,18 @@ def _code() -> str:
     )
 
 
+@cache
+def _words() -> set[str]:
+    """Every name in it, and the names of its files."""
+    files = (f.stem for d in ("tensix_sim", "kernels", "tests", "benchmarks", "examples") for f in (ROOT / d).rglob("*.*"))
+    return {*re.findall(r"\w+", _code()), *files}
+
+
+# names of SimPy, tt-metal and Python; and, short for a constant of the model, what a verb pays
+OTHERS = {"Container", "Thread", "process_time", "thread_time", "matmul_blocks", "noc_latencies", "data_movement"}
+OTHERS |= {"accumulate_switch", "cb_update", "cb_wait", "math_init", "reduce_block_max_row", "recip_tile", "pack_tile"}
+
+
 def _exists(path: str, page: Path) -> bool:
     """Whether a file or folder is there: from the root, the package, the kernels or the page, or anywhere by its bare name."""
     places = (ROOT, ROOT / "tensix_sim", ROOT / "kernels", page.parent)
@@ -369,7 +393,7 @@ def test_paths_exist(page: Path) -> None:
     folders = "|".join(path.name for path in sorted(ROOT.iterdir()) if path.is_dir() and path.name[0] != ".")
     ours = rf"(?:{folders})/[\w./*-]+|[\w/]+\.py"
     named = re.findall(rf"`({ours})`", _prose(page))
-    assert [path for path in named if "runs" not in path and not _exists(path, page)] == []
+    assert [path for path in named if not path.startswith(("traces/runs", "traces/tune")) and not _exists(path, page)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -391,6 +415,17 @@ def test_dotted_names_resolve(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_names_are_in_the_code(page: Path) -> None:
+    """A name with an underscore or a capital that stands in code marks is one of the code's, or of the list of others'."""
+    text = _prose(page)
+    if page.name == "kernels.md":
+        text = re.sub(r"^(\|[^|]*\|)[^|]*\|", r"\1", text, flags=re.MULTILINE)  # the second column is tt-metal's
+    named = {name for marked in re.findall(r"`([^`\n]+)`", text) for name in re.findall(r"[A-Za-z_]\w+", marked)}
+    ours = {name for name in named if "_" in name or (name[0].isupper() and not name.isupper())}
+    assert {name for name in ours - _words() - OTHERS if not name.startswith("TENSIX_SIM_")} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """A link within the project has its file, and the heading that it names."""
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
@@ -408,7 +443,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_options_and_targets_exist(page: Path) -> None:
     """An option in code marks is one of our commands or of the plug-in; what is made is in the Makefile."""
     options = re.findall(r"`(?:[^`\n]* )?(--[a-z][\w-]*)[^`\n]*`", _prose(page))
-    assert [option for option in options if f'"{option}' not in _code()] == []
+    assert [option for option in options if f'"{option}' not in _code() and f'/{option}"' not in _code()] == []
     targets = re.findall(r"`make ([\w-]+)`|^make ([\w-]+)", page.read_text(), re.MULTILINE)
     there = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert {a or b for a, b in targets} <= {*there}
@@ -417,7 +452,7 @@ def test_options_and_targets_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_settings_can_be_set(page: Path) -> None:
     """`--set KEY=VALUE`, wherever it stands, names a key of the spec or a number of the machine."""
-    for key in re.findall(r"--set '?(\w[\w.]*)=(?!c`)", page.read_text()):
+    for key in re.findall(r"--set '?([a-z_]{2,}[\w.]*)=", page.read_text()):
         first, _, rest = key.partition(".")
         if first == "machine":
             machine("p150b").override({rest: BLACKHOLE.model_dump()[rest.partition(".")[0]][rest.partition(".")[2]]})
