@@ -56,7 +56,7 @@ class SDPAProgramConfig(Strict):
     k_chunk_size: PositiveInt = Field(description="Keys of a chunk.")
     exp_approx_mode: bool | None = Field(
         default=None,
-        description="Of the streaming kernel's correction: false takes another exponential, with other cycles and the same values.",
+        description="Of the streaming kernel's correction: false takes another exponential: other cycles, the same values.",
     )
     max_cores_per_head_batch: PositiveInt = Field(default=16, description="No effect: Q chunks are dealt over all cores.")
 

@@ -201,9 +201,11 @@ def _values(schema: dict[str, Any]) -> str:
     return {"string": "text", "number": "number"}[schema["type"]]
 
 
+SPEC = RunSpec.model_json_schema()
+
+
 def spec_keys() -> str:
     """Every key of a run spec: what it takes, its default, what it means."""
-    whole = RunSpec.model_json_schema()
 
     def rows(model: dict[str, Any], prefix: str) -> Iterator[tuple[str, ...]]:
         for name, field in model["properties"].items():
@@ -213,16 +215,16 @@ def spec_keys() -> str:
             default = {"True": "true", "False": "false"}.get(default, default)
             yield f"`{prefix}{name}`", "keys" if refs else _values(field), "" if "{" in default else default, field["description"]
             for ref in refs:
-                yield from rows(whole["$defs"][ref.rpartition("/")[2]], f"{prefix}{name}.")
+                yield from rows(SPEC["$defs"][ref.rpartition("/")[2]], f"{prefix}{name}.")
 
-    return _table(("key", "takes", "default", "what"), [*rows(whole, "")])
+    return _table(("key", "takes", "default", "what"), [*rows(SPEC, "")])
 
 
 def keys_of_ops() -> str:
     """Which op takes which key: whether `check` refuses it by its name."""
     values: dict[str, Any] = {"ring_size": 2, "ring_ids": [0], "ring_id": 0, "mesh": [8, 4], "is_causal": False}
     values |= {"sliding_window_size": 64, "paged_kv": {"block_size": 32}, "chunk_start_idx": 64}
-    ops = tuple(RunSpec.model_json_schema()["properties"]["op"]["enum"])
+    ops = tuple(SPEC["properties"]["op"]["enum"])
 
     def takes(op: str, key: str) -> str:
         report = tensix_sim.check({"op": op, "inputs": BUILT_IN.inputs.model_dump(), key: values[key]})
@@ -273,6 +275,12 @@ def floors() -> str:
     return _table(("floor", "where", "what"), rows)
 
 
+def benchmarks() -> str:
+    """The scripts in benchmarks, each by the first sentence of its docstring."""
+    scripts = sorted((ROOT / "benchmarks").glob("*.py"))
+    return _table(("script", "does"), [(f"`benchmarks/{script.name}`", _first_sentence(script)) for script in scripts])
+
+
 def boards() -> str:
     """The boards."""
     short = {"wormhole_b0": "WH", "blackhole": "BH"}
@@ -300,7 +308,7 @@ def checked() -> str:
     return fill(f"{times}; of {points} published microbenchmarks the median error is {median} and the worst {far}.", 120) + "\n"
 
 
-MADE = {make.__name__: make for make in (spec_keys, keys_of_ops, commands, floors, boards, checked)}
+MADE = {make.__name__: make for make in (spec_keys, keys_of_ops, commands, floors, benchmarks, boards, checked)}
 PARTS = [(page, *found.group(2, 3)) for page in PAGES for found in MADE_PART.finditer(page.read_text())]
 
 
@@ -457,10 +465,9 @@ def test_settings_can_be_set(page: Path) -> None:
         if first == "machine":
             machine("p150b").override({rest: BLACKHOLE.model_dump()[rest.partition(".")[0]][rest.partition(".")[2]]})
         else:
-            fields = RunSpec.model_json_schema()
-            assert first in fields["properties"], key
-            refs = re.findall(r"/\$defs/(\w+)", str(fields["properties"][first]))
-            assert not rest or any(rest.partition(".")[0] in fields["$defs"][ref]["properties"] for ref in refs), key
+            assert first in SPEC["properties"], key
+            refs = re.findall(r"/\$defs/(\w+)", str(SPEC["properties"][first]))
+            assert not rest or any(rest.partition(".")[0] in SPEC["$defs"][ref]["properties"] for ref in refs), key
 
 
 # -- accepting ----------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ class Ethernet(Frozen):
 
 
 class TensixSpec(Frozen):
-    """Costs of one TensixSpec core: unpack (T0), math (T1: FPU and SFPU), pack (T2) and the RISCs' hand-shakes.
+    """Costs of one Tensix core: unpack (T0), math (T1: FPU and SFPU), pack (T2) and the RISCs' hand-shakes.
 
     A cost is per 32x32 tile where nothing else is said; a *column* is column 0 of a tile, as statistics have it.
     """
@@ -184,7 +184,7 @@ class TensixSpec(Frozen):
 
 
 class Numbers(Frozen):
-    """How the arithmetic of a TensixSpec core differs from chip to chip."""
+    """How the arithmetic of a Tensix core differs from chip to chip."""
 
     ieee_vector_unit: StrictBool  # SFPU: zeros keep their sign and NaN is canonical; without it zeros are +0, NaN leaks
     fp32_dest_fault: StrictBool  # FPU, 32-bit DST: a sum of minus one last bit comes out 2^27 times as large
