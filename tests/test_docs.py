@@ -52,6 +52,10 @@ class Block(NamedTuple):
     text: str
     notes: dict[str, str]
 
+    def said(self, note: str) -> str | None:
+        """What such a note says, slow or not."""
+        return self.notes.get(note) or self.notes.get(f"slow {note}")
+
 
 def _blocks(page: Path) -> Iterator[Block]:
     text = page.read_text()
@@ -64,11 +68,10 @@ def _blocks(page: Path) -> Iterator[Block]:
 BLOCKS = [block for page in PAGES for block in _blocks(page)]
 
 
-def _having(note: str, language: str = "") -> list[Any]:
-    """Blocks with such a note, and those in `language` that run as they are; with their mark, if they are slow."""
-    found = [(b, f"slow {note}" in b.notes) for b in BLOCKS if b.notes.keys() & {note, f"slow {note}"}]
-    found += [(b, False) for b in BLOCKS if b.language == language and not b.notes]
-    return [pytest.param(block, id=block.where, marks=(pytest.mark.slow,) if slow else ()) for block, slow in found]
+def _having(note: str, language: str = "text") -> list[Any]:
+    """Blocks in `language` with such a note, and, but for text, those that run as they are; slow ones are marked."""
+    found = [b for b in BLOCKS if b.language == language and (b.said(note) or (language != "text" and not b.notes))]
+    return [pytest.param(b, id=b.where, marks=(pytest.mark.slow,) if f"slow {note}" in b.notes else ()) for b in found]
 
 
 # -- blocks -------------------------------------------------------------------------------------------------
@@ -98,7 +101,7 @@ def _printed(command: str, exit_code: int = 0) -> str:
 def _made_small(block: Block) -> tuple[str, int]:
     """The text to run, and the exit code to expect."""
     text, code = block.text, 0
-    for change in filter(None, block.notes.get("run", "").split("; ")):
+    for change in filter(None, (block.said("run") or "").split("; ")):
         if change.startswith("exit "):
             code = int(change.removeprefix("exit "))
             continue
@@ -117,7 +120,7 @@ def test_a_block_runs_or_says_why_not(block: Block) -> None:
     assert all(block.notes.values())
 
 
-@pytest.mark.parametrize("block", [p for p in _having("run", "sh") if p.values[0].language == "sh"])
+@pytest.mark.parametrize("block", _having("run", "sh"))
 def test_commands_run(block: Block, place: Path) -> None:
     """The commands of a block end as they should, one after the other in one folder."""
     text, code = _made_small(block)
@@ -126,7 +129,7 @@ def test_commands_run(block: Block, place: Path) -> None:
             _printed(command, code)
 
 
-@pytest.mark.parametrize("block", [p for p in _having("run", "python") if p.values[0].language == "python"])
+@pytest.mark.parametrize("block", _having("run", "python"))
 def test_python_runs(block: Block, place: Path) -> None:
     """A block runs by itself, and so does each test in it."""
     text, _ = _made_small(block)
@@ -137,7 +140,7 @@ def test_python_runs(block: Block, place: Path) -> None:
             value()
 
 
-@pytest.mark.parametrize("block", _having("spec", "yaml"))
+@pytest.mark.parametrize("block", _having("run", "yaml"))
 def test_a_spec_is_legal(block: Block, place: Path) -> None:
     """A block of YAML is a spec that `check` has nothing against."""
     Path("shown.yaml").write_text(block.text)
@@ -148,24 +151,17 @@ def test_a_spec_is_legal(block: Block, place: Path) -> None:
 @pytest.mark.parametrize("block", _having("screen"))
 def test_a_screen_is_what_the_command_prints(block: Block, place: Path) -> None:
     """To the letter."""
-    assert block.text == _printed(_screen_of(block))
-
-
-def _screen_of(block: Block) -> str:
-    return block.notes.get("screen") or block.notes["slow screen"]
+    assert block.text == _printed(block.said("screen") or "")
 
 
 @pytest.mark.parametrize("block", _having("rows"))
 def test_a_table_has_the_rows_that_a_smaller_command_prints(block: Block, place: Path) -> None:
     """The row of the same first number has all that the smaller command knows of it."""
     shown = {words[0]: words for words in map(str.split, block.text.splitlines()) if words and words[0][0].isdigit()}
-    printed = [
-        row
-        for row in map(str.split, _printed(block.notes.get("rows") or block.notes["slow rows"]).splitlines())
-        if row and row[0][0].isdigit()
-    ]
-    assert printed
-    for row in printed:
+    printed = map(str.split, _printed(block.said("rows") or "").splitlines())
+    rows = [row for row in printed if row and row[0][0].isdigit()]
+    assert rows
+    for row in rows:
         assert {*row} - {"-", "off"} <= {*shown[row[0]]}
 
 
@@ -368,20 +364,22 @@ def _prose(page: Path) -> str:
 
 
 @cache
+def _sources() -> list[Path]:
+    """All files of Python here but this one."""
+    folders = ("tensix_sim", "kernels", "tests", "benchmarks", "examples")
+    return [file for folder in folders for file in (ROOT / folder).rglob("*.py") if file.name != "test_docs.py"]
+
+
+@cache
 def _code() -> str:
-    """All that is written in Python here."""
-    return "\n".join(
-        f.read_text()
-        for d in ("tensix_sim", "kernels", "tests", "benchmarks", "examples")
-        for f in sorted((ROOT / d).rglob("*.py"))
-    )
+    """All that is written in them."""
+    return "\n".join(file.read_text() for file in _sources())
 
 
 @cache
 def _words() -> set[str]:
-    """Every name in it, and the names of its files."""
-    files = (f.stem for d in ("tensix_sim", "kernels", "tests", "benchmarks", "examples") for f in (ROOT / d).rglob("*.*"))
-    return {*re.findall(r"\w+", _code()), *files}
+    """Every name in them, and their own."""
+    return {*re.findall(r"\w+", _code()), *(file.stem for file in _sources()), Path(__file__).stem}
 
 
 # names of SimPy, tt-metal and Python; and, short for a constant of the model, what a verb pays
@@ -477,8 +475,8 @@ def _write(page: Path) -> None:
     """Write the made parts and the screens of a page anew."""
     text = MADE_PART.sub(lambda part: part[1] + MADE[part[2]]() + part[4], page.read_text())
     for block in _blocks(page):
-        if block.notes.keys() & {"screen", "slow screen"}:
-            text = text.replace(f"```text\n{block.text}```", f"```text\n{_printed(_screen_of(block))}```")
+        if command := block.said("screen"):
+            text = text.replace(f"```text\n{block.text}```", f"```text\n{_printed(command)}```")
     page.write_text(text)
 
 
