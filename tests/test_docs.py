@@ -80,7 +80,7 @@ def _having(note: str, language: str = "text") -> list[Any]:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to work in, with a small ``spec.yaml``."""
-    inputs = BUILT_IN.inputs.model_dump(include={"kv_heads", "head_dim"}) | {"q_heads": 2, "seq_len": 512}
+    inputs = {"q_heads": 1, "kv_heads": 1, "seq_len": 512, "head_dim": 64}
     config = {"compute_with_storage_grid_size": [4, 4], "q_chunk_size": 32, "k_chunk_size": 64}
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump({"inputs": inputs, "program_config": config}))
     monkeypatch.chdir(tmp_path)
