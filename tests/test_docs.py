@@ -35,6 +35,7 @@ import tensix_sim
 from tensix_sim.arch import BOARDS, machine
 from tensix_sim.cli import main
 from tensix_sim.config import BUILT_IN, RunSpec
+from tensix_sim.sdpa.op import OPS
 
 ROOT = Path(tensix_sim.__file__).parents[1]
 PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
@@ -209,7 +210,8 @@ def spec_keys() -> str:
             refs = [option["$ref"] for option in options if "$ref" in option]
             default = "required" if name in model.get("required", ()) else str(field["default"]).replace("None", "null")
             default = {"True": "true", "False": "false"}.get(default, default)
-            yield f"`{prefix}{name}`", "keys" if refs else _values(field), "" if "{" in default else default, field["description"]
+            takes = ", ".join(f"`{op}`" for op in OPS) if name == "op" else "keys" if refs else _values(field)
+            yield f"`{prefix}{name}`", takes, "" if "{" in default else default, field["description"]
             for ref in refs:
                 yield from rows(SPEC["$defs"][ref.rpartition("/")[2]], f"{prefix}{name}.")
 
@@ -220,13 +222,12 @@ def keys_of_ops() -> str:
     """Which op takes which key: whether `check` refuses it by its name."""
     values: dict[str, Any] = {"ring_size": 2, "ring_ids": [0], "ring_id": 0, "mesh": [8, 4], "is_causal": False}
     values |= {"sliding_window_size": 64, "paged_kv": {"block_size": 32}, "chunk_start_idx": 64}
-    ops = tuple(SPEC["properties"]["op"]["enum"])
 
     def takes(op: str, key: str) -> str:
         report = tensix_sim.check({"op": op, "inputs": BUILT_IN.inputs.model_dump(), key: values[key]})
         return "error" if any(f"{op} takes no {key}" in violation.message for violation in report.violations) else "yes"
 
-    return _table(("key", *ops), [(f"`{key}`", *(takes(op, key) for op in ops)) for key in values])
+    return _table(("key", *OPS), [(f"`{key}`", *(takes(op, key) for op in OPS)) for key in values])
 
 
 def _option(option: click.Option) -> tuple[str, str]:
