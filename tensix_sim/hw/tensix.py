@@ -176,6 +176,7 @@ class Costs:
         self.spec = spec
         self.phases = config.phases
         self.fp32_dest = config.fp32_dest_acc_en
+        self.dst_tiles = config.dst_tiles
         self.handshake = spec.dst_handshake_cycles
 
     def unpack(self, a: Format, a_tiles: int, b: Format | None = None, b_tiles: int = 0, b_faces: int = 4) -> int:

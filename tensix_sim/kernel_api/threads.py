@@ -6,7 +6,7 @@ from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import DeadlockError, SimulationError, Task, happened
 from tensix_sim.hw.tensix import Outcome
-from tensix_sim.kernel_api.operations import Operation
+from tensix_sim.kernel_api.verb import Operation
 from tensix_sim.program import RISC_OF, Role
 from tensix_sim.trace.causes import DST, MATH, PACK, UNPACK, What
 

@@ -2,17 +2,15 @@
 
 from typing import NamedTuple
 
+from tensix_sim.kernel_api import Add, Verb
+from tensix_sim.kernels.sdpa.row_verbs import INIT_EXP
+from tensix_sim.sdpa.stages import LOSSES
 from tensix_sim.trace import Cause, What
 
 GAP, DONE, OTHER_WAIT = "", "done", "wait"
 TRANSFERS = ("read ", "write ", "forward ")  # with a tensor's or a buffer's name after them
-UNITS = {
-    "matmul": ("matmul", "multiply"),
-    "sfpu": ("sub exp", "exp difference", "reciprocal", "sum reciprocal", "run alone", "init exp"),
-    "fpu": (
-        "max rows", "row max", "sum columns", "mul columns", "scale rows", "rescale", "add", "add to", "stamp", "mark",
-    ),
-}  # fmt: skip
+VERBS: tuple[type[Verb], ...] = (Add, *LOSSES)
+UNITS = {verb.name: verb.unit for verb in VERBS} | {INIT_EXP: "sfpu"}
 
 
 class Family(NamedTuple):
@@ -58,4 +56,4 @@ def family(what: What) -> str:
         return DONE
     if what.startswith(TRANSFERS):
         return "move"
-    return next((unit for unit, names in UNITS.items() if what in names), "other")
+    return UNITS.get(what, "other")
