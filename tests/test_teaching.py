@@ -81,6 +81,7 @@ def test_a_verb_of_ones_own_is_an_equal_citizen(run: Any, tensor: Any) -> None:
     chip = run(machine("p100a"), program, "zones").chip
     spec = chip.machine.chip.tensix
     assert "exp" in chip.trace.names
+    assert chip.trace.units["exp"] == "sfpu"
     assert chip.cores[0, 0].tensix.total("sfpu") == 15 * ceil(spec.exp_approx_cycles) + 5 * spec.reciprocal_column_cycles
 
 

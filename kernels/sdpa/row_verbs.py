@@ -36,7 +36,6 @@ from tensix_sim.kernels.sdpa.verbs import onto_sums, stamps
 
 FIRST = slice(0, 1)  # after the first stage
 NOTHING = Window(0, 0, 0, 0, 0, 0, 0)
-INIT_EXP = "init exp"  # in traces, beside the names of verbs
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -371,13 +370,12 @@ class SumReciprocal:
 
 def init_exp(t: Compute) -> None:
     """Load the constants of an exponential into the vector unit, from the pack thread."""
-    cycles = t.costs.spec.exp_init_cycles
-    t.spend_on_pack(INIT_EXP, cycles, cycles)
+    t.spend_on_pack("init exp", t.costs.spec.exp_init_cycles, "sfpu")
 
 
 def bracket(t: Compute) -> None:
     """Set the pack thread up for stamps and back, with nothing to stamp."""
-    t.spend_on_pack("mark", t.costs.spec.accumulate_switch_cycles)
+    t.spend_on_pack(StampRows.name, t.costs.spec.accumulate_switch_cycles, StampRows.unit)
 
 
 def dealt(c: Costs, windows: list[Stage], aside: Sequence[Stage], reconfigure: int) -> list[Stage]:

@@ -4,7 +4,7 @@ Times are cycles of the device's clock. A span's name is its place in `names`, w
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class Names:
     """Numbers of what lanes do, the same for all devices."""
 
     known: dict[What, int]
+    units: dict[str, str] = field(default_factory=dict)
 
     def number(self, what: What) -> int:
         """The place of a step or a wait, which is new or known."""
@@ -92,7 +93,7 @@ def _of_any(machine: Machine, level: str, buffers: Sequence[BufferSpec], names: 
         "lanes": list(LANES.values()),
         "riscs": list(RISCS),
         "names": list(map(str, names.known)),
-        "family_of": [OTHER_WAIT if what == SEVERAL else family(what) for what in names.known],
+        "family_of": [OTHER_WAIT if what == SEVERAL else family(what, names.units) for what in names.known],
         "families": [{**f._asdict(), "label": _label(f, names)} for f in FAMILIES],
         "chip": _chip(machine),
         "l1": {"size": l1.size, "base": l1.base, "buffers": [b.model_dump() for b in L1Buffer.table(buffers, l1.base)]},
@@ -179,6 +180,7 @@ def _traced(trace: Trace | None, buffers: Sequence[BufferSpec], names: Names, sp
     if trace is None or not trace.lanes:
         return {"cores": []}
     cores = sorted({lane.core for lane in trace.lanes}, key=lambda core: core[::-1])
+    names.units |= trace.units
     numbers = np.array([names.number(name) for name in trace.names] or [0])
     rows = [
         (i, RISCS.index(risc), names.number(name), cycles)
