@@ -34,7 +34,7 @@ from tensix_sim.text import shown
 OF_A_KIND = 2  # changes of the same setting
 OTHER_SIZE = 1.25  # times as large or as small, at least
 
-Kind = Callable[[Case], Iterable[Change]]
+Attempts = Callable[[Case], Iterable[Change]]
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _ring_id(c: Case) -> int:
     return c["ring_id"] or 0
 
 
-KINDS: Mapping[str, tuple[Kind, ...]] = {
+KINDS: Mapping[str, tuple[Attempts, ...]] = {
     FPU: (_lower_fidelity, _q_chunks, _k_chunks),
     SFPU: (_narrow_dst, _k_chunks, _q_chunks),
     UNPACK: (_narrow_kv, _q_chunks, _k_chunks),
@@ -157,6 +157,6 @@ KINDS: Mapping[str, tuple[Kind, ...]] = {
 }
 
 
-def _kinds(cause: str) -> tuple[Kind, ...]:
+def _kinds(cause: str) -> tuple[Attempts, ...]:
     """Of one bank those of all; of a buffer other chunks, which are what fills it."""
     return KINDS.get(BANKS if cause.startswith("DRAM") else cause, (_k_chunks, _q_chunks))

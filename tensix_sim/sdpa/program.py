@@ -50,7 +50,7 @@ def build(
     )  # fmt: skip
     cores = [(i % g.grid[0], i // g.grid[0]) for i in range(g.cores)]
     links = chain_links(g.chains, g.what_if.chains, cores, [machine.worker(core)[0] for core in cores])
-    args = [sdpa.Args(*shared, sdpa.Deal(g.deal.start(i), g.deal.count(i), links[i])) for i in range(g.cores)]
+    args = [sdpa.Args(*shared, sdpa.Share(g.deal.start(i), g.deal.count(i), links[i])) for i in range(g.cores)]
     return Program(
         grid=g.grid,
         buffers=g.buffers,
