@@ -93,6 +93,7 @@ def run(
     from tensix_sim.error import explain
     from tensix_sim.gather.tail import tail_problems
     from tensix_sim.hw import SimulationError
+    from tensix_sim.job import Job
     from tensix_sim.screen import run_screen
     from tensix_sim.sdpa.op import Op
     from tensix_sim.simulation import simulate
@@ -104,7 +105,7 @@ def run(
         fail(_illegal(report), 1)
     if explain_error and checked.numerics != "exact":
         fail(f"--explain-error: numerics is {checked.numerics}; an error is explained bit for bit: set numerics: exact", 2)
-    if gather and (problems := tail_problems(checked)):
+    if gather and (problems := tail_problems(Job.legal(checked))):
         fail("\n".join(f"--gather: {problem}" for problem in problems), 1)
     folder = traces / (name or _run_name(checked, preset))
     try:
