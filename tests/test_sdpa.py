@@ -12,6 +12,7 @@ from tensix_sim.config import RunSpec, read_spec
 from tensix_sim.doctor.check import check
 from tensix_sim.formats import FORMATS
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.inputs import AS_GIVEN
 from tensix_sim.sdpa.program import build
 
 Raw = dict[str, Any]
@@ -144,7 +145,7 @@ def test_bytes_equal_the_closed_form(name: str) -> None:
     rows, key_rows = -(-inputs.seq_len // 32), -(-given.kv_len // 32)
     heads, width = inputs.batch * inputs.q_heads, inputs.head_dim // 32
     read, sent = 0, False
-    for core, args in enumerate(build(given, g, spec_machine(given), 0, None).kernels[0].args):
+    for core, args in enumerate(build(given, g, spec_machine(given), 0, AS_GIVEN).kernels[0].args):
         for head, q in g.deal.places(core):
             visited = g.mask.k_range(q * g.M)
             if args.link and args.link.before and args.link.head == head:

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from tensix_sim import validate as v
 from tensix_sim import walls as w
 from tensix_sim.cli import main
+from tensix_sim.job import Job
 from tensix_sim.simulation import run_device
 
 SMALL = {
@@ -92,7 +93,7 @@ def test_a_prediction_is_the_end_of_the_last_kernel():
     """The same number as a plain run."""
     row = w.Row.model_validate(SMALL)
     found = v.predict(row)
-    assert found.cycles == run_device(row.spec, 0, lambda share: None).device.cycles
+    assert found.cycles == run_device(Job.of(row.spec), 0).device.cycles
     assert found.error == found.cycles / 100_000 - 1
 
 

@@ -73,10 +73,11 @@ def _refuse_beforehand(spec: "RunSpec", kinds: tuple[str, ...], explain_error: b
     """End the command if one of its options does not go with the spec."""
     from tensix_sim.emit import check_kinds
     from tensix_sim.gather.tail import tail_problems
+    from tensix_sim.job import Job
 
     if explain_error and spec.numerics != "exact":
         fail(f"--explain-error: numerics is {spec.numerics}; an error is explained bit for bit: set numerics: exact")
-    if gather and (problems := tail_problems(spec)):
+    if gather and (problems := tail_problems(Job.legal(spec))):
         fail("\n".join(f"--gather: {problem}" for problem in problems), 1)
     try:
         check_kinds(kinds, spec.trace)

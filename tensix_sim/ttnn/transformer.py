@@ -26,7 +26,7 @@ from tensix_sim.ttnn.types import (
 
 if TYPE_CHECKING:
     from tensix_sim.config import RunSpec
-    from tensix_sim.doctor.check import Report
+    from tensix_sim.job import Job
     from tensix_sim.simulation import DeviceRun
 
 __all__ = [
@@ -177,7 +177,7 @@ def attend(
     compute_kernel_config: WormholeComputeKernelConfig | None,
 ) -> Tensor:
     """Run an attention op on every device of its tensors' mesh; equal work is simulated once."""
-    from tensix_sim.sdpa.inputs import input_misfits
+    from tensix_sim.sdpa.inputs import Numbers, input_misfits
     from tensix_sim.sdpa.op import OPS
     from tensix_sim.simulation import run_device
 
@@ -199,7 +199,8 @@ def attend(
         "numerics": settings.numerics,
         "trace": settings.trace,
     }
-    spec, report = _checked(name, raw)
+    job = _checked(name, raw)
+    spec = job.spec
     mesh.programs.add((op_name, spec.model_dump_json(exclude={"numerics", "trace"})))
 
     held = [tuple(tensor.shards[i] for tensor in (*qkv, *_given(page_table))) for i in range(len(mesh.ids))]
@@ -210,39 +211,35 @@ def attend(
             inputs = _inputs(qkv, arrays, spec.kv_len)
             if inputs and (wrong := input_misfits(spec, inputs)):
                 raise RuntimeError(f"{name}: " + "; ".join(f"{what}: {said}" for what, said in wrong.items()))
-            runs[key] = run_device(spec, key[0], lambda share: None, inputs=inputs, reference_rows=REFERENCE_ROWS)
+            runs[key] = run_device(job, key[0], numbers=Numbers(inputs, reference_rows=REFERENCE_ROWS))
     by_device = [runs[key] for key in work]
-    _record(name, spec, report, mesh, q.shape, by_device)
+    _record(name, job, mesh, q.shape, by_device)
     b, heads, rows, width = q.shape
     shape = b, heads, rows // (spec.ring_size if op.ring else 1), width
     return Tensor.of([run.output for run in by_device], shape, q.dtype, Layout.TILE, mesh, memory_config or MemoryConfig())
 
 
-def _checked(name: str, raw: dict[str, Any]) -> "tuple[RunSpec, Report]":
-    """The spec of a call and its report.
+def _checked(name: str, raw: dict[str, Any]) -> "Job":
+    """A call, checked and resolved.
 
     Raises:
         RuntimeError: the call is illegal; lists every violation, as ttnn raises.
     """
-    from tensix_sim.config import load_spec
-    from tensix_sim.doctor.check import check
+    from tensix_sim.job import IllegalConfigError, Job
 
-    report = check(raw)
-    if not report.ok:
-        raise RuntimeError(f"{name}: " + "; ".join(violation.message for violation in report.violations))
-    for advice in report.warnings:
+    try:
+        job = Job.of(raw)
+    except IllegalConfigError as error:
+        raise RuntimeError(f"{name}: " + "; ".join(violation.message for violation in error.report.violations)) from error
+    for advice in job.report.warnings:
         if advice.level == "warning" and advice.key.startswith("compute_kernel_config"):
             SESSION.note(f"{name}: {advice}")
-    spec = load_spec(raw)
-    _say_which_kernel(spec)
-    return spec, report
+    _say_which_kernel(job.spec)
+    return job
 
 
-def _record(
-    name: str, spec: "RunSpec", report: "Report", mesh: MeshDevice, shape: Sequence[int], by_device: "Sequence[DeviceRun]"
-) -> None:
+def _record(name: str, job: "Job", mesh: MeshDevice, shape: Sequence[int], by_device: "Sequence[DeviceRun]") -> None:
     """Enter a call into the session: a line a device, and the trace of each ring position."""
-    from tensix_sim.sdpa.op import Op
     from tensix_sim.simulation import Result
     from tensix_sim.trust import trust
 
@@ -250,18 +247,18 @@ def _record(
     for device, run in zip(mesh.ids, by_device, strict=True):
         figures, accuracy = run.device, run.device.accuracy
         pcc, rel_l2, suspect = (accuracy.pcc, accuracy.rel_l2, accuracy.suspect) if accuracy else (None, None, False)
-        ring_id = figures.ring_id if Op.of(spec).ring else None
+        ring_id = figures.ring_id if job.op.ring else None
         call = Call(name, number, device, ring_id, sizes, figures.cycles, figures.duration_us, pcc, rel_l2, suspect)
         SESSION.enter(call)
         if accuracy and (suspicion := accuracy.suspicion(device)):
             SESSION.note(f"{name}: {suspicion}")
     slowest = max(by_device, key=lambda run: run.device.cycles).device
-    SESSION.note(trust(spec, slowest.model_dump()).text)
+    SESSION.note(trust(job.spec, slowest.model_dump()).text)
     if slowest.accuracy and shape[2] > REFERENCE_ROWS:
         SESSION.note(f"PCC and relative L2 are of about {REFERENCE_ROWS} rows of each head")
-    if spec.trace != "off":
+    if job.spec.trace != "off":
         distinct = {run.device.ring_id: run for run in reversed(by_device)}
-        result = Result(spec, report, [run for _, run in sorted(distinct.items())], 0.0, 0)
+        result = Result(job, [run for _, run in sorted(distinct.items())])
         SESSION.runs.append((name, number, result.as_run()))
 
 
