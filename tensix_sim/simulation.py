@@ -26,7 +26,7 @@ from tensix_sim.expected import Errors, TileRow, judge, recomputed
 from tensix_sim.formats import TILE, Values
 from tensix_sim.gather.tail import Tail, run_tail, tail_problems
 from tensix_sim.hw import Chip, SimulationError
-from tensix_sim.hw.figures import Traffic, busy_shares, bytes_over_time
+from tensix_sim.hw.figures import busy_shares, bytes_over_time, traffic
 from tensix_sim.identity import run_id, values_digest
 from tensix_sim.kernel_api import Compute, DataMovement, launch
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
@@ -462,7 +462,7 @@ def _figures(
         math_cycles=mean("fpu") + mean("sfpu") - mean("overlap"),
         unpack_cycles=mean("unpack_busy") + sum(core.tensix.popping for core in cores) / len(cores),
         pack_cycles=mean("pack_busy"),
-        **Traffic.of(routes, cycles)._asdict(),
+        **traffic(routes, cycles),
         servers=busy_shares(routes, cycles) if chip.trace.zones else {},
         ideal_cycles=g.ideal_cycles,
         math_utilization=g.ideal_cycles / cycles,

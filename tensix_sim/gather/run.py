@@ -11,7 +11,7 @@ from tensix_sim.formats import Values
 from tensix_sim.gather.all_gather import AllGather
 from tensix_sim.hw import Chip, Engine
 from tensix_sim.hw.fabric import Fabric
-from tensix_sim.hw.figures import Traffic
+from tensix_sim.hw.figures import traffic
 from tensix_sim.kernel_api import launch
 from tensix_sim.kernels import move_tiles
 from tensix_sim.program import Tensor
@@ -93,15 +93,15 @@ def run_all_gather(
 
 
 def _figures(op: str, device: int, chip: Chip, start: int, end: int, ethernet: dict[str, int]) -> Moved:
-    traffic = Traffic.of(chip.memory.routes, end - start)
+    moved = traffic(chip.memory.routes, end - start)
     return Moved(
         op=op,
         device=device,
         start=start,
         cycles=end - start,
         duration_us=(end - start) / chip.machine.chip.clock_hz * 1e6,
-        dram_read_bytes=traffic.dram_read_bytes,
-        dram_write_bytes=traffic.dram_write_bytes,
+        dram_read_bytes=moved["dram_read_bytes"],
+        dram_write_bytes=moved["dram_write_bytes"],
         ethernet_bytes={name: nbytes for name, nbytes in ethernet.items() if nbytes},
     )
 

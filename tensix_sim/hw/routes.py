@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.hw.engine import TICKS, to_ticks
-from tensix_sim.hw.network import Network, QueuedMove
+from tensix_sim.hw.network import Network
 from tensix_sim.hw.noc import LinkId, Noc
-from tensix_sim.hw.tables import BANK, ROUTE, SERVER, rows
+from tensix_sim.hw.tables import BANK, MOVE, ROUTE, SERVER, rows
 from tensix_sim.program import Tensor
 
 Direction = Literal["read", "write"]
@@ -38,8 +38,10 @@ class Plan:
     """The tiles of one read or write, and how often it was issued."""
 
     path: Path
-    move: QueuedMove
-    place: int  # of the move in the network
+    move: int  # its place in the network
+    banks: int  # place of the first tile's bank
+    tiles: int
+    in_flight: int  # tiles that may be under way at a time
     issue: int  # cycles that the RISC spends on all of them
     hop_tiles: int
     uses: int = 0
@@ -47,7 +49,7 @@ class Plan:
     @property
     def nbytes(self) -> int:
         """Bytes moved each time."""
-        return self.move.tiles * self.path.tile_bytes
+        return self.tiles * self.path.tile_bytes
 
 
 class Routes:
@@ -150,8 +152,8 @@ class Routes:
 
     def banks_of(self, plan: Plan, first: int = 0, end: int | None = None) -> list[int]:
         """The bank of each of its tiles in their memory, or of some of them."""
-        start = plan.move.banks
-        banks: list[int] = self.network.net.lists[start + first : start + (plan.move.tiles if end is None else end)].tolist()
+        end = plan.tiles if end is None else end
+        banks: list[int] = self.network.net.lists[plan.banks + first : plan.banks + end].tolist()
         return banks
 
     def ends(self, path: Path, bank: int) -> tuple[Coord, Coord]:
@@ -175,12 +177,14 @@ class Routes:
         if banks not in self._patterns:
             self._patterns[banks] = self.network.add("lists", banks)
         noc, reading, tiles = self.nocs[path.noc], path.direction == "read", len(banks)
-        move = QueuedMove(
-            writing=not reading, routes=self._routes[path], banks=self._patterns[banks], tiles=tiles,
-            barrier=min(barrier, tiles), gap=gap * TICKS, answered=answered and not reading,
+        banks_at, barrier, answered = self._patterns[banks], min(barrier, tiles), answered and not reading
+        move = rows(
+            MOVE, 1, writing=not reading, routes=self._routes[path], banks=banks_at, tiles=tiles,
+            barrier=barrier, gap=gap * TICKS, answered=answered,
         )  # fmt: skip
+        in_flight = barrier if reading or answered else tiles
         hops = sum(noc.hops(*self.ends(path, bank)) for bank in banks)
-        return Plan(path, move, self.network.add_move(move), gap * tiles, hops)
+        return Plan(path, self.network.add("moves", move), banks_at, tiles, in_flight, gap * tiles, hops)
 
     # -- routes ---------------------------------------------------------------------------------------------
 
