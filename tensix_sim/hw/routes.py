@@ -67,11 +67,9 @@ class Routes:
         l1 = [machine.worker((x, y)) for y in range(machine.grid[1]) for x in range(machine.grid[0])]
         self.nodes = {"dram": list(chip.dram.endpoints), "l1": l1, "ethernet": list(chip.ethernet.endpoints)}
         self.bank_names, self._first_bank = self._numbered()
-        self.server_names: list[str] = []
         self.flows = ("read", "write", "noc0", "noc1", *self.bank_names[: chip.dram.banks]) if count else ()
         self.network = Network(self._banks(), watch, len(self.flows))
-        self._links: dict[tuple[int, LinkId], int] = {}
-        self._ports: dict[tuple[int, Direction, Coord], int] = {}
+        self.servers: dict[str, int] = {}  # links and core ports by name
         self._plans: tuple[dict[object, Plan], ...] = ({}, {})
         self._routes: dict[Path, int] = {}
         self._patterns: dict[tuple[int, ...], int] = {}
@@ -232,7 +230,7 @@ class Routes:
         """Servers of the links at which a path's data can meet others; a slow bank sends nothing that queues before that."""
         slow = path.direction == "read" and slow_source
         links = self.nocs[path.noc].contended(*self.ends(path, bank), slow_source=slow)
-        return [self._link(path.noc, link) for link in links]
+        return [self._server(link_name(path.noc, link)) for link in links]
 
     def _flows_of(self, path: Path, bank: int) -> list[int]:
         """The flows that count the bytes of a path's tiles."""
@@ -243,21 +241,14 @@ class Routes:
         """Bytes of one tile on a link."""
         return self.nocs[0].packet_bytes(path.tile_bytes)
 
-    def _link(self, noc: int, link: LinkId) -> int:
-        if (noc, link) not in self._links:
-            self._links[noc, link] = self._server(link_name(noc, link))
-        return self._links[noc, link]
-
     def _port(self, path: Path) -> int:
-        key = (path.noc, path.direction, path.core)
-        if key not in self._ports:
-            x, y = path.core
-            self._ports[key] = self._server(f"noc{path.noc} {'into' if path.direction == 'read' else 'out of'} {x}-{y}")
-        return self._ports[key]
+        x, y = path.core
+        return self._server(f"noc{path.noc} {'into' if path.direction == 'read' else 'out of'} {x}-{y}")
 
     def _server(self, name: str) -> int:
-        self.server_names.append(name)
-        return self.network.add("servers", rows(SERVER, 1))
+        if name not in self.servers:
+            self.servers[name] = self.network.add("servers", rows(SERVER, 1))
+        return self.servers[name]
 
 
 def link_name(noc: int, link: LinkId) -> str:
