@@ -10,15 +10,16 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from tensix_sim.files import open_array
+from tensix_sim.user_errors import UserError
 
 Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 CoreCoordinate = Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
 CoreRange = Annotated[tuple[CoreCoordinate, CoreCoordinate], Field(strict=False)]
-Op = Literal["ring_distributed_sdpa", "sdpa", "chunked_sdpa"]
 ComputeKernel = Literal["legacy", "streaming"]
 DataType = Literal["bfloat16", "bfloat8_b", "bfloat4_b"]
 MathFidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
@@ -31,8 +32,10 @@ MemoryConfig = Literal[
 ]  # fmt: skip
 
 
-class SpecError(ValueError):
+class SpecError(UserError, ValueError):
     """A spec that cannot be read; `problems` lists each (key, value found, what is wrong with it)."""
+
+    exit_code = 1
 
     def __init__(self, *problems: tuple[str, Any, str]) -> None:
         super().__init__("; ".join(f"{key} = {found!r}: {wrong}" for key, found, wrong in problems))
@@ -154,28 +157,6 @@ def _shapes(given: Mapping[str, Any], paths: dict[str, str]) -> dict[str, int]:
     return fields
 
 
-def open_array(path: str, rank: int, kind: str) -> NDArray[Any]:
-    """Map an .npy file of `rank` dimensions and NumPy dtype kind `kind` into memory, without reading its values.
-
-    Raises:
-        ValueError: there is no such array; the message is the end of a sentence about the file.
-
-    """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise ValueError("is not a whole .npy file of numbers") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError("is an archive; one .npy array is needed")
-    if array.dtype.kind != kind:
-        raise ValueError(f"holds {array.dtype}; {'floating-point' if kind == 'f' else 'int32'} numbers are needed")
-    if array.ndim != rank or 0 in array.shape:
-        raise ValueError(f"has shape {array.shape}; {rank} dimensions, none of them 0, are needed")
-    return array
-
-
 class PagedKV(Strict):
     """A K/V cache in blocks of `block_size` rows, found through a page table [batch, pages] of int32.
 
@@ -210,10 +191,11 @@ class WhatIf(Strict):
 class RunSpec(Strict):
     """One run of an op: on the devices of a ring, or on one device.
 
-    Keys that an op does not take keep their defaults. Without `kernel` the op chooses, as ttnn does.
+    Keys that an op does not take keep their defaults. Without `kernel` the op chooses, as ttnn does. Which ops there are is
+    known above: to validate their names too, give them as `ops` in the context.
     """
 
-    op: Op = "ring_distributed_sdpa"
+    op: str = "ring_distributed_sdpa"
     board: str = "galaxy"
     mesh: Pair | None = None
     ring_size: PositiveInt = 4
@@ -241,18 +223,6 @@ class RunSpec(Strict):
         return self.compute_kernel_config or OP_COMPUTE_CONFIG
 
     @property
-    def effective_kernel(self) -> ComputeKernel:
-        """The given compute kernel, or the one that ttnn chooses: streaming with a 16-bit DST, but not yet in the ring."""
-        if self.kernel:
-            return self.kernel
-        return "legacy" if self.is_ring or self.effective_compute_config.fp32_dest_acc_en else "streaming"
-
-    @property
-    def is_ring(self) -> bool:
-        """Whether the op shares its queries among the devices of a ring."""
-        return self.op == "ring_distributed_sdpa"
-
-    @property
     def prefix(self) -> int:
         """Rows already in the K/V cache."""
         return self.chunk_start_idx or 0
@@ -262,14 +232,14 @@ class RunSpec(Strict):
         """Rows of K and V."""
         return self.inputs.kv_len or self.prefix + self.inputs.seq_len
 
-    @property
-    def simulated_ring_ids(self) -> tuple[int, ...]:
-        """Ring positions to simulate; an explicit `ring_id` wins. The only device of another op has position 0."""
-        if not self.is_ring:
-            return (0,)
-        if self.ring_id is not None:
-            return (self.ring_id,)
-        return tuple(range(self.ring_size)) if self.ring_ids == "all" else self.ring_ids
+    @field_validator("op", mode="before")
+    @classmethod
+    def _is_known(cls, op: Any, info: ValidationInfo) -> Any:
+        known = tuple((info.context or {}).get("ops", ()))
+        if known and op not in known:
+            *others, last = map(repr, known)
+            raise PydanticCustomError("literal_error", "Input should be {known}", {"known": f"{', '.join(others)} or {last}"})
+        return op
 
     @model_validator(mode="before")
     @classmethod

@@ -365,13 +365,14 @@ def test_the_verbs_are_the_rules_in_their_order(chip: str, wide: bool, approxima
     maxima = most.view(np.uint32)[0, :, 0, 0].tolist()
     expected = [[[probability(v, top) for v in c] for c in row] for row, top in zip(flat, maxima, strict=True)]
     p = x.copy()
-    math.sub_exp(p, most, 0.1, BFLOAT16, BFLOAT16)
+    math.subtract(p, BFLOAT16, most, BFLOAT16)
+    math.exp_fast(p, 0.1, BFLOAT16)
     assert p.view(np.uint32)[0].tolist() == expected
 
     total = [[row[0][j] for j in range(32)] for row in expected]
     for c in (1, 2):
         total = [[s.packer.accumulate_bf16(total[i][j], expected[i][c][j]) for j in range(32)] for i in range(32)]
-    sums = math.row_sums(p, BFLOAT16, BFLOAT16)
+    sums = math.add_up(p, BFLOAT16, BFLOAT16)
     assert sums.view(np.uint32)[0, :, 0, :].tolist() == total
 
     column = math.sum_columns(sums, BFLOAT16)
@@ -384,12 +385,14 @@ def test_the_verbs_are_the_rules_in_their_order(chip: str, wide: bool, approxima
     ]
     assert inverse.view(np.uint32)[0, :, 0, 0].tolist() == expected_inverse
 
-    factor = math.exp_difference(most - np.float32(0.5), BFLOAT16, most, BFLOAT16, 0.1, BFLOAT16)
+    difference = most - np.float32(0.5)
+    math.subtract(difference, BFLOAT16, most, BFLOAT16)
+    factor = math.exp(difference, 0.1, BFLOAT16)
     lower = (most - np.float32(0.5)).view(np.uint32)[0, :, 0, 0].tolist()
     held = [s.sfpu.exp_column(s.fpu.elwsub(a, b, wide, fault), scale, wide, on) for a, b in zip(lower, maxima, strict=True)]
     assert factor.view(np.uint32)[0, :, 0, 0].tolist() == [s.packer.pack_bf16(v) for v in held]
 
-    product = math.mul_columns(x, BFLOAT16, inverse, BFLOAT16)
+    product = math.multiply(x, BFLOAT16, inverse, BFLOAT16)
     scaled = [
         [[s.fpu.elwmul(v, f, 2, wide, fault) for v in c] for c in row] for row, f in zip(flat, expected_inverse, strict=True)
     ]

@@ -9,7 +9,7 @@ import pytest
 from tensix_sim.arch import Machine, machine
 from tensix_sim.formats import BFLOAT8_B, BFLOAT16, FORMATS
 from tensix_sim.hw.engine import Engine
-from tensix_sim.hw.figures import busy_ticks, bytes_over_time, link_bytes, traffic
+from tensix_sim.hw.figures import Traffic, busy_ticks, bytes_over_time, link_bytes
 from tensix_sim.hw.memory import Memory
 from tensix_sim.hw.routes import Direction, Plan
 from tensix_sim.program import Tensor
@@ -102,10 +102,10 @@ def test_bytes_are_counted_by_kind_and_survive_new_plans() -> None:
         ("read", dram, [4]),
     ):
         ends(memory, [memory.routes.plan(direction, 0, node, tensor, pages, 4)], memory.engine.now)
-    moved = traffic(memory.routes, memory.engine.now)
-    assert moved["dram_read_bytes"] == 21 * 2048
-    assert moved["dram_write_bytes"] == 5 * 2048
-    assert moved["l1_write_bytes"] == 7 * 1088
+    traffic = Traffic.of(memory.routes, memory.engine.now)
+    assert traffic.dram_read_bytes == 21 * 2048
+    assert traffic.dram_write_bytes == 5 * 2048
+    assert traffic.l1_write_bytes == 7 * 1088
 
 
 # -- alone --------------------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def test_a_copy_moves_at_the_cores_rate() -> None:
         start = memory.engine.now
         times.append(ends(memory, [memory.routes.copy_plan(0, a, b, nbytes)], start)[0] - start)
     assert times[1] - times[0] == pytest.approx(16_384 / P100.chip.noc.niu_rate * 65 / 64, rel=0.06)
-    assert traffic(memory.routes, 1)["l1_write_bytes"] == 49_152
+    assert Traffic.of(memory.routes, 1).l1_write_bytes == 49_152
 
 
 # -- beside others --------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The two programs to learn from: right numbers, the same cycles without numbers, and every byte accounted for."""
 
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT8_B, BFLOAT16
 from tensix_sim.kernel_api import ComputeConfig, Program, Tensor
-from tensix_sim.kernels import eltwise_add, matmul
+from tensix_sim.kernels import eltwise_add, matmul, softmax
 
 BOARDS = pytest.mark.parametrize("board", ["n150", "p100a"])
 LEVELS = ("off", "zones", "transfers")
@@ -40,6 +41,13 @@ def product(
     return matmul.program(a, b, c, grid, m, n, ComputeConfig(math_fidelity=fidelity, exact=exact)), [a, b, c]  # type: ignore[arg-type]
 
 
+def rows(tensor: Any, grid: tuple[int, int], values: bool = True, memory: str = "dram") -> tuple[Program, list[Tensor]]:
+    """5 rows of 3 tiles."""
+    x = tensor("x", 5, 3, values=values)
+    out = tensor("out", 5, 3, output=True, values=values, memory=memory)
+    return softmax.program(x, out, grid), [x, out]
+
+
 # -- numbers ------------------------------------------------------------------------------------------------
 
 
@@ -52,6 +60,27 @@ def test_add_is_numpys_to_half_a_bfloat16_step(run: Any, tensor: Any, board: str
     exact = x.values + y.values
     assert (np.abs(out.values - exact) <= np.abs(exact) * 2.0**-8).all()
     assert (out.values.view(np.uint32) & 0xFFFF == 0).all()
+
+
+@BOARDS
+@GRIDS
+def test_softmax_is_numpys_to_the_fast_exponentials_error(run: Any, tensor: Any, board: str, grid: tuple[int, int]) -> None:
+    """Rows add up to 1 within the older reciprocal's 5 %; an element is off by two exponentials' 4 % and half a step of x - m."""
+    program, (x, out) = rows(tensor, grid)
+    run(machine(board), program)
+    below = x.values.astype(np.float64) - x.values.max(axis=1, keepdims=True)
+    expected = np.exp(below) / np.exp(below).sum(axis=1, keepdims=True)
+    assert (np.abs(out.values / expected - 1) < 0.08 + 2.0**-8 * np.abs(below)).all()
+    np.testing.assert_allclose(out.values.sum(axis=1), 1, atol=0.05)
+
+
+def test_a_verb_of_ones_own_is_an_equal_citizen(run: Any, tensor: Any) -> None:
+    """Its windows are in the trace under its name, and its SFPU cycles in the counters: 15 tiles and 5 reciprocals."""
+    program, _ = rows(tensor, (1, 1), values=False)
+    chip = run(machine("p100a"), program, "zones").chip
+    spec = chip.machine.chip.tensix
+    assert "exp" in chip.trace.names
+    assert chip.cores[0, 0].tensix.total("sfpu") == 15 * ceil(spec.exp_approx_cycles) + 5 * spec.reciprocal_column_cycles
 
 
 @BOARDS
@@ -102,7 +131,7 @@ def test_bfloat8_b_is_packed_as_bfloat8_b(run: Any, tensor: Any) -> None:
 
 @BOARDS
 @GRIDS
-@pytest.mark.parametrize("make", [add, product])
+@pytest.mark.parametrize("make", [add, product, rows])
 def test_shapes_alone_take_the_same_cycles(run: Any, tensor: Any, board: str, grid: tuple[int, int], make: Any) -> None:
     """Without values: each kernel of each core ends at the same cycle, after the same waits."""
     with_values, shapes = (run(machine(board), make(tensor, grid, values=values)[0]) for values in (True, False))
@@ -113,7 +142,7 @@ def test_shapes_alone_take_the_same_cycles(run: Any, tensor: Any, board: str, gr
         assert core.tensix.waits == shapes.chip.cores[where].tensix.waits
 
 
-@pytest.mark.parametrize("make", [add, product])
+@pytest.mark.parametrize("make", [add, product, rows])
 def test_looking_on_takes_no_cycles(run: Any, tensor: Any, make: Any) -> None:
     """A trace of any level leaves every kernel's end where it was."""
     ends = [{who: c.end for who, c in run(machine("p100a"), make(tensor, (2, 2))[0], level).contexts.items()} for level in LEVELS]
@@ -160,7 +189,7 @@ def test_matmuls_fpu_cycles_are_products_times_phases(run: Any, tensor: Any, fid
 
 
 @BOARDS
-@pytest.mark.parametrize("make", [add, product])
+@pytest.mark.parametrize("make", [add, product, rows])
 def test_an_output_in_l1_is_the_same_numbers_elsewhere(run: Any, tensor: Any, board: str, make: Any) -> None:
     """L1-interleaved: no byte is written to DRAM, all go to the workers' L1, and the values are the same bits."""
     outputs, traffics = [], []

@@ -14,6 +14,7 @@ import simpy
 from tensix_sim.formats import TILE, Values
 from tensix_sim.hw.engine import Engine, SimulationError
 from tensix_sim.program import BufferSpec
+from tensix_sim.trace import Cause
 
 
 class CircularBuffer:
@@ -33,8 +34,8 @@ class CircularBuffer:
         self.engine = engine
         self.label = label
         self.tiles = spec.tiles
-        self.wait_tiles = f"wait {spec.name}"
-        self.wait_space = f"wait space {spec.name}"
+        self.wait_tiles = Cause("tiles", spec.name)
+        self.wait_space = Cause("space", spec.name)
         self.shared = spec.producer != spec.consumer
         self.pushed = self.popped = self.received = self.acked = 0
         self.reserved = self.written = 0

@@ -6,7 +6,7 @@ packet have their own times, and a router sends on what has come while the rest 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -114,6 +114,7 @@ class Port:
         links: int,
         memory: Memory,
         tensors: Sequence[Tensor],
+        store: Callable[[Tensor, Sequence[int], Values | None], None],
         semaphores: Mapping[Coord, Mapping[str, Semaphore]],
     ) -> None:
         self.place = place
@@ -124,6 +125,7 @@ class Port:
         self._memory = memory
         self._engine = memory.engine
         self._tensors = tensors
+        self._store = store
         self._semaphores = semaphores
         self._landing: Counter[tuple[int, ...]] = Counter()  # runs whose writes are under way, by origin, step and link
         self._held: dict[tuple[int, ...], list[Signal]] = {}  # what their origin sent after them
@@ -181,7 +183,7 @@ class Port:
 
     def _land(self, packets: Packets) -> None:
         """The tiles are in the chip's memory; what their origin sent after them may be given now."""
-        self._tensors[packets.tensor].store(packets.pages, packets.block)
+        self._store(self._tensors[packets.tensor], packets.pages, packets.block)
         way = (packets.origin, packets.step, packets.link)
         self._landing[way] -= 1
         if not self._landing[way]:

@@ -94,7 +94,7 @@ class Exact:
         fpu.add(_flat(a), _flat(b), _flat(out), self.wide, self.fault)
         return out
 
-    def mul_columns(self, x: Values, x_format: Format, column: Values, column_format: Format) -> Values:
+    def multiply(self, x: Values, x_format: Format, column: Values, column_format: Format) -> Values:
         """X * column, the column broadcast through SrcB; the result as it stands in DST."""
         if "dst" in self.ideal:
             return x * column[..., :1]
@@ -122,14 +122,17 @@ class Exact:
 
     # -- FPU, then SFPU, then the packer ------------------------------------------------------------------------------------
 
-    def sub_exp(self, x: Values, column: Values, scale: float, fmt: Format, column_format: Format) -> None:
-        """x <- relu(exp((x - column) * scale)) in place, by the approximation without clamping, packed to `fmt`."""
-        packs = "pack" not in self.ideal
+    def subtract(self, x: Values, fmt: Format, column: Values, column_format: Format) -> None:
+        """x <- x - column in place, as it stands in DST."""
         if "dst" in self.ideal:
             x -= column[..., :1]
         else:
             x[:] = self._unpacked(x, fmt)
             fpu.sub_columns(_bits(x), _bits(self._unpacked(column, column_format)), self.wide, self.fault)
+
+    def exp_fast(self, x: Values, scale: float, fmt: Format) -> None:
+        """x <- relu(exp(x * scale)) in place, of what stands in DST, by the approximation without clamping, packed to `fmt`."""
+        packs = "pack" not in self.ideal
         if "vector" in self.ideal:
             with np.errstate(under="ignore"):
                 x[:] = np.exp(x.astype(np.float64) * scale)
@@ -140,25 +143,19 @@ class Exact:
         packer.relu(_bits(x))
         x[:] = self.pack(x, fmt)
 
-    def exp_difference(self, a: Values, a_format: Format, b: Values, b_format: Format, scale: float, out: Format) -> Values:
-        """exp((a - b) * scale) of columns, by the accurate polynomial, packed to `out`; `scale` loses its lower 16 bits."""
-        difference = np.array(self._unpacked(a[..., :1], a_format), np.float32)
-        if "dst" in self.ideal:
-            difference -= b[..., :1]
-        else:
-            fpu.sub_columns(_bits(difference), _bits(self._unpacked(b, b_format)), self.wide, self.fault)
+    def exp(self, x: Values, scale: float, fmt: Format) -> Values:
+        """E^(x * scale) of what stands in DST, by the accurate polynomial, packed to `fmt`; `scale` loses its lower 16 bits."""
         if "vector" in self.ideal:
-            difference = np.exp(difference.astype(np.float64) * scale).astype(np.float32)
-        else:
-            sfpu.exp_columns(_flat(difference), _pattern(np.float32(scale)), self.wide, self.blackhole)
-        return self.pack(difference, out)
+            return self.pack(np.exp(x.astype(np.float64) * scale).astype(np.float32), fmt)
+        sfpu.exp_columns(_flat(x), _pattern(np.float32(scale)), self.wide, self.blackhole)
+        return self.pack(x, fmt)
 
-    def reciprocal(self, column: Values, fmt: Format, streaming: bool = False) -> Values:
-        """1 / column, packed to `fmt`: by the legacy kernel's body, or the one that the streaming kernel calls."""
+    def reciprocal(self, column: Values, fmt: Format, newer: bool = False) -> Values:
+        """1 / column, packed to `fmt`: by `recip_tile`'s older body or the newer one."""
         inverse = np.array(column[..., :1], np.float32)
         if "vector" in self.ideal:
             return self.pack(np.float32(1) / inverse, fmt)
-        sfpu.reciprocals(_flat(inverse), self.approximate_reciprocal, self.wide, self.blackhole, streaming, self.seeds)
+        sfpu.reciprocals(_flat(inverse), self.approximate_reciprocal, self.wide, self.blackhole, newer, self.seeds)
         return self.pack(inverse, fmt)
 
     # -- packer ---------------------------------------------------------------------------------------------------------------
@@ -180,7 +177,7 @@ class Exact:
         """Packer L1 accumulation: onto <- onto + x, both in `fmt`, in place."""
         self._accumulate(onto, self.pack(x, fmt), fmt)
 
-    def row_sums(self, x: Values, x_format: Format, fmt: Format) -> Values:
+    def add_up(self, x: Values, x_format: Format, fmt: Format) -> Values:
         """Sum the tiles of each tile row as accumulating packs do, one addition in `fmt` a tile: [rows, 32, 1, 32]."""
         if "accumulate" in self.ideal:
             return np.asarray(x.sum(axis=2, keepdims=True, dtype=np.float64), np.float32)
@@ -190,7 +187,7 @@ class Exact:
             self._accumulate(total, x[:, :, tile : tile + 1], fmt)
         return total
 
-    def stamp(self, onto: Values, tile: Values, tile_format: Format, fmt: Format) -> None:
+    def accumulate_tile(self, onto: Values, tile: Values, tile_format: Format, fmt: Format) -> None:
         """Add a tile of the mask to tiles of `onto`, in `fmt`, by accumulating packs, in place."""
         tile = self.pack(self._unpacked(tile, tile_format), fmt)
         hidden = np.maximum(tile, HIDDEN) if self.ideal else tile

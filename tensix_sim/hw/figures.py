@@ -1,32 +1,44 @@
 """Figures of a chip's memory system: bytes moved, by kind, over time and by link, and how busy banks, links and ports were."""
 
 from collections import Counter
-from typing import Any
+from typing import NamedTuple
 
 from tensix_sim.hw.engine import TICKS
 from tensix_sim.hw.noc import LinkId
 from tensix_sim.hw.routes import Routes, link_name
 
 
-def traffic(routes: Routes, cycles: int) -> dict[str, Any]:
-    """Bytes moved and how busy banks and links were over `cycles`."""
-    moved: Counter[tuple[str, str]] = Counter()
-    hop_bytes = 0
-    for plan in routes.plans():
-        moved[plan.path.direction, plan.path.memory] += plan.uses * plan.nbytes
-        hop_bytes += plan.uses * plan.hop_tiles * plan.path.tile_bytes
-    busy, cycles = busy_ticks(routes), max(cycles, 1)
-    busiest = max(busy, key=lambda name: busy[name])
-    links = 2 * 2 * routes.spec.columns * routes.spec.rows
-    return {
-        "dram_read_bytes": moved["read", "dram"],
-        "dram_write_bytes": moved["write", "dram"],
-        "l1_write_bytes": moved["write", "l1"],
-        "dram_utilization": (moved["read", "dram"] + moved["write", "dram"]) / (cycles * routes.dram.rate),
-        "noc_utilization": hop_bytes / (cycles * links * routes.spec.link_rate),
-        "busiest_server": busiest,
-        "busiest_server_utilization": busy[busiest] / (cycles * TICKS),
-    }
+class Traffic(NamedTuple):
+    """Bytes moved and how busy banks and links were over a run's cycles."""
+
+    dram_read_bytes: int
+    dram_write_bytes: int
+    l1_write_bytes: int
+    dram_utilization: float
+    noc_utilization: float
+    busiest_server: str
+    busiest_server_utilization: float
+
+    @classmethod
+    def of(cls, routes: Routes, cycles: int) -> "Traffic":
+        """What passed in so many cycles."""
+        moved: Counter[tuple[str, str]] = Counter()
+        hop_bytes = 0
+        for plan in routes.plans():
+            moved[plan.path.direction, plan.path.memory] += plan.uses * plan.nbytes
+            hop_bytes += plan.uses * plan.hop_tiles * plan.path.tile_bytes
+        busy, cycles = busy_ticks(routes), max(cycles, 1)
+        busiest = max(busy, key=lambda name: busy[name])
+        links = 2 * 2 * routes.spec.columns * routes.spec.rows
+        return cls(
+            dram_read_bytes=moved["read", "dram"],
+            dram_write_bytes=moved["write", "dram"],
+            l1_write_bytes=moved["write", "l1"],
+            dram_utilization=(moved["read", "dram"] + moved["write", "dram"]) / (cycles * routes.dram.rate),
+            noc_utilization=hop_bytes / (cycles * links * routes.spec.link_rate),
+            busiest_server=busiest,
+            busiest_server_utilization=busy[busiest] / (cycles * TICKS),
+        )
 
 
 def busy_ticks(routes: Routes) -> dict[str, int]:

@@ -16,6 +16,7 @@ from tensix_sim.hw.ethernet import Packets, Port, Signal
 from tensix_sim.hw.memory import Transfer
 from tensix_sim.hw.routes import Direction
 from tensix_sim.program import RISC_OF, Role, Tensor
+from tensix_sim.trace.causes import BANK, ETHERNET, LATENCY, LINK, Cause, What
 
 
 class DataMovement:
@@ -32,7 +33,7 @@ class DataMovement:
         self.task: Task | None = None
         self.idle_from = chip.engine.now
         self._peers = {role: f"{core.label} {risc}" for role, risc in RISC_OF.items()}
-        self.waits: Counter[str] = Counter()
+        self.waits: Counter[Cause] = Counter()
         self.trace = chip.trace
         self._zones = chip.trace.zones
         self._lane = chip.trace.lane(core.logical, RISC_OF[role]) if self._zones else 0
@@ -148,7 +149,7 @@ class DataMovement:
         block = cb.block(rows, cols) if tensor.tiles is not None else None
         if block is not None and block.shape[3] < TILE:
             raise SimulationError(f"{cb.label}: write of a column, of whose tiles only column 0 is known; write whole tiles")
-        tensor.store(pages, block)
+        self.core.chip.store(tensor, pages, block)
         self.core.chip.on_write(len(pages))
 
     async def forward(self, cb: CircularBuffer, tiles: int, target: tuple[int, int]) -> None:
@@ -202,7 +203,7 @@ class DataMovement:
         room = out.room_from(port.send(run, since), nbytes, packets)
         if room > self.engine.now:
             await self._sleep(room, "the Ethernet link")
-            self._end_wait("wait ethernet link")
+            self._end_wait(ETHERNET)
 
     def signal(self, name: str, step: int, link: int, hops: int, core: tuple[int, int]) -> None:
         """Raise semaphore `name` of `core` on the next `hops` chips, after all that this link has sent; does not wait."""
@@ -243,7 +244,7 @@ class DataMovement:
         while semaphore.value < value:
             self._block(lambda: f"semaphore {name} to reach {value}; it is {semaphore.value}", None)
             await happened(semaphore.next_change())
-        self._end_wait(f"wait semaphore {name}")
+        self._end_wait(Cause("semaphore", name))
 
     def semaphore_set(self, name: str, value: int) -> None:
         """Give this core's semaphore `name` a value."""
@@ -276,15 +277,12 @@ class DataMovement:
         latency = left - issue - bank - link
         waits = self.waits
         if bank:
-            waits["wait dram bank"] += bank
+            waits[BANK] += bank
         if link:
-            waits["wait noc link"] += link
-        waits["wait noc latency"] += latency
+            waits[LINK] += link
+        waits[LATENCY] += latency
         if self._zones:
-            self.trace.tile(
-                self._lane, start, (what, issue), ("wait dram bank", bank), ("wait noc link", link),
-                ("wait noc latency", latency),
-            )  # fmt: skip
+            self.trace.tile(self._lane, start, (what, issue), (BANK, bank), (LINK, link), (LATENCY, latency))
 
     def _other(self, target: tuple[int, int]) -> Core:
         chip = self.core.chip
@@ -297,7 +295,8 @@ class DataMovement:
             raise SimulationError(f"{cb.label}: {verb} by the {self.role}; this end belongs to the {owner}")
 
     def _check_written(self, tensor: Tensor, pages: Sequence[int]) -> None:
-        here = [p for p in pages if p < tensor.pages and not tensor.written[p]]
+        written = self.core.chip.written(tensor)
+        here = [p for p in pages if p < tensor.pages and not written[p]]
         if here:
             raise SimulationError(f"read of page {here[0]} of {tensor.name}, which nothing has written yet")
 
@@ -327,7 +326,7 @@ class DataMovement:
             self.task.blocked = what
             self.task.waits_for = self._peers[owner] if owner else ""
 
-    def _end_wait(self, cause: str) -> None:
+    def _end_wait(self, cause: Cause) -> None:
         start, now = self.idle_from, self.engine.now
         if now > start:
             self.waits[cause] += now - start
@@ -335,6 +334,6 @@ class DataMovement:
                 self._span(cause, start, now)
             self.idle_from = now
 
-    def _span(self, name: str, start: int, end: int) -> None:
+    def _span(self, what: What, start: int, end: int) -> None:
         if end > start:
-            self.trace.span(self._lane, self.trace.name(name), start, end)
+            self.trace.span(self._lane, self.trace.name(what), start, end)

@@ -6,8 +6,9 @@ from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import DeadlockError, SimulationError, Task, happened
 from tensix_sim.hw.tensix import Outcome
-from tensix_sim.kernel_api.operations import Operation
+from tensix_sim.kernel_api.verb import Operation
 from tensix_sim.program import RISC_OF, Role
+from tensix_sim.trace.causes import DST, MATH, PACK, UNPACK, What
 
 
 class Threads:
@@ -118,7 +119,7 @@ class Threads:
         if packed > tensix.unpack:
             tensix.extra["unpack_pack"] += packed - tensix.unpack
             if self._zones:
-                self._span(0, "wait pack", tensix.unpack, packed)
+                self._span(0, PACK, tensix.unpack, packed)
             tensix.unpack = packed
 
     # -- inside ---------------------------------------------------------------------------------------------
@@ -165,17 +166,17 @@ class Threads:
         tensix, tile, (t0, t1, t2) = self.tensix, self._trace.tile, self._lanes
         unpack, math, pack = before
         tile(
-            t0, unpack, (source.wait_tiles, outcome.unpack_tiles), ("wait pack", outcome.unpack_pack),
-            ("wait math", outcome.unpack_src), (name, outcome.unpack_busy),
+            t0, unpack, (source.wait_tiles, outcome.unpack_tiles), (PACK, outcome.unpack_pack),
+            (MATH, outcome.unpack_src), (name, outcome.unpack_busy),
         )  # fmt: skip
         waited = tensix.math - math - outcome.math_dst - outcome.math_busy
-        tile(t1, math, ("wait unpack", waited), ("wait dst", outcome.math_dst), (name, outcome.math_busy))
+        tile(t1, math, (UNPACK, waited), (DST, outcome.math_dst), (name, outcome.math_busy))
         waited = tensix.pack - pack - outcome.pack_space - outcome.pack_busy
-        tile(t2, pack, ("wait math", waited), (out.wait_space, outcome.pack_space), (name, outcome.pack_busy))
+        tile(t2, pack, (MATH, waited), (out.wait_space, outcome.pack_space), (name, outcome.pack_busy))
 
-    def _span(self, lane: int, name: str, start: int, end: int) -> None:
+    def _span(self, lane: int, what: What, start: int, end: int) -> None:
         if end > start:
-            self._trace.span(self._lanes[lane], self._trace.name(name), start, end)
+            self._trace.span(self._lanes[lane], self._trace.name(what), start, end)
 
 
 def check_consumer(cb: CircularBuffer, verb: str) -> None:
