@@ -18,14 +18,14 @@ from tensix_sim.user_errors import UserError
 
 Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 CoreCoordinate = Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
-CoreRange = Annotated[tuple[CoreCoordinate, CoreCoordinate], Field(strict=False)]
+Corners = Annotated[tuple[CoreCoordinate, CoreCoordinate], Field(strict=False)]
 Op = Literal["ring_distributed_sdpa", "sdpa", "chunked_sdpa"]
 ComputeKernel = Literal["legacy", "streaming"]
-DataType = Literal["bfloat16", "bfloat8_b", "bfloat4_b"]
-MathFidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
-ThrottleLevel = Literal["NO_THROTTLE", "LEVEL_1", "LEVEL_2", "LEVEL_3", "LEVEL_4", "LEVEL_5"]
+FormatName = Literal["bfloat16", "bfloat8_b", "bfloat4_b"]
+FidelityName = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
+ThrottleName = Literal["NO_THROTTLE", "LEVEL_1", "LEVEL_2", "LEVEL_3", "LEVEL_4", "LEVEL_5"]
 Chains = Literal["as_built", "where_alone", "none"]
-MemoryConfig = Literal[
+MemoryName = Literal[
     "dram_interleaved", "l1_interleaved",
     "dram_height_sharded", "dram_width_sharded", "dram_block_sharded",
     "l1_height_sharded", "l1_width_sharded", "l1_block_sharded",
@@ -52,7 +52,7 @@ class SDPAProgramConfig(Strict):
     """ttnn's program config of the attention ops."""
 
     compute_with_storage_grid_size: Pair
-    sub_core_grids: Annotated[tuple[CoreRange, ...], Field(strict=False)] | None = None
+    sub_core_grids: Annotated[tuple[Corners, ...], Field(strict=False)] | None = None
     q_chunk_size: PositiveInt
     k_chunk_size: PositiveInt
     exp_approx_mode: bool | None = None
@@ -71,12 +71,12 @@ class SDPAProgramConfig(Strict):
 class ComputeKernelConfig(Strict):
     """ttnn's compute-kernel config with the defaults of its struct: given without a fidelity, it means LoFi."""
 
-    math_fidelity: MathFidelity = "LoFi"
+    math_fidelity: FidelityName = "LoFi"
     math_approx_mode: bool = True
     fp32_dest_acc_en: bool = False
     packer_l1_acc: bool = False
     dst_full_sync_en: bool = False
-    throttle_level: ThrottleLevel = "NO_THROTTLE"
+    throttle_level: ThrottleName = "NO_THROTTLE"
 
     @property
     def as_ttnn(self) -> str:
@@ -109,8 +109,8 @@ class Inputs(Strict):
     seq_len: PositiveInt
     head_dim: PositiveInt
     kv_len: PositiveInt | None = None
-    dtype: DataType = "bfloat8_b"
-    kv_dtype: DataType | None = None
+    dtype: FormatName = "bfloat8_b"
+    kv_dtype: FormatName | None = None
     seed: NonNegativeInt = 1234
     outliers: Annotated[float, Field(ge=0, le=1)] = 0.0
     q: str | None = None
@@ -206,7 +206,7 @@ class RunSpec(Strict):
     sliding_window_size: PositiveInt | None = None
     program_config: SDPAProgramConfig | None = None
     compute_kernel_config: ComputeKernelConfig | None = None
-    memory_config: MemoryConfig = "dram_interleaved"
+    memory_config: MemoryName = "dram_interleaved"
     paged_kv: PagedKV | None = None
     chunk_start_idx: NonNegativeInt | None = None
     queue_id: NonNegativeInt = 0
