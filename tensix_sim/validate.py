@@ -71,12 +71,11 @@ def table(predictions: Sequence[Prediction]) -> str:
     layout = f"<{wide} <10 <10 >14 >14 >8 <"
     lines = [columns(layout, "row", "kernel", "bound", "measured", "predicted", "error", "  remarks")]
     for p in predictions:
-        found = ("", "none", "", p.problem)
+        told = ("", "none", "", p.problem)
         if p.error is not None:
-            found = (p.bound, f"{p.cycles:,}", f"{p.error:+.1%}", p.row.assumption)
-        bound, predicted, error, remark = found
-        measured = f"{p.row.wall_cycles:,}"
-        lines.append(columns(layout, p.row.id, p.row.kernel, bound, measured, predicted, error, f"  {remark}"))
+            told = (p.bound, f"{p.cycles:,}", f"{p.error:+.1%}", p.row.assumption)
+        bound, *found, remark = told
+        lines.append(columns(layout, p.row.id, p.row.kernel, bound, f"{p.row.wall_cycles:,}", *found, f"  {remark}"))
     errors = [p.error for p in predictions if p.error is not None]
     members = {f"{kind} {name}": found for kind, name, found in groups(predictions)} | {"all": errors}
     layout = f"<{max(map(len, members)) + 2} >6 >8 >8 >8 >8"
