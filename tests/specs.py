@@ -24,6 +24,8 @@ SHORT = {
     "kv_dtype": "inputs.kv_dtype",
     "q": "program_config.q_chunk_size",
     "k": "program_config.k_chunk_size",
+    "fidelity": "compute_kernel_config.math_fidelity",
+    "fp32": "compute_kernel_config.fp32_dest_acc_en",
     "grid": "program_config.compute_with_storage_grid_size",
 }
 
