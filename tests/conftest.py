@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 import programs
 import pytest
 
+from tensix_sim import Ran
 from tensix_sim.kernel_api import Tensor
 
 
 @pytest.fixture
-def run() -> Callable[..., programs.Ran]:
+def run() -> Callable[..., Ran]:
     """Give `run(machine, program)`: launch, run to the end, check that nothing is left."""
     return programs.run
 

@@ -1,32 +1,20 @@
 """Small programs, and tensors for them: what several test files run."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from tensix_sim import Ran, run_program
 from tensix_sim.arch import Machine
 from tensix_sim.formats import BFLOAT16, Format, to_format
-from tensix_sim.hw import Chip
-from tensix_sim.kernel_api import Compute, ComputeConfig, DataMovement, Program, Tensor, launch
-from tensix_sim.kernels import eltwise_add, matmul
-from tensix_sim.trace import Trace
+from tensix_sim.kernel_api import ComputeConfig, Program, Tensor
+from tensix_sim.kernels import eltwise_add, matmul, softmax
+from tensix_sim.trace import Level
 
 
-class Ran(NamedTuple):
-    """A program that has ended: its chip, its kernels' contexts, and the cycle at which the last kernel was done."""
-
-    chip: Chip
-    contexts: dict[Any, DataMovement | Compute]
-    cycles: int
-
-
-def run(machine: Machine, program: Program, level: Any = "off") -> Ran:
+def run(machine: Machine, program: Program, level: Level = "off") -> Ran:
     """Launch, run to the end, check that nothing is left."""
-    chip = Chip(machine, program, Trace(level))
-    contexts = launch(chip)
-    chip.engine.run()
-    chip.check_finished()
-    return Ran(chip, contexts, max(context.end for context in contexts.values()))
+    return run_program(program, machine, level)
 
 
 def tensor(
@@ -61,3 +49,10 @@ def product(
     a, b = tensor("a", rows, inner, values=values), tensor("b", inner, cols, values=values)
     c = tensor("c", rows, cols, output=True, values=values, memory=memory)
     return matmul.program(a, b, c, grid, m, n, ComputeConfig(**{"math_fidelity": "HiFi4"} | config)), [a, b, c]
+
+
+def rows(grid: tuple[int, int], values: bool = True, memory: str = "dram") -> tuple[Program, list[Tensor]]:
+    """The softmax of 5 rows of 3 tiles; and the tensors, the output last."""
+    x = tensor("x", 5, 3, values=values)
+    out = tensor("out", 5, 3, output=True, values=values, memory=memory)
+    return softmax.program(x, out, grid), [x, out]

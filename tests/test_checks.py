@@ -475,7 +475,7 @@ def test_an_unknown_key_names_the_nearest(typo: str, meant: str) -> None:
 
 def test_values_must_fit_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers need memory on this computer; cycles alone do not."""
-    monkeypatch.setattr(rules, "host_memory_bytes", lambda: 2**20)
+    monkeypatch.setattr(rules, "memory_bytes", lambda: 2**20)
     (violation,) = check(upstream(numerics="fast")).violations
     assert (violation.key, violation.nearest) == ("numerics", ({"numerics": "off"},))
     assert check(upstream(numerics="off")).ok

@@ -22,8 +22,8 @@ SOURCE = Path(eltwise_add.__file__)
 # Lines of eltwise add that faults replace. The core at fault has tiles 4 to 7.
 EACH_TILE, EACH_TENSOR = "for tile in range(a.start, a.start + a.count):", "for tensor, cb in ((a.x, x_in), (a.y, y_in)):"
 RESERVE, READ, PUSH = "await dm.reserve(cb, 1)", "await dm.read(tensor, [tile], cb, (1, 1))", "dm.push(cb, 1)"
-EACH_SUM, ADD = "for _ in range(a.count):", "await t.add(x_in, y_in, out, 1)"
-POP_X, POP_Y = "t.pop(x_in, 1)", "t.pop(y_in, 1)"
+EACH_SUM, ADD = "for _ in range(a.count):", "await t.do(Add, x, y, out)"
+POP_X, POP_Y = "t.pop(x)", "t.pop(y)"
 WAIT, WRITE, POP = "await dm.wait(out, 1)", "await dm.write(out, a.out, [tile], (1, 1))", "dm.pop(out, 1)"
 
 
@@ -152,9 +152,13 @@ FAULTS: dict[str, Fault] = {
         waits(WRITER, "1 tiles in out, which has 0", COMPUTE),
         **DEADLOCK,
     ),
-    "add of 3": in_compute(ADD, ADD.replace("1)", "3)"), cb("x_in", "wait for 3 tiles of a buffer that holds 2; ask for 1 to 2")),
+    "add of 3": in_compute(
+        ADD,
+        "await t.do(Add, *(t.matrix(name, 1, 3) for name in ('x_in', 'y_in', 'out')))",
+        cb("x_in", "wait for 3 tiles of a buffer that holds 2; ask for 1 to 2"),
+    ),
     "operands swapped with the output": in_compute(
-        ADD, ADD.replace("y_in, out", "out, y_in"), cb("out", "wait by the compute kernel; this end belongs to the writer")
+        ADD, ADD.replace("y, out", "out, y"), cb("out", "wait by the compute kernel; this end belongs to the writer")
     ),
     "pop dropped": in_compute(
         POP_X,
@@ -168,10 +172,10 @@ FAULTS: dict[str, Fault] = {
     ),
     "pop twice": in_compute(POP_X, f"{POP_X}; {POP_X}", cb("x_in", "pop of 1 tiles; 0 are there")),
     "compute pops the writer's tile": in_compute(
-        POP_Y, f"{POP_Y}; t.pop(out, 1)", cb("out", "pop by the compute kernel; this end belongs to the writer")
+        POP_Y, f"{POP_Y}; t.pop(out)", cb("out", "pop by the compute kernel; this end belongs to the writer")
     ),
     "compute waits for the writer's tile": in_compute(
-        POP_Y, f"{POP_Y}; await t.wait(out, 1)", cb("out", "wait by the compute kernel; this end belongs to the writer")
+        POP_Y, f"{POP_Y}; await t.wait(out)", cb("out", "wait by the compute kernel; this end belongs to the writer")
     ),
     # writer
     "writer pushes into the reader's buffer": in_writer(
@@ -212,7 +216,7 @@ FAULTS: dict[str, Fault] = {
         forgotten="DataMovement.read",
     ),
     "add not awaited": in_compute(
-        ADD, ADD.removeprefix("await "), cb("x_in", "pop of 1 tiles; 0 are there"), forgotten="Compute.add"
+        ADD, ADD.removeprefix("await "), cb("x_in", "pop of 1 tiles; 0 are there"), forgotten="Compute.do"
     ),
     "wait not awaited": in_writer(WAIT, WAIT.removeprefix("await "), r"core \(1,0\) out: .*\b0 ", forgotten="DataMovement.wait"),
     "write not awaited": in_writer(

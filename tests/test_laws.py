@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from programs import Ran, add, product
+from programs import add, product, rows
 from specs import CHUNKED, OPS, PLAIN, RING, Raw, raw, upstream
 
-from tensix_sim import Result, check, simulate
+from tensix_sim import Ran, Result, check, simulate
 from tensix_sim.analysis import budgets
 from tensix_sim.arch import machine
 from tensix_sim.config import RunSpec
@@ -241,7 +241,7 @@ def test_every_example_is_legal() -> None:
 # -- the programs to learn from ---------------------------------------------------------------------------------
 
 Make = Callable[..., tuple[Program, list[Tensor]]]
-PROGRAMS = pytest.mark.parametrize("make", [add, product])
+PROGRAMS = pytest.mark.parametrize("make", [add, product, rows])
 BOARDS = pytest.mark.parametrize("board", ["n150", "p100a"])
 GRIDS = pytest.mark.parametrize("grid", [(1, 1), (2, 1), (1, 3), (4, 2), (8, 8)], ids=str)
 

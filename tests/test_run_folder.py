@@ -225,7 +225,7 @@ def test_a_killed_run_leaves_the_older_one_and_the_next_one_tidies(folder: Path)
 def test_the_name_is_taken_with_and_without_an_exchange(folder: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system cannot exchange two names, the older folder steps aside."""
     if not exchange:
-        monkeypatch.setattr("tensix_sim.trace.folder._exchange", lambda *_: False)
+        monkeypatch.setattr("tensix_sim.trace.folder.exchange", lambda *_: False)
     with whole_folder(folder) as new:
         (new / "cores.csv").write_text("new")
     assert names(folder) == {"cores.csv"}

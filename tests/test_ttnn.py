@@ -19,8 +19,8 @@ from tensix_sim.formats import BFLOAT8_B, to_format
 from tensix_sim.kernels.sdpa import Mask
 from tensix_sim.sdpa.inputs import InputValues
 from tensix_sim.ttnn import helpers
+from tensix_sim.ttnn.costs import lines
 from tensix_sim.ttnn.session import SESSION, Settings
-from tensix_sim.ttnn.table import lines
 
 ROOT = Path(__file__).parent.parent
 RNG = np.random.default_rng(0)

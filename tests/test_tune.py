@@ -29,6 +29,7 @@ from tensix_sim.config import RunSpec
 from tensix_sim.doctor.check import check
 from tensix_sim.screen import tune_screen
 from tensix_sim.sdpa.geometry import Geometry
+from tensix_sim.sdpa.op import positions
 from tensix_sim.simulation import run_device, simulate
 from tensix_sim.tuning import (
     EmptySpaceError,
@@ -42,10 +43,10 @@ from tensix_sim.tuning import (
     search,
     tune,
 )
+from tensix_sim.tuning.cluster import Workers
 from tensix_sim.tuning.search import _Candidate
 from tensix_sim.tuning.space import Config, legal_configs
 from tensix_sim.tuning.work import cycles_alone, shortened
-from tensix_sim.tuning.workers import Workers
 
 
 def quick(op: str = RING, **changes: Any) -> Raw:
@@ -191,7 +192,7 @@ def some_specs() -> list[RunSpec]:
 def test_no_run_beats_its_bounds(one: RunSpec) -> None:
     """Products and bytes bound a run, and so does its busiest core alone, on each device."""
     bound = _Candidate.of(Config({}, one, 0, ()), 0, wanted=False, in_space=True).least
-    for ring_id in one.simulated_ring_ids:
+    for ring_id in positions(one):
         cycles = run_device(one, ring_id, lambda share: None).device.cycles
         assert bound <= cycles
         assert cycles_alone(one, ring_id) * search.SURE <= cycles
@@ -361,7 +362,7 @@ def test_another_version_of_the_simulator_starts_anew(tmp_path: Path, monkeypatc
     """What other source code measured is not used."""
     counting = Counting()
     tune(quick(S=256), store=tmp_path / "runs.sqlite", accuracy=False)
-    monkeypatch.setattr("tensix_sim.tuning.store.model_version", lambda: "another")
+    monkeypatch.setattr("tensix_sim.tuning.database.model_version", lambda: "another")
     monkeypatch.setattr(search, "local_workers", counting)
     tune(quick(S=256), store=tmp_path / "runs.sqlite", accuracy=False)
     assert counting.asked

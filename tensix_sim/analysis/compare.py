@@ -10,9 +10,11 @@ from tensix_sim.analysis.critical import critical_path
 from tensix_sim.analysis.profile import KERNEL, UTILISATIONS, ProfileError, read_profile
 from tensix_sim.config import RunSpec
 from tensix_sim.gather.tail import OPS
-from tensix_sim.logged import WORK, op_code, told_by
+from tensix_sim.logged import WORK, told_by
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.op import Op
 from tensix_sim.summary import read_run
+from tensix_sim.text import flat
 from tensix_sim.trace import LANES, RISCS, Run, Totals, Trace
 from tensix_sim.trust import tells, too_small, trust
 
@@ -235,7 +237,7 @@ def of_run(run: Run, name: str) -> Side:
         {d: device["cycles"] for d, device in devices.items()},
         {d: _figures(spec, device, run.traces.get(d)) for d, device in devices.items()},
         chip.clock_hz,
-        op_code(spec.op),
+        Op.of(spec).codes[0],
         chip.name,
         told_by(spec),
         [],
@@ -282,14 +284,3 @@ def _path(spec: RunSpec, trace: Trace) -> dict[str, int]:
     for piece in critical_path(trace, Geometry.of(spec).buffers):
         cycles[f"{LANES[piece.risc]}: {piece.what}"] += piece.end - piece.start
     return dict(cycles)
-
-
-def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted key; an empty mapping is a value."""
-    found: dict[str, Any] = {}
-    for name, value in nested.items():
-        if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found

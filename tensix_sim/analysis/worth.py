@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from tensix_sim.config import RunSpec
 from tensix_sim.gather.tail import tail_problems
+from tensix_sim.sdpa.op import SDPA
 from tensix_sim.simulation import IllegalConfigError, simulate
 from tensix_sim.trust import tells
+from tensix_sim.user_errors import UsageError
 from tensix_sim.workers import Progress, run_all
 
 
@@ -38,14 +40,14 @@ def worth(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress | None = N
     """Compare each spec of a ring with plain SDPA of the same inputs and configs, in cycles alone.
 
     Raises:
-        ValueError: a spec is of no ring, or of one that has no tail or no plain counterpart.
+        UsageError: a spec is of no ring, or of one that has no tail or no plain counterpart.
     """
     for spec in specs:
         problems = tail_problems(spec)
         if spec.paged_kv or spec.prefix:
             problems.append("a prefix in a paged cache has no plain sdpa beside it: leave out paged_kv and chunk_start_idx")
         if problems:
-            raise ValueError("; ".join(problems))
+            raise UsageError("; ".join(problems))
     return run_all(measure, [(spec,) for spec in specs], jobs, progress)
 
 
@@ -63,8 +65,7 @@ def measure(spec: RunSpec) -> Worth:
 
 def plain(spec: RunSpec) -> RunSpec:
     """The same work by plain SDPA, which every device of a row then does whole."""
-    kept = spec.model_dump(exclude={"op", "ring_size", "ring_ids", "ring_id", "mesh"})
-    return RunSpec.model_validate({**kept, "op": "sdpa"})
+    return SDPA.adopt(spec)
 
 
 def worth_from(found: Sequence[Worth]) -> int | None:

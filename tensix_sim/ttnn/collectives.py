@@ -9,8 +9,9 @@ from tensix_sim.ttnn.clock import CLOCK
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.moves import common_mesh, record
 from tensix_sim.ttnn.session import SESSION, recorded
-from tensix_sim.ttnn.tensor import Array, Tensor
+from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import BufferType, CoreRangeSet, Layout, MemoryConfig, NotModelledError, Topology
+from tensix_sim.ttnn.values import Array
 
 
 class GlobalSemaphore:
@@ -93,7 +94,7 @@ def gather(
             shards[i] = known.get(key)
     shape = list(tensor.shape)
     shape[dim] *= len(lines[0])
-    result = Tensor.of(shards, shape, tensor.dtype, tensor.layout, mesh, memory_config or tensor.memory_config())
+    result = tensor.like(shards, shape, memory_config=memory_config)
     if into is not None:
         into.take_values(result)
         return into
