@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from processes import HANGS, await_event
 
 from tensix_sim.cli import main
 from tensix_sim.user_errors import UserError
@@ -180,21 +180,38 @@ def test_when_a_worker_dies_it_is_said_what_is_left(
     assert not Path("traces").exists()
 
 
+INTERRUPTED = """
+import pathlib, sys
+from concurrent.futures import ProcessPoolExecutor
+from tensix_sim.cli import main
+begun, usual = pathlib.Path(sys.argv.pop()), ProcessPoolExecutor.submit
+def submit(*args):
+    future = usual(*args)
+    begun.touch()
+    return future
+ProcessPoolExecutor.submit = submit
+main()
+"""
+
+
+@pytest.mark.usefixtures("interrupts")
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_ends_with_130_and_writes_nothing(tmp_path: Path) -> None:
     """An interrupt in the middle of a run in two processes: one line, no files, no processes left."""
-    args = [sys.executable, "-m", "tensix_sim.cli", "run", "--jobs", "2"]
-    args += ["--set", "inputs.seq_len=32768", "--set", "numerics=off"]
+    folder, begun = tmp_path / "folder", tmp_path / "begun"
+    folder.mkdir()
+    args = [sys.executable, "-c", INTERRUPTED, "run", "--jobs", "2"]
+    args += ["--set", "inputs.seq_len=32768", "--set", "numerics=off", str(begun)]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(args, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
-    time.sleep(2.5)
+    process = subprocess.Popen(args, cwd=folder, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    await_event(begun.exists, process)
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=HANGS)
     assert process.returncode == 130, err
     assert out == ""
     assert err.strip().splitlines()[-1] == "interrupted; nothing was written"
     assert "Traceback" not in err
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_a_trace_too_long_for_a_viewer_is_not_written_for_one(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

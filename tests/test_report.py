@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from specs import raw
 
 from tensix_sim import simulate
 from tensix_sim.analysis import RelievedRun, Tried, Verdict, critical_path, merged
@@ -27,13 +28,7 @@ from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.trace import RISCS, Run, open_run
 from tensix_sim.trace.causes import read
 
-SPEC: dict[str, Any] = {
-    "board": "n150",
-    "ring_size": 2,
-    "inputs": {"q_heads": 6, "kv_heads": 1, "seq_len": 512, "head_dim": 64},
-    "program_config": {"compute_with_storage_grid_size": [3, 2], "q_chunk_size": 64, "k_chunk_size": 128},
-    "numerics": "off",
-}
+SPEC = raw(board="n150", heads=6, k=128, grid=[3, 2], numerics="off")
 WHAT_IFS = [RelievedRun("FPU", "twice the rate", 1, 0.5), RelievedRun("straggler", "even work", 1, 0.25, EVEN_ENDS)]
 TRIED = Tried("math_fidelity HiFi3", {"compute_kernel_config.math_fidelity": "HiFi3"}, 1, 0.125, note="less accurate")
 VERDICT = Verdict(0, 1, "FPU", "sure", "FPU binds.", WHAT_IFS, (TRIED,))

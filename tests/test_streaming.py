@@ -359,17 +359,13 @@ def test_columns_right_of_the_diagonal_cost_nothing() -> None:
     assert wide["wall"] == narrow["wall"]
 
 
-def test_stamped_tiles_have_a_window_each_and_the_bracket_is_paid_without_them() -> None:
+def test_stamped_tiles_have_a_window_each_and_the_bracket_is_paid_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mask costs an average step of 4x4 tiles less than 100 cycles; on the chip it is 57."""
     case = Case(4, 4, 32)
     masked = figures(case)["wall"]
     free = Head(case)
-    mask = Mask.marks
-    try:
-        Mask.marks = lambda *_: ()  # type: ignore[method-assign]
-        run(free, changes={"accumulate_switch_cycles": 0})
-    finally:
-        Mask.marks = mask  # type: ignore[method-assign]
+    monkeypatch.setattr(Mask, "marks", lambda *_: ())
+    run(free, changes={"accumulate_switch_cycles": 0})
     assert 0 < masked - free.times[-1][1] / steps(case) < 100
 
 
