@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_limits
 import tensix_sim
 from tensix_sim.accuracy import Accuracy, Moments, compare_with_reference, total
 from tensix_sim.config import RunSpec
-from tensix_sim.doctor.report import Report, Violation
+from tensix_sim.doctor.records import Violation
+from tensix_sim.doctor.report import Report
 from tensix_sim.expected import Errors, TileRow, judge, recomputed
 from tensix_sim.files import write_json
 from tensix_sim.formats import TILE, Values

@@ -20,7 +20,8 @@ from tensix_sim.config import BUILT_IN, ComputeKernelConfig, RunSpec, SDPAProgra
 from tensix_sim.doctor.check import check
 from tensix_sim.doctor.github import annotations
 from tensix_sim.doctor.load import MOST_TILE_ROWS, Work
-from tensix_sim.doctor.report import Advice, Report, Violation
+from tensix_sim.doctor.records import Advice, Violation
+from tensix_sim.doctor.report import Report
 from tensix_sim.formats import TILE
 from tensix_sim.kernels.sdpa import Mask
 from tensix_sim.sdpa.geometry import Geometry, spec_machine

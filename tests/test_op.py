@@ -14,8 +14,8 @@ from tensix_sim.arch.model import UnknownNameError
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.settings import settings
 from tensix_sim.emit import emit
-from tensix_sim.sdpa.case import Case, Fault
-from tensix_sim.sdpa.keys import CAUSAL, KV_LEN, Q_CHUNK, SEQ_LEN
+from tensix_sim.sdpa.case import Case
+from tensix_sim.sdpa.keys import CAUSAL, KV_LEN, Q_CHUNK, SEQ_LEN, Fault
 from tensix_sim.sdpa.op import OPS, Op, compute_kernel, positions
 from tensix_sim.trace import open_run
 from tensix_sim.ttnn import transformer

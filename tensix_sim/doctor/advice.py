@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from tensix_sim.config import OP_CHUNK_SIZE
 from tensix_sim.doctor.load import Work, countable
 from tensix_sim.doctor.nearest import grids, q_chunk_sizes
-from tensix_sim.doctor.report import Advice, Floor, Size
+from tensix_sim.doctor.records import Advice, Floor, Size
 from tensix_sim.doctor.rules import faults
 from tensix_sim.doctor.settings import IGNORED
 from tensix_sim.formats import TILE

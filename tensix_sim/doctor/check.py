@@ -9,13 +9,14 @@ from tensix_sim.config import RunSpec, Source, SpecError, read_spec
 from tensix_sim.doctor.advice import ADVICE, SHAPE_ADVICE
 from tensix_sim.doctor.load import load
 from tensix_sim.doctor.nearest import nearest, trial, tried
-from tensix_sim.doctor.report import L1Buffer, L1Map, Report, Violation
+from tensix_sim.doctor.records import L1Buffer, L1Map, Violation
+from tensix_sim.doctor.report import Report
 from tensix_sim.doctor.rules import FILE_RULES, broken, faults, shape_rules
 from tensix_sim.doctor.settings import settings
 from tensix_sim.doctor.types import part_in_doubt, read_types
 from tensix_sim.formats import TILE
-from tensix_sim.sdpa.case import Case, Fault, make_machine
-from tensix_sim.sdpa.keys import FIDELITY, Change
+from tensix_sim.sdpa.case import Case, make_machine
+from tensix_sim.sdpa.keys import FIDELITY, Change, Fault
 from tensix_sim.sdpa.op import compute_kernel, positions
 
 __all__ = ["Report", "check", "examine"]

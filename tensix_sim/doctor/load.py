@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.arch.model import ChipSpec
-from tensix_sim.doctor.report import Floor, Load, Scores
+from tensix_sim.doctor.records import Floor, Load, Scores
 from tensix_sim.formats import TILE
 from tensix_sim.sdpa.geometry import Geometry
 

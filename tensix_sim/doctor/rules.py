@@ -13,7 +13,7 @@ from tensix_sim.config import RunSpec
 from tensix_sim.files import open_array
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.host import memory_bytes
-from tensix_sim.sdpa.case import Case, Fault, InvalidOperandError
+from tensix_sim.sdpa.case import Case, InvalidOperandError, Rule
 from tensix_sim.sdpa.inputs import misfits
 from tensix_sim.sdpa.keys import (
     BATCH,
@@ -32,8 +32,8 @@ from tensix_sim.sdpa.keys import (
     Q_HEADS,
     SEQ_LEN,
     TABLE,
+    Fault,
 )
-from tensix_sim.sdpa.op import Rule
 
 # -- of every op -------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tensix_sim.config import ComputeKernelConfig, SDPAProgramConfig
-from tensix_sim.doctor.report import Setting
+from tensix_sim.doctor.records import Setting
 from tensix_sim.sdpa.case import Case
 from tensix_sim.sdpa.keys import FP32_DEST
 from tensix_sim.sdpa.op import compute_kernel

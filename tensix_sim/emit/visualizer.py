@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tensix_sim.doctor.report import L1Buffer
+from tensix_sim.doctor.records import L1Buffer
 from tensix_sim.emit import device_log, npe, perf_results
 from tensix_sim.emit.run import Emission, host_id
 from tensix_sim.files import atomic_path, write_text

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tensix_sim.analysis import Verdict, budgets, critical_path, merged, roofline
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
-from tensix_sim.doctor.report import L1Buffer
+from tensix_sim.doctor.records import L1Buffer
 from tensix_sim.files import finite
 from tensix_sim.gather.tail import OPS
 from tensix_sim.job import Job

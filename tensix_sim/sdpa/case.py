@@ -1,5 +1,6 @@
 """A spec under check: its values by dotted key, with stand-ins for those that are invalid."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,25 +32,13 @@ from tensix_sim.sdpa.keys import (
     TABLE,
     WINDOW,
     Change,
+    Fault,
 )
 from tensix_sim.sdpa.op import OPS, Op
 
 
 class InvalidOperandError(Exception):
     """A rule asked for a value that is itself invalid."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A rule broken by some values."""
-
-    found: Change
-    rule: str
-
-    @property
-    def key(self) -> str:
-        """The blamed key."""
-        return next(iter(self.found))
 
 
 @dataclass(frozen=True)
@@ -209,6 +198,9 @@ class Case:
         for key in (BLOCK, SEQ_LEN, PREFIX, KV_LEN):
             self.need(key)
         return pages(self.spec)
+
+
+Rule = Callable[[Case], Iterator[Fault]]
 
 
 def _put(model: Any, path: list[str], value: Any) -> Any:

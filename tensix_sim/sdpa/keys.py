@@ -1,5 +1,6 @@
 """Keys of a spec that rules, advice and searches speak of, and values by them."""
 
+from dataclasses import dataclass
 from typing import Any
 
 Q_CHUNK, K_CHUNK = "program_config.q_chunk_size", "program_config.k_chunk_size"
@@ -14,3 +15,16 @@ RING_SIZE, RING_ID, RING_IDS, MESH = "ring_size", "ring_id", "ring_ids", "mesh"
 CHAINS = "what_if.chains"
 
 Change = dict[str, Any]  # of a spec: values by dotted key
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A rule broken by some values."""
+
+    found: Change
+    rule: str
+
+    @property
+    def key(self) -> str:
+        """The blamed key."""
+        return next(iter(self.found))
