@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tensix_sim.ttnn.collectives import gather
-from tensix_sim.ttnn.moves import rearranged
-from tensix_sim.ttnn.operations import _filled, _mapped
+from tensix_sim.ttnn.moves import mapped, rearranged
+from tensix_sim.ttnn.operations import _filled
 from tensix_sim.ttnn.session import recorded
 from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig, missing, refuse
@@ -92,7 +92,7 @@ def rotary_embedding_llama(
 
     inputs = [input_tensor, cos_cache, sin_cache, trans_mat]
     shape = input_tensor.shape
-    return _mapped("rotary_embedding_llama", inputs, turn, input_tensor.dtype, shape=shape, memory_config=memory_config)
+    return mapped("rotary_embedding_llama", inputs, turn, input_tensor.dtype, shape=shape, memory_config=memory_config)
 
 
 @recorded

@@ -3,26 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.ttnn.device import MeshDevice
-from tensix_sim.ttnn.session import SESSION, Call
-from tensix_sim.ttnn.types import BufferType, Layout, MemoryConfig, NotModelledError, Shape
-from tensix_sim.ttnn.values import Array, each
-
-if TYPE_CHECKING:
-    from tensix_sim.ttnn.tensor import Tensor
+from tensix_sim.ttnn.session import SESSION, Call, recorded
+from tensix_sim.ttnn.types import BufferType, DataType, Layout, MemoryConfig, NotModelledError, Shape
+from tensix_sim.ttnn.values import Array, each, quantised
 
 Rearrange = Callable[[list[Array], int], list[Array]]
 PAGES = 1 << 32  # more than any tensor has
 
 
+class Moved(Protocol):
+    """What a move needs of a tensor; `Tensor` has it, which has moves among its methods."""
+
+    shards: list[Array | None]
+
+    @property
+    def shape(self) -> Shape:
+        """Sizes of a shard."""
+
+    @property
+    def dtype(self) -> DataType:
+        """Of its values."""
+
+    @property
+    def layout(self) -> Layout:
+        """Tiles or rows."""
+
+    def need(self, op: str) -> None:
+        """Refuse what is deallocated."""
+
+    def is_sharded(self) -> bool:
+        """Whether it is dealt over cores."""
+
+    def device(self) -> MeshDevice | None:
+        """Where it is."""
+
+    def memory_config(self) -> MemoryConfig:
+        """In which memory."""
+
+    def like(
+        self: M,
+        shards: Sequence[Array | None],
+        shape: Sequence[int] | None = None,
+        dtype: DataType | None = None,
+        layout: Layout | None = None,
+        memory_config: MemoryConfig | None = None,
+    ) -> M:
+        """Another one on the same devices."""
+
+
+M = TypeVar("M", bound=Moved)
+
+
 def rearranged(
-    op: str, inputs: Sequence[Tensor], rearrange: Rearrange, memory_config: MemoryConfig | None = None, about: Any = None
-) -> list[Tensor]:
+    op: str, inputs: Sequence[M], rearrange: Rearrange, memory_config: MemoryConfig | None = None, about: Any = None
+) -> list[M]:
     """The tensors that `rearrange(arrays, unit)` makes of the inputs, on the host or on every device of their mesh.
 
     It is asked twice: for arrays of values, where a row or column is one element, and for arrays of page numbers, whose last
@@ -42,7 +82,7 @@ def rearranged(
     return [first.like(s, shape, memory_config=memory_config) for s, shape in zip(shards, shapes, strict=True)]
 
 
-def common_mesh(op: str, tensors: Sequence[Tensor]) -> MeshDevice | None:
+def common_mesh(op: str, tensors: Sequence[Moved]) -> MeshDevice | None:
     """The mesh that holds all tensors, or None where all are on the host.
 
     Raises:
@@ -59,7 +99,7 @@ def common_mesh(op: str, tensors: Sequence[Tensor]) -> MeshDevice | None:
     return meshes[0]
 
 
-def record(op: str, mesh: MeshDevice, inputs: Sequence[Tensor], cycles: int | Sequence[int] | None, about: Any = None) -> None:
+def record(op: str, mesh: MeshDevice, inputs: Sequence[Moved], cycles: int | Sequence[int] | None, about: Any = None) -> None:
     """Note an op: a program, and on each device its cycles, the same on all unless they are listed; None: not modelled."""
     mesh.programs.add((op, about, *((tensor.shape, tensor.dtype, tensor.memory_config()) for tensor in inputs)))
     if cycles is None:
@@ -72,7 +112,7 @@ def record(op: str, mesh: MeshDevice, inputs: Sequence[Tensor], cycles: int | Se
 
 
 def _cycles(
-    op: str, mesh: MeshDevice, inputs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], rearrange: Rearrange, about: Any
+    op: str, mesh: MeshDevice, inputs: Sequence[Moved], shapes: Sequence[tuple[int, ...]], rearrange: Rearrange, about: Any
 ) -> int | None:
     """Cycles of the moves on a device, simulated once for all of the same shapes; None where tiles are cut."""
     from tensix_sim.gather.run import run_moves
@@ -111,3 +151,71 @@ def _tiles(shape: Sequence[int]) -> tuple[int, int]:
 def _page_numbers(i: int, shape: Sequence[int]) -> Array:
     sizes = *shape[:-2], shape[-2] // TILE, shape[-1] // TILE
     return np.arange(i * PAGES, i * PAGES + Shape(sizes).volume()).reshape(sizes)
+
+
+# -- moves that a tensor has as methods -----------------------------------------------------------------------------
+
+
+def mapped(op: str, inputs: Sequence[M], values: Callable[..., Array], dtype: DataType, **more: Any) -> M:
+    """A tensor whose shards are `values` of the inputs' shards, rounded to `dtype`; its cycles are not modelled."""
+    mesh = common_mesh(op, inputs)
+    layout, config = more.get("layout", inputs[0].layout), more.get("memory_config") or inputs[0].memory_config()
+    shards = each(lambda *arrays: quantised(values(*arrays), dtype), *(tensor.shards for tensor in inputs))
+    if mesh:
+        record(op, mesh, inputs, None, (dtype, str(config)))
+    shape = more.get("shape") or np.broadcast_shapes(*(tuple(tensor.shape) for tensor in inputs))
+    return inputs[0].like(shards, shape, dtype, layout, config)
+
+
+@recorded
+def reshape(input_tensor: M, shape: Any, *, memory_config: MemoryConfig | None = None) -> M:
+    """The same elements in another shape, of which one size may be -1.
+
+    A view, and free, where the last two sizes stay, or the last, and rows are whole tiles; else cycles are not modelled.
+
+    Raises:
+        RuntimeError: the number of elements differs.
+    """
+    old, new = input_tensor.shape, [int(size) for size in shape]
+    known = Shape(size for size in new if size != -1).volume()
+    if -1 in new and known:
+        new[new.index(-1)] = old.volume() // known
+    if Shape(new).volume() != old.volume():
+        raise RuntimeError(f"reshape: {list(old)} has {old.volume()} elements, {list(shape)} has {Shape(new).volume()}")
+    rows = old[-2:-1] == Shape(new[-2:-1]) or not (old[-2] % TILE or new[-2] % TILE) if min(len(old), len(new)) > 1 else False
+    if (old[-1] == new[-1] and rows) or input_tensor.layout is Layout.ROW_MAJOR or input_tensor.device() is None:
+        input_tensor.need("reshape")
+        shards = each(lambda x: x.reshape(new), input_tensor.shards)
+        return input_tensor.like(shards, new, memory_config=memory_config)
+    return mapped("reshape", [input_tensor], lambda x: x.reshape(new), input_tensor.dtype, shape=new, memory_config=memory_config)
+
+
+@recorded
+def slice(  # ttnn's name
+    input_tensor: M,
+    slice_start: Sequence[int],
+    slice_end: Sequence[int],
+    slice_step: Sequence[int] | None = None,
+    *,
+    memory_config: MemoryConfig | None = None,
+) -> M:
+    """Elements from `slice_start` up to `slice_end`, by `slice_step`, of each dimension; negative ends count from the end."""
+    shape = input_tensor.shape
+    steps = slice_step or [1] * len(shape)
+    ends = [end + size if end < 0 else min(end, size) for end, size in zip(slice_end, shape, strict=True)]
+    about = tuple(zip(slice_start, ends, steps, strict=True))
+    picks = [range(*one) for one in about]
+    if any(bound % TILE for start, end, _ in about[-2:] for bound in (start, end)) or any(s != 1 for s in steps[-2:]):
+        cut = tuple(_slice(pick) for pick in picks)
+        size = [len(pick) for pick in picks]
+        return mapped("slice", [input_tensor], lambda x: x[cut], input_tensor.dtype, shape=size, memory_config=memory_config)
+
+    def part(arrays: list[Array], unit: int) -> list[Array]:
+        units = [1] * (len(shape) - 2) + [unit, unit]
+        return [arrays[0][tuple(_slice(range(p.start // u, p.stop // u, p.step)) for p, u in zip(picks, units, strict=True))]]
+
+    return rearranged("slice", [input_tensor], part, memory_config, about)[0]
+
+
+def _slice(pick: range) -> Any:
+    return np.s_[pick.start : pick.stop : pick.step]

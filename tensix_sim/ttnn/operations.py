@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from tensix_sim.formats import TILE
-from tensix_sim.ttnn.moves import common_mesh, rearranged, record
+from tensix_sim.ttnn.moves import common_mesh, mapped, rearranged, record
+from tensix_sim.ttnn.moves import reshape as reshape
+from tensix_sim.ttnn.moves import slice as slice
 from tensix_sim.ttnn.session import SESSION, recorded
-from tensix_sim.ttnn.types import DataType, Layout, MemoryConfig, NotModelledError, Shape, WormholeComputeKernelConfig, refuse
-from tensix_sim.ttnn.values import Array, each, quantised
-
-if TYPE_CHECKING:
-    from tensix_sim.ttnn.tensor import Tensor
-
+from tensix_sim.ttnn.tensor import Tensor
+from tensix_sim.ttnn.types import DataType, MemoryConfig, NotModelledError, WormholeComputeKernelConfig, refuse
+from tensix_sim.ttnn.values import Array, each
 
 # -- moves of tiles -----------------------------------------------------------------------------------------------
 
@@ -109,46 +107,10 @@ def copy_host_to_device_tensor(host_tensor: Tensor, device_tensor: Tensor, cq_id
 # -- values -------------------------------------------------------------------------------------------------------
 
 
-def _mapped(op: str, inputs: Sequence[Tensor], values: Callable[..., Array], dtype: DataType, **more: Any) -> Tensor:
-    """A tensor whose shards are `values` of the inputs' shards, rounded to `dtype`; its cycles are not modelled."""
-    mesh = common_mesh(op, inputs)
-    layout, config = more.get("layout", inputs[0].layout), more.get("memory_config") or inputs[0].memory_config()
-    shards = each(lambda *arrays: quantised(values(*arrays), dtype), *(tensor.shards for tensor in inputs))
-    if mesh:
-        record(op, mesh, inputs, None, (dtype, str(config)))
-    shape = more.get("shape") or np.broadcast_shapes(*(tuple(tensor.shape) for tensor in inputs))
-    return inputs[0].like(shards, shape, dtype, layout, config)
-
-
 @recorded
 def typecast(input_tensor: Tensor, dtype: DataType, *, memory_config: MemoryConfig | None = None) -> Tensor:
     """The same values in another data type, rounded as the host does."""
-    return _mapped("typecast", [input_tensor], lambda x: x, dtype, memory_config=memory_config)
-
-
-@recorded
-def reshape(input_tensor: Tensor, shape: Any, *, memory_config: MemoryConfig | None = None) -> Tensor:
-    """The same elements in another shape, of which one size may be -1.
-
-    A view, and free, where the last two sizes stay, or the last, and rows are whole tiles; else cycles are not modelled.
-
-    Raises:
-        RuntimeError: the number of elements differs.
-    """
-    old, new = input_tensor.shape, [int(size) for size in shape]
-    known = Shape(size for size in new if size != -1).volume()
-    if -1 in new and known:
-        new[new.index(-1)] = old.volume() // known
-    if Shape(new).volume() != old.volume():
-        raise RuntimeError(f"reshape: {list(old)} has {old.volume()} elements, {list(shape)} has {Shape(new).volume()}")
-    rows = old[-2:-1] == Shape(new[-2:-1]) or not (old[-2] % TILE or new[-2] % TILE) if min(len(old), len(new)) > 1 else False
-    if (old[-1] == new[-1] and rows) or input_tensor.layout is Layout.ROW_MAJOR or input_tensor.device() is None:
-        input_tensor.need("reshape")
-        shards = each(lambda x: x.reshape(new), input_tensor.shards)
-        return input_tensor.like(shards, new, memory_config=memory_config)
-    return _mapped(
-        "reshape", [input_tensor], lambda x: x.reshape(new), input_tensor.dtype, shape=new, memory_config=memory_config
-    )
+    return mapped("typecast", [input_tensor], lambda x: x, dtype, memory_config=memory_config)
 
 
 def unsqueeze_to_4D(tensor: Tensor) -> Tensor:  # noqa: N802
@@ -163,7 +125,7 @@ def permute(input_tensor: Tensor, dims: Sequence[int], *, memory_config: MemoryC
     order = [dim % len(shape) for dim in dims]
     if order[-2:] == [len(shape) - 2, len(shape) - 1]:
         return rearranged("permute", [input_tensor], lambda a, unit: [a[0].transpose(order)], memory_config, tuple(order))[0]
-    return _mapped(
+    return mapped(
         "permute", [input_tensor], lambda x: x.transpose(order), input_tensor.dtype, shape=shape, memory_config=memory_config
     )
 
@@ -176,37 +138,6 @@ def transpose(input_tensor: Tensor, dim1: int, dim2: int, *, memory_config: Memo
 
 
 @recorded
-def slice(  # ttnn's name
-    input_tensor: Tensor,
-    slice_start: Sequence[int],
-    slice_end: Sequence[int],
-    slice_step: Sequence[int] | None = None,
-    *,
-    memory_config: MemoryConfig | None = None,
-) -> Tensor:
-    """Elements from `slice_start` up to `slice_end`, by `slice_step`, of each dimension; negative ends count from the end."""
-    shape = input_tensor.shape
-    steps = slice_step or [1] * len(shape)
-    ends = [end + size if end < 0 else min(end, size) for end, size in zip(slice_end, shape, strict=True)]
-    about = tuple(zip(slice_start, ends, steps, strict=True))
-    picks = [range(*one) for one in about]
-    if any(bound % TILE for start, end, _ in about[-2:] for bound in (start, end)) or any(s != 1 for s in steps[-2:]):
-        cut = tuple(_slice(pick) for pick in picks)
-        size = [len(pick) for pick in picks]
-        return _mapped("slice", [input_tensor], lambda x: x[cut], input_tensor.dtype, shape=size, memory_config=memory_config)
-
-    def part(arrays: list[Array], unit: int) -> list[Array]:
-        units = [1] * (len(shape) - 2) + [unit, unit]
-        return [arrays[0][tuple(_slice(range(p.start // u, p.stop // u, p.step)) for p, u in zip(picks, units, strict=True))]]
-
-    return rearranged("slice", [input_tensor], part, memory_config, about)[0]
-
-
-def _slice(pick: range) -> Any:
-    return np.s_[pick.start : pick.stop : pick.step]
-
-
-@recorded
 def to_memory_config(tensor: Tensor, memory_config: MemoryConfig, dtype: DataType | None = None) -> Tensor:
     """The same values elsewhere. Between DRAM and L1 its cycles are not modelled; shards are refused.
 
@@ -215,7 +146,7 @@ def to_memory_config(tensor: Tensor, memory_config: MemoryConfig, dtype: DataTyp
     """
     if memory_config.is_sharded():
         raise NotModelledError("to_memory_config: sharded tensors are not modelled; choose an interleaved memory config")
-    return _mapped("to_memory_config", [tensor], lambda x: x, dtype or tensor.dtype, memory_config=memory_config)
+    return mapped("to_memory_config", [tensor], lambda x: x, dtype or tensor.dtype, memory_config=memory_config)
 
 
 def deallocate(tensor: Tensor, force: bool = True) -> None:
@@ -243,9 +174,9 @@ mul = multiply
 
 
 def _pairwise(op: str, f: Callable[..., Array], a: Tensor, b: Any, config: MemoryConfig | None, dtype: DataType | None) -> Tensor:
-    if isinstance(b, int | float | np.number):
-        return _mapped(op, [a], lambda x: f(x, np.float32(b)), dtype or a.dtype, memory_config=config)
-    return _mapped(op, [a, b], f, dtype or a.dtype, memory_config=config)
+    if isinstance(b, Tensor):
+        return mapped(op, [a, b], f, dtype or a.dtype, memory_config=config)
+    return mapped(op, [a], lambda x: f(x, np.float32(b)), dtype or a.dtype, memory_config=config)
 
 
 @recorded
@@ -280,7 +211,7 @@ def linear(
         return result + more[0] if more else result
 
     inputs = [input_tensor_a, input_tensor_b, *([bias] if bias else [])]
-    return _mapped("linear", inputs, product, dtype or input_tensor_a.dtype, shape=shape, memory_config=memory_config)
+    return mapped("linear", inputs, product, dtype or input_tensor_a.dtype, shape=shape, memory_config=memory_config)
 
 
 def matmul(input_tensor_a: Tensor, input_tensor_b: Tensor, **more: Any) -> Tensor:

@@ -10,8 +10,8 @@ from tensix_sim.formats import TILE
 from tensix_sim.ttnn.clock import CLOCK
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.distribution import Composer, Mapper
-from tensix_sim.ttnn.operations import reshape
-from tensix_sim.ttnn.operations import slice as slice_
+from tensix_sim.ttnn.moves import reshape
+from tensix_sim.ttnn.moves import slice as slice_
 from tensix_sim.ttnn.session import SESSION
 from tensix_sim.ttnn.types import (
     DRAM_MEMORY_CONFIG,
