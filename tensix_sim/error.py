@@ -4,21 +4,24 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from tensix_sim.accuracy import Moments, attention, compare_with_reference, total
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.check import check
+from tensix_sim.expected import Errors
 from tensix_sim.formats import to_format
+from tensix_sim.job import Job
+from tensix_sim.kernels.sdpa.compute_kernels import LEGACY
 from tensix_sim.sdpa.geometry import Geometry
-from tensix_sim.sdpa.inputs import InputValues, make_inputs
+from tensix_sim.sdpa.inputs import InputValues, Numbers, make_inputs
+from tensix_sim.sdpa.op import SDPA, compute_kernel, positions
 from tensix_sim.sdpa.stages import INPUT, STAGES
 from tensix_sim.simulation import run_device
-from tensix_sim.workers import Progress, run_all
+from tensix_sim.user_errors import UserError
+from tensix_sim.workers import Progress, run_all, unwatched
 
 WORST = 5  # rows and heads that are named
-Errors = NDArray[np.float64]
 
 
 class ErrorStage(BaseModel):
@@ -62,7 +65,7 @@ class Explanation(BaseModel):
     worst_heads: list[WorstRow]
 
 
-def explain(spec: RunSpec, jobs: int = 1, progress: Progress | None = None) -> Explanation:
+def explain(spec: RunSpec, jobs: int = 1, progress: Progress = unwatched) -> Explanation:
     """Take the error of a legal spec with `numerics: exact` apart. It runs the op's values about twenty times.
 
     Raises:
@@ -97,7 +100,7 @@ def explain(spec: RunSpec, jobs: int = 1, progress: Progress | None = None) -> E
 def _slabs(spec: RunSpec, inputs: InputValues) -> Iterator[tuple[Geometry, int, int, slice, Any]]:
     """Each slab that is simulated, with each batch: geometry, ring position, batch, rows, and the arguments of `attention`."""
     g = Geometry.of(spec)
-    for ring_id in spec.simulated_ring_ids:
+    for ring_id in positions(spec):
         for rows in g.slabs(ring_id):
             for b in range(g.B):
                 seen = g.prefix + rows.start, g.scale, g.left, g.right
@@ -107,9 +110,9 @@ def _slabs(spec: RunSpec, inputs: InputValues) -> Iterator[tuple[Geometry, int, 
 def _squared_errors(spec: RunSpec, ideal: Sequence[str]) -> Errors:
     """Squared error of each simulated row [slab, head, row] with some stages ideal."""
     places = tuple(place for name in ideal if name != INPUT for place in STAGES[name])
-    quiet = spec.model_copy(update={"trace": "off"})
-    outputs = {r: run_device(quiet, r, lambda _: None, ideal=places, quantised=INPUT not in ideal).output
-               for r in spec.simulated_ring_ids}  # fmt: skip
+    job = Job.legal(spec.model_copy(update={"trace": "off"}))
+    numbers = Numbers(ideal=places, quantised=INPUT not in ideal)
+    outputs = {r: run_device(job, r, numbers=numbers).output for r in job.ring_ids}
     parts = []
     for g, ring_id, b, rows, seen in _slabs(spec, make_inputs(spec)):
         slab = g.slabs(ring_id).index(rows)
@@ -151,7 +154,7 @@ def _error_of_inputs(spec: RunSpec) -> float:
 def _worst(spec: RunSpec, errors: Errors, sizes: Errors, rows: bool) -> list[WorstRow]:
     """The rows, or the heads over all their rows, with the largest relative errors."""
     g = Geometry.of(spec)
-    slabs = [(b, part.start) for r in spec.simulated_ring_ids for part in g.slabs(r) for b in range(g.B)]
+    slabs = [(b, part.start) for r in positions(spec) for part in g.slabs(r) for b in range(g.B)]
     if rows:
         relative = np.sqrt(errors / np.maximum(sizes, np.finfo(float).tiny))
         order = np.argsort(-relative, axis=None, kind="stable")[:WORST]
@@ -183,8 +186,10 @@ class LengthError(BaseModel):
     worst_row: float
 
 
-class LengthsError(ValueError):
+class LengthsError(UserError, ValueError):
     """A length at which the config would be an illegal config."""
+
+    exit_code = 1
 
 
 def length_specs(spec: RunSpec, keys: Sequence[int], heads: int = 1) -> list[RunSpec]:
@@ -202,7 +207,7 @@ def length_specs(spec: RunSpec, keys: Sequence[int], heads: int = 1) -> list[Run
     return specs
 
 
-def error_by_length(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress | None = None) -> list[LengthError]:
+def error_by_length(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress = unwatched) -> list[LengthError]:
     """Errors of `length_specs`, the longest begun first, in the order of their lengths."""
     calls = [(spec,) for spec in sorted(specs, key=lambda spec: -spec.kv_len)]
     found = run_all(_length_error, calls, jobs, progress)
@@ -218,15 +223,14 @@ def _sampled_chunk(spec: RunSpec, keys: int, heads: int, wide: bool) -> RunSpec:
     )
     compute = spec.effective_compute_config.model_copy(update={"fp32_dest_acc_en": wide})
     changes = {
-        "op": "sdpa", "ring_size": 4, "ring_ids": "all", "ring_id": None, "mesh": None, "inputs": given,
-        "chunk_start_idx": None, "paged_kv": None, "compute_kernel_config": compute, "is_causal": False,
-        "sliding_window_size": None, "numerics": "exact", "trace": "off", "kernel": "legacy" if wide else spec.effective_kernel,
+        "inputs": given, "compute_kernel_config": compute, "is_causal": False, "sliding_window_size": None,
+        "numerics": "exact", "trace": "off", "kernel": (LEGACY if wide else compute_kernel(spec)).name,
     }  # fmt: skip
-    return spec.model_copy(update=changes)
+    return SDPA.adopt(spec).model_copy(update=changes)
 
 
 def _length_error(spec: RunSpec) -> LengthError:
-    run = run_device(spec, 0, lambda _: None)
+    run = run_device(Job.legal(spec), 0)
     moments = run.moments or Moments()
     accuracy = moments.accuracy()
     return LengthError(

@@ -11,20 +11,26 @@ from functools import cache
 from itertools import combinations
 from math import isqrt
 from pathlib import Path
+from statistics import mean, median
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tensix_sim.arch import machine
 from tensix_sim.config import RunSpec
+from tensix_sim.sdpa.keys import KV_DTYPE, PAGED
+from tensix_sim.sdpa.op import OPS, SDPA
 from tensix_sim.trace.causes import Cause, LaneWait
+from tensix_sim.user_errors import UserError
 
 SHIPPED = Path(__file__).parent / "data" / "measurements.csv"
 PREDICTED = SHIPPED.with_name("predictions.csv")  # of the shipped rows, by this version of the model: `make fidelity`
 
 
-class MeasurementsError(ValueError):
+class MeasurementsError(UserError, ValueError):
     """A measurements file that cannot be read; names line and column."""
+
+    exit_code = 1
 
 
 class Row(BaseModel):
@@ -97,12 +103,12 @@ class Row(BaseModel):
     @property
     def spec(self) -> RunSpec:
         """The run that the row describes."""
-        ring, paged = self.op == "ring_distributed_sdpa", self.op == "chunked_sdpa"
+        op = OPS.get(self.op, SDPA)  # of an unknown one, the model says so
         inputs: dict[str, Any] = {
             "batch": self.batch, "q_heads": self.q_heads, "kv_heads": self.kv_heads, "seq_len": self.seq_q,
             "head_dim": self.head_dim, "dtype": self.q_dtype,
         }  # fmt: skip
-        if not ring:
+        if KV_DTYPE in op.takes:
             inputs["kv_dtype"] = self.kv_dtype
         given: dict[str, Any] = {
             "op": self.op, "board": self.board, "kernel": self.kernel, "numerics": "off", "trace": "off", "inputs": inputs,
@@ -114,9 +120,9 @@ class Row(BaseModel):
                 "math_fidelity": self.math_fidelity, "math_approx_mode": self.math_approx, "fp32_dest_acc_en": self.fp32_dest,
             },
         }  # fmt: skip
-        if ring:
+        if op.ring:
             given["ring_size"] = self.ring_size
-        elif paged:
+        elif PAGED in op.takes:
             given |= {"chunk_start_idx": self.chunk_start_idx, "paged_kv": {"block_size": 64, "page_table": "identity"}}
         else:
             given["is_causal"] = self.causal
@@ -124,7 +130,7 @@ class Row(BaseModel):
                 given["sliding_window_size"] = self.sliding_window
             if self.seq_kv != self.seq_q:
                 inputs["kv_len"] = self.seq_kv
-        return RunSpec.model_validate(given)
+        return RunSpec.model_validate(given, context={"ops": OPS})
 
 
 @dataclass(frozen=True)
@@ -243,6 +249,18 @@ def groups(predictions: Sequence[Prediction]) -> Iterator[tuple[str, str, list[f
     for kind, name_of in GROUPS.items():
         for name in sorted({name_of(p) for p in told}):
             yield kind, name, [p.error for p in told if name_of(p) == name and p.error is not None]
+
+
+def sizes(errors: Sequence[float]) -> dict[str, float]:
+    """How large errors are, the mean, the median and the worst, and the mean with its sign; NaN of none."""
+    known = errors or [float("nan")]
+    size = [abs(error) for error in known]
+    return {
+        "mean_abs_error": mean(size),
+        "median_abs_error": median(size),
+        "worst_abs_error": max(size),
+        "mean_error": mean(known),
+    }
 
 
 # What a user would change of a job; rows that differ otherwise are other jobs

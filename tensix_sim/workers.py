@@ -1,23 +1,29 @@
 """Work in other processes: independent calls side by side, and what happens when one dies or Ctrl-C comes."""
 
 import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from tensix_sim.host import interrupts_held
+from tensix_sim.user_errors import UserError
+
 Progress = Callable[[float], None]
 Found = TypeVar("Found")
 
 
-class WorkerError(RuntimeError):
+def unwatched(share: float) -> None:
+    """Progress that nobody looks at."""
+
+
+class WorkerError(UserError):
     """A worker process ended before its work was done."""
 
 
 def run_all(
-    function: Callable[..., Found], calls: Sequence[tuple[Any, ...]], jobs: int = 1, progress: Progress | None = None
+    function: Callable[..., Found], calls: Sequence[tuple[Any, ...]], jobs: int = 1, progress: Progress = unwatched
 ) -> list[Found]:
     """The results of `function` with the arguments of each call, begun in their order, in `jobs` processes.
 
@@ -26,18 +32,17 @@ def run_all(
     Raises:
         WorkerError: a worker process died.
     """
-    tell = progress or (lambda share: None)
     if jobs == 1:
         found = []
         for call in calls:
             found.append(function(*call))
-            tell(len(found) / len(calls))
+            progress(len(found) / len(calls))
         return found
     with worker_processes(min(jobs, len(calls))) as submit:
         futures = submit(function, calls)
         for n, future in enumerate(as_completed(futures), 1):
             future.result()
-            tell(n / len(calls))
+            progress(n / len(calls))
         return [future.result() for future in futures]
 
 
@@ -55,7 +60,7 @@ def worker_processes(
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), start, args) as pool:
 
         def submit(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Future[Any]]:
-            with _interrupts_held():
+            with interrupts_held():
                 return [pool.submit(function, *call) for call in calls]
 
         try:
@@ -70,16 +75,3 @@ def worker_processes(
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Processes started meanwhile inherit that Ctrl-C is not for them: the parent ends them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

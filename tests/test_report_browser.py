@@ -3,19 +3,25 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from processes import HANGS
+from specs import raw
 
-from tensix_sim import simulate
+from tensix_sim import run_program, simulate
 from tensix_sim.analysis import RelievedRun, Tried, Verdict
+from tensix_sim.formats import BFLOAT16
+from tensix_sim.kernel_api import Tensor
+from tensix_sim.kernels import eltwise_add
 from tensix_sim.page import write_report
 from tensix_sim.trace import open_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
 
+OF_ANY_PROGRAM = ("cores", "floor", "time", "budget", "path", "l1")
 SECTIONS = ("verdict", "ring", "cores", "floor", "time", "budget", "roofline", "path", "config", "l1", "accuracy")
 PROBE = """
 <script>
@@ -59,13 +65,7 @@ USE = """
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a ring of two with numerics on."""
     folder = tmp_path_factory.mktemp("report")
-    spec: dict[str, Any] = {
-        "board": "galaxy",
-        "ring_size": 2,
-        "inputs": {"q_heads": 4, "kv_heads": 1, "seq_len": 1024, "head_dim": 64},
-        "program_config": {"compute_with_storage_grid_size": [4, 4], "q_chunk_size": 64, "k_chunk_size": 128},
-    }
-    simulate(spec).write(folder)
+    simulate(raw(S=1024, heads=4, k=128, grid=[4, 4])).write(folder)
     what_ifs = [RelievedRun("FPU", "twice the FPU rate", 1, 0.5), RelievedRun("DRAM", "twice the DRAM rate", 2, -0.1)]
     tried = (Tried("q_chunk_size 128", {"program_config.q_chunk_size": 128}, 1, 0.5),)
     verdicts = [Verdict(ring_id, 2, "FPU", "sure", "FPU binds.", what_ifs, tried) for ring_id in range(2)]
@@ -87,7 +87,7 @@ def browse(page: Path, width: int, probe: str = "", fragment: str = "light") -> 
         f"--user-data-dir={page.parent / 'profile'}",
         f"file://{probed}#{fragment}",
     ]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=True)
     return ran.stdout, "\n".join(line for line in ran.stderr.splitlines() if "CONSOLE" in line)
 
 
@@ -107,12 +107,30 @@ def test_the_page_is_drawn_whole_and_fits_the_window(report: Path, width: int, t
     assert noted(dom, "ready") != ""
     assert noted(dom, "theme") == theme
     assert int(noted(dom, "overflow")) <= 0
-    for section in SECTIONS:
+    drawn_whole(dom, SECTIONS)
+
+
+def drawn_whole(dom: str, sections: Iterable[str]) -> None:
+    """Each of these sections has a chart or a table, and nothing on the page is missing its value."""
+    for section in sections:
         found = re.search(rf'<section id="{section}">.*?</section>', dom, re.DOTALL)
         assert found, section
         assert re.search(r"<(svg|canvas|table)\b", found[0]), section
     assert "NaN" not in dom.partition('id="data"')[0]
     assert "undefined" not in dom.partition('id="data"')[0]
+
+
+def test_the_page_of_a_program_of_ones_own_has_what_applies(tmp_path: Path) -> None:
+    """Lanes, waits, budgets, critical path and L1 of `eltwise_add`; what only an op has is not there."""
+    x, y = (Tensor(name, 4, 4, BFLOAT16) for name in "xy")
+    out = Tensor("out", 4, 4, BFLOAT16, output=True)
+    run_program(eltwise_add.program(x, y, out, (2, 2)), "n150").write_page(tmp_path / "page.html")
+    dom, console = browse(tmp_path / "page.html", 1400)
+    assert console == ""
+    assert noted(dom, "failed") == ""
+    drawn_whole(dom, OF_ANY_PROGRAM)
+    for section in set(SECTIONS) - set(OF_ANY_PROGRAM):
+        assert re.search(rf'<section id="{section}" hidden', dom), section
 
 
 def test_the_budget_on_the_page_says_that_it_adds_up(report: Path) -> None:

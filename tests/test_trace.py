@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tensix_sim.files import atomic, write_json
 from tensix_sim.trace import (
     RISCS,
     Cause,
@@ -28,7 +29,6 @@ from tensix_sim.trace import (
     RunError,
     Totals,
     Trace,
-    atomic,
     check_counts,
     check_lanes,
     load,
@@ -37,7 +37,6 @@ from tensix_sim.trace import (
     write_chrome,
     write_core_csv,
     write_golden,
-    write_summary,
 )
 from tensix_sim.trace.causes import DST, Kind, NamedKind, read
 
@@ -335,7 +334,7 @@ def test_an_empty_trace_has_no_cycles() -> None:
 WRITERS: dict[str, Callable[[Path, Trace], None]] = {
     "chrome": lambda path, trace: write_chrome(path, [(0, trace), (3, trace)], GHZ),
     "core_csv": lambda path, trace: write_core_csv(path, [(0, trace), (3, trace)]),
-    "summary": lambda path, trace: write_summary(
+    "summary": lambda path, trace: write_json(
         path, {"waits": {str(cause): n for cause, n in trace.waits().items()}, "end": trace.end}
     ),
 }
@@ -441,8 +440,8 @@ def test_core_csv_has_a_row_for_each_lane(tmp_path: Path) -> None:
 
 def test_summary_is_sorted_and_valid_json(tmp_path: Path) -> None:
     """The order of keys does not depend on who filled them in, and NaN, which JSON lacks, is null."""
-    write_summary(tmp_path / "a", {"b": [1.5, float("nan")], "a": {"y": float("inf"), "x": 1}})
-    write_summary(tmp_path / "b", {"a": {"x": 1, "y": float("inf")}, "b": (1.5, float("nan"))})
+    write_json(tmp_path / "a", {"b": [1.5, float("nan")], "a": {"y": float("inf"), "x": 1}})
+    write_json(tmp_path / "b", {"a": {"x": 1, "y": float("inf")}, "b": (1.5, float("nan"))})
     assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text()
     assert json.loads((tmp_path / "a").read_text()) == {"a": {"x": 1, "y": None}, "b": [1.5, None]}
 
@@ -487,7 +486,7 @@ def test_a_failed_write_leaves_nothing(
         raise error(errno.ENOSPC, "No space left on device")
 
     trace = small()
-    for failing in ("tensix_sim.trace.files.json.dump", "tensix_sim.trace.files.csv.writer"):
+    for failing in ("tensix_sim.trace.writers.json.dump", "tensix_sim.trace.writers.csv.writer"):
         monkeypatch.setattr(failing, midway)
     monkeypatch.setattr(trace, "count_blocks", midway)
     with pytest.raises(error) as caught:

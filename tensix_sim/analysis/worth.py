@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 from tensix_sim.config import RunSpec
 from tensix_sim.gather.tail import tail_problems
-from tensix_sim.simulation import IllegalConfigError, simulate
+from tensix_sim.job import IllegalConfigError, Job
+from tensix_sim.sdpa.op import SDPA
+from tensix_sim.simulation import simulate
 from tensix_sim.trust import tells
-from tensix_sim.workers import Progress, run_all
+from tensix_sim.user_errors import UsageError
+from tensix_sim.workers import Progress, run_all, unwatched
 
 
 @dataclass(frozen=True)
@@ -34,18 +37,18 @@ class Worth:
         return self.problem is None and tells(self.plain_us, self.ring_us + self.tail_us)
 
 
-def worth(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress | None = None) -> list[Worth]:
+def worth(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress = unwatched) -> list[Worth]:
     """Compare each spec of a ring with plain SDPA of the same inputs and configs, in cycles alone.
 
     Raises:
-        ValueError: a spec is of no ring, or of one that has no tail or no plain counterpart.
+        UsageError: a spec is of no ring, or of one that has no tail or no plain counterpart.
     """
     for spec in specs:
-        problems = tail_problems(spec)
+        problems = tail_problems(Job.legal(spec))
         if spec.paged_kv or spec.prefix:
             problems.append("a prefix in a paged cache has no plain sdpa beside it: leave out paged_kv and chunk_start_idx")
         if problems:
-            raise ValueError("; ".join(problems))
+            raise UsageError("; ".join(problems))
     return run_all(measure, [(spec,) for spec in specs], jobs, progress)
 
 
@@ -63,8 +66,7 @@ def measure(spec: RunSpec) -> Worth:
 
 def plain(spec: RunSpec) -> RunSpec:
     """The same work by plain SDPA, which every device of a row then does whole."""
-    kept = spec.model_dump(exclude={"op", "ring_size", "ring_ids", "ring_id", "mesh"})
-    return RunSpec.model_validate({**kept, "op": "sdpa"})
+    return SDPA.adopt(spec)
 
 
 def worth_from(found: Sequence[Worth]) -> int | None:

@@ -14,9 +14,11 @@ from tensix_sim.doctor.rules import FILE_RULES, broken, faults, shape_rules
 from tensix_sim.doctor.settings import settings
 from tensix_sim.doctor.types import part_in_doubt, read_types
 from tensix_sim.formats import TILE
-from tensix_sim.sdpa.case import FIDELITY, Case, Change, Fault, make_machine
+from tensix_sim.sdpa.case import Case, Fault, make_machine
+from tensix_sim.sdpa.keys import FIDELITY, Change
+from tensix_sim.sdpa.op import compute_kernel, positions
 
-__all__ = ["Report", "check"]
+__all__ = ["Report", "check", "examine"]
 
 
 def check(spec: Source, overrides: Sequence[str] = ()) -> Report:
@@ -24,13 +26,19 @@ def check(spec: Source, overrides: Sequence[str] = ()) -> Report:
 
     Each of `overrides` is ``a.b=c``, as of ``--set``. Never raises on a bad spec.
     """
+    return examine(spec, overrides)[0]
+
+
+def examine(spec: Source, overrides: Sequence[str] = ()) -> tuple[Report, Case | None]:
+    """Check a spec; also the case that its rules had before them, None if it is past repair."""
     try:
         raw = read_spec(spec.model_dump(exclude_unset=True) if isinstance(spec, RunSpec) else spec, overrides)
         typed, found = read_types(raw)
     except SpecError as error:
-        return Report(violations=tuple(Violation(found={key: value}, rule=wrong) for key, value, wrong in error.problems))
+        unread = (Violation(found={key: value}, rule=wrong) for key, value, wrong in error.problems)
+        return Report(violations=tuple(unread)), None
     if typed is None:
-        return Report(violations=tuple(Violation(found=fault.found, rule=fault.rule) for fault in found.values()))
+        return Report(violations=tuple(Violation(found=fault.found, rule=fault.rule) for fault in found.values())), None
     on, of_machine = make_machine(typed)
     invalid = {part_in_doubt(key) for key in found} | {key for fault in of_machine.values() for key in fault.found}
     case = Case.of(typed, on, frozenset(invalid))
@@ -39,7 +47,7 @@ def check(spec: Source, overrides: Sequence[str] = ()) -> Report:
     names = {name for name, _ in of_values}
     unshaped = invalid or of_files or names & shape_rules(case)
     after = trial(case)
-    return Report(
+    report = Report(
         subject=f"{typed.op} on {typed.board}",
         violations=(
             *(_violation(fault, nearest(case, after, names, name, fault)) for name, fault in of_values),
@@ -48,10 +56,11 @@ def check(spec: Source, overrides: Sequence[str] = ()) -> Report:
         warnings=tuple(advice for give in (*ADVICE, *(() if unshaped else SHAPE_ADVICE)) for advice in tried(give, case)),
         settings=() if unshaped else settings(case, raw),
         effective={} if unshaped else _effective(case),
-        load=None if unshaped else load(case.geometry, on.chip, typed.simulated_ring_ids),
+        load=None if unshaped else load(case.geometry, on.chip, positions(typed)),
         l1=tuple(tried(lambda: _l1_table(case))),
         l1_map=next(iter(tried(lambda: [_l1_map(case)])), None),
     )
+    return report, case
 
 
 def _violation(fault: Fault, nearest: tuple[Change, ...] = ()) -> Violation:
@@ -64,12 +73,8 @@ def _plain(values: Change) -> Change:
 
 def _l1_table(c: Case) -> tuple[L1Buffer, ...]:
     """List the circular buffers and where they lie."""
-    address = c.number("l1.base")
-    table = []
-    for index, b in enumerate(c.buffers):
-        table.append(L1Buffer(index=index, name=b.name, tiles=b.tiles, format=b.format.name, bytes=b.bytes, address=address))
-        address += b.bytes
-    return tuple(table)
+    base = c.number("l1.base")
+    return L1Buffer.table(c.buffers, base)
 
 
 def _l1_map(c: Case) -> L1Map:
@@ -88,7 +93,7 @@ def _effective(c: Case) -> dict[str, Any]:
     g = c.geometry
     b = g.blocks
     return {
-        "kernel": c.spec.effective_kernel,
+        "kernel": compute_kernel(c.spec).name,
         "kernel_requested": c["kernel"],
         "math_fidelity": c[FIDELITY],
         "dst_tiles": b.dst,
@@ -109,7 +114,7 @@ def _effective(c: Case) -> dict[str, Any]:
         "k_chunk_size": g.N * TILE,
         "q_chunks": g.nq,
         "k_chunks": g.nk,
-        **({"ring_axis": c.ring_axis} if c.is_ring else {}),
+        **({"ring_axis": c.ring_axis} if c.op.ring else {}),
         "l1_bytes": sum(buffer.bytes for buffer in g.buffers) + c.l1_output_bytes,
         "l1_budget": c.number("l1.limit") - c.number("l1.base"),
     }

@@ -3,18 +3,19 @@
 A rule that needs a value which is itself invalid is skipped.
 """
 
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from tensix_sim.config import RunSpec, open_array
+from tensix_sim.config import RunSpec
+from tensix_sim.files import open_array
 from tensix_sim.formats import FORMATS, TILE
-from tensix_sim.sdpa import chunked, plain, ring_distributed
-from tensix_sim.sdpa.case import (
+from tensix_sim.host import memory_bytes
+from tensix_sim.sdpa.case import Case, Fault, InvalidOperandError
+from tensix_sim.sdpa.inputs import misfits
+from tensix_sim.sdpa.keys import (
     BATCH,
     BLOCK,
     CAUSAL,
@@ -31,19 +32,14 @@ from tensix_sim.sdpa.case import (
     Q_HEADS,
     SEQ_LEN,
     TABLE,
-    Case,
-    Fault,
-    InvalidOperandError,
 )
-from tensix_sim.sdpa.inputs import misfits
+from tensix_sim.sdpa.op import Rule
 
 # -- of every op -------------------------------------------------------------------------------------------
 
-OPS: dict[str, ModuleType] = {"ring_distributed_sdpa": ring_distributed, "sdpa": plain, "chunked_sdpa": chunked}
-
 
 def _keys_belong_to_the_op(c: Case) -> Iterator[Fault]:
-    for key in OPS[c["op"]].FOREIGN_KEYS:
+    for key in c.op.foreign:
         with suppress(InvalidOperandError):
             if c[key] != RunSpec.model_fields[key].default:
                 yield c.fault(f"{c['op']} takes no {key}; leave it out", key, "op")
@@ -138,7 +134,7 @@ def dram_capacity(c: Case) -> int:
 def dram_bytes(c: Case) -> int:
     """Bytes of Q, K, V and the output on one chip."""
     q, kv = c.elements
-    output = q // c["ring_size"] if c.is_ring else q
+    output = q // c["ring_size"] if c.op.ring else q
     return int((q + output) * FORMATS[c[DTYPE]].tile_bytes + 2 * kv * FORMATS[c.kv_dtype].tile_bytes) // TILE**2
 
 
@@ -146,15 +142,10 @@ def _values_fit_the_host(c: Case) -> Iterator[Fault]:
     if c["numerics"] == "off":
         return
     q, kv = c.elements
-    need, have = np.dtype(np.float32).itemsize * (3 * q + 4 * kv), host_memory_bytes()
+    need, have = np.dtype(np.float32).itemsize * (3 * q + 4 * kv), memory_bytes()
     if need > have:
         rule = f"the values take about {need:,} B of memory; this computer has {have:,} B, {need - have:,} too few"
         yield c.fault(rule, "numerics", SEQ_LEN, *([KV_LEN] if c[KV_LEN] else []), BATCH, Q_HEADS, KV_HEADS, HEAD_DIM)
-
-
-def host_memory_bytes() -> int:
-    """Memory of the computer that runs the simulation."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _output_is_interleaved(c: Case) -> Iterator[Fault]:
@@ -170,7 +161,6 @@ RESOURCE_RULES = (
     _grid_lies_on_the_board, _page_table_rows_are_aligned, buffers_fit_l1, _tensors_fit_dram, _values_fit_the_host,
     _output_is_interleaved,
 )  # fmt: skip
-Rule = Callable[[Case], Iterator[Fault]]
 
 
 def faults(c: Case) -> Iterator[tuple[str, Fault]]:
@@ -195,10 +185,9 @@ def still_broken(c: Case, name: str) -> bool:
 
 def _op_rules(c: Case) -> tuple[Rule, ...]:
     try:
-        rules: tuple[Rule, ...] = OPS[c["op"]].RULES
+        return c.op.rules
     except InvalidOperandError:
         return ()
-    return rules
 
 
 def broken(c: Case, rules: Iterable[Rule]) -> Iterator[tuple[str, Fault]]:

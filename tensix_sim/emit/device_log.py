@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tensix_sim.emit.run import Emission, host_id
+from tensix_sim.files import atomic
+from tensix_sim.sdpa.op import compute_kernel
 from tensix_sim.trace import Cause, Totals
-from tensix_sim.trace.files import atomic
 from tensix_sim.trace.folder import MARK
 
 COLUMNS = (
     "PCIe slot", "core_x", "core_y", "RISC processor type", "timer_id", "time[cycles since reset]", "data", "run host ID",
     "trace id", "trace id counter", "zone name", "type", "source line", "source file", "meta data",
 )  # fmt: skip
-KERNEL_FILES = {"NCRISC": "reader.py", "BRISC": "writer.py"}
+KERNEL_FILES = {"NCRISC": "kernels/sdpa/reader.py", "BRISC": "kernels/sdpa/writer.py"}
 SUMS = {"TRISC_0": "CB-COMPUTE-WAIT-FRONT", "TRISC_2": "CB-COMPUTE-RESERVE-BACK"}
 END_OF_ZONE = 1 << 16  # beside the zone's own number, in a timer id
 
@@ -36,7 +37,7 @@ def write(emission: Emission, path: Path) -> Path:
 
 
 def _rows(emission: Emission, totals: Totals, ring_id: int) -> Iterator[tuple[object, ...]]:
-    compute = "streaming.py" if emission.spec.effective_kernel == "streaming" else "legacy.py"
+    compute = compute_kernel(emission.spec).file
     for i in sorted(range(len(totals.lanes)), key=lambda i: totals.lanes[i].rank):
         core, risc = totals.lanes[i]
         kind = "TRISC" if risc.startswith("TRISC") else risc
@@ -47,7 +48,7 @@ def _rows(emission: Emission, totals: Totals, ring_id: int) -> Iterator[tuple[ob
         events.append((2 | END_OF_ZONE, end, 0, f"{kind}-KERNEL", "ZONE_END"))
         events.append((1 | END_OF_ZONE, end, 0, f"{kind}-FW", "ZONE_END"))
         place = (ring_id, *emission.machine.worker(core), risc)
-        file = f"kernels/sdpa/{KERNEL_FILES.get(risc, compute)}"
+        file = KERNEL_FILES.get(risc, compute)
         for timer, time, data, zone, what in events:
             yield (*place, timer, time, data, host_id(ring_id), "", "", zone, what, 0, file, f"{{'{MARK}': '{emission.run.id}'}}")
 

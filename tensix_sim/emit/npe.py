@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from tensix_sim.emit.run import Emission, host_id
+from tensix_sim.files import atomic
 from tensix_sim.hw.noc import Noc
 from tensix_sim.trace import Totals, Trace, What
-from tensix_sim.trace.files import atomic
 from tensix_sim.trace.folder import MARK
 from tensix_sim.trace.queries import Cycles
 from tensix_sim.trace.table import Records

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from tensix_sim.emit.run import Emission
+from tensix_sim.files import atomic_path
 from tensix_sim.trace import RISCS, Cause, Trace, What
-from tensix_sim.trace.files import atomic_path
+from tensix_sim.user_errors import UserError
 
 SEQUENCE = 1
 NEEDS = "perfetto: needs the perfetto package: pip install 'tensix-sim[emit]'"
 
 
-class MissingPackageError(RuntimeError):
+class MissingPackageError(UserError):
     """A package of an extra is not installed."""
 
 

@@ -26,14 +26,12 @@ from tensix_sim.formats import (
     src_b_high,
     truncate_bf16,
 )
-from tensix_sim.hw import specification
+from tensix_sim.hw.specification import patterns, sfpu
 from tensix_sim.program import ComputeConfig
 
 # Schraudolph's exp as the LLK has it: the bits of exp(x) are round(A x + B) << 15 (ckernel_sfpu_exp.h), a 16-bit integer
 EXP_A = 256 / log(2)
-EXP_B, LOG2_E, *EXP_21F = np.array([specification.EXP_B, specification.LN2_RECIPROCAL, *specification.EXP_21F], np.uint32).view(
-    np.float32
-)
+EXP_B, LOG2_E, *EXP_21F = np.array([sfpu.EXP_B, sfpu.LN2_RECIPROCAL, *sfpu.EXP_21F], np.uint32).view(np.float32)
 HIDDEN = np.float32(-(2.0**100))  # for -inf, which the chip takes for a huge number: less itself it is 0, not NaN
 
 
@@ -170,12 +168,12 @@ class Arithmetic:
         return self.pack(inverse, fmt)
 
     def _reciprocal_seed(self, x: Values) -> Values:
-        """`specification.sfparecip`."""
+        """`specification.sfpu.sfparecip`."""
         bits = x.view(np.uint32)
         exponent = bits >> 23 & 0xFF
         size = np.where(exponent < 253, (253 - exponent) << 23 | self.seeds[bits >> 16 & 127] << 16, 0)
-        size = np.where(exponent == 0, specification.INFINITY, size)
-        return np.asarray(bits & specification.SIGN | size, np.uint32).view(np.float32)
+        size = np.where(exponent == 0, patterns.INFINITY, size)
+        return np.asarray(bits & patterns.SIGN | size, np.uint32).view(np.float32)
 
     def accumulate_tile(self, onto: Values, tile: Values, tile_format: Format, fmt: Format) -> None:
         """Add a tile of the mask to tiles of `onto`, in `fmt`, by accumulating packs, in place."""
@@ -196,16 +194,16 @@ def alone(column: Values) -> Values:
 
 
 def exp_21f(x: Values) -> Values:
-    """The accurate exponential for a 16-bit DST, a parabola for 2^f: `specification.exp_16_bit` in float32, not yet rounded."""
-    t = np.clip(x * LOG2_E + np.float32(specification.BIAS), 0, 255)
+    """The accurate exponential for a 16-bit DST, a parabola for 2^f: `specification.sfpu.exp_16_bit` in float32, unrounded."""
+    t = np.clip(x * LOG2_E + np.float32(patterns.BIAS), 0, 255)
     power = np.floor(t)
     n = (t - power) * np.float32(2**23)
     g = EXP_21F[0] + n * (EXP_21F[1] + n * EXP_21F[2])
-    return np.where(power > 0, np.ldexp(g, power.astype(int) - specification.BIAS), np.float32(0))
+    return np.where(power > 0, np.ldexp(g, power.astype(int) - patterns.BIAS), np.float32(0))
 
 
 def older_reciprocal(x: Values, steps: int) -> Values:
-    """`specification.reciprocal_legacy` in float32: Newton's steps from 1.44 for a fraction of 1/2 to 1, exponents apart."""
+    """`specification.sfpu.reciprocal_legacy` in float32: Newton's steps from 1.44 for a fraction of 1/2 to 1, exponents apart."""
     bits = x.view(np.uint32)
     size = (bits & 0x7FFFFF | 126 << 23).view(np.float32)
     inverse = np.full_like(size, LOG2_E)
@@ -213,5 +211,5 @@ def older_reciprocal(x: Values, steps: int) -> Values:
         inverse = inverse * (np.float32(2) - size * inverse)
     found = inverse.view(np.uint32)
     exponent = (found >> 23).astype(np.int32) + 126 - (bits >> 23 & 0xFF)
-    result = np.where(exponent < 0, 0, bits & specification.SIGN | exponent << 23 | found & 0x7FFFFF)
+    result = np.where(exponent < 0, 0, bits & patterns.SIGN | exponent << 23 | found & 0x7FFFFF)
     return result.astype(np.uint32).view(np.float32)

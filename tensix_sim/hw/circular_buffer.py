@@ -117,12 +117,15 @@ class CircularBuffer:
             raise SimulationError(f"{self.label}: push of {tiles} tiles; only {self.written} of them were written")
         self.reserved -= tiles
         self.written -= tiles
-        self.push(tiles, time, (0,), delay)
+        self._push(tiles, time, (0,), delay)
 
     def push(self, tiles: int, start: int, times: Sequence[int], delay: int) -> None:
         """Push `tiles` free tiles, an equal part at each cycle `start` + `times`, seen by the consumer `delay` cycles later."""
         if self.pushed % self.tiles + tiles > self.tiles:
             self._check_wrap(self.pushed, tiles, "write")
+        self._push(tiles, start, times, delay)
+
+    def _push(self, tiles: int, start: int, times: Sequence[int], delay: int) -> None:
         part = tiles // len(times)
         self.pushed += tiles
         self.settled = start + delay + times[-1]

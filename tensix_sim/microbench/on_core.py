@@ -18,10 +18,11 @@ from tensix_sim.kernel_api import (
     Matrix,
     Program,
     RowMax,
-    launch,
+    run,
 )
 from tensix_sim.kernels.sdpa.verbs import SubExp
 from tensix_sim.program import Fidelity
+from tensix_sim.sdpa.op import SDPA
 from tensix_sim.simulation import DeviceFigures, simulate
 from tensix_sim.trace import Trace
 
@@ -117,9 +118,7 @@ def run_core(
         buffers += tuple(BufferSpec(name, work.m, BFLOAT16, "compute", "compute") for name in ("maxima", "sums"))
     kernels = (Kernel("reader", provide, [work]), Kernel("compute", compute, [work]))
     chip = Chip(m, Program((1, 1), buffers, kernels, (), ComputeConfig(math_fidelity=fidelity)), Trace("off"))
-    launch(chip)
-    chip.engine.run()
-    chip.check_finished()
+    run(chip)
     return chip.cores[0, 0]
 
 
@@ -188,7 +187,7 @@ def attention(
     return simulate(
         RunSpec.model_validate(
             {
-                "op": "sdpa", "board": "p100a", "kernel": kernel, "numerics": "off", "trace": "off", "is_causal": causal,
+                "op": SDPA.name, "board": "p100a", "kernel": kernel, "numerics": "off", "trace": "off", "is_causal": causal,
                 "inputs": {"q_heads": 1, "kv_heads": 1, "seq_len": SEQ_LEN, "head_dim": 128, "dtype": "bfloat8_b"},
                 "program_config": {
                     "compute_with_storage_grid_size": (1, 1), "q_chunk_size": q_chunk, "k_chunk_size": k_chunk,

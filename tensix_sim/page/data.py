@@ -4,25 +4,24 @@ Times are cycles of the device's clock. A span's name is its place in `names`, w
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.analysis import Verdict, budgets, critical_path, merged, roofline
-from tensix_sim.analysis.compare import flat
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
-from tensix_sim.config import RunSpec
-from tensix_sim.doctor.check import check
+from tensix_sim.doctor.report import L1Buffer
+from tensix_sim.files import finite
 from tensix_sim.gather.tail import OPS
+from tensix_sim.job import Job
 from tensix_sim.page.families import DONE, FAMILIES, GAP, OTHER_WAIT, Family, family
 from tensix_sim.page.packing import deltas, pack
-from tensix_sim.program import BufferSpec
-from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.program import BufferSpec, Program
+from tensix_sim.text import flat, shown
 from tensix_sim.trace import LANES, RISCS, SPAN, Cause, Run, Trace, What
-from tensix_sim.trace.files import finite
 from tensix_sim.trace.table import Records
 from tensix_sim.trust import trust
 
@@ -36,6 +35,7 @@ class Names:
     """Numbers of what lanes do, the same for all devices."""
 
     known: dict[What, int]
+    units: dict[str, str] = field(default_factory=dict)
 
     def number(self, what: What) -> int:
         """The place of a step or a wait, which is new or known."""
@@ -44,33 +44,56 @@ class Names:
 
 def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> dict[str, Any]:
     """Gather all that the page shows, with the lanes of as many cores as make up about `spans` spans."""
-    spec = run.spec
-    machine, buffers = spec_machine(spec), Geometry.of(spec).buffers
+    job = Job.of(run.spec, ran=True)
+    spec, buffers = job.spec, job.geometry.buffers
     names = Names({GAP: 0, DONE: 1})
     summary = run.summary["devices"]
     share = spans // max(1, len(summary))
-    devices = [_device(d, run.traces.get(d["ring_id"]), spec, buffers, names, share) for d in summary]
+    devices = [_device(d, run.traces.get(d["ring_id"]), job, names, share) for d in summary]
     return {
         "title": f"{spec.op} on {spec.board}",
-        "shape": _shape(spec),
-        "clock_hz": machine.chip.clock_hz,
-        "trace": spec.trace,
-        "lanes": list(LANES.values()),
-        "riscs": list(RISCS),
-        "names": list(map(str, names.known)),
-        "family_of": [OTHER_WAIT if what == SEVERAL else family(what) for what in names.known],
-        "families": [{**f._asdict(), "label": _label(f, names)} for f in FAMILIES],
-        "chip": _chip(machine),
-        "l1": _l1(spec, machine),
+        "shape": _shape(job),
+        **_of_any(job.machine, spec.trace, buffers, names),
         "effective": _settings(run.summary["effective"]),
         "spec": _settings(run.summary["spec"]),
-        "notes": [str(note) for note in check(spec).warnings],
+        "notes": [str(note) for note in job.report.warnings],
         "accuracy": run.summary["accuracy"],
         "trust": trust(spec, max(summary, key=lambda device: device["cycles"])).text,
         "error": run.summary.get("error"),
         "tail": _tail(run.summary),
         "verdicts": [finite(verdict.summary()) for verdict in verdicts],
         "devices": devices,
+    }
+
+
+def describe_program(machine: Machine, program: Program, trace: Trace, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a program that is no op of ours; it leaves out what only an op has: `without` names those sections."""
+    names = Names({GAP: 0, DONE: 1})
+    device = {"ring_id": 0, **figures, **_traced(trace, program.buffers, names, SPANS)}
+    tensors = [f"{t.name} {t.tile_rows}x{t.tile_cols} tiles of {t.format.name}" for t in program.tensors]
+    return {
+        "title": f"{', '.join(kernel.function.__name__ for kernel in program.kernels)} on {machine.board}",
+        "shape": " · ".join([f"{program.grid[0]}x{program.grid[1]} cores", *tensors]),
+        **_of_any(machine, trace.level, program.buffers, names),
+        "verdicts": [],
+        "devices": [device],
+        "without": ["verdict", "ring", "roofline", "config", "accuracy"],
+    }
+
+
+def _of_any(machine: Machine, level: str, buffers: Sequence[BufferSpec], names: Names) -> dict[str, Any]:
+    """What a page has of any program: all names that its devices used are known."""
+    l1 = machine.chip.l1
+    return {
+        "clock_hz": machine.chip.clock_hz,
+        "trace": level,
+        "lanes": list(LANES.values()),
+        "riscs": list(RISCS),
+        "names": list(map(str, names.known)),
+        "family_of": [OTHER_WAIT if what == SEVERAL else family(what, names.units) for what in names.known],
+        "families": [{**f._asdict(), "label": _label(f, names)} for f in FAMILIES],
+        "chip": _chip(machine),
+        "l1": {"size": l1.size, "base": l1.base, "buffers": [b.model_dump() for b in L1Buffer.table(buffers, l1.base)]},
     }
 
 
@@ -94,8 +117,8 @@ def _label(of: Family, names: Names) -> str:
     return f"{of.label}, with exponentials beside it" if of.key == "matmul" and "multiply" in names.known else of.label
 
 
-def _shape(spec: RunSpec) -> str:
-    given = spec.inputs
+def _shape(job: Job) -> str:
+    spec, given = job.spec, job.spec.inputs
     parts = [
         f"{given.batch} x {given.q_heads} heads x {given.seq_len:,} tokens",
         f"{given.kv_heads} KV head{'s' * (given.kv_heads > 1)}",
@@ -105,7 +128,7 @@ def _shape(spec: RunSpec) -> str:
     parts += [f"{spec.kv_len:,} keys"] if spec.kv_len != given.seq_len else []
     parts += [] if spec.is_causal else ["not causal"]
     parts += [f"window {spec.sliding_window_size}"] if spec.sliding_window_size else []
-    parts += [f"ring of {spec.ring_size}"] if spec.is_ring else []
+    parts += [f"ring of {spec.ring_size}"] if job.op.ring else []
     return " · ".join(parts)
 
 
@@ -127,38 +150,32 @@ def _chip(machine: Machine) -> dict[str, Any]:
     }
 
 
-def _l1(spec: RunSpec, machine: Machine) -> dict[str, Any]:
-    report, l1 = check(spec), machine.chip.l1
-    return {"size": l1.size, "base": l1.base, "buffers": [buffer.model_dump() for buffer in report.l1]}
-
-
 def _settings(nested: Mapping[str, Any]) -> list[list[str]]:
     """Keys with dots and values as text."""
-    return [[key, _text(value)] for key, value in flat(nested).items()]
+    return [[key, shown(value, " x " if _is_pair(value) else ", ")] for key, value in flat(nested).items()]
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple) and all(isinstance(item, int | str) for item in value):
-        return " x ".join(map(str, value)) if len(value) == 2 else ", ".join(map(str, value))
-    return "none" if value is None or value == {} else f"{value:.6g}" if isinstance(value, float) else str(value)
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2
 
 
-def _device(
-    figures: Mapping[str, Any], trace: Trace | None, spec: RunSpec, buffers: Sequence[BufferSpec], names: Names, spans: int
-) -> dict[str, Any]:
+def _device(figures: Mapping[str, Any], trace: Trace | None, job: Job, names: Names, spans: int) -> dict[str, Any]:
     shown = {key: value for key, value in figures.items() if key not in ("servers", "accuracy")}
     about = {
         **shown,
         "accuracy": figures["accuracy"],
         "servers": {name: round(share, 5) for name, share in figures["servers"].items()},
-        "roofline": finite(asdict(roofline(spec, figures))),
+        "roofline": finite(asdict(roofline(job, figures))),
     }
-    return about | (_traced(trace, buffers, names, spans) if trace is not None and trace.lanes else {"cores": []})
+    return about | _traced(trace, job.geometry.buffers, names, spans)
 
 
-def _traced(trace: Trace, buffers: Sequence[BufferSpec], names: Names, spans: int) -> dict[str, Any]:
+def _traced(trace: Trace | None, buffers: Sequence[BufferSpec], names: Names, spans: int) -> dict[str, Any]:
     """What only a trace tells: totals of all cores, lanes of some, bytes over time, the critical path."""
+    if trace is None or not trace.lanes:
+        return {"cores": []}
     cores = sorted({lane.core for lane in trace.lanes}, key=lambda core: core[::-1])
+    names.units |= trace.units
     numbers = np.array([names.number(name) for name in trace.names] or [0])
     rows = [
         (i, RISCS.index(risc), names.number(name), cycles)

@@ -23,11 +23,13 @@ from pydantic import ValidationError
 
 from tensix_sim.arch import machine
 from tensix_sim.config import RunSpec, load_spec
+from tensix_sim.files import atomic_path
 from tensix_sim.trace.causes import read
-from tensix_sim.trace.files import atomic_path
 from tensix_sim.trace.folder import MARK, MARKED, starts_with
 from tensix_sim.trace.table import BLOCK, Records, Table
 from tensix_sim.trace.trace import Level, Trace
+from tensix_sim.trace.writers import Devices, write_chrome, write_core_csv, write_transfers_csv
+from tensix_sim.user_errors import UserError
 
 SUMMARY = "summary.json"
 SCHEMA = 1  # of a summary; another one is not read
@@ -46,7 +48,7 @@ PLACES: dict[str, dict[str, Callable[[Trace], int]]] = {
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every member: same trace, same bytes
 
 
-class RunError(ValueError):
+class RunError(UserError, ValueError):
     """A folder or file that holds no run."""
 
 
@@ -85,6 +87,35 @@ class Run:
         return str(self.summary["run"])
 
 
+VIEWER_SPANS = 10_000_000  # of 130 bytes each in Chrome JSON, in the memory of a browser
+
+
+def opens_in_a_viewer(devices: Devices) -> bool:
+    """Whether the traces are short enough for Chrome JSON to be opened."""
+    return sum(len(trace.tables["spans"]) for _, trace in devices) <= VIEWER_SPANS
+
+
+def write_traces(folder: Path, traces: Devices, clock_hz: int, run: str = "", tails: Devices = ()) -> None:
+    """Write what a run recorded, if anything, and behind it its tails.
+
+    `trace.json`, of traces that are not too long for it, opens in Perfetto and chrome://tracing, `cores.csv` has each
+    core's cycles by RISC and wait cause, `device-<ring_id>.npz` is the trace by columns (`open_run` and `np.load` read it),
+    `tail-<ring_id>.npz` that of the tail, `transfers.csv` (at trace: transfers) has each burst's parts.
+    """
+    both = sorted([*traces, *tails], key=lambda device: device[0])
+    levels = {trace.level for _, trace in traces}
+    if levels != {"off"}:
+        if opens_in_a_viewer(both):
+            write_chrome(folder / "trace.json", both, clock_hz, run)
+        write_core_csv(folder / "cores.csv", traces, run)
+        for ring_id, trace in traces:
+            save(folder / trace_file(ring_id), trace, run)
+        for ring_id, trace in tails:
+            save(folder / tail_file(ring_id), trace, run)
+    if levels == {"transfers"}:
+        write_transfers_csv(folder / "transfers.csv", both, run)
+
+
 def save(path: Path, trace: Trace, run: str = "") -> None:
     """Write a trace; with the id of its `run` and its own name in it, `open_run` can tell it from another one.
 
@@ -92,7 +123,9 @@ def save(path: Path, trace: Trace, run: str = "") -> None:
         OSError: the file cannot be written; an older one stays as it was.
     """
     with atomic_path(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-        about = {"level": trace.level, "notes": trace.notes} | ({"run": run, "file": path.name} if run else {})
+        about = {"level": trace.level, "notes": trace.notes, "units": trace.units} | (
+            {"run": run, "file": path.name} if run else {}
+        )
         words = {
             "about": [json.dumps(about, sort_keys=True)],
             "names": list(map(str, trace.names)),
@@ -121,6 +154,7 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
             about = json.loads(words["about"][0])
             trace = Trace(cast(Level, about["level"]), spill_rows)
             trace.notes.update(about["notes"])
+            trace.units.update(about.get("units", {}))
             for name in words["names"]:
                 trace.name(read(name))
             for lane in words["lanes"]:

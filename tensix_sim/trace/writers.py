@@ -2,52 +2,19 @@
 
 import csv
 import json
-import math
-import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tensix_sim.files import atomic
 from tensix_sim.trace.causes import Cause
 from tensix_sim.trace.queries import Cycles, Totals
 from tensix_sim.trace.trace import RISCS, Trace
 
 Devices = Sequence[tuple[int, Trace]]  # ring position, trace
-
-
-@contextmanager
-def atomic(path: str | Path) -> Iterator[TextIO]:
-    """Open a text file that takes its name only when the block ends well; until then an older file keeps it."""
-    with atomic_path(path) as written, open(written, "w", encoding="utf-8", newline="\n") as file:
-        yield file
-
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a name under which to write a file that takes the name `path` only when the block ends well.
-
-    What is no regular file, such as /dev/stdout, is written as it stands. An OSError names `path`, whatever
-    the file was called when it went wrong.
-    """
-    path = Path(path)
-    in_place = path.exists() and not path.is_file()
-    target = path if in_place else path.resolve()
-    written = target if in_place else target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        yield written
-        if not in_place:
-            written.replace(target)
-    except BaseException as error:
-        if not in_place:
-            with suppress(OSError):
-                written.unlink()
-        if isinstance(error, OSError) and error.filename in (None, str(written)):
-            error.filename = str(path)
-        raise
 
 
 def write_chrome(path: str | Path, devices: Devices, clock_hz: int, run: str = "") -> None:
@@ -153,29 +120,6 @@ def write_transfers_csv(path: str | Path, devices: Devices, run: str = "") -> No
             for row in trace.transferred():
                 core, risc = lanes[row["lane"]]
                 rows.writerow([ring_id, *core, risc, names[row["kind"]], *(int(row[c]) for c in columns[1:]), *last])
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a small file."""
-    with atomic(path) as file:
-        file.write(text)
-    return path
-
-
-def write_summary(path: str | Path, data: Mapping[str, Any]) -> None:
-    """Write figures as JSON with sorted keys; NaN and infinity, which JSON lacks, become null."""
-    with atomic(path) as file:
-        json.dump(finite(data), file, indent=2, sort_keys=True, allow_nan=False)
-        file.write("\n")
-
-
-def finite(value: Any) -> Any:
-    """The same with None in place of NaN and infinities, which JSON lacks."""
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_golden(trace: Trace) -> str:
