@@ -115,7 +115,7 @@ class Draw:
             for name, block in verb.held.items():
                 cb = t.matrix(name).cb
                 cb.push(block.shape[0] * block.shape[2], 0, (0,), 0)
-                cb.values.write(block.copy())
+                cb.values.blocks.append(block.copy())
             seen.update(await verb.call(t))
 
         buffers = tuple(BufferSpec(name, tiles, fmt, "compute", "compute") for name, (fmt, tiles) in verb.buffers.items())

@@ -1,6 +1,7 @@
 """One virtual chip: its clock, memory and cores, each with circular buffers, semaphores and a Tensix engine."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,19 +30,9 @@ class Core:
         self.fifos = {b.name: CircularBuffer(b, chip.engine, f"{self.label} {b.name}", chip.values) for b in program.buffers}
         self.semaphores = {name: Semaphore(f"{self.label} {name}", chip.engine) for name in program.semaphores}
         self.tensix = Tensix()
-        if chip.trace.zones:
-            self._count_tiles()
-
-    def _count_tiles(self) -> None:
-        trace = self.chip.trace
-        for fifo in self.fifos.values():
-            if not fifo.shared:
-                continue
-            fifo.on_change = self._counter(trace.series(fifo.spec.name, "tiles", self.logical))
-
-    def _counter(self, series: int) -> Callable[[CircularBuffer, int], None]:
-        trace = self.chip.trace
-        return lambda fifo, now: trace.count(series, now, fifo.received - fifo.acked)
+        for fifo in self.fifos.values() if chip.trace.zones else ():
+            if fifo.shared:
+                fifo.on_change = partial(chip.trace.count, chip.trace.series(fifo.spec.name, "tiles", logical))
 
     def cbs(self, names: Sequence[str]) -> tuple[CircularBuffer, ...]:
         """Circular buffers by name.

@@ -42,7 +42,7 @@ class CircularBuffer:
         self.log: list[tuple[int, int, int, Sequence[int]]] = []  # short: a deque would take ten times the cache
         self.settled = 0  # cycle from which all that was pushed is seen
         self.pushes, self.pops = Changes(engine), Changes(engine)
-        self.on_change: Callable[[CircularBuffer, int], None] | None = None
+        self.on_change: Callable[[int, int], None] | None = None  # at a cycle, to so many tiles, as the engine's clock has it
         self._values = Tiles(spec.tiles) if values else None
 
     # -- what each end can see -------------------------------------------------------------------------
@@ -67,11 +67,7 @@ class CircularBuffer:
 
     def arrivals(self, tiles: Sequence[int], now: int) -> tuple[int, ...]:
         """Cycles after `now` until the consumer can see the first so many tiles, for each number of `tiles`; 0 where it can."""
-        waits = []
-        for count in tiles:
-            wait = self.visible_at(count) - now if count else 0
-            waits.append(wait if wait > 0 else 0)
-        return tuple(waits)
+        return tuple([max(0, self.visible_at(count) - now) if count else 0 for count in tiles])
 
     def check_request(self, tiles: int, verb: str) -> None:
         """A request for more tiles than the buffer holds can never be met."""
@@ -110,7 +106,7 @@ class CircularBuffer:
         if block is not None:
             if block.shape[0] * block.shape[2] != tiles:
                 raise SimulationError(f"{self.label}: a block of {block.shape[0]}x{block.shape[2]} tiles written as {tiles}")
-            self.values.write(block)
+            self.values.blocks.append(block)
         self.written += tiles
 
     def push_written(self, tiles: int, time: int, delay: int) -> None:
@@ -189,7 +185,7 @@ class CircularBuffer:
 
     def _tell(self, changes: "Changes") -> None:
         if self.on_change is not None:
-            self.on_change(self, self.engine.now)
+            self.on_change(self.engine.now, self.received - self.acked)
         changes.happen()
 
     # -- values -------------------------------------------------------------------------------------------
@@ -227,8 +223,7 @@ class Changes:
 
     def next(self) -> simpy.Event:
         """Event of the next change."""
-        if self.event is None:
-            self.event = self.engine.event()
+        self.event = self.event or self.engine.event()
         return self.event
 
     def happen(self) -> None:

@@ -19,19 +19,10 @@ class Tiles:
         self.memory: Values | None = None
         self.popped = 0
 
-    def write(self, block: Values) -> None:
-        """Take the values of the tiles that come behind all others."""
-        self.blocks.append(block)
-
-    def replace(self, block: Values) -> None:
-        """Take the values of the front tiles, which change in place."""
-        self.blocks[0] = block
-
     def block(self, rows: int, cols: int) -> Values:
         """The first rows x cols tiles as one block."""
         if self.memory is not None:
-            start = self.popped % self.size // cols
-            return self.memory[start : start + rows]
+            return self.memory[self.popped % self.size // cols :][:rows]
         first = self.blocks[0]
         if first.shape[0] == rows and first.shape[2] == cols:
             return first

@@ -35,8 +35,7 @@ class DataMovement:
         self._peers = {role: f"{core.label} {risc}" for role, risc in RISC_OF.items()}
         self.waits: Counter[Cause] = Counter()
         self.trace = chip.trace
-        self._zones = chip.trace.zones
-        self._lane = chip.trace.lane(core.logical, RISC_OF[role]) if self._zones else 0
+        self._lane = chip.trace.lane(core.logical, RISC_OF[role]) if chip.trace.zones else 0
         self._cb_visible = chip.machine.chip.tensix.cb_visible_cycles
 
     @property
@@ -61,7 +60,7 @@ class DataMovement:
             )
             while cb.space < tiles:
                 await happened(cb.pops.next())
-            self._end_wait(cb.wait_space)
+            self._spent_on(cb.wait_space)
         cb.reserve(tiles)
 
     def push(self, cb: CircularBuffer, tiles: int) -> None:
@@ -77,7 +76,7 @@ class DataMovement:
             self._block(lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
             while cb.front < tiles:
                 await happened(cb.pushes.next())
-            self._end_wait(cb.wait_tiles)
+            self._spent_on(cb.wait_tiles)
 
     def pop(self, cb: CircularBuffer, tiles: int) -> None:
         """Give `tiles` tiles back to the producer."""
@@ -166,9 +165,7 @@ class DataMovement:
         transfer = self._memory.start(plan, self._lane)
         await happened(transfer.event)
         cb_there.write(tiles, cb.values.blocks[-1] if self.values else None)
-        if self._zones:
-            self._span(f"forward {cb.spec.name}", self.idle_from, self.engine.now)
-        self.idle_from = self.engine.now
+        self._spent_on(f"forward {cb.spec.name}")
 
     # -- other chips --------------------------------------------------------------------------------------
 
@@ -202,7 +199,7 @@ class DataMovement:
         room = out.room_from(port.send(run, since), nbytes, packets)
         if room > self.engine.now:
             await self._sleep(room, "the Ethernet link")
-            self._end_wait(ETHERNET)
+            self._spent_on(ETHERNET)
 
     def signal(self, name: str, step: int, link: int, hops: int, core: tuple[int, int]) -> None:
         """Raise semaphore `name` of `core` on the next `hops` chips, after all that this link has sent; does not wait."""
@@ -225,9 +222,7 @@ class DataMovement:
         """Be busy for a while."""
         if cycles:
             await self._sleep(self.engine.now + cycles, "its own work")
-            if self._zones:
-                self._span(name, self.idle_from, self.engine.now)
-            self.idle_from = self.engine.now
+            self._spent_on(name)
 
     # -- tiles made here ------------------------------------------------------------------------------------
 
@@ -243,7 +238,7 @@ class DataMovement:
         while semaphore.value < value:
             self._block(lambda: f"semaphore {name} to reach {value}; it is {semaphore.value}", None)
             await happened(semaphore.next_change())
-        self._end_wait(Cause("semaphore", name))
+        self._spent_on(Cause("semaphore", name))
 
     def semaphore_set(self, name: str, value: int) -> None:
         """Give this core's semaphore `name` a value."""
@@ -264,24 +259,26 @@ class DataMovement:
 
     def _end_move(self, transfer: Transfer, what: str) -> None:
         """Say where the cycles of a transfer went: its issue, then the waits of its bursts."""
-        start, end = self.idle_from, self.engine.now
-        self.idle_from = end
-        left = end - start
+        left = self.engine.now - self.idle_from
         issue = transfer.plan.issue
         bank, link = transfer.queued_bank, transfer.queued_link
         if issue + bank + link > left:  # the last tile's waits, of which other tiles' issue may be part
             issue = min(issue, left)
             bank = min(bank, left - issue)
             link = min(link, left - issue - bank)
-        latency = left - issue - bank - link
-        waits = self.waits
-        if bank:
-            waits[BANK] += bank
-        if link:
-            waits[LINK] += link
-        waits[LATENCY] += latency
-        if self._zones:
-            self.trace.tile(self._lane, start, (what, issue), (BANK, bank), (LINK, link), (LATENCY, latency))
+        self._spent((what, issue), (BANK, bank), (LINK, link), (LATENCY, left - issue - bank - link))
+
+    def _spent_on(self, what: What) -> None:
+        """Say what all cycles since the last verb's end went to."""
+        self._spent((what, self.engine.now - self.idle_from))
+
+    def _spent(self, *parts: tuple[What, int]) -> None:
+        """Say where the cycles since the last verb's end went, one thing after the other."""
+        for what, cycles in parts:
+            if cycles and isinstance(what, Cause):
+                self.waits[what] += cycles
+        self.trace.tile(self._lane, self.idle_from, *parts)
+        self.idle_from = self.engine.now
 
     def _other(self, target: tuple[int, int]) -> Core:
         chip = self.core.chip
@@ -324,15 +321,3 @@ class DataMovement:
         if self.task is not None:
             self.task.blocked = what
             self.task.waits_for = self._peers[owner] if owner else ""
-
-    def _end_wait(self, cause: Cause) -> None:
-        start, now = self.idle_from, self.engine.now
-        if now > start:
-            self.waits[cause] += now - start
-            if self._zones:
-                self._span(cause, start, now)
-            self.idle_from = now
-
-    def _span(self, what: What, start: int, end: int) -> None:
-        if end > start:
-            self.trace.span(self._lane, self.trace.name(what), start, end)

@@ -53,11 +53,11 @@ class Matrix:
 
     def keep(self, block: Values) -> None:
         """Take the values of tiles that are pushed."""
-        self.cb.values.write(block)
+        self.cb.values.blocks.append(block)
 
     def replace(self, block: Values) -> None:
         """Take the values of tiles that are changed in place."""
-        self.cb.values.replace(block)
+        self.cb.values.blocks[0] = block
 
     def values(self, rows: range) -> Values:
         """Some rows, a view."""

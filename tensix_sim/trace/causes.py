@@ -27,8 +27,7 @@ class Cause(NamedTuple):
 
 
 DST, UNPACK, MATH, PACK = Cause("dst"), Cause("unpack"), Cause("math"), Cause("pack")  # one thread's for another
-BANK, LINK, LATENCY = Cause("dram bank"), Cause("noc link"), Cause("noc latency")
-ETHERNET = Cause("ethernet link")
+BANK, LINK, LATENCY, ETHERNET = Cause("dram bank"), Cause("noc link"), Cause("noc latency"), Cause("ethernet link")
 
 What = str | Cause  # what a lane does: a step, by its name, or a wait
 

@@ -27,7 +27,7 @@ from tensix_sim.files import atomic_path
 from tensix_sim.trace.causes import read
 from tensix_sim.trace.folder import MARK, MARKED, starts_with
 from tensix_sim.trace.table import BLOCK, Records, Table
-from tensix_sim.trace.trace import Level, Series, Trace
+from tensix_sim.trace.trace import Level, Trace
 from tensix_sim.trace.writers import Devices, write_chrome, write_core_csv, write_transfers_csv
 from tensix_sim.user_errors import UserError
 
@@ -158,11 +158,14 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
             for name in words["names"]:
                 trace.name(read(name))
             for lane in words["lanes"]:
-                core, risc = lane.split(" ")
-                x, y = core.split(",")
+                place, risc = lane.split(" ")
+                x, y = place.split(",")
                 trace.lane((int(x), int(y)), risc)
             for counter in words["counters"]:
-                trace.series(*_series(*counter.split("\t")))
+                label, unit = counter.split("\t")
+                x, y, what = re.findall(r"(?:\((\d+),(\d+)\) )?(.*)", label)[0]
+                core = (int(x), int(y)) if x else None
+                trace.series(what if core else what.removesuffix(f" {unit}"), unit, core)
             for name, table in trace.tables.items():
                 for rows in _read_rows(file, name, table.dtype):
                     _check_rows(trace, name, rows)
@@ -170,13 +173,6 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
     except BROKEN as error:
         raise _not_a_trace(path, error) from error
     return trace
-
-
-def _series(label: str, unit: str) -> Series:
-    """The counter with this label: the inverse of `Series.label`."""
-    if of_core := re.fullmatch(r"\((\d+),(\d+)\) (.*)", label):
-        return Series(of_core[3], unit, (int(of_core[1]), int(of_core[2])))
-    return Series(label.removesuffix(f" {unit}"), unit)
 
 
 def _not_a_trace(path: Path, error: Exception) -> RunError:

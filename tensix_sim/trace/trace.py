@@ -174,17 +174,16 @@ class Trace:
 
     def waits(self, by: Literal["cause", "core", "risc"] = "cause") -> dict[Any, int]:
         """Cycles of waiting over all lanes by cause, by core or by RISC, the longest first."""
-        names, lanes = self.names, self.lanes
-        waits = np.array([isinstance(name, Cause) for name in names], bool)
+        waits = np.array([isinstance(name, Cause) for name in self.names], bool)
+        column, keys = ("name", self.names) if by == "cause" else ("lane", [getattr(lane, by) for lane in self.lanes])
         cycles: Counter[Any] = Counter()
         for block in self._spans.blocks():
             rows = block[waits[block["name"]]]
-            keys = rows["name" if by == "cause" else "lane"]
-            spent = np.zeros(max(len(names), len(lanes)), np.int64)
-            np.add.at(spent, keys, rows["end"] - rows["start"])
-            for i in np.flatnonzero(spent).tolist():
-                cycles[names[i] if by == "cause" else getattr(lanes[i], by)] += int(spent[i])
-        return dict(cycles.most_common())
+            spent = np.zeros(len(keys), np.int64)
+            np.add.at(spent, rows[column], rows["end"] - rows["start"])
+            for key, n in zip(keys, spent.tolist(), strict=True):
+                cycles[key] += n
+        return {key: n for key, n in cycles.most_common() if n}
 
     def counter(self, label: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Cycles at which a counter changed and its values from then on, such as those of "(0,0) k_in".
