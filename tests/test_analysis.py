@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import pytest
+from specs import raw
 
 from tensix_sim import simulate
 from tensix_sim.analysis import budget, budgets, critical_path, last_core, merged, roofline
@@ -14,13 +15,7 @@ from tensix_sim.simulation import Result
 from tensix_sim.trace import Totals, Trace
 from tensix_sim.trace.causes import read
 
-RING = {
-    "board": "galaxy",
-    "ring_size": 4,
-    "numerics": "off",
-    "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 1024, "head_dim": 64},
-    "program_config": {"compute_with_storage_grid_size": [3, 2], "q_chunk_size": 64, "k_chunk_size": 128},
-}
+RING = raw(ring_size=4, S=1024, k=128, grid=[3, 2], numerics="off")
 EXAMPLES = {
     "ring": [],
     "streaming": ["op=sdpa", "kernel=streaming", "board=p100a"],
@@ -107,7 +102,7 @@ def test_bytes_over_time_add_up_to_the_bytes_moved(result: Result) -> None:
 def test_no_roof_lies_below_the_run(result: Result) -> None:
     """No resource alone would take longer than the run did, and useful work is done no faster than at peak."""
     for run in result.runs:
-        roof = roofline(result.spec, run.device.model_dump())
+        roof = roofline(result.job, run.device.model_dump())
         assert roof.flops_per_cycle <= roof.peak_flops_per_cycle
         assert max(b.cycles for b in roof.bounds if not b.note.startswith("busy")) <= run.device.cycles
         assert roof.bounds == sorted(roof.bounds, key=lambda b: -b.cycles)

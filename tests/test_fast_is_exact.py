@@ -114,8 +114,8 @@ class Draw:
         async def kernel(t: Compute, _: None) -> None:
             for name, block in verb.held.items():
                 cb = t.matrix(name).cb
-                cb.put(block.shape[0] * block.shape[2], 0, (0,), 0)
-                cb.keep(block.copy())
+                cb.push(block.shape[0] * block.shape[2], 0, (0,), 0)
+                cb.values.write(block.copy())
             seen.update(await verb.call(t))
 
         buffers = tuple(BufferSpec(name, tiles, fmt, "compute", "compute") for name, (fmt, tiles) in verb.buffers.items())
@@ -380,7 +380,7 @@ def sum_reciprocal(d: Draw) -> Verb:
 
 def filled(matrix: Matrix, block: Values) -> Matrix:
     """A matrix that holds a block."""
-    matrix.cb.grid(matrix.cols, matrix.width)[:] = block[..., : matrix.width]
+    matrix.cb.values.grid(matrix.cols, matrix.width)[:] = block[..., : matrix.width]
     return matrix
 
 

@@ -16,7 +16,7 @@ FLOORS = [
     {"kernel_api"},
     {"kernels"},
     {"sdpa"},
-    {"gather", "doctor", "walls", "trust"},
+    {"gather", "doctor", "job", "walls", "trust"},
     {"simulation", "expected", "error", "workers", "summary", "logged"},
     {"analysis", "emit", "page", "screen", "tuning", "validate", "microbench", "programs", "cli", "__init__"},
     {"ttnn"},

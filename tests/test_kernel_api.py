@@ -129,14 +129,21 @@ def test_space_is_there_when_the_unpacker_has_popped_and_not_a_cycle_before(run:
     assert times["waits"] == {Cause("space", "x_in"): times[1]}
 
 
-def pushes_to_writer(times: dict[str, int]) -> dict[str, Any]:
-    """Kernels that copy one tile from the reader through compute to the writer and note when."""
+def provide(rounds: int = 1) -> Any:
+    """A reader that gives a tile of ones to x_in and one to y_in, so many times."""
 
     async def reader(dm: DataMovement, _: int) -> None:
-        for buffer in dm.cbs("x_in", "y_in"):
-            await dm.reserve(buffer, 1)
-            dm.fill(buffer, 1, ONES)
-            dm.push(buffer, 1)
+        for _i in range(rounds):
+            for buffer in dm.cbs("x_in", "y_in"):
+                await dm.reserve(buffer, 1)
+                dm.fill(buffer, 1, ONES)
+                dm.push(buffer, 1)
+
+    return reader
+
+
+def pushes_to_writer(times: dict[str, int]) -> dict[str, Any]:
+    """Kernels that copy one tile from the reader through compute to the writer and note when."""
 
     async def compute(t: Compute, _: int) -> None:
         x_in, y_in, out = map(t.matrix, ("x_in", "y_in", "out"))
@@ -151,7 +158,7 @@ def pushes_to_writer(times: dict[str, int]) -> dict[str, Any]:
         times["seen"] = dm.engine.now
         dm.pop(out, 1)
 
-    return {"reader": reader, "compute": compute, "writer": writer}
+    return {"reader": provide(), "compute": compute, "writer": writer}
 
 
 THREE = (cb("x_in", 1), cb("y_in", 1), cb("out", 1, "compute", "writer"))
@@ -176,13 +183,6 @@ def test_the_packer_begins_when_the_writer_has_popped_and_not_a_cycle_before(run
     times: dict[Any, int] = {}
     out = tensor("o", 1, 3, output=True)
 
-    async def reader(dm: DataMovement, _: int) -> None:
-        for _i in range(3):
-            for buffer in dm.cbs("x_in", "y_in"):
-                await dm.reserve(buffer, 1)
-                dm.fill(buffer, 1, ONES)
-                dm.push(buffer, 1)
-
     async def compute(t: Compute, _: int) -> None:
         x_in, y_in, o = map(t.matrix, ("x_in", "y_in", "out"))
         for i in range(3):
@@ -199,7 +199,7 @@ def test_the_packer_begins_when_the_writer_has_popped_and_not_a_cycle_before(run
             dm.pop(o, 1)
             times["popped", i] = dm.engine.now
 
-    ran = run(P100, program({"reader": reader, "compute": compute, "writer": writer}, THREE, (out,)))
+    ran = run(P100, program({"reader": provide(3), "compute": compute, "writer": writer}, THREE, (out,)))
     pack = ran.chip.costs.pack(BFLOAT16, 1) + TENSIX.cb_wait_cycles + TENSIX.cb_update_cycles
     assert [times["packed", i] - times["popped", i - 1] for i in (1, 2)] == [pack, pack]
     assert ran.chip.cores[0, 0].tensix.waits[Cause("space", "out")] > 0
@@ -442,18 +442,12 @@ def test_a_subblock_divides_its_block_and_fits_dst(run: Any, m: int, n: int, sub
 def test_adding_onto_nothing_is_an_error(run: Any, values: bool, tensor: Any) -> None:
     """An accumulating pack onto a buffer that holds no tiles: named, with and without values."""
 
-    async def reader(dm: DataMovement, _: int) -> None:
-        for buffer in dm.cbs("x_in", "y_in"):
-            await dm.reserve(buffer, 1)
-            dm.fill(buffer, 1, ONES)
-            dm.push(buffer, 1)
-
     async def compute(t: Compute, _: int) -> None:
         x_in, y_in, o = map(t.matrix, ("x_in", "y_in", "o"))
         await t.do(MulColumn, x_in, y_in, o, 1, accumulate=True)
 
     made = program(
-        {"reader": reader, "compute": compute},
+        {"reader": provide(), "compute": compute},
         (cb("x_in", 1), cb("y_in", 1), cb("o", 1, "compute", "compute")),
         (tensor("t", 1, 1, values=values),),
     )

@@ -21,7 +21,7 @@ from tensix_sim.kernel_api import (
     launch,
 )  # fmt: skip
 from tensix_sim.kernels.sdpa import legacy, streaming
-from tensix_sim.kernels.sdpa.args import Args, Chunk, Deal, Heads, Phase, Tensors
+from tensix_sim.kernels.sdpa.args import Args, Chunk, Heads, Phase, Share, Tensors
 from tensix_sim.kernels.sdpa.mask import Mask
 from tensix_sim.kernels.sdpa.row_verbs import ExpDifferenceRows, MatmulRows, MaxRows, StampRows, SubExpRows
 from tensix_sim.sdpa.blocks import Blocks
@@ -143,7 +143,7 @@ def run(
     args = Args(
         Tensors(scratch, scratch, scratch, scratch), None, Chunk(c.M, c.N, c.D, c.D),
         Heads(1, 1, c.M * c.q_chunks, c.k_rows // 32, c.M * c.q_chunks, c.q_chunks), b.in_dst, mask,
-        scale=(32 * c.D) ** -0.5, exp_approx=True, barrier=4, phases=(Phase(0, 0, 0),), deal=Deal(0, c.q_chunks),
+        scale=(32 * c.D) ** -0.5, exp_approx=True, barrier=4, phases=(Phase(0, 0, 0),), share=Share(0, c.q_chunks),
     )  # fmt: skip
     h.times = []
     h.out = None if h.q is None else np.full((32 * c.M * c.q_chunks, 32 * c.D), np.nan, np.float32)
@@ -359,17 +359,13 @@ def test_columns_right_of_the_diagonal_cost_nothing() -> None:
     assert wide["wall"] == narrow["wall"]
 
 
-def test_stamped_tiles_have_a_window_each_and_the_bracket_is_paid_without_them() -> None:
+def test_stamped_tiles_have_a_window_each_and_the_bracket_is_paid_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mask costs an average step of 4x4 tiles less than 100 cycles; on the chip it is 57."""
     case = Case(4, 4, 32)
     masked = figures(case)["wall"]
     free = Head(case)
-    mask = Mask.marks
-    try:
-        Mask.marks = lambda *_: ()  # type: ignore[method-assign]
-        run(free, changes={"accumulate_switch_cycles": 0})
-    finally:
-        Mask.marks = mask  # type: ignore[method-assign]
+    monkeypatch.setattr(Mask, "marks", lambda *_: ())
+    run(free, changes={"accumulate_switch_cycles": 0})
     assert 0 < masked - free.times[-1][1] / steps(case) < 100
 
 

@@ -84,7 +84,7 @@ class ChainLink(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Deal:
+class Share:
     """A core's Q chunks, of those of all heads."""
 
     start: int
@@ -106,17 +106,17 @@ class Args:
     exp_approx: bool  # of the factors between K chunks
     barrier: int  # reads or writes in flight
     phases: tuple[Phase, ...]
-    deal: Deal
+    share: Share
 
     def chunks(self) -> Iterator[tuple[int, int, int]]:
         """(batch, head, Q chunk) of this core's range; light and heavy chunks in turn where the mask is causal."""
-        for index in range(self.deal.start, self.deal.start + self.deal.count):
+        for index in range(self.share.start, self.share.start + self.share.count):
             head, q = place(index, self.heads.q_chunks, self.mask.causal)
             yield head // self.heads.q, head % self.heads.q, q
 
     def neighbours(self, head: int, turn: int) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
         """For the core's `turn`-th Q chunk of `head` (of all batches): who sends it K and V, and to whom it sends them."""
-        link = self.deal.link
+        link = self.share.link
         if link is None or head != link.head:
             return None, None
         return link.before, link.after if turn < link.after_chunks else None

@@ -10,7 +10,6 @@ from typing import ClassVar
 
 from tensix_sim.kernel_api import (
     COLUMN_FACES,
-    Changes,
     Compute,
     Costs,
     Matrix,
@@ -19,6 +18,7 @@ from tensix_sim.kernel_api import (
     SimulationError,
     Stage,
     Units,
+    Updates,
     Window,
     Windows,
     begin,
@@ -36,7 +36,6 @@ from tensix_sim.kernels.sdpa.verbs import onto_sums, stamps
 
 FIRST = slice(0, 1)  # after the first stage
 NOTHING = Window(0, 0, 0, 0, 0, 0, 0)
-INIT_EXP = "init exp"  # in traces, beside the names of verbs
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -61,7 +60,7 @@ class SubExpRows:
     def reads(self) -> Reads:
         return Reads(self.S, ((self.S, self.rows.stop * self.S.cols), (self.m, self.rows.stop)))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
+    def makes(self) -> tuple[Pushes | Updates, ...]:
         return ()
 
     def windows(self, c: Costs) -> Windows:
@@ -106,7 +105,7 @@ class ExpDifferenceRows:
     def reads(self) -> Reads:
         return Reads(self.a, ((self.a, self.rows.stop), (self.b, self.rows.stop)))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
+    def makes(self) -> tuple[Pushes | Updates, ...]:
         return (Pushes(self.out, len(self.rows), FIRST),)
 
     def windows(self, c: Costs) -> Windows:
@@ -124,7 +123,7 @@ class ExpDifferenceRows:
         self.out.values(self.rows)[:] = on.exp(difference, self.scale, self.out.format)
 
 
-Beside = SubExpRows | ExpDifferenceRows
+Exponentials = SubExpRows | ExpDifferenceRows
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -148,7 +147,7 @@ class MatmulRows:
     push: bool = False
     early: bool = False
     hand_over: bool = False
-    beside: Beside | None = None
+    beside: Exponentials | None = None
 
     name: ClassVar = "multiply"
     unit: ClassVar = "matmul"
@@ -160,7 +159,7 @@ class MatmulRows:
             return Reads(self.b, (held,), (b,))
         return Reads(self.b, (held, *self.beside.reads().tiles), (0, b))  # b is awaited behind the first window of what is beside
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
+    def makes(self) -> tuple[Pushes | Updates, ...]:
         if self.push:
             return (Pushes(self.out, len(self.rows) * self.out.cols),)
         return self.beside.makes() if self.beside else ()
@@ -229,7 +228,7 @@ class MaxRows:
         before = ((self.before, self.rows.stop),) if self.before else ()
         return Reads(self.S, ((self.scaler, 1), *before), (self.rows.stop * self.S.cols,))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
+    def makes(self) -> tuple[Pushes | Updates, ...]:
         return (Pushes(self.m, len(self.rows)),)
 
     def windows(self, c: Costs) -> Windows:
@@ -263,8 +262,8 @@ class StampRows:
     def reads(self) -> Reads:
         return Reads(self.mask, ((self.mask, self.mask.tiles),))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
-        return (Changes(self.S, len(self.rows) * self.S.cols, older=self.rows.start * self.S.cols),)
+    def makes(self) -> tuple[Pushes | Updates, ...]:
+        return (Updates(self.S, len(self.rows) * self.S.cols, older=self.rows.start * self.S.cols),)
 
     def windows(self, c: Costs) -> Windows:
         check_whole(self.S)
@@ -291,7 +290,7 @@ class Rescale:
     onto_O: Matrix
     onto_l: Matrix
     rows: range
-    beside: Beside | None = None
+    beside: Exponentials | None = None
 
     name: ClassVar = "rescale"
     unit: ClassVar = "fpu"
@@ -302,7 +301,7 @@ class Rescale:
         own = (self.column, h), (self.O, h * self.O.cols), (self.l, self.rows.stop)
         return Reads(self.O, (*own, *(self.beside.reads().tiles if self.beside else ())))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
+    def makes(self) -> tuple[Pushes | Updates, ...]:
         return self.beside.makes() if self.beside else ()
 
     def windows(self, c: Costs) -> Windows:
@@ -353,7 +352,7 @@ class SumReciprocal:
     def reads(self) -> Reads:
         return Reads(self.l, ((self.ones, 1), (self.l, 1)))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
+    def makes(self) -> tuple[Pushes | Updates, ...]:
         return (Pushes(self.out, 1),)
 
     def windows(self, c: Costs) -> Windows:
@@ -371,13 +370,12 @@ class SumReciprocal:
 
 def init_exp(t: Compute) -> None:
     """Load the constants of an exponential into the vector unit, from the pack thread."""
-    cycles = t.costs.spec.exp_init_cycles
-    t.spend_on_pack(INIT_EXP, cycles, cycles)
+    t.spend_on_pack("init exp", t.costs.spec.exp_init_cycles, "sfpu")
 
 
 def bracket(t: Compute) -> None:
     """Set the pack thread up for stamps and back, with nothing to stamp."""
-    t.spend_on_pack("mark", t.costs.spec.accumulate_switch_cycles)
+    t.spend_on_pack(StampRows.name, t.costs.spec.accumulate_switch_cycles, StampRows.unit)
 
 
 def dealt(c: Costs, windows: list[Stage], aside: Sequence[Stage], reconfigure: int) -> list[Stage]:

@@ -10,13 +10,13 @@ from typing import ClassVar
 
 from tensix_sim.kernel_api import (
     COLUMN_FACES,
-    Changes,
     Costs,
     Matrix,
     Pushes,
     Reads,
     Stage,
     Units,
+    Updates,
     Windows,
     begin,
     check_adds,
@@ -48,8 +48,8 @@ class Stamp:
     def reads(self) -> Reads:
         return Reads(self.mask, ((self.mask, self.mask.tiles), (self.S, self.S.tiles)))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
-        return (Changes(self.S, self.S.tiles),)
+    def makes(self) -> tuple[Pushes | Updates, ...]:
+        return (Updates(self.S, self.S.tiles),)
 
     def windows(self, c: Costs) -> Windows:
         check_adds(self.S)
@@ -83,9 +83,9 @@ class SubExp:
     def reads(self) -> Reads:
         return Reads(self.S, ((self.S, self.S.tiles), (self.m, self.S.rows)))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
+    def makes(self) -> tuple[Pushes | Updates, ...]:
         each = 1 if self.S.cols == self.tiles else 2  # stages of a row
-        return Changes(self.S, self.S.tiles, slice(each - 1, None, each)), Pushes(self.l, self.S.rows)
+        return Updates(self.S, self.S.tiles, slice(each - 1, None, each)), Pushes(self.l, self.S.rows)
 
     def windows(self, c: Costs) -> Windows:
         check_window(c, self.S, self.tiles, self.S.cols)
@@ -125,7 +125,7 @@ class ExpDifference:
     def reads(self) -> Reads:
         return Reads(self.a, ((self.a, self.out.rows), (self.b, self.out.rows)))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
+    def makes(self) -> tuple[Pushes | Updates, ...]:
         return (Pushes(self.out, self.out.rows),)
 
     def windows(self, c: Costs) -> Windows:
@@ -155,8 +155,8 @@ class MulSums:
     def reads(self) -> Reads:
         return Reads(self.l, ((self.column, self.l.rows), (self.l, self.l.rows)))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
-        return (Changes(self.l, self.l.rows),)
+    def makes(self) -> tuple[Pushes | Updates, ...]:
+        return (Updates(self.l, self.l.rows),)
 
     def windows(self, c: Costs) -> Windows:
         fmt = self.l.format
@@ -182,8 +182,8 @@ class AddSums:
     def reads(self) -> Reads:
         return Reads(self.l, ((self.y, self.l.rows), (self.l, self.l.rows)))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
-        return (Changes(self.l, self.l.rows),)
+    def makes(self) -> tuple[Pushes | Updates, ...]:
+        return (Updates(self.l, self.l.rows),)
 
     def windows(self, c: Costs) -> Windows:
         fmt = self.l.format
@@ -209,8 +209,8 @@ class Reciprocal:
     def reads(self) -> Reads:
         return Reads(self.l, ((self.l, self.l.rows),))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
-        return (Changes(self.l, self.l.rows),)
+    def makes(self) -> tuple[Pushes | Updates, ...]:
+        return (Updates(self.l, self.l.rows),)
 
     def windows(self, c: Costs) -> Windows:
         spec, fmt = c.spec, self.l.format

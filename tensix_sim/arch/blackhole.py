@@ -5,7 +5,7 @@ latencies, DM = tt-metal data_movement tests (both measured); #n = tt-metal issu
 here from the facts named. UNVERIFIED: no published number; what it rests on is said.
 """
 
-from tensix_sim.arch.model import L1, ChipSpec, Dram, Ethernet, NocSpec, Numbers, TensixSpec
+from tensix_sim.arch.model import L1, ChipSpec, Dram, Ethernet, NocSpec, NumbersSpec, TensixSpec
 
 COLUMNS = (1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16)  # tt-metal soc_descriptors/blackhole_140_arch.yaml
 
@@ -106,7 +106,7 @@ BLACKHOLE = ChipSpec(
         cb_update_cycles=30,  # UNVERIFIED, derived: L1 load 8, add, L1 store 5, pointer and its wrap
         cb_visible_cycles=105,  # fitted to p100a-01 and pr56898-1024-64: packer drains, ThCon's update of L1, a poll
     ),
-    numbers=Numbers(
+    numbers=NumbersSpec(
         ieee_vector_unit=True,  # ttsim fma.cpp
         fp32_dest_fault=False,  # ttsim tensix.cpp
         reciprocal_seeds=SEEDS,

@@ -183,7 +183,7 @@ class TensixSpec(Frozen):
     cb_visible_cycles: CycleCount  # from a push until another RISC's poll sees it
 
 
-class Numbers(Frozen):
+class NumbersSpec(Frozen):
     """How the arithmetic of a Tensix core differs from chip to chip."""
 
     ieee_vector_unit: StrictBool  # SFPU: zeros keep their sign and NaN is canonical; without it zeros are +0, NaN leaks
@@ -207,7 +207,7 @@ class ChipSpec(Frozen):
     dram: Dram
     ethernet: Ethernet
     tensix: TensixSpec
-    numbers: Numbers
+    numbers: NumbersSpec
     worker_columns: Lines
     worker_rows: Lines
 

@@ -6,7 +6,7 @@ UNVERIFIED: no published number for this chip; what it rests on is said, or it i
 """
 
 from tensix_sim.arch.blackhole import BLACKHOLE
-from tensix_sim.arch.model import L1, ChipSpec, Dram, Ethernet, NocSpec, Numbers, TensixSpec
+from tensix_sim.arch.model import L1, ChipSpec, Dram, Ethernet, NocSpec, NumbersSpec, TensixSpec
 
 WORMHOLE_B0 = ChipSpec(
     name="wormhole_b0",
@@ -94,7 +94,7 @@ WORMHOLE_B0 = ChipSpec(
         cb_update_cycles=30,  # UNVERIFIED, derived: L1 load 8, add, L1 store 5, pointer and its wrap
         cb_visible_cycles=BLACKHOLE.tensix.cb_visible_cycles,  # UNVERIFIED
     ),
-    numbers=Numbers(
+    numbers=NumbersSpec(
         ieee_vector_unit=False,  # ttsim fma.cpp
         fp32_dest_fault=True,  # ttsim tensix.cpp; the fault of HiFi4 with a 32-bit DST that tt-metal warns of (#38306)
         reciprocal_seeds=(),  # ttsim tensix.cpp: SFPARECIP is Blackhole's

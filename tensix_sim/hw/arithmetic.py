@@ -11,7 +11,7 @@ from math import log
 
 import numpy as np
 
-from tensix_sim.arch.model import Numbers
+from tensix_sim.arch.model import NumbersSpec
 from tensix_sim.formats import (
     BFLOAT16,
     FLOAT32,
@@ -38,7 +38,7 @@ HIDDEN = np.float32(-(2.0**100))  # for -inf, which the chip takes for a huge nu
 class Arithmetic:
     """The tile operations' values under one compute config, on one chip."""
 
-    def __init__(self, config: ComputeConfig, chip: Numbers) -> None:
+    def __init__(self, config: ComputeConfig, chip: NumbersSpec) -> None:
         self.phases = config.phases
         self.fp32_dest = config.fp32_dest_acc_en
         self.approximate_reciprocal = config.math_approx_mode

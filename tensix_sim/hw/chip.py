@@ -26,7 +26,7 @@ class Core:
         self.logical = logical
         self.node = chip.machine.worker(logical)
         self.label = f"{chip.label}core ({logical[0]},{logical[1]})"
-        self.fifos = {b.name: CircularBuffer(b, chip.engine, f"{self.label} {b.name}") for b in program.buffers}
+        self.fifos = {b.name: CircularBuffer(b, chip.engine, f"{self.label} {b.name}", chip.values) for b in program.buffers}
         self.semaphores = {name: Semaphore(f"{self.label} {name}", chip.engine) for name in program.semaphores}
         self.tensix = Tensix()
         if chip.trace.zones:

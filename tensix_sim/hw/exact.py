@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tensix_sim.arch.model import Numbers
+from tensix_sim.arch.model import NumbersSpec
 from tensix_sim.formats import BFLOAT4_B, BFLOAT8_B, BFLOAT16, FLOAT32, TILE, Format, Values
 from tensix_sim.hw.arithmetic import HIDDEN, alone
 from tensix_sim.hw.bitwise import fpu, packer, sfpu
@@ -23,7 +23,7 @@ class Exact:
     any of them, values are float32 that no chip would have.
     """
 
-    def __init__(self, config: ComputeConfig, chip: Numbers, ideal: frozenset[str] = frozenset()) -> None:
+    def __init__(self, config: ComputeConfig, chip: NumbersSpec, ideal: frozenset[str] = frozenset()) -> None:
         self.phases = config.phases
         self.wide = config.fp32_dest_acc_en
         self.approximate_reciprocal = config.math_approx_mode

@@ -7,7 +7,7 @@ from tensix_sim.kernel_api.compute import Compute
 from tensix_sim.kernel_api.data_movement import DataMovement
 from tensix_sim.kernel_api.matrix import Matrix, check_adds, check_column, check_fills, check_whole
 from tensix_sim.kernel_api.running import launch, run
-from tensix_sim.kernel_api.verb import EACH, Changes, Pushes, Reads, Units, Verb
+from tensix_sim.kernel_api.verb import EACH, Pushes, Reads, Units, Updates, Verb
 from tensix_sim.kernel_api.verbs import Add, Matmul, MulColumn, RowMax, RowSum
 from tensix_sim.kernel_api.windows import (
     COLUMN_FACES,
@@ -23,8 +23,43 @@ from tensix_sim.kernel_api.windows import (
 from tensix_sim.program import BufferSpec, ComputeConfig, Kernel, Program, Tensor
 
 __all__ = [
-    "COLUMN_FACES", "EACH", "Add", "BufferSpec", "Changes", "CircularBuffer", "Compute", "ComputeConfig", "Costs", "DataMovement",
-    "Kernel", "Matmul", "Matrix", "MulColumn", "Program", "Pushes", "Reads", "RowMax", "RowSum", "SimulationError", "Stage",
-    "Tensor", "Units", "Verb", "Window", "Windows", "begin", "check_adds", "check_column", "check_fills", "check_whole",
-    "check_window", "in_place", "launch", "maxima", "one_by_one", "product", "run", "window",
+    "COLUMN_FACES",
+    "EACH",
+    "Add",
+    "BufferSpec",
+    "CircularBuffer",
+    "Compute",
+    "ComputeConfig",
+    "Costs",
+    "DataMovement",
+    "Kernel",
+    "Matmul",
+    "Matrix",
+    "MulColumn",
+    "Program",
+    "Pushes",
+    "Reads",
+    "RowMax",
+    "RowSum",
+    "SimulationError",
+    "Stage",
+    "Tensor",
+    "Units",
+    "Updates",
+    "Verb",
+    "Window",
+    "Windows",
+    "begin",
+    "check_adds",
+    "check_column",
+    "check_fills",
+    "check_whole",
+    "check_window",
+    "in_place",
+    "launch",
+    "maxima",
+    "one_by_one",
+    "product",
+    "run",
+    "window",
 ]  # fmt: skip

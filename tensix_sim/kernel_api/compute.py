@@ -39,6 +39,7 @@ class Compute:
         self._threads = Threads(core)
         self._run = self._threads.run
         self._blocks = chip.blocks
+        self._trace = chip.trace
         self._known: dict[tuple[object, ...], Prepared] = {}
         self._math = (Exact if config.exact else Arithmetic)(config, numbers)
         steps: dict[tuple[str, str], set[str]] = {}
@@ -85,6 +86,7 @@ class Compute:
         block = self._blocks.get(key)  # the same for all cores of the chip
         if block is None:
             block = self._blocks[key] = Block(verb.name, windows.stages, self.costs.handshake, windows.halves)
+            self._trace.units[verb.name] = verb.unit
         operation = Operation.of(verb, block, windows.early)
         for cb, _ in (*operation.inputs, (operation.source, 0)):
             check_consumer(cb, "wait")
@@ -128,6 +130,7 @@ class Compute:
         """Let the unpacker wait, by a semaphore, until all that was issued so far is packed: rows changed in place."""
         self._threads.hand_over()
 
-    def spend_on_pack(self, name: str, cycles: int, sfpu: int = 0) -> None:
-        """Set the pack thread up, outside windows; `sfpu` of its cycles are the vector unit's."""
-        self._threads.spend_on_pack(name, cycles, sfpu)
+    def spend_on_pack(self, name: str, cycles: int, unit: str) -> None:
+        """Set the pack thread up, outside windows, for work of a unit; cycles for the SFPU are the SFPU's own."""
+        self._trace.units[name] = unit
+        self._threads.spend_on_pack(name, cycles, cycles if unit == "sfpu" else 0)

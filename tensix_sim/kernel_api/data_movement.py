@@ -60,15 +60,14 @@ class DataMovement:
                 cb.spec.consumer,
             )
             while cb.space < tiles:
-                await happened(cb.next_pop())
+                await happened(cb.pops.next())
             self._end_wait(cb.wait_space)
         cb.reserve(tiles)
 
     def push(self, cb: CircularBuffer, tiles: int) -> None:
         """Hand `tiles` written tiles to the consumer."""
         self._check_end(cb, cb.spec.producer, "push")
-        now = self.engine.now
-        cb.push(tiles, now, now + self._cb_visible)
+        cb.push_written(tiles, self.engine.now, self._cb_visible)
 
     async def wait(self, cb: CircularBuffer, tiles: int) -> None:
         """Wait until `tiles` tiles are there."""
@@ -77,7 +76,7 @@ class DataMovement:
         if cb.front < tiles:
             self._block(lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
             while cb.front < tiles:
-                await happened(cb.next_push())
+                await happened(cb.pushes.next())
             self._end_wait(cb.wait_tiles)
 
     def pop(self, cb: CircularBuffer, tiles: int) -> None:
@@ -166,7 +165,7 @@ class DataMovement:
         self._block(lambda: f"the NoC, to forward {cb.spec.name}", None)
         transfer = self._memory.start(plan, self._lane)
         await happened(transfer.event)
-        cb_there.write(tiles, cb.pending[-1] if cb.pending else None)
+        cb_there.write(tiles, cb.values.blocks[-1] if self.values else None)
         if self._zones:
             self._span(f"forward {cb.spec.name}", self.idle_from, self.engine.now)
         self.idle_from = self.engine.now

@@ -53,17 +53,17 @@ class Matrix:
 
     def keep(self, block: Values) -> None:
         """Take the values of tiles that are pushed."""
-        self.cb.keep(block)
+        self.cb.values.write(block)
 
     def replace(self, block: Values) -> None:
         """Take the values of tiles that are changed in place."""
-        self.cb.blocks[0] = block
+        self.cb.values.replace(block)
 
     def values(self, rows: range) -> Values:
         """Some rows, a view."""
         if self.cb.shared:
             return self.cb.rows(rows.start, rows.stop, self.cols)
-        return self.cb.grid(self.cols, self.width)[rows.start : rows.stop]
+        return self.cb.values.grid(self.cols, self.width)[rows.start : rows.stop]
 
 
 def check_whole(*matrices: Matrix) -> None:

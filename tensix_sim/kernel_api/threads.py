@@ -49,10 +49,10 @@ class Threads:
         outcome = tensix.run(block, ready, space)
         packed = outcome.packed
         if changed is not None:
-            changed.renew(changed_tiles, start, packed[renewed], self._visible, older)
+            changed.rewrite(changed_tiles, start, packed[renewed], self._visible, older)
         if out is not None:
             times = packed[pushed] if early is None else (max(packed[early[0]], packed[-1] - early[1]),)
-            out.put(count, start, times, self._visible)
+            out.push(count, start, times, self._visible)
         if outcome.unpack_tiles:
             tensix.waits[source.wait_tiles] += outcome.unpack_tiles
         if outcome.pack_space and out is not None:
@@ -88,7 +88,7 @@ class Threads:
         if cb.space < tiles:
             raise SimulationError(f"{cb.label}: push of {tiles} tiles; {cb.space} are free")
         self.spend_on_pack("push", self._spec.cb_update_cycles)
-        cb.put(tiles, self.tensix.pack, (0,), self._visible)
+        cb.push(tiles, self.tensix.pack, (0,), self._visible)
 
     def pop(self, cb: CircularBuffer, tiles: int) -> None:
         """Give `tiles` tiles back when the unpacker has read what was issued so far."""
@@ -139,7 +139,7 @@ class Threads:
         cb.check_request(tiles, "wait for")
         self._block_on(cb, lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
         while cb.front < tiles:
-            await happened(cb.next_push())
+            await happened(cb.pushes.next())
 
     async def _freed(self, cb: CircularBuffer, tiles: int) -> int:
         """Suspend the kernel until `tiles` tiles are free; the cycle from which they are."""
@@ -147,7 +147,7 @@ class Threads:
         why = f"space for {tiles} tiles in {cb.spec.name}, which has {cb.space} of {cb.spec.tiles} free"
         self._block_on(cb, lambda: why, cb.spec.consumer)
         while cb.space < tiles:
-            await happened(cb.next_pop())
+            await happened(cb.pops.next())
         return self.engine.now
 
     def _block_on(self, cb: CircularBuffer, what: Callable[[], str], other: Role) -> None:

@@ -35,7 +35,7 @@ class Pushes(NamedTuple):
     after: slice = END  # these stages
 
 
-class Changes(NamedTuple):
+class Updates(NamedTuple):
     """The newest `tiles` tiles changed in place, in equal parts."""
 
     x: Matrix
@@ -53,7 +53,7 @@ class Verb(Protocol):
     def reads(self) -> Reads:
         """What it waits for."""
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
+    def makes(self) -> tuple[Pushes | Updates, ...]:
         """What it hands over, one of each kind at most."""
 
     def windows(self, c: Costs) -> Windows:

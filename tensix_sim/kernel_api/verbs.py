@@ -9,7 +9,7 @@ from typing import ClassVar
 from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.tensix import Costs, Stage
 from tensix_sim.kernel_api.matrix import Matrix, check_adds
-from tensix_sim.kernel_api.verb import EACH, Changes, Pushes, Reads, Units, bands
+from tensix_sim.kernel_api.verb import EACH, Pushes, Reads, Units, Updates, bands
 from tensix_sim.kernel_api.windows import (
     COLUMN_FACES,
     Windows,
@@ -44,8 +44,8 @@ class Matmul:
         held = ((self.b, self.b.tiles), (self.out, self.out.tiles))
         return Reads(self.a, held if self.accumulate else held[:1], bands(self.a.tiles, self.a.rows // self.subblock[0]))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
-        return (Changes(self.out, self.out.tiles) if self.accumulate else Pushes(self.out, self.out.tiles, EACH),)
+    def makes(self) -> tuple[Pushes | Updates, ...]:
+        return (Updates(self.out, self.out.tiles) if self.accumulate else Pushes(self.out, self.out.tiles, EACH),)
 
     def windows(self, c: Costs) -> Windows:
         (m, n), k, (h, w) = (self.out.rows, self.out.cols), self.a.cols, self.subblock
@@ -86,7 +86,7 @@ class Add:
     def reads(self) -> Reads:
         return Reads(self.a, ((self.a, self.out.tiles), (self.b, self.out.tiles)))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
+    def makes(self) -> tuple[Pushes | Updates, ...]:
         return (Pushes(self.out, self.out.tiles, EACH),)
 
     def windows(self, c: Costs) -> Windows:
@@ -119,8 +119,8 @@ class MulColumn:
     def reads(self) -> Reads:
         return Reads(self.x, ((self.column, self.x.rows), (self.x, self.x.tiles)))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
-        return (Changes(self.out, self.out.tiles) if self.accumulate else Pushes(self.out, self.out.tiles),)
+    def makes(self) -> tuple[Pushes | Updates, ...]:
+        return (Updates(self.out, self.out.tiles) if self.accumulate else Pushes(self.out, self.out.tiles),)
 
     def windows(self, c: Costs) -> Windows:
         check_window(c, self.x, self.tiles, self.x.cols)
@@ -161,7 +161,7 @@ class RowMax:
         before = () if self.before is None else ((self.before, self.x.rows),)
         return Reads(self.x, ((self.scaler, 1), *before), bands(self.x.tiles, self.x.rows // self.rows))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
+    def makes(self) -> tuple[Pushes | Updates, ...]:
         return (Pushes(self.out, self.x.rows),)
 
     def windows(self, c: Costs) -> Windows:
@@ -191,8 +191,8 @@ class RowSum:
     def reads(self) -> Reads:
         return Reads(self.x, ((self.ones, 1), (self.x, self.x.tiles)))
 
-    def makes(self) -> tuple[Pushes | Changes, ...]:
-        return (Changes(self.x, self.x.tiles),)
+    def makes(self) -> tuple[Pushes | Updates, ...]:
+        return (Updates(self.x, self.x.tiles),)
 
     def windows(self, c: Costs) -> Windows:
         rows, fmt = self.rows, self.x.format

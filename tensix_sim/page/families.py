@@ -1,16 +1,12 @@
 """Families of what lanes do, one colour each: of work by the unit that does it, of waits by who is waited for."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from tensix_sim.kernel_api import Add, Verb
-from tensix_sim.kernels.sdpa.row_verbs import INIT_EXP
-from tensix_sim.sdpa.stages import LOSSES
 from tensix_sim.trace import Cause, What
 
 GAP, DONE, OTHER_WAIT = "", "done", "wait"
 TRANSFERS = ("read ", "write ", "forward ")  # with a tensor's or a buffer's name after them
-VERBS: tuple[type[Verb], ...] = (Add, *LOSSES)
-UNITS = {verb.name: verb.unit for verb in VERBS} | {INIT_EXP: "sfpu"}
 
 
 class Family(NamedTuple):
@@ -48,12 +44,12 @@ WAITS = {
 }  # fmt: skip
 
 
-def family(what: What) -> str:
-    """Key of the family of a step or a wait."""
+def family(what: What, units: Mapping[str, str]) -> str:
+    """Key of the family of a step or a wait; `units` says what does a step, as in `Trace.units`."""
     if isinstance(what, Cause):
         return WAITS.get(what.kind, OTHER_WAIT)
     if what in (GAP, DONE):
         return DONE
     if what.startswith(TRANSFERS):
         return "move"
-    return UNITS.get(what, "other")
+    return units.get(what, "other")

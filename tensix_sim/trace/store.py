@@ -123,7 +123,9 @@ def save(path: Path, trace: Trace, run: str = "") -> None:
         OSError: the file cannot be written; an older one stays as it was.
     """
     with atomic_path(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-        about = {"level": trace.level, "notes": trace.notes} | ({"run": run, "file": path.name} if run else {})
+        about = {"level": trace.level, "notes": trace.notes, "units": trace.units} | (
+            {"run": run, "file": path.name} if run else {}
+        )
         words = {
             "about": [json.dumps(about, sort_keys=True)],
             "names": list(map(str, trace.names)),
@@ -152,6 +154,7 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
             about = json.loads(words["about"][0])
             trace = Trace(cast(Level, about["level"]), spill_rows)
             trace.notes.update(about["notes"])
+            trace.units.update(about.get("units", {}))
             for name in words["names"]:
                 trace.name(read(name))
             for lane in words["lanes"]:

@@ -56,7 +56,8 @@ class Trace:
 
     Level `off` records nothing, `zones` spans and counters, `transfers` also every NoC transfer. Names, lanes
     and series are numbered in the order of their first use. At most `spill_rows` rows of each kind stay in
-    memory, the rest goes to an anonymous temporary file. `notes` are facts about the run, shown in files.
+    memory, the rest goes to an anonymous temporary file. `notes` are facts about the run, shown in files; `units` says which
+    unit does a step, by its name: matmul, fpu or sfpu.
     """
 
     def __init__(self, level: Level = "zones", spill_rows: int = 1 << 20) -> None:
@@ -66,6 +67,7 @@ class Trace:
         self.zones = level != "off"
         self.transfers = level == "transfers"
         self.notes: dict[str, str] = {}
+        self.units: dict[str, str] = {}
         self._names: dict[What, int] = {}
         self._lanes: dict[Lane, int] = {}
         self._series: dict[Series, int] = {}
