@@ -3,6 +3,7 @@
 A `Plan` is a read or write that has been worked out: its tiles' banks, and the routes to them in the compiled loop's records.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -181,7 +182,7 @@ class Routes:
             barrier=barrier, gap=gap * TICKS, answered=answered,
         )  # fmt: skip
         in_flight = barrier if reading or answered else tiles
-        hops = sum(noc.hops(*self.ends(path, bank)) for bank in banks)
+        hops = sum(count * noc.hops(*self.ends(path, bank)) for bank, count in Counter(banks).items())
         return Plan(path, self.network.add("moves", move), banks_at, tiles, in_flight, gap * tiles, hops)
 
     # -- routes ---------------------------------------------------------------------------------------------
