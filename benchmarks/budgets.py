@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from tensix_sim import simulate
 from tensix_sim.config import BUILT_IN, RunSpec, load_spec
 from tensix_sim.hw import Chip
-from tensix_sim.kernel_api import launch
+from tensix_sim.kernel_api import run
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
 from tensix_sim.sdpa.inputs import InputValues, make_inputs
 from tensix_sim.sdpa.program import build
@@ -57,9 +57,7 @@ def against_numpy() -> None:
     g, machine, inputs = Geometry.of(given), spec_machine(given), make_inputs(given)
 
     def simulated() -> None:
-        chip = Chip(machine, program, Trace("off"))
-        launch(chip)
-        chip.engine.run()
+        run(Chip(machine, program, Trace("off")))
 
     times = []
     with threadpool_limits(1):

@@ -19,6 +19,7 @@ from tensix_sim import check
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.load import Work
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.op import compute_kernel, positions
 from tensix_sim.simulation import run_device
 from tensix_sim.tuning.search import SURE
 from tensix_sim.tuning.work import cycles_alone
@@ -106,12 +107,12 @@ def draw(rng: random.Random, kind: Raw) -> Raw:
 def steps(spec: RunSpec) -> int:
     """Pairs of chunks of the spec's first device."""
     work = Work(Geometry.of(spec))
-    return int(work.of_cores(work.steps)[spec.simulated_ring_ids[0]].sum())
+    return int(work.of_cores(work.steps)[positions(spec)[0]].sum())
 
 
 def measure(spec: RunSpec) -> Found:
     """Run a spec's first device whole, and find its bounds."""
-    ring_id = spec.simulated_ring_ids[0]
+    ring_id = positions(spec)[0]
     g = Geometry.of(spec)
     whole = run_device(spec, ring_id, lambda share: None).device.cycles
     least = Work(g).floor(spec_machine(spec).chip, (ring_id,)).cycles
@@ -124,7 +125,7 @@ def about(spec: RunSpec, g: Geometry) -> str:
     chunks = [g.deal.count(i) for i in range(g.cores)]
     deal = "even" if min(chunks) == max(chunks) else f"{min(chunks)}-{max(chunks)}"
     return (
-        f"{spec.op} {spec.effective_kernel} {spec.board} {mask}, {given.q_heads}/{given.kv_heads} heads, {given.seq_len} by "
+        f"{spec.op} {compute_kernel(spec).name} {spec.board} {mask}, {given.q_heads}/{given.kv_heads} heads, {given.seq_len} by "
         f"{spec.kv_len} rows, q {32 * g.M}, k {32 * g.N}, {g.grid[0]}x{g.grid[1]}, deal {deal}"
     )
 

@@ -1,7 +1,7 @@
 """Simulate Tenstorrent kernels on virtual Tensix chips, tile by tile, with their cycles.
 
 `simulate(spec)` runs the op on every device of a ring, `check(spec)` says what is wrong with a spec, `tune(spec)` finds the
-fastest chunk sizes, `preset(name)` is the spec of a model.
+fastest chunk sizes, `preset(name)` is the spec of a model. `run_program(program, board)` runs kernels of your own.
 """
 
 from importlib import import_module
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from tensix_sim.config import RunSpec
     from tensix_sim.doctor.check import Report, check
     from tensix_sim.presets import preset
+    from tensix_sim.programs import Ran, run_program
     from tensix_sim.simulation import DeviceFigures, IllegalConfigError, Result, simulate
     from tensix_sim.tuning import Space, Tuning, tune
 
 __all__ = [
-    "DeviceFigures", "IllegalConfigError", "Report", "Result", "RunSpec", "Space", "Tuning", "check", "preset", "simulate",
-    "tune",
+    "DeviceFigures", "IllegalConfigError", "Ran", "Report", "Result", "RunSpec", "Space", "Tuning", "check", "preset",
+    "run_program", "simulate", "tune",
 ]  # fmt: skip
 
 if not (kernels := Path(__file__).with_name("kernels")).is_dir():
@@ -33,7 +34,7 @@ except PackageNotFoundError:  # the source tree, not installed
     __version__ = "0+source"
 
 _HOME = {"RunSpec": "config", "Report": "doctor.check", "check": "doctor.check", "preset": "presets"}
-_HOME |= dict.fromkeys(("Space", "Tuning", "tune"), "tuning")
+_HOME |= dict.fromkeys(("Space", "Tuning", "tune"), "tuning") | dict.fromkeys(("Ran", "run_program"), "programs")
 
 
 def __getattr__(name: str) -> Any:

@@ -11,8 +11,10 @@ from tensix_sim.config import RunSpec
 from tensix_sim.doctor.check import check
 from tensix_sim.expected import Errors
 from tensix_sim.formats import to_format
+from tensix_sim.kernels.sdpa.compute_kernels import LEGACY
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sdpa.inputs import InputValues, make_inputs
+from tensix_sim.sdpa.op import SDPA, compute_kernel, positions
 from tensix_sim.sdpa.stages import INPUT, STAGES
 from tensix_sim.simulation import run_device
 from tensix_sim.user_errors import UserError
@@ -97,7 +99,7 @@ def explain(spec: RunSpec, jobs: int = 1, progress: Progress | None = None) -> E
 def _slabs(spec: RunSpec, inputs: InputValues) -> Iterator[tuple[Geometry, int, int, slice, Any]]:
     """Each slab that is simulated, with each batch: geometry, ring position, batch, rows, and the arguments of `attention`."""
     g = Geometry.of(spec)
-    for ring_id in spec.simulated_ring_ids:
+    for ring_id in positions(spec):
         for rows in g.slabs(ring_id):
             for b in range(g.B):
                 seen = g.prefix + rows.start, g.scale, g.left, g.right
@@ -109,7 +111,7 @@ def _squared_errors(spec: RunSpec, ideal: Sequence[str]) -> Errors:
     places = tuple(place for name in ideal if name != INPUT for place in STAGES[name])
     quiet = spec.model_copy(update={"trace": "off"})
     outputs = {r: run_device(quiet, r, lambda _: None, ideal=places, quantised=INPUT not in ideal).output
-               for r in spec.simulated_ring_ids}  # fmt: skip
+               for r in positions(spec)}  # fmt: skip
     parts = []
     for g, ring_id, b, rows, seen in _slabs(spec, make_inputs(spec)):
         slab = g.slabs(ring_id).index(rows)
@@ -151,7 +153,7 @@ def _error_of_inputs(spec: RunSpec) -> float:
 def _worst(spec: RunSpec, errors: Errors, sizes: Errors, rows: bool) -> list[WorstRow]:
     """The rows, or the heads over all their rows, with the largest relative errors."""
     g = Geometry.of(spec)
-    slabs = [(b, part.start) for r in spec.simulated_ring_ids for part in g.slabs(r) for b in range(g.B)]
+    slabs = [(b, part.start) for r in positions(spec) for part in g.slabs(r) for b in range(g.B)]
     if rows:
         relative = np.sqrt(errors / np.maximum(sizes, np.finfo(float).tiny))
         order = np.argsort(-relative, axis=None, kind="stable")[:WORST]
@@ -220,11 +222,10 @@ def _sampled_chunk(spec: RunSpec, keys: int, heads: int, wide: bool) -> RunSpec:
     )
     compute = spec.effective_compute_config.model_copy(update={"fp32_dest_acc_en": wide})
     changes = {
-        "op": "sdpa", "ring_size": 4, "ring_ids": "all", "ring_id": None, "mesh": None, "inputs": given,
-        "chunk_start_idx": None, "paged_kv": None, "compute_kernel_config": compute, "is_causal": False,
-        "sliding_window_size": None, "numerics": "exact", "trace": "off", "kernel": "legacy" if wide else spec.effective_kernel,
+        "inputs": given, "compute_kernel_config": compute, "is_causal": False, "sliding_window_size": None,
+        "numerics": "exact", "trace": "off", "kernel": (LEGACY if wide else compute_kernel(spec)).name,
     }  # fmt: skip
-    return spec.model_copy(update=changes)
+    return SDPA.adopt(spec).model_copy(update=changes)
 
 
 def _length_error(spec: RunSpec) -> LengthError:

@@ -11,13 +11,8 @@ from typing import Any
 
 from tensix_sim.config import OP_CHUNK_SIZE, RunSpec
 from tensix_sim.sdpa.geometry import Geometry, program_config, spec_machine
+from tensix_sim.sdpa.op import OPS, Op
 
-# Names of device operations in ttnn's logs, today's first: as its profiler prints them, tt-metal 2025 and 2026
-OP_CODES = {
-    "ring_distributed_sdpa": ("RingDistributedSdpaDeviceOperation", "RingDistributedScaledDotProductAttention"),
-    "sdpa": ("SDPAOperation", "ScaledDotProductAttention"),
-    "chunked_sdpa": ("SDPAOperation", "ScaledDotProductAttention"),
-}
 NONE = "std::nullopt"
 # Settings that say which work it is; the others say how it is done
 WORK = (
@@ -36,15 +31,10 @@ class OpTensor:
     memory: str
 
 
-def op_code(op: str) -> str:
-    """The name of an op in ttnn's logs."""
-    return OP_CODES[op][0]
-
-
 def todays_code(code: str) -> str:
     """The name that an op has today, of any that it ever had; one that is not known stays as it is."""
     bare = code.strip().rpartition("::")[2]
-    return next((names[0] for names in OP_CODES.values() if bare in names), bare)
+    return next((op.codes[0] for op in OPS.values() if bare in op.codes), bare)
 
 
 def tensors(spec: RunSpec) -> tuple[list[OpTensor], OpTensor]:
@@ -83,7 +73,7 @@ def attributes(spec: RunSpec) -> dict[str, str]:
         "chunk_start_idx": NONE if spec.chunk_start_idx is None else str(spec.chunk_start_idx),
         "sliding_window_size": NONE if spec.sliding_window_size is None else str(spec.sliding_window_size),
     }
-    return found | ({"ring_size": str(spec.ring_size)} if spec.is_ring else {})
+    return found | ({"ring_size": str(spec.ring_size)} if Op.of(spec).ring else {})
 
 
 def told_by(spec: RunSpec) -> dict[str, Any]:

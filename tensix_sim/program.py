@@ -4,7 +4,7 @@ A program can be built, printed, compared and checked without a clock; `tensix_s
 """
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -41,7 +41,7 @@ class BufferSpec:
         return self.tiles * self.format.tile_bytes
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Tensor:
     """Tiles in DRAM or L1, interleaved page by page over the banks; page p is tile (p // tile_cols, p % tile_cols).
 
@@ -58,26 +58,22 @@ class Tensor:
     values: Values | None = None
     output: bool = False
     opaque: bool = False
-    written: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
         shape = (self.tile_rows * TILE, self.tile_cols * TILE)
         if self.values is not None and self.values.shape != shape:
             raise ValueError(f"tensor {self.name}: values have shape {self.values.shape}; its tiles need {shape}")
-        self.written = np.full(self.pages, not self.output)
 
     @property
     def pages(self) -> int:
         """Number of tiles."""
         return self.tile_rows * self.tile_cols
 
-    def store(self, pages: Sequence[int], block: Values | None) -> None:
-        """Take tiles, [rows, 32, columns, 32], one after the other for `pages`, and note that these are written."""
-        page = np.asarray(pages)
-        if self.tiles is not None and block is not None:
+    def store(self, page: NDArray[np.int64], block: Values) -> None:
+        """Put tiles, [rows, 32, columns, 32], one after the other in the places of pages, if it has values."""
+        if self.tiles is not None:
             flat = block.swapaxes(1, 2).reshape(-1, TILE, TILE)
             self.tiles[page // self.tile_cols, :, page % self.tile_cols, :] = flat
-        self.written[page] = True
 
     @property
     def tiles(self) -> Values | None:
@@ -141,6 +137,11 @@ class Program:
         """Logical cores, row by row."""
         columns, rows = self.grid
         return tuple((x, y) for y in range(rows) for x in range(columns))
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The tensors that its kernels write."""
+        return tuple(tensor for tensor in self.tensors if tensor.output)
 
     def check(self, machine: Machine) -> list[str]:
         """Everything that keeps this program from starting on `machine`, as sentences; empty when it can run."""

@@ -10,6 +10,7 @@ from tensix_sim.config import RunSpec
 from tensix_sim.error import Explanation, LengthError, WorstRow
 from tensix_sim.gather.tail import Tail
 from tensix_sim.presets import Preset
+from tensix_sim.sdpa.op import Op
 from tensix_sim.simulation import DeviceFigures, Result, Spread
 from tensix_sim.text import shown, table, wrapped
 from tensix_sim.trace import LANES
@@ -56,7 +57,7 @@ def _kind(spec: RunSpec) -> str:
         (keys != given.seq_len, f"{keys} keys"),
         (not spec.is_causal, "not causal"),
         (spec.sliding_window_size is not None, f"window {spec.sliding_window_size}"),
-        (spec.is_ring, f"ring of {spec.ring_size}"),
+        (Op.of(spec).ring, f"ring of {spec.ring_size}"),
     ]
     return "".join(f", {text}" for applies, text in parts if applies)
 
@@ -122,9 +123,7 @@ def _waits(devices: list[DeviceFigures]) -> str:
     slowest = max(devices, key=lambda d: d.cycles)
     rows = []
     for lane in LANES.values():
-        waits = [
-            (cycles, cause.removeprefix(f"{lane}: wait ")) for cause, cycles in slowest.waits.items() if cause.startswith(lane)
-        ]
+        waits = [(cycles, wait.cause.text) for wait, cycles in slowest.waits.items() if wait.lane == lane]
         named = ", ".join(f"{cause} {cycles / slowest.cycles:.1%}" for cycles, cause in sorted(waits, reverse=True)[:5])
         rows.append((lane, f"{sum(cycles for cycles, _ in waits) / slowest.cycles:.1%}", named))
     width = max(len(row[2]) for row in rows)

@@ -26,29 +26,18 @@ from tensix_sim.formats import TILE, Values
 from tensix_sim.gather.tail import Tail, run_tail, tail_problems
 from tensix_sim.host import peak_memory_bytes
 from tensix_sim.hw import Chip, SimulationError
+from tensix_sim.hw.figures import Traffic, busy_shares
 from tensix_sim.identity import run_id, values_digest
-from tensix_sim.kernel_api import Compute, DataMovement, launch
+from tensix_sim.kernel_api import run
+from tensix_sim.kernel_api.running import Contexts, core_waits, last_end, of_core, record_bytes
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
 from tensix_sim.sdpa.inputs import InputValues, input_misfits, make_inputs
+from tensix_sim.sdpa.op import positions
 from tensix_sim.sdpa.program import build, output_rows
-from tensix_sim.trace import (
-    SCHEMA,
-    SUMMARY,
-    Run,
-    Trace,
-    save,
-    tail_file,
-    trace_file,
-    whole_folder,
-    write_chrome,
-    write_core_csv,
-    write_transfers_csv,
-)
+from tensix_sim.trace import SCHEMA, SUMMARY, LaneWait, Run, Trace, WaitKey, opens_in_a_viewer, whole_folder, write_traces
 from tensix_sim.trust import Trust, trust
 from tensix_sim.user_errors import UserError
 from tensix_sim.workers import Progress, worker_processes
-
-VIEWER_SPANS = 10_000_000
 
 
 class IllegalConfigError(UserError, ValueError):
@@ -106,7 +95,7 @@ class DeviceFigures(BaseModel):
     servers: dict[str, float]
     ideal_cycles: int
     math_utilization: float
-    waits: dict[str, float]
+    waits: dict[WaitKey, float]
     accuracy: Accuracy | None
 
 
@@ -218,13 +207,13 @@ class Result:
 
     @property
     def opens_in_a_viewer(self) -> bool:
-        """Whether the trace is short enough for Chrome JSON to be opened: 130 bytes a span, in the memory of a browser."""
-        return sum(len(trace.tables["spans"]) for _, trace in self._all_traces) <= VIEWER_SPANS
+        """Whether its traces are short enough for Chrome JSON to be opened."""
+        return opens_in_a_viewer([*self.trace.items(), *self._tails])
 
     @property
-    def _all_traces(self) -> list[tuple[int, Trace]]:
-        """Those of the op and those of its tail, by ring position."""
-        return sorted([*self.trace.items(), *(self.tail.traces.items() if self.tail else ())], key=lambda item: item[0])
+    def _tails(self) -> list[tuple[int, Trace]]:
+        """Traces of the tail, by ring position."""
+        return list(self.tail.traces.items()) if self.tail else []
 
     def write(self, folder: Path) -> None:
         """Write the files of `write_into` as `folder`, which takes the place of an older one whole, or not at all.
@@ -236,25 +225,12 @@ class Result:
             self.write_into(new)
 
     def write_into(self, folder: Path) -> None:
-        """Write the traces and the summary into `folder`, which is there and empty.
+        """Write what `trace.write_traces` does, and `summary.json`, which is what `run --json` writes, into an empty folder.
 
-        `trace.json`, of traces that are not too long for it, opens in Perfetto and chrome://tracing, `cores.csv` has each
-        core's cycles by RISC and wait cause, `device-<ring_id>.npz` is the trace by columns (`trace.open_run` and `np.load`
-        read it), `transfers.csv` (at trace: transfers) has each burst's parts, `summary.json` is what `run --json` writes.
-        The tail is in `trace.json` and `transfers.csv` behind the op, by columns in `tail-<ring_id>.npz`. All have the run's id.
+        All have the run's id.
         """
-        if self.spec.trace != "off":
-            clock_hz = spec_machine(self.spec).chip.clock_hz
-            traces = sorted(self.trace.items())
-            if self.opens_in_a_viewer:
-                write_chrome(folder / "trace.json", self._all_traces, clock_hz, self.id)
-            write_core_csv(folder / "cores.csv", traces, self.id)
-            for ring_id, trace in traces:
-                save(folder / trace_file(ring_id), trace, self.id)
-            for ring_id, trace in self.tail.traces.items() if self.tail else ():
-                save(folder / tail_file(ring_id), trace, self.id)
-        if self.spec.trace == "transfers":
-            write_transfers_csv(folder / "transfers.csv", self._all_traces, self.id)
+        clock_hz = spec_machine(self.spec).chip.clock_hz
+        write_traces(folder, sorted(self.trace.items()), clock_hz, self.id, self._tails)
         write_json(folder / SUMMARY, self.summary())
 
 
@@ -288,7 +264,7 @@ def simulate(
         raise ValueError("; ".join(problems))
     began = time.perf_counter()
     values = values_digest(run_spec, (inputs.q, inputs.k, inputs.v, inputs.page_table) if inputs else ())
-    ring_ids = run_spec.simulated_ring_ids
+    ring_ids = positions(run_spec)
     report_share: Progress = progress or (lambda share: None)
     if min(jobs, len(ring_ids)) > 1:
         runs = _in_processes(run_spec, ring_ids, jobs, report_share, inputs)
@@ -346,27 +322,23 @@ def run_device(
     trace = Trace(spec.trace)
     trace.notes["queue_id"] = str(spec.queue_id)
     chip = Chip(machine, program, trace)
-    pages = program.tensors[-1].pages
+    (out,) = program.outputs
     done = 0
 
     def count_pages(written: int) -> None:
         nonlocal done
         done += written
-        progress(done / pages)
+        progress(done / out.pages)
 
     chip.on_write = count_pages
     whole = only is None
     accuracy, again = None, []
     with threadpool_limits(1), np.errstate(all="ignore"):  # what overflows is found in the output
-        contexts = launch(chip)
-        chip.engine.run()
-        if whole:
-            chip.check_finished()
+        (contexts,) = run(chip, whole=whole)
         output = moments = None
         if inputs is not None:
-            values = program.tensors[-1].values
-            assert values is not None
-            output = output_rows(g, values)
+            assert out.values is not None
+            output = output_rows(g, out.values)
             if whole:
                 _check_finite(g, ring_id, output)
             moments, by_row = _moments(g, ring_id, inputs, output, reference_rows)
@@ -374,7 +346,7 @@ def run_device(
                 again = recomputed(g, program.compute, machine, ring_id, inputs, output, by_row)
             accuracy = judge(moments.accuracy(), again)
     figures = _figures(g, machine, chip, ring_id, contexts, accuracy)
-    _trace_bytes(trace, chip)
+    record_bytes(chip)
     return DeviceRun(figures, output, trace, moments, again)
 
 
@@ -428,27 +400,22 @@ def _figures(
     machine: Machine,
     chip: Chip,
     ring_id: int,
-    contexts: dict[Any, DataMovement | Compute],
+    contexts: Contexts,
     accuracy: Accuracy | None,
 ) -> DeviceFigures:
-    program = chip.program
-    ends = [_core_end(logical, contexts) for logical in program.cores]
+    program, routes = chip.program, chip.memory.routes
+    ends = [last_end(of_core(contexts, core)) for core in program.cores]
     cycles = max(ends)
     active = [i for i in range(g.cores) if g.deal.count(i)]
     cores = [chip.cores[program.cores[i]] for i in active]
     steps = [g.steps(i, ring_id) for i in active]
-    waits: Counter[str] = Counter()
+    waits: Counter[LaneWait] = Counter()
     for core in cores:
-        waits.update(core.tensix.lane_waits())
-        for role in ("reader", "writer"):
-            context = contexts[core.logical, role]
-            assert isinstance(context, DataMovement)
-            waits.update({f"{role}: {cause}": n for cause, n in context.waits.items()})
+        waits.update(core_waits(contexts, core))
 
     def mean(what: str) -> float:
         return sum(core.tensix.total(what) for core in cores) / len(cores)
 
-    traffic = chip.memory.traffic(cycles)
     return DeviceFigures(
         ring_id=ring_id,
         cycles=cycles,
@@ -462,26 +429,13 @@ def _figures(
         math_cycles=mean("fpu") + mean("sfpu") - mean("overlap"),
         unpack_cycles=mean("unpack_busy") + sum(core.tensix.popping for core in cores) / len(cores),
         pack_cycles=mean("pack_busy"),
-        **traffic,
-        servers=chip.memory.shares(cycles) if chip.trace.zones else {},
+        **Traffic.of(routes, cycles)._asdict(),
+        servers=busy_shares(routes, cycles) if chip.trace.zones else {},
         ideal_cycles=g.ideal_cycles,
         math_utilization=g.ideal_cycles / cycles,
-        waits={cause: n / len(cores) for cause, n in sorted(waits.items()) if n},
+        waits={wait: waits[wait] / len(cores) for wait in sorted(waits, key=str) if waits[wait]},
         accuracy=accuracy,
     )
-
-
-def _core_end(logical: tuple[int, int], contexts: dict[Any, DataMovement | Compute]) -> int:
-    """Cycle at which the last of a core's kernels ended."""
-    return max(contexts[logical, role].end for role in ("reader", "compute", "writer"))
-
-
-def _trace_bytes(trace: Trace, chip: Chip) -> None:
-    """Counters of bytes over time: the sum in each bin, at the bin's start."""
-    for name, (width, bins) in chip.memory.bytes_over_time().items():
-        series = trace.series(f"{name} bytes", "bytes")
-        for i, nbytes in enumerate(bins):
-            trace.count(series, i * width, nbytes)
 
 
 _shares: Any = None

@@ -7,9 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from tensix_sim.arch.model import UnknownNameError
 from tensix_sim.error import Explanation
 from tensix_sim.gather.run import Moved
 from tensix_sim.gather.tail import OPS
+from tensix_sim.sdpa.op import positions
 from tensix_sim.simulation import DeviceFigures
 from tensix_sim.trace import SUMMARY, Run, RunError, open_run
 
@@ -46,8 +48,12 @@ def read_run(folder: Path) -> Run:
     run = open_run(folder)
     path = folder / SUMMARY
     ring_ids = [device["ring_id"] for device in run.summary["devices"]]
-    if ring_ids != list(run.spec.simulated_ring_ids):
-        raise RunError(f"{path}: has devices {ring_ids}; those of its spec are {list(run.spec.simulated_ring_ids)}")
+    try:
+        expected = list(positions(run.spec))
+    except UnknownNameError as error:
+        raise RunError(f"a run of another version: {error}; run again") from error
+    if ring_ids != expected:
+        raise RunError(f"{path}: has devices {ring_ids}; those of its spec are {expected}")
     devices = [{**device, "accuracy": None} for device in run.summary["devices"]]
     try:
         summary = Summary.model_validate({**run.summary, "devices": devices})

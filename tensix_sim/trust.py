@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tensix_sim.arch import machine
 from tensix_sim.config import RunSpec, WhatIf
+from tensix_sim.sdpa.op import compute_kernel
 from tensix_sim.walls import Prediction, binds, changes, mask_kind, shipped
 
 BOUND_BY = {"compute": "compute-bound", "dram": "memory-bound", "straggler": "cores idle at the end"}
@@ -46,7 +47,7 @@ def trust(spec: RunSpec, device: Mapping[str, Any] | None = None) -> Trust:
     """
     if spec.machine.keys() - {"l1.reserved"} or spec.what_if != WhatIf():
         return Trust(kind="a machine or a program with what-ifs", walls=0)
-    chip, kernel = machine(spec.board).chip.name, spec.effective_kernel
+    chip, kernel = machine(spec.board).chip.name, compute_kernel(spec).name
     mask = mask_kind(spec.is_causal, spec.sliding_window_size)
     kinds: list[tuple[str, Callable[[Prediction], bool]]] = [
         (f"{mask}, whatever binds", lambda p: p.kind[2] == mask),

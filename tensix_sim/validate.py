@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tensix_sim.arch.model import UnknownNameError
 from tensix_sim.doctor.check import check
+from tensix_sim.sdpa.op import positions
 from tensix_sim.simulation import run_device
 from tensix_sim.text import columns
 from tensix_sim.walls import Prediction, Row, binds, changes, groups, sizes
@@ -28,7 +29,7 @@ def predict(row: Row) -> Prediction:
     report = check(spec)
     if not report.ok:
         return Prediction(row, problem=report.violations[0].message)
-    devices = [run_device(spec, ring_id, lambda share: None).device for ring_id in spec.simulated_ring_ids]
+    devices = [run_device(spec, ring_id, lambda share: None).device for ring_id in positions(spec)]
     return Prediction(
         row,
         round(median(d.cycles for d in devices)),

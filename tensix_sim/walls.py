@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tensix_sim.arch import machine
 from tensix_sim.config import RunSpec
+from tensix_sim.sdpa.keys import KV_DTYPE, PAGED
+from tensix_sim.sdpa.op import OPS, SDPA
+from tensix_sim.trace.causes import Cause, LaneWait
 from tensix_sim.user_errors import UserError
 
 SHIPPED = Path(__file__).parent / "data" / "measurements.csv"
@@ -100,12 +103,12 @@ class Row(BaseModel):
     @property
     def spec(self) -> RunSpec:
         """The run that the row describes."""
-        ring, paged = self.op == "ring_distributed_sdpa", self.op == "chunked_sdpa"
+        op = OPS.get(self.op, SDPA)  # of an unknown one, the model says so
         inputs: dict[str, Any] = {
             "batch": self.batch, "q_heads": self.q_heads, "kv_heads": self.kv_heads, "seq_len": self.seq_q,
             "head_dim": self.head_dim, "dtype": self.q_dtype,
         }  # fmt: skip
-        if not ring:
+        if KV_DTYPE in op.takes:
             inputs["kv_dtype"] = self.kv_dtype
         given: dict[str, Any] = {
             "op": self.op, "board": self.board, "kernel": self.kernel, "numerics": "off", "trace": "off", "inputs": inputs,
@@ -117,9 +120,9 @@ class Row(BaseModel):
                 "math_fidelity": self.math_fidelity, "math_approx_mode": self.math_approx, "fp32_dest_acc_en": self.fp32_dest,
             },
         }  # fmt: skip
-        if ring:
+        if op.ring:
             given["ring_size"] = self.ring_size
-        elif paged:
+        elif PAGED in op.takes:
             given |= {"chunk_start_idx": self.chunk_start_idx, "paged_kv": {"block_size": 64, "page_table": "identity"}}
         else:
             given["is_causal"] = self.causal
@@ -127,7 +130,7 @@ class Row(BaseModel):
                 given["sliding_window_size"] = self.sliding_window
             if self.seq_kv != self.seq_q:
                 inputs["kv_len"] = self.seq_kv
-        return RunSpec.model_validate(given)
+        return RunSpec.model_validate(given, context={"ops": OPS})
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,7 @@ def binds(device: Mapping[str, Any]) -> str:
     cores = device["kernel_cycles_per_core"]
     if cores["mean"] < 0.85 * cores["max"]:
         return "straggler"
-    waiting = sum(device["waits"].get(cause, 0) for cause in ("unpack: wait k_in", "unpack: wait v_in"))
+    waiting = sum(device["waits"].get(str(LaneWait("unpack", Cause("tiles", name))), 0) for name in ("k_in", "v_in"))
     return "dram" if waiting > 0.1 * cores["mean"] else "compute"
 
 

@@ -1,32 +1,20 @@
 """What several test files need: tensors of random numbers, and a program run to its end."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tensix_sim import Ran, run_program
 from tensix_sim.arch import Machine
 from tensix_sim.formats import BFLOAT16, Format, to_format
-from tensix_sim.hw import Chip
-from tensix_sim.kernel_api import Compute, DataMovement, Program, Tensor, launch
-from tensix_sim.trace import Trace
+from tensix_sim.kernel_api import Program, Tensor
+from tensix_sim.trace import Level
 
 
-class Ran(NamedTuple):
-    """A program that has ended: its chip, its kernels' contexts, and the cycle at which the last kernel was done."""
-
-    chip: Chip
-    contexts: dict[Any, DataMovement | Compute]
-    cycles: int
-
-
-def _run(machine: Machine, program: Program, level: Any = "off") -> Ran:
-    chip = Chip(machine, program, Trace(level))
-    contexts = launch(chip)
-    chip.engine.run()
-    chip.check_finished()
-    return Ran(chip, contexts, max(context.end for context in contexts.values()))
+def _run(machine: Machine, program: Program, level: Level = "off") -> Ran:
+    return run_program(program, machine, level)
 
 
 def _tensor(

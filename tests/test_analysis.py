@@ -11,8 +11,8 @@ from tensix_sim.formats import BFLOAT16
 from tensix_sim.program import BufferSpec
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.simulation import Result
-from tensix_sim.trace import Trace
-from tensix_sim.trace.queries import busy
+from tensix_sim.trace import Totals, Trace
+from tensix_sim.trace.causes import read
 
 RING = {
     "board": "galaxy",
@@ -81,7 +81,7 @@ def test_waits_add_up_whichever_way_they_are_asked_for(result: Result) -> None:
         assert len({sum(way.values()) for way in ways}) == 1
         lanes = sum(sum(lane.values()) for core in budgets(run.trace) for lane in core.lanes.values())
         done = sum(lane.get("done", 0) for core in budgets(run.trace) for lane in core.lanes.values())
-        assert sum(ways[0].values()) + busy(run.trace) + done == lanes
+        assert sum(ways[0].values()) + Totals.of(run.trace).busy() + done == lanes
 
 
 def test_nothing_is_busy_for_longer_than_the_run(result: Result) -> None:
@@ -99,10 +99,9 @@ def test_bytes_over_time_add_up_to_the_bytes_moved(result: Result) -> None:
         def moved(what: str, trace: Trace = run.trace) -> int:
             return int(trace.counter(f"{what} bytes")[1].sum())
 
-        banks = [series.label for series in run.trace.counters if series.label.startswith("dram bank")]
+        banks = [series.what for series in run.trace.counters if series.what.startswith("dram bank")]
         assert moved("read") + moved("write") == moved("noc0") + moved("noc1")
-        in_dram = sum(moved(label.removesuffix(" bytes")) for label in banks)
-        assert in_dram == run.device.dram_read_bytes + run.device.dram_write_bytes
+        assert sum(map(moved, banks)) == run.device.dram_read_bytes + run.device.dram_write_bytes
 
 
 def test_no_roof_lies_below_the_run(result: Result) -> None:
@@ -122,13 +121,13 @@ def traced(*spans: tuple[str, str, int, int]) -> Trace:
     """A trace of one core from (RISC, name, start, end)."""
     trace = Trace()
     for risc, name, start, end in spans:
-        trace.span(trace.lane((0, 0), risc), trace.name(name), start, end)
+        trace.span(trace.lane((0, 0), risc), trace.name(read(name)), start, end)
     return trace
 
 
 def path_of(trace: Trace) -> list[tuple[str, str, int, int]]:
     """The critical path without its core."""
-    return [tuple(segment)[1:] for segment in critical_path(trace, [IN, OUT])]
+    return [(s.risc, str(s.what), s.start, s.end) for s in critical_path(trace, [IN, OUT])]
 
 
 def test_a_wait_for_tiles_leads_to_their_producer() -> None:

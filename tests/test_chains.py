@@ -102,7 +102,7 @@ def test_what_is_passed_on_is_what_was_read(rule):
 
 def test_a_core_that_waits_in_a_chain_says_so():
     """The wait has the chain's name."""
-    assert any("in K/V chain" in cause for cause in simulate(spec(numerics="off")).devices[0].waits)
+    assert any("in K/V chain" in wait.cause.name for wait in simulate(spec(numerics="off")).devices[0].waits)
 
 
 def test_chained_cycles_do_not_depend_on_numbers():

@@ -125,7 +125,7 @@ def test_a_full_disk_is_one_message_and_no_half_file(command, monkeypatch: pytes
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "traces/runs/x/trace.json")
 
-    monkeypatch.setattr("tensix_sim.simulation.write_chrome", full)
+    monkeypatch.setattr("tensix_sim.trace.store.write_chrome", full)
     result = command("run", *SMALL, "--name", "x")
     assert result.exit_code == 2
     assert "No space left on device" in result.output
@@ -200,7 +200,7 @@ def test_ctrl_c_ends_with_130_and_writes_nothing(tmp_path: Path) -> None:
 def test_a_trace_too_long_for_a_viewer_is_not_written_for_one(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No trace.json, not even an older one, and a line that says so; the columns are there all the same."""
     command("run", *SMALL, "--set", "numerics=off", "--name", "long")
-    monkeypatch.setattr("tensix_sim.simulation.VIEWER_SPANS", 100)
+    monkeypatch.setattr("tensix_sim.trace.store.VIEWER_SPANS", 100)
     result = command("run", *SMALL, "--set", "numerics=off", "--name", "long")
     assert result.exit_code == 0
     assert "too long for Perfetto" in result.stderr

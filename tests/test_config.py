@@ -20,6 +20,7 @@ from tensix_sim.config import (
     read_spec,
 )
 from tensix_sim.files import open_array
+from tensix_sim.sdpa.op import positions
 
 SHAPE = {"q_heads": 8, "kv_heads": 1, "seq_len": 8192, "head_dim": 128}
 
@@ -84,7 +85,7 @@ def test_only_inputs_are_required() -> None:
 )
 def test_simulated_positions(changes: dict[str, Any], expected: tuple[int, ...]) -> None:
     """All of the ring, or those listed; an explicit ring_id wins."""
-    assert spec(**changes).simulated_ring_ids == expected
+    assert positions(spec(**changes)) == expected
 
 
 def test_built_in_is_the_llama_prefill() -> None:
@@ -123,7 +124,6 @@ def test_built_in_is_the_llama_prefill() -> None:
         {"numerics": "slow"},
         {"numerics": False},
         {"trace": False},
-        {"op": "ring_joint_sdpa"},
         {"queue_id": -1},
         {"chunk_start_idx": -64},
         {"chunk_start_idx": 64.0},

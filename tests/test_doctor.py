@@ -22,8 +22,8 @@ from tensix_sim.doctor.load import MOST_TILE_ROWS, Work
 from tensix_sim.doctor.report import Advice, Report, Violation
 from tensix_sim.formats import TILE
 from tensix_sim.kernels.sdpa import Mask
-from tensix_sim.sdpa.case import FP32_DEST, GRID, K_CHUNK, Q_CHUNK
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.keys import FP32_DEST, GRID, K_CHUNK, Q_CHUNK
 
 Raw = dict[str, Any]
 PREFETCHER = 723 * 1088  # bytes of Llama-Galaxy's global circular buffer, #33245

@@ -105,8 +105,8 @@ def test_sums_of_waits_are_those_of_the_trace(result: Result, folder: Path) -> N
         if row["PCIe slot"] == "0" and row["type"] == "ZONE_TOTAL":
             sums[row["zone name"]] += int(row["data"])
     between = ("math", "pack", "unpack", "dst")
-    assert sums["CB-COMPUTE-WAIT-FRONT"] == sum(n for c, n in totals.waits(risc="TRISC_0").items() if c not in between)
-    assert sums["CB-COMPUTE-RESERVE-BACK"] == sum(n for c, n in totals.waits(risc="TRISC_2").items() if c.startswith("space"))
+    assert sums["CB-COMPUTE-WAIT-FRONT"] == sum(n for c, n in totals.waits(risc="TRISC_0").items() if c.kind not in between)
+    assert sums["CB-COMPUTE-RESERVE-BACK"] == sum(n for c, n in totals.waits(risc="TRISC_2").items() if c.kind == "space")
 
 
 # -- ops_perf_results ---------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_the_perfetto_trace_has_every_span_on_its_track(result: Result, tmp_path
         totals = Totals.of(result.trace[device.ring_id])
         for lane, spent in zip(totals.lanes, totals.cycles, strict=True):
             for name, n in zip(totals.names, spent.tolist(), strict=True):
-                assert cycles[f"device {device.ring_id}", f"core {lane.core[0]},{lane.core[1]}", lane.risc, name] == n
+                assert cycles[f"device {device.ring_id}", f"core {lane.core[0]},{lane.core[1]}", lane.risc, str(name)] == n
     counted = [p for p in trace.packet if p.track_event.type == proto.TrackEvent.TYPE_COUNTER]
     assert len(counted) == sum(len(t.counts()) for t in result.trace.values())
     assert len({p.trusted_packet_sequence_id for p in trace.packet}) == 1

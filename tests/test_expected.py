@@ -20,8 +20,9 @@ from tensix_sim.config import RunSpec
 from tensix_sim.formats import FORMATS, largest, to_format
 from tensix_sim.hw import SimulationError
 from tensix_sim.kernel_api import Compute
-from tensix_sim.kernels.sdpa.args import Args
+from tensix_sim.kernels.sdpa.args import Args, Heads, Paging
 from tensix_sim.kernels.sdpa.mask import Mask
+from tensix_sim.kernels.sdpa.verbs import MulSums
 from tensix_sim.sdpa.inputs import make_inputs
 from tensix_sim.simulation import IllegalConfigError, Result
 
@@ -111,34 +112,30 @@ def test_workers_judge_alike() -> None:
 ROW_PAGES, READ_KV = reader.row_pages, reader.read_kv
 
 
-def pages_of_batch_0(a: Args, b: int, *rest: int) -> Any:
+def pages_of_batch_0(paging: Paging, heads: Heads, b: int, *rest: int) -> Any:
     """Whichever batch is asked for."""
-    return ROW_PAGES(a, 0, *rest)
+    return ROW_PAGES(paging, heads, 0, *rest)
 
 
 async def k_for_v(dm: Any, a: Args, tensor: Any, *rest: Any) -> None:
     """Rows of K, whichever are asked for."""
-    await READ_KV(dm, a, a.k, *rest)
+    await READ_KV(dm, a, a.tensors.k, *rest)
 
 
-def wrong_head(self: Args, head: int) -> int:
+def wrong_head(self: Heads, head: int) -> int:
     """The K/V heads dealt out in turn."""
-    return head % self.NKH
+    return head % self.kv
 
 
-def on_one_core(patch: pytest.MonkeyPatch) -> None:
-    """Core (1,1) alone does not rescale its old sums."""
-    usual = Compute.mul_columns
+def unscaled(patch: pytest.MonkeyPatch, cores: Callable[[Any], bool] = lambda core: True) -> None:
+    """Old sums as they are, on some cores."""
+    usual = Compute.do
 
-    async def mul_columns(self: Compute, *args: Any) -> None:
-        if self.core.logical != (1, 1):
-            await usual(self, *args)
+    async def do(self: Compute, verb: Any, *args: Any, **options: Any) -> None:
+        if verb is not MulSums or not cores(self.core.logical):
+            await usual(self, verb, *args, **options)
 
-    patch.setattr(Compute, "mul_columns", mul_columns)
-
-
-async def unscaled(self: Compute, *args: Any) -> None:
-    """Old sums as they are."""
+    patch.setattr(Compute, "do", do)
 
 
 def no_padding(self: Mask, i: int, diagonal: int, end: int, whole_keys: int) -> list[Any]:
@@ -157,10 +154,10 @@ FAULTS: dict[str, tuple[Raw, Plant]] = {
         sdpa(is_causal=False, inputs={"kv_len": 208}, kernel="legacy"),
         lambda patch: patch.setattr(Mask, "_row_marks", no_padding),
     ),
-    "another head's keys": (spec(), lambda patch: patch.setattr(Args, "kv_head", wrong_head)),
+    "another head's keys": (spec(), lambda patch: patch.setattr(Heads, "kv_of", wrong_head)),
     "K in place of V": (spec(), lambda patch: patch.setattr(reader, "read_kv", k_for_v)),
-    "old sums are not rescaled": (spec(), lambda patch: patch.setattr(Compute, "mul_columns", unscaled)),
-    "nor on one core": (spec(), on_one_core),
+    "old sums are not rescaled": (spec(), unscaled),
+    "nor on one core": (spec(), lambda patch: unscaled(patch, lambda core: core == (1, 1))),
     "pages of batch 0 for all": (
         spec(128, **PAGED, inputs={"batch": 2}),
         lambda patch: patch.setattr(reader, "row_pages", pages_of_batch_0),

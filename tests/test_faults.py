@@ -10,7 +10,7 @@ import pytest
 
 from tensix_sim.arch import machine
 from tensix_sim.hw import DeadlockError, SimulationError
-from tensix_sim.kernel_api import Compute, DataMovement, Kernel, Program, Tensor
+from tensix_sim.kernel_api import Add, Compute, DataMovement, Kernel, Program, Tensor
 from tensix_sim.kernels import eltwise_add
 
 P100 = machine("p100a")
@@ -71,25 +71,25 @@ async def reader(dm: DataMovement, a: Args) -> None:
 
 async def compute(t: Compute, a: Args) -> None:
     """The compute kernel of eltwise add, with its faults."""
-    x_in, y_in, out = t.cbs("x_in", "y_in", "out")
+    x_in, y_in, out = map(t.matrix, ("x_in", "y_in", "out"))
     for i in range(a.count + (a.fault == "one add too many") - (a.fault == "one add too few")):
         if a.fault == "add not awaited":
-            t.add(x_in, y_in, out, 1)  # type: ignore[unused-coroutine]
+            t.do(Add, x_in, y_in, out)  # type: ignore[unused-coroutine]
         elif a.fault == "operands swapped with the output":
-            await t.add(x_in, out, y_in, 1)
+            await t.do(Add, x_in, out, y_in)
         elif a.fault == "add of 3":
-            await t.add(x_in, y_in, out, 3)
+            await t.do(Add, *(t.matrix(name, 1, 3) for name in ("x_in", "y_in", "out")))
         else:
-            await t.add(x_in, y_in, out, 1)
+            await t.do(Add, x_in, y_in, out)
         if not (a.fault == "pop dropped" and i > 0) and not (a.fault == "last pop dropped" and i == LAST):
-            t.pop(x_in, 1)
+            t.pop(x_in)
         if a.fault == "pop twice":
-            t.pop(x_in, 1)
-        t.pop(y_in, 1)
+            t.pop(x_in)
+        t.pop(y_in)
         if a.fault == "compute pops the writer's tile":
-            t.pop(out, 1)
+            t.pop(out)
         if a.fault == "compute waits for the writer's tile":
-            await t.wait(out, 1)
+            await t.wait(out)
 
 
 async def writer(dm: DataMovement, a: Args) -> None:
@@ -242,7 +242,7 @@ FAULTS: dict[str, tuple[type[Exception], list[str], str]] = {
 FORGOTTEN: dict[str, tuple[str, list[str], str]] = {
     "reserve not awaited": ("DataMovement.reserve", [cb("x_in", ".* of 1 tiles; 0 .*reserved")], READER),
     "read not awaited": ("DataMovement.read", [cb("x_in", "push of 1 tiles; only 0 of them were written")], READER),
-    "add not awaited": ("Compute.add", [cb("x_in", "pop of 1 tiles; 0 are there")], COMPUTE),
+    "add not awaited": ("Compute.do", [cb("x_in", "pop of 1 tiles; 0 are there")], COMPUTE),
     "wait not awaited": ("DataMovement.wait", [r"core \(1,0\) out: .*\b0 "], WRITER),
     "write not awaited": ("DataMovement.write", ["tensor out: 4 of 8 pages were never written, the first is page 4"], ""),
 }
@@ -305,7 +305,7 @@ def test_the_line_is_the_kernels_own(run: Any, tensor: Any) -> None:
     lines = {risc: int(line) for risc, line in re.findall(r"\(1,0\) (\w+) waits .*:(\d+)$", str(caught.value), re.MULTILINE)}
     assert {risc: source[line - 1].strip() for risc, line in lines.items()} == {
         "NCRISC": "await dm.reserve(cb, 1)",
-        "TRISC": "await t.add(x_in, y_in, out, 1)",
+        "TRISC": "await t.do(Add, x_in, y_in, out)",
         "BRISC": "await dm.wait(out, 1)",
     }
 

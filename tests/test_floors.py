@@ -10,15 +10,14 @@ import tensix_sim
 ROOT = Path(tensix_sim.__file__).parent
 FLOORS = [
     {"user_errors", "files", "host", "text", "config", "presets", "arch", "formats", "sources"},
-    {"trace", "program", "accuracy", "walls", "identity"},
-    {"trust"},
+    {"trace", "program", "accuracy", "identity"},
     {"hw"},
     {"kernel_api"},
     {"kernels"},
     {"sdpa"},
-    {"gather", "doctor"},
+    {"gather", "doctor", "walls", "trust"},
     {"simulation", "expected", "error", "workers", "summary", "logged"},
-    {"analysis", "emit", "page", "screen", "tuning", "validate", "microbench", "cli", "__init__"},
+    {"analysis", "emit", "page", "screen", "tuning", "validate", "microbench", "programs", "cli", "__init__"},
     {"ttnn"},
 ]
 FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}

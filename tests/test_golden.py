@@ -12,7 +12,7 @@ from tensix_sim import simulate
 from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT16
 from tensix_sim.hw import Chip
-from tensix_sim.kernel_api import Program, Tensor, launch
+from tensix_sim.kernel_api import Program, Tensor, run
 from tensix_sim.kernels import eltwise_add, matmul
 from tensix_sim.trace import Trace, write_golden
 
@@ -22,9 +22,7 @@ GOLDEN = Path(__file__).parents[1] / "traces" / "golden"
 def traced(program: Program) -> str:
     """Run a program on one n150 chip."""
     chip = Chip(machine("n150"), program, Trace("zones"))
-    launch(chip)
-    chip.engine.run()
-    chip.check_finished()
+    run(chip)
     return write_golden(chip.trace)
 
 

@@ -3,19 +3,24 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tensix_sim import simulate
+from tensix_sim import run_program, simulate
 from tensix_sim.analysis import RelievedRun, Tried, Verdict
+from tensix_sim.formats import BFLOAT16
+from tensix_sim.kernel_api import Tensor
+from tensix_sim.kernels import eltwise_add
 from tensix_sim.page import write_report
 from tensix_sim.trace import open_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
 
+OF_ANY_PROGRAM = ("cores", "floor", "time", "budget", "path", "l1")
 SECTIONS = ("verdict", "ring", "cores", "floor", "time", "budget", "roofline", "path", "config", "l1", "accuracy")
 PROBE = """
 <script>
@@ -107,12 +112,30 @@ def test_the_page_is_drawn_whole_and_fits_the_window(report: Path, width: int, t
     assert noted(dom, "ready") != ""
     assert noted(dom, "theme") == theme
     assert int(noted(dom, "overflow")) <= 0
-    for section in SECTIONS:
+    drawn_whole(dom, SECTIONS)
+
+
+def drawn_whole(dom: str, sections: Iterable[str]) -> None:
+    """Each of these sections has a chart or a table, and nothing on the page is missing its value."""
+    for section in sections:
         found = re.search(rf'<section id="{section}">.*?</section>', dom, re.DOTALL)
         assert found, section
         assert re.search(r"<(svg|canvas|table)\b", found[0]), section
     assert "NaN" not in dom.partition('id="data"')[0]
     assert "undefined" not in dom.partition('id="data"')[0]
+
+
+def test_the_page_of_a_program_of_ones_own_has_what_applies(tmp_path: Path) -> None:
+    """Lanes, waits, budgets, critical path and L1 of `eltwise_add`; what only an op has is not there."""
+    x, y = (Tensor(name, 4, 4, BFLOAT16) for name in "xy")
+    out = Tensor("out", 4, 4, BFLOAT16, output=True)
+    run_program(eltwise_add.program(x, y, out, (2, 2)), "n150").write_page(tmp_path / "page.html")
+    dom, console = browse(tmp_path / "page.html", 1400)
+    assert console == ""
+    assert noted(dom, "failed") == ""
+    drawn_whole(dom, OF_ANY_PROGRAM)
+    for section in set(SECTIONS) - set(OF_ANY_PROGRAM):
+        assert re.search(rf'<section id="{section}" hidden', dom), section
 
 
 def test_the_budget_on_the_page_says_that_it_adds_up(report: Path) -> None:

@@ -181,7 +181,7 @@ def test_transfers_add_up_to_the_bytes(tmp_path: Path) -> None:
         assert moved[str(device.ring_id), "READ"] == device.dram_read_bytes
         assert moved[str(device.ring_id), "WRITE"] == device.dram_write_bytes
     (trace, *_) = result.trace.values()
-    bins = {label: i for i, (label, _) in enumerate(trace.counters)}["read bytes"]
+    bins = {series.label: i for i, series in enumerate(trace.counters)}["read bytes"]
     assert sum(row["value"] for row in trace.counts() if row["series"] == bins) == result.devices[0].dram_read_bytes
 
 

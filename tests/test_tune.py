@@ -26,6 +26,7 @@ from tensix_sim.config import RunSpec
 from tensix_sim.doctor.check import check
 from tensix_sim.screen import tune_screen
 from tensix_sim.sdpa.geometry import Geometry
+from tensix_sim.sdpa.op import positions
 from tensix_sim.simulation import run_device, simulate
 from tensix_sim.tuning import (
     EmptySpaceError,
@@ -198,7 +199,7 @@ def some_specs() -> list[RunSpec]:
 def test_no_run_beats_its_bounds(one: RunSpec) -> None:
     """Products and bytes bound a run, and so does its busiest core alone, on each device."""
     bound = _Candidate.of(Config({}, one, 0, ()), 0, wanted=False, in_space=True).least
-    for ring_id in one.simulated_ring_ids:
+    for ring_id in positions(one):
         cycles = run_device(one, ring_id, lambda share: None).device.cycles
         assert bound <= cycles
         assert cycles_alone(one, ring_id) * search.SURE <= cycles

@@ -10,8 +10,9 @@ from tensix_sim.analysis.critical import critical_path
 from tensix_sim.analysis.profile import KERNEL, UTILISATIONS, ProfileError, read_profile
 from tensix_sim.config import RunSpec
 from tensix_sim.gather.tail import OPS
-from tensix_sim.logged import WORK, op_code, told_by
+from tensix_sim.logged import WORK, told_by
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.op import Op
 from tensix_sim.summary import read_run
 from tensix_sim.text import flat
 from tensix_sim.trace import LANES, RISCS, Run, Totals, Trace
@@ -236,7 +237,7 @@ def of_run(run: Run, name: str) -> Side:
         {d: device["cycles"] for d, device in devices.items()},
         {d: _figures(spec, device, run.traces.get(d)) for d, device in devices.items()},
         chip.clock_hz,
-        op_code(spec.op),
+        Op.of(spec).codes[0],
         chip.name,
         told_by(spec),
         [],

@@ -10,7 +10,8 @@ from tensix_sim.config import RunSpec
 from tensix_sim.doctor.check import check
 from tensix_sim.sdpa.free import BANK_NUMBERS, ISSUE_NUMBERS, LINK_NUMBERS, faster, moving_for_free
 from tensix_sim.sdpa.geometry import Geometry, program_config, spec_machine
-from tensix_sim.trace import WAIT
+from tensix_sim.sdpa.op import Op
+from tensix_sim.trace import Cause
 
 FPU, SFPU, UNPACK, PACK = "FPU", "SFPU", "unpack", "pack"
 HANDSHAKES, ISSUE, BARRIER = "hand-shakes", "reader issue", "barrier"
@@ -52,7 +53,7 @@ class Relief:
 
 def reliefs(spec: RunSpec, ring_id: int, servers: Mapping[str, float], core: Budget) -> Iterator[Relief]:
     """What to try for one device: `servers` are its shares of banks and links, `core` the budget of its last core."""
-    plain = spec.model_copy(update={"numerics": "off", "trace": "off", "ring_id": ring_id if spec.is_ring else None})
+    plain = spec.model_copy(update={"numerics": "off", "trace": "off", "ring_id": ring_id if Op.of(spec).ring else None})
     machine, g = spec_machine(spec), Geometry.of(spec)
     for cause, names in FASTER.items():
         yield Relief(cause, f"{cause} twice as fast", _machine(plain, {name: faster(machine, name, 2) for name in names}))
@@ -92,9 +93,9 @@ def _one_bank(spec: RunSpec, machine: Machine, servers: Mapping[str, float]) -> 
 
 def _buffers(spec: RunSpec, g: Geometry, core: Budget) -> Iterator[Relief]:
     """Twice the tiles in each circular buffer between RISCs whose producer waits for space, if they fit."""
-    waits = {name for lane in core.lanes.values() for name in lane}
+    spent = {what for lane in core.lanes.values() for what in lane}
     for b in g.buffers:
-        if b.producer != b.consumer and f"{WAIT}space {b.name}" in waits:
+        if b.producer != b.consumer and Cause("space", b.name) in spent:
             changed = _what_if(spec, buffers={**spec.what_if.buffers, b.name: 2 * b.tiles})
             if check(changed).ok:
                 yield Relief(f"buffer {b.name}", f"{2 * b.tiles} tiles in {b.name}, not {b.tiles}", changed)

@@ -25,14 +25,16 @@ from tensix_sim.config import FidelityName, FormatName, RunSpec
 from tensix_sim.doctor.load import Work, countable
 from tensix_sim.doctor.nearest import grids, k_chunk_sizes, q_chunk_sizes
 from tensix_sim.doctor.rules import faults
-from tensix_sim.sdpa.case import DTYPE, FIDELITY, FP32_DEST, GRID, K_CHUNK, KV_DTYPE, Q_CHUNK, Case, Change
+from tensix_sim.sdpa.case import Case
 from tensix_sim.sdpa.geometry import spec_machine
+from tensix_sim.sdpa.keys import DTYPE, FIDELITY, FP32_DEST, GRID, K_CHUNK, KV_DTYPE, Q_CHUNK, Change
+from tensix_sim.sdpa.op import Op
 from tensix_sim.text import shown
 
 OF_A_KIND = 2  # changes of the same setting
 OTHER_SIZE = 1.25  # times as large or as small, at least
 
-Kind = Callable[[Case], Iterable[Change]]
+Attempts = Callable[[Case], Iterable[Change]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Remedy:
 
 def remedies(spec: RunSpec, ring_id: int, causes: Sequence[str]) -> Iterator[Remedy]:
     """Changes that may help a device: all kinds that the first of `causes` has, then the first kind of each other one."""
-    plain = spec.model_copy(update={"numerics": "off", "trace": "off", "ring_id": ring_id if spec.is_ring else None})
+    plain = spec.model_copy(update={"numerics": "off", "trace": "off", "ring_id": ring_id if Op.of(spec).ring else None})
     case = Case.of(plain, spec_machine(plain))
     kinds = [kind for i, cause in enumerate(causes) for kind in _kinds(cause)[: None if i == 0 else 1]]
     for kind in dict.fromkeys(kinds):
@@ -88,13 +90,13 @@ def _narrow_dst(c: Case) -> Iterator[Change]:
     """A 16-bit DST, with which plain SDPA takes the streaming kernel; or that kernel where another was asked for."""
     if c[FP32_DEST]:
         yield {FP32_DEST: False}
-    elif not c.is_ring and c["kernel"] == "legacy":
+    elif not c.op.ring and c["kernel"] == "legacy":
         yield {"kernel": None}
 
 
 def _narrow_kv(c: Case) -> Iterator[Change]:
     """Narrower K and V; all tensors in the ring, which has one type for them."""
-    key, now = (DTYPE, c[DTYPE]) if c.is_ring else (KV_DTYPE, c.kv_dtype)
+    key, now = (DTYPE, c[DTYPE]) if c.op.ring else (KV_DTYPE, c.kv_dtype)
     names = get_args(FormatName)
     for name in names[names.index(now) + 1 :]:
         yield {key: name}
@@ -138,7 +140,7 @@ def _ring_id(c: Case) -> int:
     return c["ring_id"] or 0
 
 
-KINDS: Mapping[str, tuple[Kind, ...]] = {
+KINDS: Mapping[str, tuple[Attempts, ...]] = {
     FPU: (_lower_fidelity, _q_chunks, _k_chunks),
     SFPU: (_narrow_dst, _k_chunks, _q_chunks),
     UNPACK: (_narrow_kv, _q_chunks, _k_chunks),
@@ -155,6 +157,6 @@ KINDS: Mapping[str, tuple[Kind, ...]] = {
 }
 
 
-def _kinds(cause: str) -> tuple[Kind, ...]:
+def _kinds(cause: str) -> tuple[Attempts, ...]:
     """Of one bank those of all; of a buffer other chunks, which are what fills it."""
     return KINDS.get(BANKS if cause.startswith("DRAM") else cause, (_k_chunks, _q_chunks))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tensix_sim.config import RunSpec
 from tensix_sim.gather.tail import tail_problems
+from tensix_sim.sdpa.op import SDPA
 from tensix_sim.simulation import IllegalConfigError, simulate
 from tensix_sim.trust import tells
 from tensix_sim.user_errors import UsageError
@@ -64,8 +65,7 @@ def measure(spec: RunSpec) -> Worth:
 
 def plain(spec: RunSpec) -> RunSpec:
     """The same work by plain SDPA, which every device of a row then does whole."""
-    kept = spec.model_dump(exclude={"op", "ring_size", "ring_ids", "ring_id", "mesh"})
-    return RunSpec.model_validate({**kept, "op": "sdpa"})
+    return SDPA.adopt(spec)
 
 
 def worth_from(found: Sequence[Worth]) -> int | None:

@@ -48,6 +48,7 @@ def run(
     from tensix_sim.emit import emit
     from tensix_sim.error import explain
     from tensix_sim.screen import run_screen
+    from tensix_sim.sdpa.op import Op
     from tensix_sim.simulation import simulate
     from tensix_sim.trace import whole_folder
 
@@ -55,7 +56,7 @@ def run(
     _refuse_beforehand(spec, kinds, explain_error, gather)
     folder = traces / (name or _run_name(spec, given.preset))
     with whole_folder(folder) as new:
-        where = f"ring of {spec.ring_size}" if spec.is_ring else spec.op
+        where = f"ring of {spec.ring_size}" if Op.of(spec).ring else spec.op
         with progress(f"{where} on {spec.board}", UNWRITTEN) as bar:
             result = simulate(spec, jobs, bar, gather=gather)
         if explain_error:
@@ -89,9 +90,11 @@ def _refuse_beforehand(spec: "RunSpec", kinds: tuple[str, ...], explain_error: b
 
 
 def _run_name(spec: "RunSpec", preset: str | None) -> str:
+    from tensix_sim.sdpa.op import Op
+
     if preset:
         return f"{preset}-s{spec.inputs.seq_len}"
-    return f"{spec.op}-{spec.board}-s{spec.inputs.seq_len}" + (f"-r{spec.ring_size}" if spec.is_ring else "")
+    return f"{spec.op}-{spec.board}-s{spec.inputs.seq_len}" + (f"-r{spec.ring_size}" if Op.of(spec).ring else "")
 
 
 @click.command()

@@ -10,8 +10,9 @@ from tensix_sim.doctor.rules import faults
 from tensix_sim.doctor.settings import IGNORED
 from tensix_sim.formats import TILE
 from tensix_sim.sdpa.blocks import Blocks
-from tensix_sim.sdpa.case import BLOCK, CHAINS, FIDELITY, FP32_DEST, GRID, K_CHUNK, PREFIX, Q_CHUNK, SEQ_LEN, Case, Change
-from tensix_sim.sdpa.ring_distributed import ring_is_even
+from tensix_sim.sdpa.case import Case
+from tensix_sim.sdpa.keys import BLOCK, CHAINS, FIDELITY, FP32_DEST, GRID, K_CHUNK, PREFIX, Q_CHUNK, SEQ_LEN, Change
+from tensix_sim.sdpa.op import ring_is_even
 
 LONG_RUN_STEPS = 10_000_000  # of one device
 WORTHWHILE = 1.1  # least cycles this close count as equal; of equals larger chunks win, for a step costs more than they count
@@ -35,24 +36,24 @@ def _ignored_fields(c: Case) -> Iterator[Advice]:
     if c[CHAINS] != "as_built" and not c.geometry.may_chain:
         text = f"{c[CHAINS]} has no effect: cores pass K and V on only where attention is not causal, dense and without a window"
         yield Advice(key=CHAINS, message=text, level="notice")
-    if c.is_ring and c["paged_kv"] is not None and c[PREFIX] is None:
+    if c.op.ring and c["paged_kv"] is not None and c[PREFIX] is None:
         text = "the page table has no effect without chunk_start_idx: K and V are read as dense tensors"
         yield Advice(key="paged_kv", message=text)
-    if c.is_ring and c["ring_id"] is not None and c["ring_ids"] != "all":
+    if c.op.ring and c["ring_id"] is not None and c["ring_ids"] != "all":
         yield Advice(key="ring_ids", message=f"{c['ring_ids']} has no effect: ring_id {c['ring_id']} wins", level="notice")
 
 
 def _kernel_choice(c: Case) -> Iterator[Advice]:
-    if c.is_ring and c["kernel"] == "streaming":
+    if c.op.ring and c["kernel"] == "streaming":
         yield Advice(key="kernel", message="the ring takes the streaming kernel with tt-metal #57037, which is not merged")
-    elif not c.is_ring and c["kernel"] == "legacy" and not c[FP32_DEST]:
+    elif not c.op.ring and c["kernel"] == "legacy" and not c[FP32_DEST]:
         yield Advice(key="kernel", message="with a 16-bit DST ttnn takes the streaming kernel, and lets nobody choose")
 
 
 def _ring_fits_the_board(c: Case) -> Iterator[Advice]:
     ring, on = c["ring_size"], c.board
     rows, columns = on.mesh
-    if not c.is_ring or any(ring_is_even(c)):
+    if not c.op.ring or any(ring_is_even(c)):
         return
     fit = [size for size in sorted(set(on.mesh), reverse=True) if size % 2 == 0]
     rings = f"; rings of {' or '.join(map(str, sorted(fit)))} map onto it" if fit else ""

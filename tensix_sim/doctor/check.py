@@ -14,7 +14,9 @@ from tensix_sim.doctor.rules import FILE_RULES, broken, faults, shape_rules
 from tensix_sim.doctor.settings import settings
 from tensix_sim.doctor.types import part_in_doubt, read_types
 from tensix_sim.formats import TILE
-from tensix_sim.sdpa.case import FIDELITY, Case, Change, Fault, make_machine
+from tensix_sim.sdpa.case import Case, Fault, make_machine
+from tensix_sim.sdpa.keys import FIDELITY, Change
+from tensix_sim.sdpa.op import compute_kernel, positions
 
 __all__ = ["Report", "check"]
 
@@ -48,7 +50,7 @@ def check(spec: Source, overrides: Sequence[str] = ()) -> Report:
         warnings=tuple(advice for give in (*ADVICE, *(() if unshaped else SHAPE_ADVICE)) for advice in tried(give, case)),
         settings=() if unshaped else settings(case, raw),
         effective={} if unshaped else _effective(case),
-        load=None if unshaped else load(case.geometry, on.chip, typed.simulated_ring_ids),
+        load=None if unshaped else load(case.geometry, on.chip, positions(typed)),
         l1=tuple(tried(lambda: _l1_table(case))),
         l1_map=next(iter(tried(lambda: [_l1_map(case)])), None),
     )
@@ -64,12 +66,8 @@ def _plain(values: Change) -> Change:
 
 def _l1_table(c: Case) -> tuple[L1Buffer, ...]:
     """List the circular buffers and where they lie."""
-    address = c.number("l1.base")
-    table = []
-    for index, b in enumerate(c.buffers):
-        table.append(L1Buffer(index=index, name=b.name, tiles=b.tiles, format=b.format.name, bytes=b.bytes, address=address))
-        address += b.bytes
-    return tuple(table)
+    base = c.number("l1.base")
+    return L1Buffer.table(c.buffers, base)
 
 
 def _l1_map(c: Case) -> L1Map:
@@ -88,7 +86,7 @@ def _effective(c: Case) -> dict[str, Any]:
     g = c.geometry
     b = g.blocks
     return {
-        "kernel": c.spec.effective_kernel,
+        "kernel": compute_kernel(c.spec).name,
         "kernel_requested": c["kernel"],
         "math_fidelity": c[FIDELITY],
         "dst_tiles": b.dst,
@@ -109,7 +107,7 @@ def _effective(c: Case) -> dict[str, Any]:
         "k_chunk_size": g.N * TILE,
         "q_chunks": g.nq,
         "k_chunks": g.nk,
-        **({"ring_axis": c.ring_axis} if c.is_ring else {}),
+        **({"ring_axis": c.ring_axis} if c.op.ring else {}),
         "l1_bytes": sum(buffer.bytes for buffer in g.buffers) + c.l1_output_bytes,
         "l1_budget": c.number("l1.limit") - c.number("l1.base"),
     }

@@ -15,7 +15,8 @@ from tensix_sim.config import BUILT_IN, PagedKV
 from tensix_sim.doctor.rules import buffers_fit_l1, dram_bytes, dram_capacity, faults, still_broken
 from tensix_sim.doctor.types import annotation_of
 from tensix_sim.formats import TILE
-from tensix_sim.sdpa.case import (
+from tensix_sim.sdpa.case import Case, Fault, InvalidOperandError
+from tensix_sim.sdpa.keys import (
     BATCH,
     BLOCK,
     CAUSAL,
@@ -29,12 +30,9 @@ from tensix_sim.sdpa.case import (
     Q_HEADS,
     SEQ_LEN,
     WINDOW,
-    Case,
     Change,
-    Fault,
-    InvalidOperandError,
 )
-from tensix_sim.sdpa.ring_distributed import MAX_RING
+from tensix_sim.sdpa.op import MAX_RING, OPS
 
 
 def _divisors(n: int) -> set[int]:
@@ -71,13 +69,13 @@ def _smaller_chunks(c: Case) -> Iterator[Change]:
 
 def k_chunk_sizes(c: Case, near: int) -> list[int]:
     """Sizes that a K chunk may have: any whole tiles, or what divides the rows that must be whole chunks, all or the prefix."""
-    rows = 0 if c[PREFIX] is None else c.kv_len if c.is_ring else c[PREFIX]
+    rows = 0 if c[PREFIX] is None else c.kv_len if c.op.ring else c[PREFIX]
     return _chunk_sizes(rows, near) if rows else _around(near, TILE)
 
 
 def _sequence_lengths(c: Case, near: int) -> list[int]:
-    step = c.slabs * lcm(TILE, c[Q_CHUNK]) if c.is_ring else TILE
-    if c.paged and c.is_ring:
+    step = c.slabs * lcm(TILE, c[Q_CHUNK]) if c.op.ring else TILE
+    if c.paged and c.op.ring:
         step = lcm(step, c[BLOCK])
     most = near * dram_capacity(c) // max(1, dram_bytes(c.put({SEQ_LEN: near})))
     return _around(near, step) + _around(most, step)
@@ -94,9 +92,9 @@ def grids(c: Case) -> list[Change]:
 
 
 def _prefixes(c: Case, near: int) -> list[int | None]:
-    if c["op"] == "sdpa":
+    if PREFIX in c.op.foreign:
         return [None]
-    step = lcm(c[Q_CHUNK], (c[BLOCK] or 1) if c.is_ring else c[K_CHUNK])
+    step = lcm(c[Q_CHUNK], (c[BLOCK] or 1) if c.op.ring else c[K_CHUNK])
     return [0, *_around(near, step)]
 
 
@@ -108,8 +106,9 @@ def _grids(c: Case, near: int) -> list[tuple[int, int]]:
 
 
 CANDIDATES: dict[str, Callable[[Case, int], Iterable[Any]]] = {
+    "op": lambda c, near: OPS,
     "ring_size": lambda c, near: range(2, MAX_RING + 1, 2),
-    "ring_id": lambda c, near: range(min(c["ring_size"], MAX_RING)) if c.is_ring else [None],
+    "ring_id": lambda c, near: range(min(c["ring_size"], MAX_RING)) if c.op.ring else [None],
     "mesh": lambda c, near: [None],
     "ring_ids": lambda c, near: ["all"],
     "board": lambda c, near: BOARDS,

@@ -1,11 +1,14 @@
 """What a check says: violations, advice, what is used in place of what was asked for, the load of the cores, the L1 map."""
 
+from collections.abc import Sequence
 from html import escape
+from itertools import accumulate
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from tensix_sim.sdpa.case import Change
+from tensix_sim.program import BufferSpec
+from tensix_sim.sdpa.keys import Change
 
 
 class Record(BaseModel):
@@ -76,6 +79,15 @@ class L1Buffer(Record):
     format: str
     bytes: int
     address: int
+
+    @classmethod
+    def table(cls, buffers: Sequence[BufferSpec], base: int) -> "tuple[L1Buffer, ...]":
+        """A core's circular buffers, one behind the other from address `base` on."""
+        ends = accumulate((b.bytes for b in buffers), initial=base)
+        return tuple(
+            cls(index=i, name=b.name, tiles=b.tiles, format=b.format.name, bytes=b.bytes, address=address)
+            for i, (b, address) in enumerate(zip(buffers, ends, strict=False))
+        )
 
 
 class L1Map(Record):

@@ -3,9 +3,8 @@
 A rule that needs a value which is itself invalid is skipped.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ from tensix_sim.config import RunSpec
 from tensix_sim.files import open_array
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.host import memory_bytes
-from tensix_sim.sdpa import chunked, plain, ring_distributed
-from tensix_sim.sdpa.case import (
+from tensix_sim.sdpa.case import Case, Fault, InvalidOperandError
+from tensix_sim.sdpa.inputs import misfits
+from tensix_sim.sdpa.keys import (
     BATCH,
     BLOCK,
     CAUSAL,
@@ -32,19 +32,14 @@ from tensix_sim.sdpa.case import (
     Q_HEADS,
     SEQ_LEN,
     TABLE,
-    Case,
-    Fault,
-    InvalidOperandError,
 )
-from tensix_sim.sdpa.inputs import misfits
+from tensix_sim.sdpa.op import Rule
 
 # -- of every op -------------------------------------------------------------------------------------------
 
-OPS: dict[str, ModuleType] = {"ring_distributed_sdpa": ring_distributed, "sdpa": plain, "chunked_sdpa": chunked}
-
 
 def _keys_belong_to_the_op(c: Case) -> Iterator[Fault]:
-    for key in OPS[c["op"]].FOREIGN_KEYS:
+    for key in c.op.foreign:
         with suppress(InvalidOperandError):
             if c[key] != RunSpec.model_fields[key].default:
                 yield c.fault(f"{c['op']} takes no {key}; leave it out", key, "op")
@@ -139,7 +134,7 @@ def dram_capacity(c: Case) -> int:
 def dram_bytes(c: Case) -> int:
     """Bytes of Q, K, V and the output on one chip."""
     q, kv = c.elements
-    output = q // c["ring_size"] if c.is_ring else q
+    output = q // c["ring_size"] if c.op.ring else q
     return int((q + output) * FORMATS[c[DTYPE]].tile_bytes + 2 * kv * FORMATS[c.kv_dtype].tile_bytes) // TILE**2
 
 
@@ -166,7 +161,6 @@ RESOURCE_RULES = (
     _grid_lies_on_the_board, _page_table_rows_are_aligned, buffers_fit_l1, _tensors_fit_dram, _values_fit_the_host,
     _output_is_interleaved,
 )  # fmt: skip
-Rule = Callable[[Case], Iterator[Fault]]
 
 
 def faults(c: Case) -> Iterator[tuple[str, Fault]]:
@@ -191,10 +185,9 @@ def still_broken(c: Case, name: str) -> bool:
 
 def _op_rules(c: Case) -> tuple[Rule, ...]:
     try:
-        rules: tuple[Rule, ...] = OPS[c["op"]].RULES
+        return c.op.rules
     except InvalidOperandError:
         return ()
-    return rules
 
 
 def broken(c: Case, rules: Iterable[Rule]) -> Iterator[tuple[str, Fault]]:

@@ -7,7 +7,9 @@ from pydantic import BaseModel
 
 from tensix_sim.config import ComputeKernelConfig, SDPAProgramConfig
 from tensix_sim.doctor.report import Setting
-from tensix_sim.sdpa.case import FP32_DEST, Case
+from tensix_sim.sdpa.case import Case
+from tensix_sim.sdpa.keys import FP32_DEST
+from tensix_sim.sdpa.op import compute_kernel
 
 IGNORED = {
     "program_config.sub_core_grids": "the op takes the grid's rectangle",
@@ -17,10 +19,6 @@ IGNORED = {
     "compute_kernel_config.throttle_level": "the op does not hand it on",
     "queue_id": "there is one queue",
 }
-RING = ("ring_size", "mesh", "ring_id", "ring_ids", "paged_kv", "chunk_start_idx")
-SDPA = ("is_causal", "sliding_window_size", "inputs.kv_len", "inputs.kv_dtype")
-CHUNKED = ("paged_kv", "chunk_start_idx", "inputs.kv_dtype")
-OF_OP = {"ring_distributed_sdpa": RING, "sdpa": SDPA, "chunked_sdpa": CHUNKED}
 
 
 def settings(c: Case, given: Mapping[str, Any]) -> tuple[Setting, ...]:
@@ -29,7 +27,7 @@ def settings(c: Case, given: Mapping[str, Any]) -> tuple[Setting, ...]:
         *(f"program_config.{name}" for name in SDPAProgramConfig.model_fields),
         *(f"compute_kernel_config.{name}" for name in ComputeKernelConfig.model_fields),
         *("kernel", "scale", "memory_config", "queue_id"),
-        *OF_OP[c["op"]],
+        *c.op.takes,
     )
     return tuple(_setting(c, given, key) for key in sorted(keys, key=lambda key: key.count("."), reverse=True))
 
@@ -68,7 +66,7 @@ def _used(c: Case, key: str) -> Used:
     value = c[key]
     match key:
         case "kernel":
-            return c.spec.effective_kernel, "" if value else _kernel_choice(c)
+            return compute_kernel(c.spec).name, "" if value else _kernel_choice(c)
         case "scale":
             rule = "" if value is not None else "1 / sqrt(head_dim); "
             return c.geometry.scale, f"{rule}as bfloat16 in the correction"
@@ -95,14 +93,12 @@ def _used_compute(c: Case, key: str) -> Used:
             rounds = "for the rounding of 1 / row sum"
             return (None, f"{rounds}, and not with a 32-bit DST") if wide else (value, rounds)
         case "compute_kernel_config.fp32_dest_acc_en" if wide:
-            return value, "DST of 4 tiles instead of 8" + ("" if c.is_ring else ", and the legacy kernel")
+            return value, "DST of 4 tiles instead of 8" + ("" if c.op.kernel.wide_dst else ", and the legacy kernel")
     return value, ""
 
 
 def _kernel_choice(c: Case) -> str:
-    if c.is_ring:
-        return "no streaming ring before tt-metal #57037"
-    return f"as ttnn chooses with a {32 if c[FP32_DEST] else 16}-bit DST"
+    return c.op.why_kernel or f"as ttnn chooses with a {32 if c[FP32_DEST] else 16}-bit DST"
 
 
 def _used_pages(c: Case) -> Used:

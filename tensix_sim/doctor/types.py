@@ -10,6 +10,7 @@ from tensix_sim.arch import machine
 from tensix_sim.config import BUILT_IN, RunSpec, SpecError
 from tensix_sim.sdpa.case import Fault
 from tensix_sim.sdpa.geometry import program_config
+from tensix_sim.sdpa.op import OPS
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
@@ -127,7 +128,7 @@ def read_types(raw: Mapping[str, Any]) -> tuple[RunSpec | None, dict[str, Fault]
     found: dict[str, Fault] = {}
     for _ in range(4):
         try:
-            return RunSpec.model_validate(raw), found
+            return RunSpec.model_validate(raw, context={"ops": OPS}), found
         except ValidationError as error:
             new = _type_faults(error, raw)
             found = new | found

@@ -8,17 +8,17 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from tensix_sim.analysis.critical import BETWEEN_THREADS
 from tensix_sim.emit.run import Emission, host_id
 from tensix_sim.files import atomic
-from tensix_sim.trace import WAIT, Totals
+from tensix_sim.sdpa.op import compute_kernel
+from tensix_sim.trace import Cause, Totals
 from tensix_sim.trace.folder import MARK
 
 COLUMNS = (
     "PCIe slot", "core_x", "core_y", "RISC processor type", "timer_id", "time[cycles since reset]", "data", "run host ID",
     "trace id", "trace id counter", "zone name", "type", "source line", "source file", "meta data",
 )  # fmt: skip
-KERNEL_FILES = {"NCRISC": "reader.py", "BRISC": "writer.py"}
+KERNEL_FILES = {"NCRISC": "kernels/sdpa/reader.py", "BRISC": "kernels/sdpa/writer.py"}
 SUMS = {"TRISC_0": "CB-COMPUTE-WAIT-FRONT", "TRISC_2": "CB-COMPUTE-RESERVE-BACK"}
 END_OF_ZONE = 1 << 16  # beside the zone's own number, in a timer id
 
@@ -37,7 +37,7 @@ def write(emission: Emission, path: Path) -> Path:
 
 
 def _rows(emission: Emission, totals: Totals, ring_id: int) -> Iterator[tuple[object, ...]]:
-    compute = "streaming.py" if emission.spec.effective_kernel == "streaming" else "legacy.py"
+    compute = compute_kernel(emission.spec).file
     for i in sorted(range(len(totals.lanes)), key=lambda i: totals.lanes[i].rank):
         core, risc = totals.lanes[i]
         kind = "TRISC" if risc.startswith("TRISC") else risc
@@ -48,16 +48,15 @@ def _rows(emission: Emission, totals: Totals, ring_id: int) -> Iterator[tuple[ob
         events.append((2 | END_OF_ZONE, end, 0, f"{kind}-KERNEL", "ZONE_END"))
         events.append((1 | END_OF_ZONE, end, 0, f"{kind}-FW", "ZONE_END"))
         place = (ring_id, *emission.machine.worker(core), risc)
-        file = f"kernels/sdpa/{KERNEL_FILES.get(risc, compute)}"
+        file = KERNEL_FILES.get(risc, compute)
         for timer, time, data, zone, what in events:
             yield (*place, timer, time, data, host_id(ring_id), "", "", zone, what, 0, file, f"{{'{MARK}': '{emission.run.id}'}}")
 
 
 def _waited_for_buffers(totals: Totals, i: int, risc: str) -> int:
     """Cycles that a lane waited for tiles in circular buffers (unpack) or space in them (pack)."""
-    spent = zip(totals.names, totals.cycles[i].tolist(), strict=True)
-    waits = ((name.removeprefix(WAIT), n) for name, n in spent if name.startswith(WAIT))
-    return sum(n for cause, n in waits if cause not in BETWEEN_THREADS and cause.startswith("space ") == (risc == "TRISC_2"))
+    kind, spent = "space" if risc == "TRISC_2" else "tiles", zip(totals.names, totals.cycles[i].tolist(), strict=True)
+    return sum(n for what, n in spent if isinstance(what, Cause) and what.kind == kind)
 
 
 def buffer_waits(totals: Totals, risc: str) -> int:

@@ -14,6 +14,7 @@ from tensix_sim.emit.run import CALL, Emission, TailOp, host_id
 from tensix_sim.files import atomic
 from tensix_sim.formats import TILE
 from tensix_sim.logged import OpTensor
+from tensix_sim.sdpa.op import compute_kernel
 from tensix_sim.trace import RISCS, Totals, Trace
 from tensix_sim.trace.folder import MARK
 
@@ -71,13 +72,12 @@ def write(emission: Emission, path: Path) -> Path:
 
 def _row(emission: Emission, device: Mapping[str, Any], trace: Trace) -> dict[str, object]:
     spec = emission.spec
-    compute = "streaming" if spec.effective_kernel == "streaming" else "legacy"
     row = _call(emission, emission.op_code, CALL, device["ring_id"], emission.attributes)
     row |= _span(emission, 0, device["cycles"], waited=0) | _tensors(*emission.tensors)
     row |= {
         "MATH FIDELITY": spec.effective_compute_config.math_fidelity,
         "CORE COUNT": emission.geometry.cores,
-        "COMPUTE KERNEL SOURCE": f"['kernels/sdpa/{compute}.py']",
+        "COMPUTE KERNEL SOURCE": f"['{compute_kernel(spec).file}']",
         "DATA MOVEMENT KERNEL SOURCE": "['kernels/sdpa/reader.py'; 'kernels/sdpa/writer.py']",
         "PROGRAM CACHE HIT": "",
     }

@@ -9,8 +9,9 @@ from tensix_sim.analysis.profile import DEVICE_BITS
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.gather.tail import OPS
-from tensix_sim.logged import OpTensor, attributes, op_code, tensors
+from tensix_sim.logged import OpTensor, attributes, tensors
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.op import Op
 from tensix_sim.trace import Run, Trace
 
 TAIL_CODES = ("SplitDeviceOperation", "AllGatherAsync", "AllGatherAsyncReversed", "ConcatDeviceOperation")  # of `tail.OPS`
@@ -51,7 +52,7 @@ class Emission:
     @property
     def op_code(self) -> str:
         """Name of the op in ttnn's logs."""
-        return op_code(self.spec.op)
+        return Op.of(self.spec).codes[0]
 
     @property
     def devices(self) -> Iterator[tuple[dict[str, Any], Trace]]:

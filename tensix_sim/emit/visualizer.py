@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tensix_sim.doctor.check import check
+from tensix_sim.doctor.report import L1Buffer
 from tensix_sim.emit import device_log, npe, perf_results
 from tensix_sim.emit.run import Emission, host_id
 from tensix_sim.files import atomic_path, write_text
@@ -156,7 +156,7 @@ def _graph(emission: Emission, rings: list[int]) -> list[dict[str, Any]]:
     """The captured graph: the op between its start and end, with its circular buffers on each device."""
     columns, rows = emission.geometry.grid
     cores = f"{{[(x=0,y=0) - (x={columns - 1},y={rows - 1})]}}"
-    l1 = check(emission.spec).l1
+    l1 = L1Buffer.table(emission.geometry.buffers, emission.machine.chip.l1.base)
     buffers = [
         ("circular_buffer_allocate", {
             "address": str(b.address), "size": str(b.bytes), "core_range_set": cores, "device_id": str(ring_id),

@@ -114,7 +114,7 @@ class AllGather:
         return page // run * run * self.devices + self.place(i) * run + page % run
 
     def programs(self, on: Machine, slices: Sequence[Values | None]) -> list[Program]:
-        """The program of each chip; the second of its tensors is the result."""
+        """The program of each chip; its output is the result."""
         return [self._program(on, i, values) for i, values in enumerate(slices)]
 
     def _program(self, on: Machine, i: int, values: Values | None) -> Program:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,8 +9,10 @@ from tensix_sim.arch import Machine
 from tensix_sim.formats import Values
 from tensix_sim.gather.all_gather import AllGather
 from tensix_sim.hw import Chip, Engine
-from tensix_sim.hw.ethernet import Fabric
-from tensix_sim.kernel_api import launch
+from tensix_sim.hw.fabric import Fabric
+from tensix_sim.hw.figures import Traffic
+from tensix_sim.kernel_api import run
+from tensix_sim.kernel_api.running import last_end
 from tensix_sim.kernels import move_tiles
 from tensix_sim.program import Tensor
 from tensix_sim.trace import Trace
@@ -74,33 +75,30 @@ def run_all_gather(
         Chip(on, program, trace, engine, f"device {i} ") for i, (program, trace) in enumerate(zip(programs, traces, strict=True))
     ]
     fabric = Fabric(chips, engine, op.links, op.topology == "ring")
-    contexts: list[dict[Any, Any]] = [{} for _ in chips]
-    for i, (chip, start) in enumerate(zip(chips, starts, strict=True)):
-        engine.at(start, lambda _, i=i, chip=chip: contexts[i].update(launch(chip)))  # type: ignore[misc]
-    engine.run()
+    contexts = run(*chips, starts=starts)
     figures, outputs = [], []
     for i, chip in enumerate(chips):
-        chip.check_finished()
-        links = fabric.links_of(i)
-        end = max(context.end for context in contexts[i].values())
-        figures.append(_figures(name, i, chip, starts[i], end, {way: link.nbytes for way, link in links.items()}))
+        links = fabric.ports[i].links_by_name()
+        sent = {way: link.nbytes for way, link in links.items()}
+        figures.append(_figures(name, i, chip, starts[i], last_end(contexts[i]), sent))
         for way, link in links.items():
             _trace_bytes(chip.trace, way, link.sent)
-        values = chip.program.tensors[1].values
+        (output,) = chip.program.outputs
+        values = output.values
         outputs.append(None if values is None else values.reshape(op.whole))
     return Gathered(op, figures, outputs, fabric.bytes_sent())
 
 
 def _figures(op: str, device: int, chip: Chip, start: int, end: int, ethernet: dict[str, int]) -> Moved:
-    traffic = chip.memory.traffic(end - start)
+    traffic = Traffic.of(chip.memory.routes, end - start)
     return Moved(
         op=op,
         device=device,
         start=start,
         cycles=end - start,
         duration_us=(end - start) / chip.machine.chip.clock_hz * 1e6,
-        dram_read_bytes=traffic["dram_read_bytes"],
-        dram_write_bytes=traffic["dram_write_bytes"],
+        dram_read_bytes=traffic.dram_read_bytes,
+        dram_write_bytes=traffic.dram_write_bytes,
         ethernet_bytes={name: nbytes for name, nbytes in ethernet.items() if nbytes},
     )
 
@@ -114,7 +112,7 @@ def _trace_bytes(trace: Trace, name: str, sent: Sequence[tuple[int, int]]) -> No
     bins = [0] * ((last - first) // width + 2)
     for left, nbytes in sent:
         bins[(left - first) // width] += nbytes
-    series = trace.series(f"{name} bytes", "bytes")
+    series = trace.series(name, "bytes")
     for i, nbytes in enumerate(bins):
         trace.count(series, first + i * width, nbytes)
 
@@ -127,11 +125,7 @@ def run_moves(
     trace: Trace | None = None,
     start: int = 0,
 ) -> Moved:
-    """TileMove tiles, (source, page, target, page) each, on all cores of a chip from cycle `start` on."""
-    engine = Engine()
-    chip = Chip(on, move_tiles.program(moves, on.grid), trace or Trace("off"), engine)
-    contexts: dict[Any, Any] = {}
-    engine.at(start, lambda _: contexts.update(launch(chip)))
-    engine.run()
-    chip.check_finished()
-    return _figures(op, device, chip, start, max(context.end for context in contexts.values()), {})
+    """Move tiles, (source, page, target, page) each, on all cores of a chip from cycle `start` on."""
+    chip = Chip(on, move_tiles.program(moves, on.grid), trace or Trace("off"))
+    (contexts,) = run(chip, starts=[start])
+    return _figures(op, device, chip, start, last_end(contexts), {})

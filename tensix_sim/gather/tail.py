@@ -17,6 +17,8 @@ from tensix_sim.gather.all_gather import AllGather, usual_topology
 from tensix_sim.gather.run import Moved, TileMove, run_all_gather, run_moves
 from tensix_sim.program import Tensor
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.op import OPS as ALL_OPS
+from tensix_sim.sdpa.op import Op, positions
 from tensix_sim.trace import Trace
 
 OPS = ("split", "all-gather", "all-gather reversed", "concat")
@@ -79,11 +81,12 @@ def tail_gather(spec: RunSpec, reverse: bool = False) -> AllGather:
 
 def tail_problems(spec: RunSpec) -> list[str]:
     """All that keeps a legal spec from having a tail, as sentences."""
-    if not spec.is_ring:
-        return [f"op {spec.op} leaves nothing to gather: its one device has all rows; only ring_distributed_sdpa has a tail"]
+    if not Op.of(spec).ring:
+        rings = " or ".join(op.name for op in ALL_OPS.values() if op.ring)
+        return [f"op {spec.op} leaves nothing to gather: its one device has all rows; only {rings} has a tail"]
     found = tail_gather(spec).problems(spec_machine(spec), spec.mesh)
-    if len(spec.simulated_ring_ids) != spec.ring_size:
-        found.append(f"ring positions {list(spec.simulated_ring_ids)} of {spec.ring_size} are simulated; set ring_ids: all")
+    if len(positions(spec)) != spec.ring_size:
+        found.append(f"ring positions {list(positions(spec))} of {spec.ring_size} are simulated; set ring_ids: all")
     if spec.memory_config != "dram_interleaved":
         found.append(f"memory_config {spec.memory_config}: a gather from L1 is not modelled; set dram_interleaved")
     return found

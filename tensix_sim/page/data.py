@@ -4,7 +4,7 @@ Times are cycles of the device's clock. A span's name is its place in `names`, w
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,16 @@ from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.check import check
+from tensix_sim.doctor.report import L1Buffer
 from tensix_sim.files import finite
 from tensix_sim.gather.tail import OPS
-from tensix_sim.page.families import DONE, FAMILIES, GAP, Family, family
+from tensix_sim.page.families import DONE, FAMILIES, GAP, OTHER_WAIT, Family, family
 from tensix_sim.page.packing import deltas, pack
-from tensix_sim.program import BufferSpec
+from tensix_sim.program import BufferSpec, Program
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.op import Op
 from tensix_sim.text import flat, shown
-from tensix_sim.trace import LANES, RISCS, SPAN, WAIT, Run, Trace
+from tensix_sim.trace import LANES, RISCS, SPAN, Cause, Run, Trace, What
 from tensix_sim.trace.table import Records
 from tensix_sim.trust import trust
 
@@ -33,13 +35,14 @@ FLOWS = ("read", "write", "noc0", "noc1")
 
 @dataclass
 class Names:
-    """Numbers of span names, the same for all devices."""
+    """Numbers of what lanes do, the same for all devices."""
 
-    known: dict[str, int]
+    known: dict[What, int]
+    units: dict[str, str] = field(default_factory=dict)
 
-    def number(self, name: str) -> int:
-        """The place of a name, which is new or known."""
-        return self.known.setdefault(name, len(self.known))
+    def number(self, what: What) -> int:
+        """The place of a step or a wait, which is new or known."""
+        return self.known.setdefault(what, len(self.known))
 
 
 def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> dict[str, Any]:
@@ -50,19 +53,10 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
     summary = run.summary["devices"]
     share = spans // max(1, len(summary))
     devices = [_device(d, run.traces.get(d["ring_id"]), spec, buffers, names, share) for d in summary]
-    known = {buffer.name for buffer in buffers}
     return {
         "title": f"{spec.op} on {spec.board}",
         "shape": _shape(spec),
-        "clock_hz": machine.chip.clock_hz,
-        "trace": spec.trace,
-        "lanes": list(LANES.values()),
-        "riscs": list(RISCS),
-        "names": list(names.known),
-        "family_of": ["wait" if name == SEVERAL else family(name, known) for name in names.known],
-        "families": [{**f._asdict(), "label": _label(f, names)} for f in FAMILIES],
-        "chip": _chip(machine),
-        "l1": _l1(spec, machine),
+        **_of_any(machine, spec.trace, buffers, names),
         "effective": _settings(run.summary["effective"]),
         "spec": _settings(run.summary["spec"]),
         "notes": [str(note) for note in check(spec).warnings],
@@ -72,6 +66,37 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
         "tail": _tail(run.summary),
         "verdicts": [finite(verdict.summary()) for verdict in verdicts],
         "devices": devices,
+    }
+
+
+def describe_program(machine: Machine, program: Program, trace: Trace, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a program that is no op of ours; it leaves out what only an op has: `without` names those sections."""
+    names = Names({GAP: 0, DONE: 1})
+    device = {"ring_id": 0, **figures, **_traced(trace, program.buffers, names, SPANS)}
+    tensors = [f"{t.name} {t.tile_rows}x{t.tile_cols} tiles of {t.format.name}" for t in program.tensors]
+    return {
+        "title": f"{', '.join(kernel.function.__name__ for kernel in program.kernels)} on {machine.board}",
+        "shape": " · ".join([f"{program.grid[0]}x{program.grid[1]} cores", *tensors]),
+        **_of_any(machine, trace.level, program.buffers, names),
+        "verdicts": [],
+        "devices": [device],
+        "without": ["verdict", "ring", "roofline", "config", "accuracy"],
+    }
+
+
+def _of_any(machine: Machine, level: str, buffers: Sequence[BufferSpec], names: Names) -> dict[str, Any]:
+    """What a page has of any program: all names that its devices used are known."""
+    l1 = machine.chip.l1
+    return {
+        "clock_hz": machine.chip.clock_hz,
+        "trace": level,
+        "lanes": list(LANES.values()),
+        "riscs": list(RISCS),
+        "names": list(map(str, names.known)),
+        "family_of": [OTHER_WAIT if what == SEVERAL else family(what, names.units) for what in names.known],
+        "families": [{**f._asdict(), "label": _label(f, names)} for f in FAMILIES],
+        "chip": _chip(machine),
+        "l1": {"size": l1.size, "base": l1.base, "buffers": [b.model_dump() for b in L1Buffer.table(buffers, l1.base)]},
     }
 
 
@@ -106,7 +131,7 @@ def _shape(spec: RunSpec) -> str:
     parts += [f"{spec.kv_len:,} keys"] if spec.kv_len != given.seq_len else []
     parts += [] if spec.is_causal else ["not causal"]
     parts += [f"window {spec.sliding_window_size}"] if spec.sliding_window_size else []
-    parts += [f"ring of {spec.ring_size}"] if spec.is_ring else []
+    parts += [f"ring of {spec.ring_size}"] if Op.of(spec).ring else []
     return " · ".join(parts)
 
 
@@ -128,11 +153,6 @@ def _chip(machine: Machine) -> dict[str, Any]:
     }
 
 
-def _l1(spec: RunSpec, machine: Machine) -> dict[str, Any]:
-    report, l1 = check(spec), machine.chip.l1
-    return {"size": l1.size, "base": l1.base, "buffers": [buffer.model_dump() for buffer in report.l1]}
-
-
 def _settings(nested: Mapping[str, Any]) -> list[list[str]]:
     """Keys with dots and values as text."""
     return [[key, shown(value, " x " if _is_pair(value) else ", ")] for key, value in flat(nested).items()]
@@ -152,12 +172,15 @@ def _device(
         "servers": {name: round(share, 5) for name, share in figures["servers"].items()},
         "roofline": finite(asdict(roofline(spec, figures))),
     }
-    return about | (_traced(trace, buffers, names, spans) if trace is not None and trace.lanes else {"cores": []})
+    return about | _traced(trace, buffers, names, spans)
 
 
-def _traced(trace: Trace, buffers: Sequence[BufferSpec], names: Names, spans: int) -> dict[str, Any]:
+def _traced(trace: Trace | None, buffers: Sequence[BufferSpec], names: Names, spans: int) -> dict[str, Any]:
     """What only a trace tells: totals of all cores, lanes of some, bytes over time, the critical path."""
+    if trace is None or not trace.lanes:
+        return {"cores": []}
     cores = sorted({lane.core for lane in trace.lanes}, key=lambda core: core[::-1])
+    names.units |= trace.units
     numbers = np.array([names.number(name) for name in trace.names] or [0])
     rows = [
         (i, RISCS.index(risc), names.number(name), cycles)
@@ -191,13 +214,13 @@ def _bytes_of(trace: Trace, cores: Sequence[Coord]) -> list[int]:
 
 def _flows(trace: Trace) -> list[dict[str, Any]]:
     """Bytes over time: of all reads and writes, of each NoC, of each bank. `width` is that of a bin, in cycles."""
-    labels = [label.removesuffix(" bytes") for label, unit in trace.counters if unit == "bytes"]
+    moved = [series for series in trace.counters if series.unit == "bytes"]
     order = {name: i for i, name in enumerate(FLOWS)}
     flows = []
-    for name in sorted(labels, key=lambda name: order.get(name, len(order))):
-        starts, nbytes = trace.counter(f"{name} bytes")
+    for series in sorted(moved, key=lambda series: order.get(series.what, len(order))):
+        starts, nbytes = trace.counter(series.label)
         width = int(starts[1] - starts[0]) if len(starts) > 1 else max(1, trace.end)
-        flows.append({"name": name, "width": width, "bytes": pack(nbytes)})
+        flows.append({"name": series.what, "width": width, "bytes": pack(nbytes)})
     return flows
 
 
@@ -208,7 +231,7 @@ def _lanes(trace: Trace, cores: Sequence[Coord], numbers: NDArray[np.int64], nam
     """Spans and circular buffers of the cores that tell most, as many as the budget holds, one at least."""
     at = {core: i for i, core in enumerate(cores)}
     of_lane = np.array([at[lane.core] for lane in trace.lanes])
-    works = np.array([not name.startswith(WAIT) for name in trace.names], bool)
+    works = np.array([not isinstance(name, Cause) for name in trace.names], bool)
     spans, work, end = (np.zeros(len(cores), np.int64) for _ in range(3))
     for block in trace.span_blocks():
         core = of_lane[block["lane"]]
@@ -265,11 +288,8 @@ def _rows_of(trace: Trace, cores: Sequence[Coord]) -> dict[tuple[Coord, str], Re
 
 def _counters_of(trace: Trace, cores: Sequence[Coord]) -> dict[Coord, dict[str, tuple[Any, Any]]]:
     """Tiles in the circular buffers of some cores, over time, in one pass."""
-    wanted = {}
-    for i, series in enumerate(trace.counters):
-        core, name = series.owner
-        if core is not None and core in cores and series.unit == "tiles":
-            wanted[i] = core, name
+    of_cores = [(i, s.core, s.what) for i, s in enumerate(trace.counters) if s.core and s.unit == "tiles"]
+    wanted = {i: (core, what) for i, core, what in of_cores if core in cores}
     pieces = [block[np.isin(block["series"], list(wanted))] for block in trace.count_blocks()]
     found: dict[Coord, dict[str, tuple[Any, Any]]] = {core: {} for core in cores}
     if pieces:

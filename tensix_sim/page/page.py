@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from tensix_sim.analysis import Verdict
 from tensix_sim.files import atomic
@@ -25,9 +26,13 @@ def write_report(run: Run, verdicts: Sequence[Verdict], path: Path) -> None:
 
 def page(run: Run, verdicts: Sequence[Verdict] = ()) -> str:
     """The page of a run as text."""
-    data = describe(run, verdicts)
+    return html(describe(run, verdicts), run.id)
+
+
+def html(data: Mapping[str, Any], run: str = "") -> str:
+    """The page of what `describe` or `describe_program` gives, as text."""
     parts = {
-        "run": escape(run.id),
+        "run": escape(run),
         "title": escape(data["title"]),
         "style": part("report.css"),
         "data": _json_in_html(data),

@@ -13,7 +13,7 @@ from tensix_sim.analysis import Verdict
 from tensix_sim.error import LengthError
 from tensix_sim.files import atomic_path
 from tensix_sim.page.data import describe
-from tensix_sim.page.families import DONE
+from tensix_sim.page.families import DONE, WORK
 from tensix_sim.page.packing import unpack
 from tensix_sim.trace import Run
 from tensix_sim.tuning import Tuning
@@ -137,8 +137,9 @@ def _cores(data: Data, device: Data) -> Figure:
 def _busy(data: Data, device: Data) -> NDArray[np.float64]:
     size = np.max(device["cores"], axis=0) + 1
     grid = np.zeros((size[1], size[0]))
+    work = {family.key for family in WORK}
     for core, lane, name, cycles in zip(*unpack(device["totals"]), strict=True):
-        if data["lanes"][lane] == "math" and name > 1 and not data["names"][name].startswith("wait "):
+        if data["lanes"][lane] == "math" and data["family_of"][name] in work:
             x, y = device["cores"][core]
             grid[y, x] += cycles / device["wall"]
     return grid

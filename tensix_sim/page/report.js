@@ -143,7 +143,7 @@ function drawHead() {
     el("div", { class: "figures" },
       figure(fmt(slowest.cycles), devices.length > 1 ? `cycles, device ${slowest.ring_id}, the slowest` : "cycles"),
       figure(us(slowest.cycles), `at ${fmt(data.clock_hz / 1e6)} MHz`),
-      figure(percent(slowest.math_utilization), "of the peak of the grid's FPUs"),
+      slowest.math_utilization === undefined ? null : figure(percent(slowest.math_utilization), "of the peak of the grid's FPUs"),
       figure(percent(slowest.dram_utilization), "of the DRAM rate"),
       first ? figure(first.binds, "binds it") : null));
 }
@@ -907,13 +907,22 @@ async function chooseDevice(i, core = null) {
   hideTip();
   await drawDevice();
 }
+function drawParts(parts) {
+  for (const [id, part] of Object.entries(parts)) {
+    const without = data.without?.includes(id);
+    document.getElementById(id).hidden ||= without;
+    if (!without) part();
+  }
+}
 async function drawDevice() {
-  for (const part of [drawTabs, drawVerdict, drawRing, drawCores, drawFloor, drawTimeFrame, drawBudget, drawRoofline, drawPath]) part();
+  drawTabs();
+  drawParts({ verdict: drawVerdict, ring: drawRing, cores: drawCores, floor: drawFloor, time: drawTimeFrame, budget: drawBudget, roofline: drawRoofline, path: drawPath });
   await drawTime();
 }
 async function drawAll() {
   readPalette();
-  for (const part of [drawHead, drawTail, drawConfig, drawL1, drawAccuracy, drawContents]) part();
+  drawParts({ head: drawHead, tail: drawTail, config: drawConfig, l1: drawL1, accuracy: drawAccuracy });
+  drawContents();
   await drawDevice();
 }
 function setTheme(theme) {

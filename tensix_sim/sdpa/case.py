@@ -11,19 +11,27 @@ from tensix_sim.config import BUILT_IN, RunSpec
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.program import BufferSpec
 from tensix_sim.sdpa.geometry import Geometry, pages, program_config
-
-Q_CHUNK, K_CHUNK = "program_config.q_chunk_size", "program_config.k_chunk_size"
-GRID = "program_config.compute_with_storage_grid_size"
-BATCH, SEQ_LEN, HEAD_DIM, DTYPE = "inputs.batch", "inputs.seq_len", "inputs.head_dim", "inputs.dtype"
-Q_HEADS, KV_HEADS = "inputs.q_heads", "inputs.kv_heads"
-KV_LEN, KV_DTYPE = "inputs.kv_len", "inputs.kv_dtype"
-CAUSAL, WINDOW = "is_causal", "sliding_window_size"
-BLOCK, PREFIX, TABLE = "paged_kv.block_size", "chunk_start_idx", "paged_kv.page_table"
-FIDELITY, FP32_DEST = "compute_kernel_config.math_fidelity", "compute_kernel_config.fp32_dest_acc_en"
-
-CHAINS = "what_if.chains"
-
-Change = dict[str, Any]  # of a spec: values by dotted key
+from tensix_sim.sdpa.keys import (
+    BATCH,
+    BLOCK,
+    CAUSAL,
+    DTYPE,
+    FP32_DEST,
+    GRID,
+    HEAD_DIM,
+    K_CHUNK,
+    KV_DTYPE,
+    KV_HEADS,
+    KV_LEN,
+    PREFIX,
+    Q_CHUNK,
+    Q_HEADS,
+    SEQ_LEN,
+    TABLE,
+    WINDOW,
+    Change,
+)
+from tensix_sim.sdpa.op import OPS, Op
 
 
 class InvalidOperandError(Exception):
@@ -106,14 +114,14 @@ class Case:
         return self.on
 
     @property
-    def is_ring(self) -> bool:
-        """Whether the op shares its queries among the devices of a ring."""
-        return bool(self["op"] == "ring_distributed_sdpa")
+    def op(self) -> Op:
+        """Its op."""
+        return OPS[self["op"]]
 
     @property
     def slabs(self) -> int:
-        """Slabs of queries: two a device of the ring, or one."""
-        return 2 * self["ring_size"] if self.is_ring else 1
+        """Slabs of queries, of all devices."""
+        return self.op.slabs * self["ring_size"] if self.op.ring else 1
 
     @property
     def slab(self) -> int:
@@ -150,7 +158,7 @@ class Case:
         """What the output takes of each core's L1, tiles dealt over the board's cores."""
         if self["memory_config"] != "l1_interleaved":
             return 0
-        tile_rows = (2 if self.is_ring else 1) * -(-self.slab // TILE)
+        tile_rows = self.op.slabs * -(-self.slab // TILE)
         tiles = self[BATCH] * self[Q_HEADS] * tile_rows * self.tiles(HEAD_DIM)
         columns, rows = self.number("grid")
         return int(-(-tiles // (columns * rows)) * FORMATS[self[DTYPE]].tile_bytes)
@@ -174,7 +182,7 @@ class Case:
         """The circular buffers of a core."""
         for key in (Q_CHUNK, K_CHUNK, HEAD_DIM):
             self.tiles(key)
-        more = () if self.is_ring else (FP32_DEST, BATCH, Q_HEADS, SEQ_LEN, KV_LEN, GRID, CAUSAL, WINDOW)
+        more = () if self.op.ring else (FP32_DEST, BATCH, Q_HEADS, SEQ_LEN, KV_LEN, GRID, CAUSAL, WINDOW)
         for key in ("kernel", DTYPE, KV_DTYPE, *more):
             self.need(key)
         _ = self.table_row_bytes

@@ -13,10 +13,12 @@ from tensix_sim.config import OP_CHUNK_SIZE, RunSpec, SDPAProgramConfig, WhatIf
 from tensix_sim.files import open_array
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.kernels.sdpa import Mask
+from tensix_sim.kernels.sdpa.barrier import barrier_threshold
 from tensix_sim.program import BufferSpec, ComputeConfig
 from tensix_sim.sdpa.blocks import Blocks
 from tensix_sim.sdpa.chains import Chain, chains
 from tensix_sim.sdpa.deal import Deal
+from tensix_sim.sdpa.op import Op, compute_kernel
 
 PAGE_TABLE_ENTRY_BYTES = 4
 AS_BUILT = WhatIf()
@@ -66,7 +68,7 @@ def page_table_row_bytes(spec: RunSpec, on: Machine) -> int:
 
 def blocks(spec: RunSpec, program: SDPAProgramConfig) -> Blocks:
     """Work out the blocks of a core."""
-    given, compute, kernel = spec.inputs, compute_config(spec), spec.effective_kernel
+    given, compute = spec.inputs, compute_config(spec)
     tiles = given.head_dim // TILE
     return Blocks(
         M=program.q_chunk_size // TILE,
@@ -74,10 +76,10 @@ def blocks(spec: RunSpec, program: SDPAProgramConfig) -> Blocks:
         D=tiles,
         E=tiles,
         dst=compute.dst_tiles,
-        streaming=kernel == "streaming",
+        streaming=compute_kernel(spec).row_groups,
         q=FORMATS[given.dtype],
         kv=FORMATS[given.kv_dtype or given.dtype],
-        wide_scores=compute.fp32_dest_acc_en and not spec.is_ring,
+        wide_scores=compute.fp32_dest_acc_en and Op.of(spec).wide_scores,
     )
 
 
@@ -112,14 +114,14 @@ class Geometry:
     def of(cls, spec: RunSpec, on: Machine | None = None) -> "Geometry":
         """Work out the geometry of a spec that `check` has passed, on another machine than the spec's if one is given."""
         on = on or spec_machine(spec)
-        program, given = program_config(spec, on), spec.inputs
+        program, given, op = program_config(spec, on), spec.inputs, Op.of(spec)
         paged = spec.paged_kv if spec.chunk_start_idx is not None else None
         return cls(
             B=given.batch,
             NQH=given.q_heads,
             NKH=given.kv_heads,
-            R=spec.ring_size if spec.is_ring else 1,
-            phases=2 if spec.is_ring else 1,
+            R=spec.ring_size if op.ring else 1,
+            phases=op.slabs,
             S=given.seq_len,
             Sk=spec.kv_len,
             prefix=spec.prefix,
@@ -195,7 +197,7 @@ class Geometry:
         """Tiles that a core moves before it waits for all of them; 0 is no such wait."""
         if self.what_if.barrier_tiles is not None:
             return self.what_if.barrier_tiles
-        return 512 // self.cores * 1152 // tile_bytes
+        return barrier_threshold(self.cores, tile_bytes)
 
     @property
     def q_chunks_held(self) -> int:

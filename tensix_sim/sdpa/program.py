@@ -13,11 +13,11 @@ from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.formats import TILE, Format, Values, to_format
 from tensix_sim.kernels import sdpa
-from tensix_sim.kernels.sdpa import streaming
 from tensix_sim.program import Kernel, MemoryKind, Program, Tensor
 from tensix_sim.sdpa.chains import chain_links
 from tensix_sim.sdpa.geometry import Geometry, compute_config
 from tensix_sim.sdpa.inputs import InputValues, page_table
+from tensix_sim.sdpa.op import compute_kernel
 
 
 def build(
@@ -25,7 +25,7 @@ def build(
 ) -> Program:
     """The program of device `ring_id`; without inputs, its tensors have shapes only, and pages are where `table` has them.
 
-    Its last tensor is the output, [B * NQH * rows, DH], where a head's rows are the device's slabs, in whole tiles.
+    Its output is [B * NQH * rows, DH], where a head's rows are the device's slabs, in whole tiles.
     """
     b = g.blocks
     paged = inputs.page_table if inputs else page_table(spec) if table is None else table
@@ -42,25 +42,21 @@ def build(
         stick = next(buffer.format for buffer in g.buffers if buffer.name == "page_table")
         pages = Tensor("page table", g.B, 1, stick, opaque=True)
         tensors.append(pages)
-    shared = {
-        "q": q, "k": k, "v": v, "out": out, "page_table": pages,
-        "pages": [] if paged is None else paged.tolist(), "block_rows": g.block_rows,
-        "NQH": g.NQH, "NKH": g.NKH, "q_rows": q_rows, "kv_rows": g.valid_Skt, "out_rows": out_rows,
-        "M": g.M, "N": g.N, "D": g.D, "E": g.E, "q_chunks": g.nq, "mask": g.mask, "streaming": b.streaming,
-        "qk_subblock": b.qk_subblock, "pv_subblock": b.pv_subblock, "pv_rows": b.pv_rows, "out_band": b.out_band,
-        "stats": b.stats, "sub_exp": b.sub_exp, "dht": b.dht, "reduce": b.reduce, "stamps": b.dst,
-        "scale": g.scale, "exp_approx": g.exp_approx,
-        "barrier": g.barrier_threshold(b.q.tile_bytes), "phases": phases(g, ring_id),
-    }  # fmt: skip
+    paging = None if pages is None or paged is None else sdpa.Paging(pages, paged.tolist(), g.block_rows)
+    shared = (
+        sdpa.Tensors(q, k, v, out), paging, sdpa.Chunk(g.M, g.N, g.D, g.E),
+        sdpa.Heads(g.NQH, g.NKH, q_rows, g.valid_Skt, out_rows, g.nq), b.in_dst, g.mask,
+        g.scale, g.exp_approx, g.barrier_threshold(b.q.tile_bytes), phases(g, ring_id),
+    )  # fmt: skip
     cores = [(i % g.grid[0], i // g.grid[0]) for i in range(g.cores)]
     links = chain_links(g.chains, g.what_if.chains, cores, [machine.worker(core)[0] for core in cores])
-    args = [sdpa.Args(**shared, start=g.deal.start(i), count=g.deal.count(i), link=links[i]) for i in range(g.cores)]
+    args = [sdpa.Args(*shared, sdpa.Share(g.deal.start(i), g.deal.count(i), links[i])) for i in range(g.cores)]
     return Program(
         grid=g.grid,
         buffers=g.buffers,
         kernels=(
             Kernel("reader", sdpa.reader, args),
-            Kernel("compute", streaming.compute if b.streaming else sdpa.compute, args),
+            Kernel("compute", compute_kernel(spec).compute, args),
             Kernel("writer", sdpa.writer, args),
         ),
         tensors=(*tensors, out),

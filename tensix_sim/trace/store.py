@@ -5,6 +5,7 @@
 """
 
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -23,9 +24,11 @@ from pydantic import ValidationError
 from tensix_sim.arch import machine
 from tensix_sim.config import RunSpec, load_spec
 from tensix_sim.files import atomic_path
+from tensix_sim.trace.causes import read
 from tensix_sim.trace.folder import MARK, MARKED, starts_with
 from tensix_sim.trace.table import BLOCK, Records, Table
-from tensix_sim.trace.trace import Level, Trace
+from tensix_sim.trace.trace import Level, Series, Trace
+from tensix_sim.trace.writers import Devices, write_chrome, write_core_csv, write_transfers_csv
 from tensix_sim.user_errors import UserError
 
 SUMMARY = "summary.json"
@@ -84,6 +87,35 @@ class Run:
         return str(self.summary["run"])
 
 
+VIEWER_SPANS = 10_000_000  # of 130 bytes each in Chrome JSON, in the memory of a browser
+
+
+def opens_in_a_viewer(devices: Devices) -> bool:
+    """Whether the traces are short enough for Chrome JSON to be opened."""
+    return sum(len(trace.tables["spans"]) for _, trace in devices) <= VIEWER_SPANS
+
+
+def write_traces(folder: Path, traces: Devices, clock_hz: int, run: str = "", tails: Devices = ()) -> None:
+    """Write what a run recorded, if anything, and behind it its tails.
+
+    `trace.json`, of traces that are not too long for it, opens in Perfetto and chrome://tracing, `cores.csv` has each
+    core's cycles by RISC and wait cause, `device-<ring_id>.npz` is the trace by columns (`open_run` and `np.load` read it),
+    `tail-<ring_id>.npz` that of the tail, `transfers.csv` (at trace: transfers) has each burst's parts.
+    """
+    both = sorted([*traces, *tails], key=lambda device: device[0])
+    levels = {trace.level for _, trace in traces}
+    if levels != {"off"}:
+        if opens_in_a_viewer(both):
+            write_chrome(folder / "trace.json", both, clock_hz, run)
+        write_core_csv(folder / "cores.csv", traces, run)
+        for ring_id, trace in traces:
+            save(folder / trace_file(ring_id), trace, run)
+        for ring_id, trace in tails:
+            save(folder / tail_file(ring_id), trace, run)
+    if levels == {"transfers"}:
+        write_transfers_csv(folder / "transfers.csv", both, run)
+
+
 def save(path: Path, trace: Trace, run: str = "") -> None:
     """Write a trace; with the id of its `run` and its own name in it, `open_run` can tell it from another one.
 
@@ -91,12 +123,14 @@ def save(path: Path, trace: Trace, run: str = "") -> None:
         OSError: the file cannot be written; an older one stays as it was.
     """
     with atomic_path(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-        about = {"level": trace.level, "notes": trace.notes} | ({"run": run, "file": path.name} if run else {})
+        about = {"level": trace.level, "notes": trace.notes, "units": trace.units} | (
+            {"run": run, "file": path.name} if run else {}
+        )
         words = {
             "about": [json.dumps(about, sort_keys=True)],
-            "names": trace.names,
+            "names": list(map(str, trace.names)),
             "lanes": [f"{x},{y} {risc}" for (x, y), risc in trace.lanes],
-            "counters": [f"{label}\t{unit}" for label, unit in trace.counters],
+            "counters": [f"{series.label}\t{series.unit}" for series in trace.counters],
         }
         for name, texts in words.items():
             with _member(file, name) as member:
@@ -120,15 +154,15 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
             about = json.loads(words["about"][0])
             trace = Trace(cast(Level, about["level"]), spill_rows)
             trace.notes.update(about["notes"])
+            trace.units.update(about.get("units", {}))
             for name in words["names"]:
-                trace.name(name)
+                trace.name(read(name))
             for lane in words["lanes"]:
                 core, risc = lane.split(" ")
                 x, y = core.split(",")
                 trace.lane((int(x), int(y)), risc)
             for counter in words["counters"]:
-                label, unit = counter.split("\t")
-                trace.series(label, unit)
+                trace.series(*_series(*counter.split("\t")))
             for name, table in trace.tables.items():
                 for rows in _read_rows(file, name, table.dtype):
                     _check_rows(trace, name, rows)
@@ -136,6 +170,13 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
     except BROKEN as error:
         raise _not_a_trace(path, error) from error
     return trace
+
+
+def _series(label: str, unit: str) -> Series:
+    """The counter with this label: the inverse of `Series.label`."""
+    if of_core := re.fullmatch(r"\((\d+),(\d+)\) (.*)", label):
+        return Series(of_core[3], unit, (int(of_core[1]), int(of_core[2])))
+    return Series(label.removesuffix(f" {unit}"), unit)
 
 
 def _not_a_trace(path: Path, error: Exception) -> RunError:

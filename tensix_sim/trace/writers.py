@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.files import atomic
+from tensix_sim.trace.causes import Cause
 from tensix_sim.trace.queries import Cycles, Totals
-from tensix_sim.trace.trace import RISCS, WAIT, Trace
+from tensix_sim.trace.trace import RISCS, Trace
 
 Devices = Sequence[tuple[int, Trace]]  # ring position, trace
 
@@ -54,8 +55,7 @@ def _chrome_events(pid: int, trace: Trace, clock_hz: int, cores: Iterable[tuple[
         yield about("thread_name", {"name": str(lane)}, tid)
         yield about("thread_sort_index", {"sort_index": tid}, tid)
 
-    categories = ["wait" if name.startswith(WAIT) else "busy" for name in trace.names]
-    names = [f'"name":{json.dumps(n)},"cat":"{c}"' for n, c in zip(trace.names, categories, strict=True)]
+    names = [f'"name":{json.dumps(str(n))},"cat":"{"wait" if isinstance(n, Cause) else "busy"}"' for n in trace.names]
     span = f'{{"ph":"X","pid":{pid},"tid":%d,%s,"ts":%d.%03d2,"dur":%d.%03d,"args":{{"cycles":[%d,%d]}}}}'
     for block in trace.span_blocks():
         who = (tids[lane] for lane in block["lane"].tolist())
@@ -65,7 +65,7 @@ def _chrome_events(pid: int, trace: Trace, clock_hz: int, cores: Iterable[tuple[
         times = _lists(ts // 1000, ts % 1000, dur // 1000, dur % 1000, block["start"], block["end"])
         yield from (span % row for row in zip(who, what, *times, strict=True))
 
-    labels_and_units = [(json.dumps(label), json.dumps(unit)) for label, unit in trace.counters]
+    labels_and_units = [(json.dumps(series.label), json.dumps(series.unit)) for series in trace.counters]
     count = f'{{"ph":"C","pid":{pid},"name":%s,"ts":%d.%03d2,"args":{{%s:%d}}}}'
     for block in trace.count_blocks():
         ts = _nanoseconds(block["time"], clock_hz)
@@ -91,7 +91,7 @@ def _lists(*columns: NDArray[np.integer[Any]]) -> list[list[int]]:
 def write_core_csv(path: str | Path, devices: Devices, run: str = "") -> None:
     """Write a row of cycles for each RISC of each core: first, last, busy, and waiting by cause; last the run's id, if given."""
     totals = [(ring_id, Totals.of(trace)) for ring_id, trace in devices]
-    waits = sorted({name for _, t in totals for name in t.names if name.startswith(WAIT)})
+    waits = sorted({name for _, t in totals for name in t.names if isinstance(name, Cause)}, key=str)
     header, last = (["run"], [run]) if run else ([], [])
     with atomic(path) as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -99,7 +99,7 @@ def write_core_csv(path: str | Path, devices: Devices, run: str = "") -> None:
         for ring_id, t in totals:
             for i in sorted(range(len(t.lanes)), key=lambda i: t.lanes[i].rank):
                 spent = dict(zip(t.names, t.cycles[i].tolist(), strict=True))
-                busy = sum(cycles for name, cycles in spent.items() if not name.startswith(WAIT))
+                busy = sum(cycles for name, cycles in spent.items() if not isinstance(name, Cause))
                 core, risc = t.lanes[i]
                 life = t.start[i], t.end[i]
                 rows.writerow([ring_id, *core, risc, *life, busy, *(spent.get(name, 0) for name in waits), *last])
@@ -128,11 +128,11 @@ def write_golden(trace: Trace) -> str:
     One line a span, by lane and then time: lane, name, start, end. Then one line a counter value, by
     counter and then time: counter, unit, cycle, value. Tabs separate the columns.
     """
-    lanes, names, counters = trace.lanes, trace.names, trace.counters
+    lanes, names = trace.lanes, trace.names
+    counters = [f"{series.label}\t{series.unit}" for series in trace.counters]
     lines = []
     for lane, name, start, end in sorted(trace.spans().tolist(), key=lambda span: lanes[span[0]].rank):
         lines.append(f"{lanes[lane]}\t{names[name]}\t{start}\t{end}\n")
     for series, time, value in sorted(trace.counts().tolist(), key=lambda count: counters[count[0]]):
-        label, unit = counters[series]
-        lines.append(f"{label}\t{unit}\t{time}\t{value}\n")
+        lines.append(f"{counters[series]}\t{time}\t{value}\n")
     return "".join(lines)

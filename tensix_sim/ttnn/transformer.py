@@ -4,7 +4,7 @@ What the spec's rules refuse is a RuntimeError here, as a failed check is in ttn
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +37,8 @@ __all__ = [
     "scaled_dot_product_attention",
 ]
 
-REFERENCE_ROWS = 128  # of each head, that are set beside float64 attention
-Op = Literal["ring_distributed_sdpa", "sdpa", "chunked_sdpa"]
 FLOATS = DataType.BFLOAT16, DataType.BFLOAT8_B, DataType.BFLOAT4_B
-NAMES: dict[Op, str] = {
-    "ring_distributed_sdpa": "ring_distributed_scaled_dot_product_attention",
-    "sdpa": "scaled_dot_product_attention",
-    "chunked_sdpa": "chunked_scaled_dot_product_attention",
-}
+REFERENCE_ROWS = 128  # of each head, that are set beside float64 attention
 
 
 @recorded
@@ -93,7 +87,7 @@ def ring_distributed_scaled_dot_product_attention(
         "chunk_start_idx": chunk_start_idx,
     }
     configs = scale, memory_config, program_config, compute_kernel_config
-    return _attend("ring_distributed_sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), paged, own, *configs)
+    return attend("ring_distributed_sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), paged, own, *configs)
 
 
 @recorded
@@ -124,7 +118,7 @@ def scaled_dot_product_attention(
     refuse("scaled_dot_product_attention", **given)
     own = {"is_causal": is_causal, "sliding_window_size": sliding_window_size or None}
     configs = scale, memory_config, program_config, compute_kernel_config
-    return _attend("sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), None, own, *configs)
+    return attend("sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), None, own, *configs)
 
 
 @recorded
@@ -162,14 +156,14 @@ def chunked_scaled_dot_product_attention(
         raise RuntimeError("chunked_scaled_dot_product_attention: give chunk_start_idx, the rows that the cache holds already")
     own = {"chunk_start_idx": chunk_start_idx}
     configs = scale, memory_config, program_config, compute_kernel_config
-    return _attend("chunked_sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), page_table_tensor, own, *configs)
+    return attend("chunked_sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), page_table_tensor, own, *configs)
 
 
 # -- a call as a run ----------------------------------------------------------------------------------------------------
 
 
-def _attend(
-    op: Op,
+def attend(
+    op_name: str,
     qkv: tuple[Tensor, Tensor, Tensor],
     page_table: Tensor | None,
     own: dict[str, Any],
@@ -180,16 +174,17 @@ def _attend(
 ) -> Tensor:
     """Run an attention op on every device of its tensors' mesh; equal work is simulated once."""
     from tensix_sim.sdpa.inputs import input_misfits
+    from tensix_sim.sdpa.op import OPS
     from tensix_sim.simulation import run_device
 
-    name = NAMES[op]
-    q = qkv[0]
+    op = OPS[op_name]
+    name, q = op.ttnn_name, qkv[0]
     mesh = _common_mesh(name, qkv, page_table)
     settings = SESSION.settings
     raw = own | {
-        "op": op,
+        "op": op_name,
         "board": mesh.board,
-        "mesh": list(mesh.shape) if op == "ring_distributed_sdpa" and own["ring_id"] is None else None,
+        "mesh": list(mesh.shape) if op.ring and own["ring_id"] is None else None,
         "inputs": _shapes(name, qkv, page_table, own.get("chunk_start_idx") or 0),
         "scale": scale,
         "memory_config": memory_config.spec_name if memory_config else "dram_interleaved",
@@ -201,7 +196,7 @@ def _attend(
         "trace": settings.trace,
     }
     spec, report = _checked(name, raw)
-    mesh.programs.add((op, spec.model_dump_json(exclude={"numerics", "trace"})))
+    mesh.programs.add((op_name, spec.model_dump_json(exclude={"numerics", "trace"})))
 
     held = [tuple(tensor.shards[i] for tensor in (*qkv, *_given(page_table))) for i in range(len(mesh.ids))]
     work = [(position, *map(id, arrays)) for position, arrays in zip(_positions(mesh, spec), held, strict=True)]
@@ -215,7 +210,7 @@ def _attend(
     by_device = [runs[key] for key in work]
     _record(name, spec, report, mesh, q.shape, by_device)
     b, heads, rows, width = q.shape
-    shape = b, heads, rows // (spec.ring_size if spec.is_ring else 1), width
+    shape = b, heads, rows // (spec.ring_size if op.ring else 1), width
     return Tensor.of([run.output for run in by_device], shape, q.dtype, Layout.TILE, mesh, memory_config or MemoryConfig())
 
 
@@ -243,6 +238,7 @@ def _record(
     name: str, spec: "RunSpec", report: "Report", mesh: MeshDevice, shape: Sequence[int], by_device: "Sequence[DeviceRun]"
 ) -> None:
     """Enter a call into the session: a line a device, and the trace of each ring position."""
+    from tensix_sim.sdpa.op import Op
     from tensix_sim.simulation import Result
     from tensix_sim.trust import trust
 
@@ -250,7 +246,7 @@ def _record(
     for device, run in zip(mesh.ids, by_device, strict=True):
         figures, accuracy = run.device, run.device.accuracy
         pcc, rel_l2, suspect = (accuracy.pcc, accuracy.rel_l2, accuracy.suspect) if accuracy else (None, None, False)
-        ring_id = figures.ring_id if spec.is_ring else None
+        ring_id = figures.ring_id if Op.of(spec).ring else None
         call = Call(name, number, device, ring_id, sizes, figures.cycles, figures.duration_us, pcc, rel_l2, suspect)
         SESSION.enter(call)
         if accuracy and (suspicion := accuracy.suspicion(device)):
@@ -271,8 +267,10 @@ def _given(tensor: Tensor | None) -> tuple[Tensor, ...]:
 
 def _say_which_kernel(spec: "RunSpec") -> None:
     """Note it once where ops of a session use different compute kernels, whose roundings differ."""
+    from tensix_sim.sdpa.op import Op, compute_kernel
+
     used = SESSION.kernels
-    used.setdefault(spec.effective_kernel, NAMES[spec.op])
+    used.setdefault(compute_kernel(spec).name, Op.of(spec).ttnn_name)
     if len(used) > 1:
         SESSION.note(
             f"{used['legacy']} ran the legacy compute kernel and {used['streaming']} the streaming one, as in ttnn: their "
@@ -344,8 +342,10 @@ def _shapes(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | No
 
 def _positions(mesh: MeshDevice, spec: "RunSpec") -> list[int]:
     """The ring position of each device, row by row: as given, or its place along the axis that is as long as the ring."""
+    from tensix_sim.sdpa.op import Op
+
     rows, columns = mesh.shape
-    if not spec.is_ring:
+    if not Op.of(spec).ring:
         return [0] * len(mesh.ids)
     if spec.ring_id is not None:
         return [spec.ring_id] * len(mesh.ids)

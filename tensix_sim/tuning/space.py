@@ -13,7 +13,8 @@ from tensix_sim.doctor.nearest import tried
 from tensix_sim.doctor.report import Report
 from tensix_sim.doctor.rules import broken, buffers_fit_l1, faults
 from tensix_sim.formats import TILE
-from tensix_sim.sdpa.case import DTYPE, FIDELITY, FP32_DEST, GRID, K_CHUNK, Q_CHUNK, SEQ_LEN, Case, make_machine
+from tensix_sim.sdpa.case import Case, make_machine
+from tensix_sim.sdpa.keys import DTYPE, FIDELITY, FP32_DEST, GRID, K_CHUNK, Q_CHUNK, SEQ_LEN
 from tensix_sim.user_errors import UsageError, UserError
 
 KEYS = {

@@ -1,0 +1,272 @@
+"""The attention ops: what sets one apart from the others, each as one object, and the rules that it adds to those of all.
+
+A new op is an `Op` here, its rules above it, its kernels, and its function in `tensix_sim.ttnn.transformer`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from tensix_sim.arch.model import unknown_name
+from tensix_sim.config import RunSpec
+from tensix_sim.formats import TILE
+from tensix_sim.kernels.sdpa.compute_kernels import COMPUTE_KERNELS, LEGACY, STREAMING, AttentionKernel
+from tensix_sim.sdpa.keys import (
+    BLOCK,
+    CAUSAL,
+    DTYPE,
+    K_CHUNK,
+    KV_DTYPE,
+    KV_LEN,
+    MESH,
+    PAGED,
+    PREFIX,
+    Q_CHUNK,
+    RING_ID,
+    RING_IDS,
+    RING_SIZE,
+    SEQ_LEN,
+    WINDOW,
+)
+
+if TYPE_CHECKING:
+    from tensix_sim.sdpa.case import Case, Fault
+
+Rule = Callable[["Case"], Iterator["Fault"]]
+
+MAX_RING = 32
+OF_SOME_OPS = (RING_SIZE, RING_IDS, RING_ID, MESH, PAGED, PREFIX, CAUSAL, WINDOW)  # keys that not every op takes
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """An op as an object. `codes` are its names in ttnn's logs, today's first.
+
+    `takes` lists what it takes of `OF_SOME_OPS`, and of the keys of K and V, as `check` shows them; `takes_unshown` what else.
+    A `ring` shares the queries among its devices, `slabs` for each. `kernel` runs where nobody chooses one and DST is narrow
+    enough for it; `why_kernel` says why, if not because ttnn does so. With `wide_scores` scores are float32 if DST is 32-bit.
+    """
+
+    name: str
+    ttnn_name: str
+    codes: tuple[str, ...]
+    takes: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    example: Mapping[str, Any]
+    takes_unshown: tuple[str, ...] = ()
+    ring: bool = False
+    slabs: int = 1
+    kernel: AttentionKernel = STREAMING
+    why_kernel: str = ""
+    wide_scores: bool = True
+
+    @classmethod
+    def of(cls, spec: RunSpec) -> "Op":
+        """The op of a spec.
+
+        Raises:
+            UnknownNameError: there is none of that name.
+        """
+        if spec.op not in OPS:
+            raise unknown_name("op", spec.op, OPS)
+        return OPS[spec.op]
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """Keys that it does not take."""
+        return tuple(key for key in OF_SOME_OPS if key not in self.takes + self.takes_unshown)
+
+    def adopt(self, spec: RunSpec) -> RunSpec:
+        """The same work by this op: what it does not take has its default."""
+        defaults = {key: RunSpec.model_fields[key].default for key in self.foreign}
+        return spec.model_copy(update={"op": self.name} | defaults)
+
+
+def positions(spec: RunSpec) -> tuple[int, ...]:
+    """Ring positions to simulate; an explicit `ring_id` wins. The only device of an op without a ring has position 0."""
+    if not Op.of(spec).ring:
+        return (0,)
+    if spec.ring_id is not None:
+        return (spec.ring_id,)
+    return tuple(range(spec.ring_size)) if spec.ring_ids == "all" else spec.ring_ids
+
+
+def compute_kernel(spec: RunSpec) -> AttentionKernel:
+    """The given compute kernel, or the one that ttnn chooses: the op's, or the legacy one where that has no 32-bit DST."""
+    if spec.kernel:
+        return COMPUTE_KERNELS[spec.kernel]
+    kernel = Op.of(spec).kernel
+    return kernel if kernel.wide_dst or not spec.effective_compute_config.fp32_dest_acc_en else LEGACY
+
+
+# -- causal attention whose queries are shared among an even ring of devices ----------------------------------
+
+
+def ring_is_even(c: "Case") -> Iterator["Fault"]:
+    """A ring is even, and not too long."""
+    ring = c[RING_SIZE]
+    if ring % 2 or ring > MAX_RING:
+        yield c.fault(f"a ring has an even number of devices, {MAX_RING} at most", RING_SIZE)
+
+
+def _position_lies_on_the_ring(c: "Case") -> Iterator["Fault"]:
+    ring = c[RING_SIZE]
+    if c[RING_ID] is not None and c[RING_ID] >= ring:
+        yield c.fault(f"positions on the ring are 0 to {ring - 1}", RING_ID, RING_SIZE)
+
+
+def _positions_are_distinct(c: "Case") -> Iterator["Fault"]:
+    ids = c[RING_IDS]
+    if ids != "all" and (len(set(ids)) != len(ids) or not ids):
+        yield c.fault("lists at least one position and none twice", RING_IDS)
+
+
+def _positions_lie_on_the_ring(c: "Case") -> Iterator["Fault"]:
+    ring, ids = c[RING_SIZE], c[RING_IDS]
+    if ids != "all" and (outside := [i for i in ids if i >= ring]):
+        yield c.fault(f"positions on the ring are 0 to {ring - 1}, so {outside} are none", RING_IDS, RING_SIZE)
+
+
+def _mesh_tells_the_position(c: "Case") -> Iterator["Fault"]:
+    if c[MESH] is not None and c[RING_ID] is None and c[RING_SIZE] not in c[MESH]:
+        rule = "a device's position is its place along the mesh axis as long as the ring, and neither axis is; give ring_id"
+        yield c.fault(rule, RING_SIZE, MESH)
+
+
+def _sequence_has_a_tile_for_each_slab(c: "Case") -> Iterator["Fault"]:
+    least = 2 * TILE * c[RING_SIZE]
+    if c[SEQ_LEN] < least:
+        yield c.fault(f"two slabs a device, a tile each, need {least} rows: {least - c[SEQ_LEN]} more", SEQ_LEN, RING_SIZE)
+
+
+def _sequence_makes_equal_slabs(c: "Case") -> Iterator["Fault"]:
+    slabs = 2 * c[RING_SIZE]
+    if rest := c[SEQ_LEN] % slabs:
+        yield c.fault(f"the sequence is cut in {slabs} equal slabs; {rest} left over", SEQ_LEN, RING_SIZE)
+
+
+def _q_chunks_fill_a_slab(c: "Case") -> Iterator["Fault"]:
+    if rest := c.slab % c[Q_CHUNK]:
+        over = f"is {c[Q_CHUNK] - c.slab} rows longer than" if c[Q_CHUNK] > c.slab else f"leaves {rest} rows of"
+        yield c.fault(f"a Q chunk {over} a slab, which is {c.slab} rows", Q_CHUNK, SEQ_LEN, RING_SIZE)
+
+
+def _one_dtype(c: "Case") -> Iterator["Fault"]:
+    if c.kv_dtype != c[DTYPE]:
+        yield c.fault("Q, K and V have one data type in this op", KV_DTYPE, DTYPE)
+
+
+def _prefix_is_paged(c: "Case") -> Iterator["Fault"]:
+    if c[PREFIX] is not None and c[PAGED] is None:
+        yield c.fault("a prefix is read through a page table, and there is none", PAGED, PREFIX)
+
+
+def _prefix_is_whole_q_chunks(c: "Case") -> Iterator["Fault"]:
+    if c[PREFIX] is not None and (rest := c[PREFIX] % c[Q_CHUNK]):
+        yield c.fault(f"a prefix is whole Q chunks; {rest} left over", PREFIX, Q_CHUNK)
+
+
+def _prefix_is_whole_blocks(c: "Case") -> Iterator["Fault"]:
+    if c.paged and (rest := c[PREFIX] % c[BLOCK]):
+        yield c.fault(f"a prefix is whole blocks; {rest} left over", PREFIX, BLOCK)
+
+
+def _sequence_is_whole_blocks(c: "Case") -> Iterator["Fault"]:
+    if c.paged and (rest := c[SEQ_LEN] % c[BLOCK]):
+        yield c.fault(f"the new rows are whole blocks; {rest} left over", BLOCK, SEQ_LEN)
+
+
+def _paged_rows_are_whole_k_chunks(c: "Case") -> Iterator["Fault"]:
+    if c[PREFIX] is not None and (rest := c.kv_len % c[K_CHUNK]):
+        rule = f"prefix and new rows, {c.kv_len} together, are whole K chunks; {rest} left over"
+        yield c.fault(rule, K_CHUNK, PREFIX, SEQ_LEN)
+
+
+RING_DISTRIBUTED_SDPA = Op(
+    name="ring_distributed_sdpa",
+    ttnn_name="ring_distributed_scaled_dot_product_attention",
+    codes=("RingDistributedSdpaDeviceOperation", "RingDistributedScaledDotProductAttention"),
+    takes=(RING_SIZE, MESH, RING_ID, RING_IDS, PAGED, PREFIX),
+    takes_unshown=(WINDOW,),  # of tt-metal's OLMo branch
+    rules=(
+        ring_is_even,
+        _position_lies_on_the_ring,
+        _positions_are_distinct,
+        _positions_lie_on_the_ring,
+        _mesh_tells_the_position,
+        _sequence_has_a_tile_for_each_slab,
+        _sequence_makes_equal_slabs,
+        _q_chunks_fill_a_slab,
+        _one_dtype,
+        _prefix_is_paged,
+        _prefix_is_whole_q_chunks,
+        _prefix_is_whole_blocks,
+        _sequence_is_whole_blocks,
+        _paged_rows_are_whole_k_chunks,
+    ),
+    example=MappingProxyType({"ring_size": 2, "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 256, "head_dim": 64}}),
+    ring=True,
+    slabs=2,
+    kernel=LEGACY,
+    why_kernel="no streaming ring before tt-metal #57037",
+    wide_scores=False,
+)
+
+
+# -- causal or not, with a sliding window or without, over dense K and V on one device -------------------------
+
+
+def _every_query_sees_a_key(c: "Case") -> Iterator["Fault"]:
+    if c[WINDOW] is None or c[CAUSAL]:
+        return
+    if (blind := c[SEQ_LEN] - c.kv_len - c[WINDOW] // 2) > 0:
+        rule = f"a query sees {c[WINDOW] // 2} keys to either side; of {c.kv_len} keys the last {blind} queries see none"
+        yield c.fault(rule, WINDOW, SEQ_LEN, KV_LEN)
+
+
+SDPA = Op(
+    name="sdpa",
+    ttnn_name="scaled_dot_product_attention",
+    codes=("SDPAOperation", "ScaledDotProductAttention"),
+    takes=(CAUSAL, WINDOW, KV_LEN, KV_DTYPE),
+    rules=(_every_query_sees_a_key,),
+    example=MappingProxyType({"inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 256, "head_dim": 64}}),
+)
+
+
+# -- causal attention of new queries behind a prefix, K and V in a paged cache, on one device ------------------
+
+
+def _keys_are_paged(c: "Case") -> Iterator["Fault"]:
+    if c[PAGED] is None:
+        yield c.fault("K and V are read through a page table, and there is none", PAGED)
+
+
+def _chunk_has_a_start(c: "Case") -> Iterator["Fault"]:
+    if c[PREFIX] is None:
+        yield c.fault("the op needs to know how many rows the cache holds already", PREFIX)
+
+
+def _prefix_is_whole_chunks(c: "Case") -> Iterator["Fault"]:
+    for key, what in ((Q_CHUNK, "Q"), (K_CHUNK, "K")):
+        if rest := (c[PREFIX] or 0) % c[key]:
+            yield c.fault(f"a prefix is whole {what} chunks; {rest} left over", PREFIX, key)
+
+
+CHUNKED_SDPA = Op(
+    name="chunked_sdpa",
+    ttnn_name="chunked_scaled_dot_product_attention",
+    codes=("SDPAOperation", "ScaledDotProductAttention"),
+    takes=(PAGED, PREFIX, KV_DTYPE),
+    rules=(_keys_are_paged, _chunk_has_a_start, _prefix_is_whole_chunks),
+    example=MappingProxyType(
+        {
+            "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 128, "head_dim": 64},
+            "paged_kv": {"block_size": 64},
+            "chunk_start_idx": 128,
+        }
+    ),
+)
+
+OPS = {op.name: op for op in (RING_DISTRIBUTED_SDPA, SDPA, CHUNKED_SDPA)}
