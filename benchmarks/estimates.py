@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from tensix_sim import check
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.load import Work
+from tensix_sim.job import Job
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
 from tensix_sim.sdpa.op import compute_kernel, positions
 from tensix_sim.simulation import run_device
@@ -114,7 +115,7 @@ def measure(spec: RunSpec) -> Found:
     """Run a spec's first device whole, and find its bounds."""
     ring_id = positions(spec)[0]
     g = Geometry.of(spec)
-    whole = run_device(spec, ring_id, lambda share: None).device.cycles
+    whole = run_device(Job.of(spec), ring_id).device.cycles
     least = Work(g).floor(spec_machine(spec).chip, (ring_id,)).cycles
     return Found(about(spec, g), whole, least, cycles_alone(spec, ring_id))
 

@@ -9,6 +9,7 @@ from statistics import mean
 
 from tensix_sim import walls as w
 from tensix_sim.config import RunSpec
+from tensix_sim.job import Job
 from tensix_sim.sdpa.op import positions
 from tensix_sim.simulation import run_device
 from tensix_sim.workers import run_all
@@ -41,7 +42,7 @@ def cycles(row: w.Row, change: Change) -> int:
     """Predicted wall under one change of the machine."""
     ring = {"ring_ids": [0]} if row.op == "ring_distributed_sdpa" else {}
     spec = RunSpec.model_validate(row.spec.model_dump() | {"machine": dict([change])} | ring)
-    return run_device(spec, positions(spec)[0], lambda share: None).device.cycles
+    return run_device(Job.of(spec), positions(spec)[0]).device.cycles
 
 
 def main() -> None:

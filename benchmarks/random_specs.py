@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tensix_sim import check, simulate
 from tensix_sim.arch import BOARDS
-from tensix_sim.simulation import IllegalConfigError
+from tensix_sim.job import IllegalConfigError
 from tensix_sim.workers import run_all
 
 Raw = dict[str, Any]

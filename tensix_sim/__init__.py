@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tensix_sim.config import RunSpec
     from tensix_sim.doctor.check import Report, check
+    from tensix_sim.job import IllegalConfigError
     from tensix_sim.presets import preset
     from tensix_sim.programs import Ran, run_program
-    from tensix_sim.simulation import DeviceFigures, IllegalConfigError, Result, simulate
+    from tensix_sim.simulation import DeviceFigures, Result, simulate
     from tensix_sim.tuning import Space, Tuning, tune
 
 __all__ = [
@@ -33,7 +34,7 @@ try:
 except PackageNotFoundError:  # the source tree, not installed
     __version__ = "0+source"
 
-_HOME = {"RunSpec": "config", "Report": "doctor.check", "check": "doctor.check", "preset": "presets"}
+_HOME = {"RunSpec": "config", "Report": "doctor.check", "check": "doctor.check", "preset": "presets", "IllegalConfigError": "job"}
 _HOME |= dict.fromkeys(("Space", "Tuning", "tune"), "tuning") | dict.fromkeys(("Ran", "run_program"), "programs")
 
 

@@ -19,13 +19,13 @@ from tensix_sim.user_errors import UserError
 
 Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 CoreCoordinate = Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
-CoreRange = Annotated[tuple[CoreCoordinate, CoreCoordinate], Field(strict=False)]
+Corners = Annotated[tuple[CoreCoordinate, CoreCoordinate], Field(strict=False)]
 ComputeKernel = Literal["legacy", "streaming"]
-DataType = Literal["bfloat16", "bfloat8_b", "bfloat4_b"]
-MathFidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
-ThrottleLevel = Literal["NO_THROTTLE", "LEVEL_1", "LEVEL_2", "LEVEL_3", "LEVEL_4", "LEVEL_5"]
+FormatName = Literal["bfloat16", "bfloat8_b", "bfloat4_b"]
+FidelityName = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
+ThrottleName = Literal["NO_THROTTLE", "LEVEL_1", "LEVEL_2", "LEVEL_3", "LEVEL_4", "LEVEL_5"]
 Chains = Literal["as_built", "where_alone", "none"]
-MemoryConfig = Literal[
+MemoryName = Literal[
     "dram_interleaved", "l1_interleaved",
     "dram_height_sharded", "dram_width_sharded", "dram_block_sharded",
     "l1_height_sharded", "l1_width_sharded", "l1_block_sharded",
@@ -52,7 +52,7 @@ class SDPAProgramConfig(Strict):
     """ttnn's program config of the attention ops."""
 
     compute_with_storage_grid_size: Pair = Field(description="Columns and rows of cores.")
-    sub_core_grids: Annotated[tuple[CoreRange, ...], Field(strict=False)] | None = Field(
+    sub_core_grids: Annotated[tuple[Corners, ...], Field(strict=False)] | None = Field(
         default=None, description="Ranges of cores, each by its first and last. No effect: the op takes the grid."
     )
     q_chunk_size: PositiveInt = Field(description="Query rows of a chunk.")
@@ -76,12 +76,12 @@ class SDPAProgramConfig(Strict):
 class ComputeKernelConfig(Strict):
     """ttnn's compute-kernel config with the defaults of its struct: given without a fidelity, it means LoFi."""
 
-    math_fidelity: MathFidelity = Field(default="LoFi", description="Passes of the FPU over a product: 1 to 4.")
+    math_fidelity: FidelityName = Field(default="LoFi", description="Passes of the FPU over a product: 1 to 4.")
     math_approx_mode: bool = Field(default=True, description="1 / row sum takes fewer steps, and is less exact.")
     fp32_dest_acc_en: bool = Field(default=False, description="A 32-bit DST, of half as many tiles.")
     packer_l1_acc: bool = Field(default=False, description="No effect: the kernel turns it on and off itself.")
     dst_full_sync_en: bool = Field(default=False, description="No effect: DST is used in halves.")
-    throttle_level: ThrottleLevel = Field(default="NO_THROTTLE", description="No effect: throttling is not modelled.")
+    throttle_level: ThrottleName = Field(default="NO_THROTTLE", description="No effect: throttling is not modelled.")
 
     @property
     def as_ttnn(self) -> str:
@@ -109,8 +109,8 @@ class Inputs(Strict):
     seq_len: PositiveInt = Field(description="New tokens: rows of Q.")
     head_dim: PositiveInt = Field(description="Elements of a row.")
     kv_len: PositiveInt | None = Field(default=None, description="Rows of K and V; null: prefix + `seq_len`.")
-    dtype: DataType = Field(default="bfloat8_b", description="Of Q and the output.")
-    kv_dtype: DataType | None = Field(default=None, description="Of K and V; null: `dtype`.")
+    dtype: FormatName = Field(default="bfloat8_b", description="Of Q and the output.")
+    kv_dtype: FormatName | None = Field(default=None, description="Of K and V; null: `dtype`.")
     seed: NonNegativeInt = Field(default=1234, description="Q, K and V are drawn from N(0, 1) with it.")
     outliers: float = Field(default=0.0, ge=0, le=1, description="Fraction of drawn elements to which N(0, 10) is added.")
     q: str | None = Field(
@@ -219,7 +219,7 @@ class RunSpec(Strict):
     )
     program_config: SDPAProgramConfig | None = Field(default=None, description="null: chunks of 32 on the full grid.")
     compute_kernel_config: ComputeKernelConfig | None = Field(default=None, description="null: HiFi2, as the op's own default.")
-    memory_config: MemoryConfig = Field(default="dram_interleaved", description="Of the output. Sharded ones are refused.")
+    memory_config: MemoryName = Field(default="dram_interleaved", description="Of the output. Sharded ones are refused.")
     paged_kv: PagedKV | None = Field(default=None, description="K and V in blocks, as a cache has them.")
     chunk_start_idx: NonNegativeInt | None = Field(default=None, description="Rows already in the cache: the prefix.")
     queue_id: NonNegativeInt = Field(default=0, description="No effect: there is one queue.")

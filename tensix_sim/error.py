@@ -11,14 +11,15 @@ from tensix_sim.config import RunSpec
 from tensix_sim.doctor.check import check
 from tensix_sim.expected import Errors
 from tensix_sim.formats import to_format
+from tensix_sim.job import Job
 from tensix_sim.kernels.sdpa.compute_kernels import LEGACY
 from tensix_sim.sdpa.geometry import Geometry
-from tensix_sim.sdpa.inputs import InputValues, make_inputs
+from tensix_sim.sdpa.inputs import InputValues, Numbers, make_inputs
 from tensix_sim.sdpa.op import SDPA, compute_kernel, positions
 from tensix_sim.sdpa.stages import INPUT, STAGES
 from tensix_sim.simulation import run_device
 from tensix_sim.user_errors import UserError
-from tensix_sim.workers import Progress, run_all
+from tensix_sim.workers import Progress, run_all, unwatched
 
 WORST = 5  # rows and heads that are named
 
@@ -64,7 +65,7 @@ class Explanation(BaseModel):
     worst_heads: list[WorstRow]
 
 
-def explain(spec: RunSpec, jobs: int = 1, progress: Progress | None = None) -> Explanation:
+def explain(spec: RunSpec, jobs: int = 1, progress: Progress = unwatched) -> Explanation:
     """Take the error of a legal spec with `numerics: exact` apart. It runs the op's values about twenty times.
 
     Raises:
@@ -109,9 +110,9 @@ def _slabs(spec: RunSpec, inputs: InputValues) -> Iterator[tuple[Geometry, int, 
 def _squared_errors(spec: RunSpec, ideal: Sequence[str]) -> Errors:
     """Squared error of each simulated row [slab, head, row] with some stages ideal."""
     places = tuple(place for name in ideal if name != INPUT for place in STAGES[name])
-    quiet = spec.model_copy(update={"trace": "off"})
-    outputs = {r: run_device(quiet, r, lambda _: None, ideal=places, quantised=INPUT not in ideal).output
-               for r in positions(spec)}  # fmt: skip
+    job = Job.legal(spec.model_copy(update={"trace": "off"}))
+    numbers = Numbers(ideal=places, quantised=INPUT not in ideal)
+    outputs = {r: run_device(job, r, numbers=numbers).output for r in job.ring_ids}
     parts = []
     for g, ring_id, b, rows, seen in _slabs(spec, make_inputs(spec)):
         slab = g.slabs(ring_id).index(rows)
@@ -206,7 +207,7 @@ def length_specs(spec: RunSpec, keys: Sequence[int], heads: int = 1) -> list[Run
     return specs
 
 
-def error_by_length(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress | None = None) -> list[LengthError]:
+def error_by_length(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress = unwatched) -> list[LengthError]:
     """Errors of `length_specs`, the longest begun first, in the order of their lengths."""
     calls = [(spec,) for spec in sorted(specs, key=lambda spec: -spec.kv_len)]
     found = run_all(_length_error, calls, jobs, progress)
@@ -229,7 +230,7 @@ def _sampled_chunk(spec: RunSpec, keys: int, heads: int, wide: bool) -> RunSpec:
 
 
 def _length_error(spec: RunSpec) -> LengthError:
-    run = run_device(spec, 0, lambda _: None)
+    run = run_device(Job.legal(spec), 0)
     moments = run.moments or Moments()
     accuracy = moments.accuracy()
     return LengthError(

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
-from tensix_sim.config import OP_CHUNK_SIZE, RunSpec
-from tensix_sim.sdpa.geometry import Geometry, program_config, spec_machine
-from tensix_sim.sdpa.op import OPS, Op
+from tensix_sim.config import OP_CHUNK_SIZE
+from tensix_sim.job import Job
+from tensix_sim.sdpa.geometry import program_config
+from tensix_sim.sdpa.op import OPS
 
 NONE = "std::nullopt"
 # Settings that say which work it is; the others say how it is done
@@ -37,9 +38,9 @@ def todays_code(code: str) -> str:
     return next((op.codes[0] for op in OPS.values() if bare in op.codes), bare)
 
 
-def tensors(spec: RunSpec) -> tuple[list[OpTensor], OpTensor]:
+def tensors(job: Job) -> tuple[list[OpTensor], OpTensor]:
     """Inputs, and the output of a device. K and V are as they are before paging, and there is no page table."""
-    g, given = Geometry.of(spec), spec.inputs
+    g, spec, given = job.geometry, job.spec, job.spec.inputs
     kv_dtype = given.kv_dtype or given.dtype
     dram = "DEV_0_DRAM_INTERLEAVED"
     inputs = [
@@ -51,9 +52,10 @@ def tensors(spec: RunSpec) -> tuple[list[OpTensor], OpTensor]:
     return inputs, OpTensor("output", (g.B, g.NQH, g.S // g.R, given.head_dim), given.dtype.upper(), memory)
 
 
-def attributes(spec: RunSpec) -> dict[str, str]:
+def attributes(job: Job) -> dict[str, str]:
     """The op's arguments, written as ttnn writes them in its logs."""
-    config = program_config(spec, spec_machine(spec))
+    spec = job.spec
+    config = program_config(spec, job.machine)
     compute = spec.effective_compute_config
     x, y = config.compute_with_storage_grid_size
     approx = NONE if config.exp_approx_mode is None else int(config.exp_approx_mode)
@@ -69,19 +71,19 @@ def attributes(spec: RunSpec) -> dict[str, str]:
             f"packer_l1_acc={int(compute.packer_l1_acc)})"
         ),
         "is_causal": str(int(spec.is_causal)),
-        "scale": f"{Geometry.of(spec).scale:.9g}",
+        "scale": f"{job.geometry.scale:.9g}",
         "chunk_start_idx": NONE if spec.chunk_start_idx is None else str(spec.chunk_start_idx),
         "sliding_window_size": NONE if spec.sliding_window_size is None else str(spec.sliding_window_size),
     }
-    return found | ({"ring_size": str(spec.ring_size)} if Op.of(spec).ring else {})
+    return found | ({"ring_size": str(spec.ring_size)} if job.op.ring else {})
 
 
-def told_by(spec: RunSpec) -> dict[str, Any]:
+def told_by(job: Job) -> dict[str, Any]:
     """The settings of a run, as a profile of it tells them."""
-    machine = spec_machine(spec)
-    found = told(attributes(spec), *tensors(spec), spec.effective_compute_config.math_fidelity)
+    spec = job.spec
+    found = told(attributes(job), *tensors(job), spec.effective_compute_config.math_fidelity)
     paged = {"paged_kv.block_size": spec.paged_kv.block_size} if spec.paged_kv else {}
-    return found | paged | {"cores of the grid": Geometry.of(spec).cores, "cores of the chip": machine.cores}
+    return found | paged | {"cores of the grid": job.geometry.cores, "cores of the chip": job.machine.cores}
 
 
 def told(given: Mapping[str, str], inputs: Sequence[OpTensor], output: OpTensor | None, fidelity: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from multiprocessing.sharedctypes import Synchronized
@@ -16,10 +16,8 @@ from threadpoolctl import threadpool_limits
 
 import tensix_sim
 from tensix_sim.accuracy import Accuracy, Moments, compare_with_reference, total
-from tensix_sim.arch import Machine
-from tensix_sim.config import RunSpec, load_spec
-from tensix_sim.doctor.check import Report, check
-from tensix_sim.doctor.report import Violation
+from tensix_sim.config import RunSpec
+from tensix_sim.doctor.report import Report, Violation
 from tensix_sim.expected import Errors, TileRow, judge, recomputed
 from tensix_sim.files import write_json
 from tensix_sim.formats import TILE, Values
@@ -28,26 +26,15 @@ from tensix_sim.host import peak_memory_bytes
 from tensix_sim.hw import Chip, SimulationError
 from tensix_sim.hw.figures import Traffic, busy_shares
 from tensix_sim.identity import run_id, values_digest
+from tensix_sim.job import IllegalConfigError, Job
 from tensix_sim.kernel_api import run
 from tensix_sim.kernel_api.running import Contexts, core_waits, last_end, of_core, record_bytes
-from tensix_sim.sdpa.geometry import Geometry, spec_machine
-from tensix_sim.sdpa.inputs import InputValues, input_misfits, make_inputs
-from tensix_sim.sdpa.op import positions
-from tensix_sim.sdpa.program import build, output_rows
+from tensix_sim.sdpa.geometry import Geometry
+from tensix_sim.sdpa.inputs import AS_GIVEN, InputValues, Numbers, input_misfits
+from tensix_sim.sdpa.program import output_rows
 from tensix_sim.trace import SCHEMA, SUMMARY, LaneWait, Run, Trace, WaitKey, opens_in_a_viewer, whole_folder, write_traces
 from tensix_sim.trust import Trust, trust
-from tensix_sim.user_errors import UserError
-from tensix_sim.workers import Progress, worker_processes
-
-
-class IllegalConfigError(UserError, ValueError):
-    """The spec breaks rules of the op or of the board; `report` lists all of them."""
-
-    exit_code = 1
-
-    def __init__(self, report: Report) -> None:
-        super().__init__("\n".join(violation.message for violation in report.violations))
-        self.report = report
+from tensix_sim.workers import Progress, unwatched, worker_processes
 
 
 class Spread(BaseModel):
@@ -117,14 +104,23 @@ class DeviceRun:
 class Result:
     """A finished run, one `DeviceRun` for each simulated ring position, or for position 0 where there is no ring."""
 
-    spec: RunSpec
-    report: Report
+    job: Job
     runs: list[DeviceRun]
-    wall_seconds: float
-    peak_rss_bytes: int
+    wall_seconds: float = 0.0  # of this computer; 0 where nobody measured
+    peak_rss_bytes: int = 0
     error: dict[str, Any] | None = None  # `error.Explanation`, where one was asked for
     tail: Tail | None = None
     values: str = ""  # `identity.values_digest` of its inputs
+
+    @property
+    def spec(self) -> RunSpec:
+        """What was run."""
+        return self.job.spec
+
+    @property
+    def report(self) -> Report:
+        """What `check` says of it."""
+        return self.job.report
 
     @property
     def id(self) -> str:
@@ -173,8 +169,7 @@ class Result:
         Raises:
             ValueError: numerics were off, or not every ring position was simulated.
         """
-        g = Geometry.of(self.spec)
-        outputs = self.outputs
+        g, outputs = self.job.geometry, self.outputs
         missing = sorted(set(range(g.R)) - set(outputs))
         if missing:
             raise ValueError(f"ring positions {missing} were not simulated; set ring_ids: all")
@@ -229,7 +224,7 @@ class Result:
 
         All have the run's id.
         """
-        clock_hz = spec_machine(self.spec).chip.clock_hz
+        clock_hz = self.job.machine.chip.clock_hz
         write_traces(folder, sorted(self.trace.items()), clock_hz, self.id, self._tails)
         write_json(folder / SUMMARY, self.summary())
 
@@ -237,7 +232,7 @@ class Result:
 def simulate(
     spec: RunSpec | dict[str, Any] | str,
     jobs: int = 1,
-    progress: Progress | None = None,
+    progress: Progress = unwatched,
     inputs: InputValues | None = None,
     gather: bool = False,
 ) -> Result:
@@ -253,26 +248,21 @@ def simulate(
         WorkerError: a worker process died.
         ValueError: there is nothing to gather, or no way to; says why.
     """
-    report = check(spec)
-    if not report.ok:
-        raise IllegalConfigError(report)
-    run_spec = spec if isinstance(spec, RunSpec) else load_spec(spec)
-    if inputs is not None and run_spec.numerics != "off" and (wrong := input_misfits(run_spec, inputs)):
+    job = Job.of(spec)
+    if inputs is not None and job.spec.numerics != "off" and (wrong := input_misfits(job.spec, inputs)):
         found = (Violation(found={f"inputs.{name}": "given"}, rule=rule) for name, rule in wrong.items())
         raise IllegalConfigError(Report(violations=tuple(found)))
-    if gather and (problems := tail_problems(run_spec)):
+    if gather and (problems := tail_problems(job)):
         raise ValueError("; ".join(problems))
     began = time.perf_counter()
-    values = values_digest(run_spec, (inputs.q, inputs.k, inputs.v, inputs.page_table) if inputs else ())
-    ring_ids = positions(run_spec)
-    report_share: Progress = progress or (lambda share: None)
-    if min(jobs, len(ring_ids)) > 1:
-        runs = _in_processes(run_spec, ring_ids, jobs, report_share, inputs)
+    values = values_digest(job.spec, (inputs.q, inputs.k, inputs.v, inputs.page_table) if inputs else ())
+    count, numbers = len(job.ring_ids), Numbers(inputs)
+    if min(jobs, count) > 1:
+        runs = _in_processes(job, jobs, progress, numbers)
     else:
-        parts = [_part(report_share, i, len(ring_ids)) for i in range(len(ring_ids))]
-        runs = [run_device(run_spec, r, part, inputs=inputs) for r, part in zip(ring_ids, parts, strict=True)]
-    tail = run_tail(run_spec, [run.device.cycles for run in runs], [run.output for run in runs]) if gather else None
-    result = Result(run_spec, report, runs, time.perf_counter() - began, peak_memory_bytes(), tail=tail, values=values)
+        runs = [run_device(job, r, _part(progress, i, count), numbers) for i, r in enumerate(job.ring_ids)]
+    tail = run_tail(job, [run.device.cycles for run in runs], [run.output for run in runs]) if gather else None
+    result = Result(job, runs, time.perf_counter() - began, peak_memory_bytes(), tail=tail, values=values)
     _check_gathered(result)
     return result
 
@@ -300,37 +290,16 @@ def _part(whole: Progress, i: int, parts: int) -> Progress:
 
 
 def run_device(
-    spec: RunSpec,
-    ring_id: int,
-    progress: Progress,
-    only: int | None = None,
-    inputs: InputValues | None = None,
-    reference_rows: int | None = None,
-    ideal: tuple[tuple[str, str, str], ...] = (),
-    quantised: bool = True,
+    job: Job, ring_id: int, progress: Progress = unwatched, numbers: Numbers = AS_GIVEN, only: int | None = None
 ) -> DeviceRun:
-    """Simulate one device of a legal spec, or one core of it, `only`, with the others idle.
-
-    Without `inputs` the spec gives the values. Its accuracy is that of all rows, or of about `reference_rows` of each head.
-    `ideal` places cost no accuracy (see `ComputeConfig`), nor do inputs that are not `quantised`.
-    """
-    machine = spec_machine(spec)
-    g = replace(Geometry.of(spec), only=only, ideal=ideal, quantised=quantised)
-    table = inputs.page_table if inputs else None
-    inputs = None if spec.numerics == "off" else inputs or make_inputs(spec)
-    program = build(spec, g, machine, ring_id, inputs, table)
-    trace = Trace(spec.trace)
-    trace.notes["queue_id"] = str(spec.queue_id)
-    chip = Chip(machine, program, trace)
+    """Simulate one device of a job, or one core of it, `only`, with the others idle."""
+    g, inputs = job.geometry, numbers.of(job.spec)
+    program = job.program(ring_id, replace(numbers, inputs=inputs or numbers.inputs), only)
+    trace = Trace(job.spec.trace)
+    trace.notes["queue_id"] = str(job.spec.queue_id)
+    chip = Chip(job.machine, program, trace)
     (out,) = program.outputs
-    done = 0
-
-    def count_pages(written: int) -> None:
-        nonlocal done
-        done += written
-        progress(done / out.pages)
-
-    chip.on_write = count_pages
+    chip.on_write = _share_of(progress, out.pages)
     whole = only is None
     accuracy, again = None, []
     with threadpool_limits(1), np.errstate(all="ignore"):  # what overflows is found in the output
@@ -341,13 +310,25 @@ def run_device(
             output = output_rows(g, out.values)
             if whole:
                 _check_finite(g, ring_id, output)
-            moments, by_row = _moments(g, ring_id, inputs, output, reference_rows)
-            if whole and quantised and not ideal:
-                again = recomputed(g, program.compute, machine, ring_id, inputs, output, by_row)
+            moments, by_row = _moments(g, ring_id, inputs, output, numbers.reference_rows)
+            if whole and numbers.quantised and not numbers.ideal:
+                again = recomputed(g, program.compute, job.machine, ring_id, inputs, output, by_row)
             accuracy = judge(moments.accuracy(), again)
-    figures = _figures(g, machine, chip, ring_id, contexts, accuracy)
+    figures = _figures(g, chip, ring_id, contexts, accuracy, only)
     record_bytes(chip)
     return DeviceRun(figures, output, trace, moments, again)
+
+
+def _share_of(progress: Progress, pages: int) -> Callable[[int], None]:
+    """What counts the pages that are written, and tells their share."""
+    done = 0
+
+    def count(written: int) -> None:
+        nonlocal done
+        done += written
+        progress(done / pages)
+
+    return count
 
 
 def _check_finite(g: Geometry, ring_id: int, output: Values) -> None:
@@ -396,17 +377,12 @@ def _sample(rows: int, about: int | None) -> list[tuple[int, int]]:
 
 
 def _figures(
-    g: Geometry,
-    machine: Machine,
-    chip: Chip,
-    ring_id: int,
-    contexts: Contexts,
-    accuracy: Accuracy | None,
+    g: Geometry, chip: Chip, ring_id: int, contexts: Contexts, accuracy: Accuracy | None, only: int | None
 ) -> DeviceFigures:
     program, routes = chip.program, chip.memory.routes
     ends = [last_end(of_core(contexts, core)) for core in program.cores]
     cycles = max(ends)
-    active = [i for i in range(g.cores) if g.deal.count(i)]
+    active = [i for i in range(g.cores) if g.deal.count(i) and only in (None, i)]
     cores = [chip.cores[program.cores[i]] for i in active]
     steps = [g.steps(i, ring_id) for i in active]
     waits: Counter[LaneWait] = Counter()
@@ -419,7 +395,7 @@ def _figures(
     return DeviceFigures(
         ring_id=ring_id,
         cycles=cycles,
-        duration_us=cycles / machine.chip.clock_hz * 1e6,
+        duration_us=cycles / chip.machine.chip.clock_hz * 1e6,
         kernel_cycles_per_core=Spread.of([ends[i] for i in active]),
         active_cores=len(active),
         steps_per_core=Spread.of(steps),
@@ -446,22 +422,23 @@ def _start_worker(shares: "Synchronized[Any]") -> None:
     _shares = shares
 
 
-def _work(spec: RunSpec, ring_id: int, slot: int, inputs: InputValues | None) -> DeviceRun:
+def _work(job: Job, ring_id: int, slot: int, numbers: Numbers) -> DeviceRun:
     def progress(share: float) -> None:
         _shares[slot] = share
 
-    return run_device(spec, ring_id, progress, inputs=inputs)
+    return run_device(job, ring_id, progress, numbers)
 
 
-def _in_processes(
-    spec: RunSpec, ring_ids: Sequence[int], jobs: int, progress: Progress, inputs: InputValues | None
-) -> list[DeviceRun]:
-    shares = multiprocessing.get_context("spawn").Array("d", len(ring_ids), lock=False)
-    with worker_processes(min(jobs, len(ring_ids)), _start_worker, (shares,)) as submit:
-        pending: set[Future[DeviceRun]] = set(futures := submit(_work, [(spec, r, i, inputs) for i, r in enumerate(ring_ids)]))
+def _in_processes(job: Job, jobs: int, progress: Progress, numbers: Numbers) -> list[DeviceRun]:
+    count = len(job.ring_ids)
+    shares = multiprocessing.get_context("spawn").Array("d", count, lock=False)
+    with worker_processes(min(jobs, count), _start_worker, (shares,)) as submit:
+        pending: set[Future[DeviceRun]] = set(
+            futures := submit(_work, [(job, r, i, numbers) for i, r in enumerate(job.ring_ids)])
+        )
         while pending:
             done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
             for future in done:
                 future.result()
-            progress(sum(shares) / len(ring_ids))
+            progress(sum(shares) / count)
     return [future.result() for future in futures]

@@ -10,26 +10,24 @@ from typing import Any
 from pydantic import ValidationError
 
 from tensix_sim.arch.model import UnknownNameError
-from tensix_sim.doctor.check import check
-from tensix_sim.sdpa.op import positions
+from tensix_sim.job import IllegalConfigError, Job
 from tensix_sim.simulation import run_device
 from tensix_sim.text import columns
 from tensix_sim.walls import Prediction, Row, binds, changes, groups, sizes
-from tensix_sim.workers import Progress, run_all
+from tensix_sim.workers import Progress, run_all, unwatched
 
 
 def predict(row: Row) -> Prediction:
     """Run one row, whole."""
     try:
-        spec = row.spec
+        job = Job.of(row.spec)
     except ValidationError as error:
         return Prediction(row, problem=str(error.errors()[0]["msg"]))
+    except IllegalConfigError as error:
+        return Prediction(row, problem=error.report.violations[0].message)
     except (ValueError, UnknownNameError) as error:
         return Prediction(row, problem=str(error))
-    report = check(spec)
-    if not report.ok:
-        return Prediction(row, problem=report.violations[0].message)
-    devices = [run_device(spec, ring_id, lambda share: None).device for ring_id in positions(spec)]
+    devices = [run_device(job, ring_id).device for ring_id in job.ring_ids]
     return Prediction(
         row,
         round(median(d.cycles for d in devices)),
@@ -39,7 +37,7 @@ def predict(row: Row) -> Prediction:
     )
 
 
-def validate(rows: Sequence[Row], jobs: int = 1, progress: Progress | None = None) -> list[Prediction]:
+def validate(rows: Sequence[Row], jobs: int = 1, progress: Progress = unwatched) -> list[Prediction]:
     """Predict all rows, the longest first, in `jobs` processes; the results in the order of the rows.
 
     Raises:
@@ -73,12 +71,11 @@ def table(predictions: Sequence[Prediction]) -> str:
     layout = f"<{wide} <10 <10 >14 >14 >8 <"
     lines = [columns(layout, "row", "kernel", "bound", "measured", "predicted", "error", "  remarks")]
     for p in predictions:
-        found = ("", "none", "", p.problem)
+        told = ("", "none", "", p.problem)
         if p.error is not None:
-            found = (p.bound, f"{p.cycles:,}", f"{p.error:+.1%}", p.row.assumption)
-        bound, predicted, error, remark = found
-        measured = f"{p.row.wall_cycles:,}"
-        lines.append(columns(layout, p.row.id, p.row.kernel, bound, measured, predicted, error, f"  {remark}"))
+            told = (p.bound, f"{p.cycles:,}", f"{p.error:+.1%}", p.row.assumption)
+        bound, *found, remark = told
+        lines.append(columns(layout, p.row.id, p.row.kernel, bound, f"{p.row.wall_cycles:,}", *found, f"  {remark}"))
     errors = [p.error for p in predictions if p.error is not None]
     members = {f"{kind} {name}": found for kind, name, found in groups(predictions)} | {"all": errors}
     layout = f"<{max(map(len, members)) + 2} >6 >8 >8 >8 >8"

@@ -14,12 +14,16 @@ Progress = Callable[[float], None]
 Found = TypeVar("Found")
 
 
+def unwatched(share: float) -> None:
+    """Progress that nobody looks at."""
+
+
 class WorkerError(UserError):
     """A worker process ended before its work was done."""
 
 
 def run_all(
-    function: Callable[..., Found], calls: Sequence[tuple[Any, ...]], jobs: int = 1, progress: Progress | None = None
+    function: Callable[..., Found], calls: Sequence[tuple[Any, ...]], jobs: int = 1, progress: Progress = unwatched
 ) -> list[Found]:
     """The results of `function` with the arguments of each call, begun in their order, in `jobs` processes.
 
@@ -28,18 +32,17 @@ def run_all(
     Raises:
         WorkerError: a worker process died.
     """
-    tell = progress or (lambda share: None)
     if jobs == 1:
         found = []
         for call in calls:
             found.append(function(*call))
-            tell(len(found) / len(calls))
+            progress(len(found) / len(calls))
         return found
     with worker_processes(min(jobs, len(calls))) as submit:
         futures = submit(function, calls)
         for n, future in enumerate(as_completed(futures), 1):
             future.result()
-            tell(n / len(calls))
+            progress(n / len(calls))
         return [future.result() for future in futures]
 
 

@@ -102,7 +102,7 @@ def test_bytes_over_time_add_up_to_the_bytes_moved(result: Result) -> None:
 def test_no_roof_lies_below_the_run(result: Result) -> None:
     """No resource alone would take longer than the run did, and useful work is done no faster than at peak."""
     for run in result.runs:
-        roof = roofline(result.spec, run.device.model_dump())
+        roof = roofline(result.job, run.device.model_dump())
         assert roof.flops_per_cycle <= roof.peak_flops_per_cycle
         assert max(b.cycles for b in roof.bounds if not b.note.startswith("busy")) <= run.device.cycles
         assert roof.bounds == sorted(roof.bounds, key=lambda b: -b.cycles)

@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 from processes import HANGS, await_event
 
 from tensix_sim.cli import main
+from tensix_sim.user_errors import UserError
+from tensix_sim.workers import WorkerError
 
 SMALL = ("--set", "inputs.seq_len=512", "--set", "inputs.q_heads=2", "--set", "program_config.q_chunk_size=64")
 SMALL += ("--set", "program_config.k_chunk_size=64", "--jobs", "1")
@@ -139,6 +141,43 @@ def test_a_failed_program_ends_with_3(command, monkeypatch: pytest.MonkeyPatch) 
     assert result.exit_code == 3
     assert "deadlock at cycle" in result.output
     assert "kernels/sdpa/" in result.output
+
+
+def test_an_error_of_the_users_ends_with_its_own_exit_code(command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever raises it: its text and its notes on stderr, nothing on stdout, no traceback."""
+
+    class KnownError(UserError):
+        exit_code = 7
+
+    def wrong() -> None:
+        error = KnownError("wrong")
+        error.add_note("and why")
+        raise error
+
+    monkeypatch.setattr("tensix_sim.presets.presets", wrong)
+    result = command("presets")
+    assert (result.exit_code, result.stdout, result.stderr) == (7, "", "wrong\nand why\n")
+
+
+@pytest.mark.parametrize(
+    ("what", "args", "left"),
+    [
+        ("tensix_sim.simulation.simulate", ("run", *SMALL), "nothing was written"),
+        ("tensix_sim.tuning.tune", ("tune", *SMALL, "--store", "s.sqlite"), "what was measured is kept in s.sqlite"),
+    ],
+)
+def test_when_a_worker_dies_it_is_said_what_is_left(
+    command, what: str, args: tuple[str, ...], left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line and exit code 2; a run leaves nothing, a sweep its store."""
+
+    def dies(*_: object, **__: object) -> None:
+        raise WorkerError("a worker process died")
+
+    monkeypatch.setattr(what, dies)
+    result = command(*args)
+    assert (result.exit_code, result.stderr) == (2, f"a worker process died; {left}\n")
+    assert not Path("traces").exists()
 
 
 INTERRUPTED = """

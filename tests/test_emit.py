@@ -21,7 +21,8 @@ from tensix_sim.doctor.check import check
 from tensix_sim.emit import KINDS, EmitError, MissingPackageError, emit, perfetto
 from tensix_sim.emit.device_log import COLUMNS as LOG_COLUMNS
 from tensix_sim.emit.perf_results import COLUMNS
-from tensix_sim.simulation import Result, spec_machine
+from tensix_sim.sdpa.geometry import spec_machine
+from tensix_sim.simulation import Result
 from tensix_sim.trace import RISCS, Totals
 
 RING = raw(numerics="off", trace="transfers")

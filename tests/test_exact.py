@@ -230,11 +230,6 @@ def seeds_for(rule: Callable, chip: str) -> Any:
     return CHIPS[chip].reciprocal_seeds if rule.__module__.startswith(s.__name__) else SEEDS[chip]
 
 
-def seeded(rule: Callable) -> Callable:
-    """A rule that wants a chip's seeds, given whether it is Blackhole."""
-    return lambda x, on: rule(x, seeds_for(rule, "blackhole" if on else "wormhole_b0"))
-
-
 def on_blackhole(rule: Callable) -> Callable:
     """A rule of Blackhole's."""
     return lambda x, _: rule(x, seeds_for(rule, "blackhole"))
@@ -259,7 +254,6 @@ OPERATIONS: dict[str, tuple[Callable, Callable, Callable]] = {
     "reciprocal_legacy_3": (
         one, lambda x, on: s.sfpu.reciprocal_legacy(x, 3, on), lambda x, on: bitwise.sfpu.reciprocal_legacy(x, 3, on),
     ),
-    "reciprocal_newton": (one, seeded(s.sfpu.reciprocal_newton), seeded(bitwise.sfpu.reciprocal_newton)),
     "sfparecip": (one, on_blackhole(s.sfpu.sfparecip), on_blackhole(bitwise.sfpu.sfparecip)),
     "reciprocal_8_bits": (one, on_blackhole(s.sfpu.reciprocal_8_bits), on_blackhole(bitwise.sfpu.reciprocal_8_bits)),
     "reciprocal_24_bits": (one, on_blackhole(s.sfpu.reciprocal_24_bits), on_blackhole(bitwise.sfpu.reciprocal_24_bits)),

@@ -20,12 +20,13 @@ from tensix_sim.cli import main
 from tensix_sim.config import RunSpec
 from tensix_sim.formats import FORMATS, largest, to_format
 from tensix_sim.hw import SimulationError
+from tensix_sim.job import IllegalConfigError
 from tensix_sim.kernel_api import Compute
 from tensix_sim.kernels.sdpa.args import Args, Heads, Paging
 from tensix_sim.kernels.sdpa.mask import Mask
 from tensix_sim.kernels.sdpa.verbs import MulSums
 from tensix_sim.sdpa.inputs import make_inputs
-from tensix_sim.simulation import IllegalConfigError, Result
+from tensix_sim.simulation import Result
 
 reader = importlib.import_module("tensix_sim.kernels.sdpa.reader")  # the package has a function of that name
 Plant = Callable[[pytest.MonkeyPatch], None]

@@ -1,6 +1,7 @@
 """The layout: a module imports only from floors below its own."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ FLOORS = [
     {"kernel_api"},
     {"kernels"},
     {"sdpa"},
-    {"gather", "doctor", "walls", "trust"},
+    {"gather", "doctor", "job", "walls", "trust"},
     {"simulation", "expected", "error", "workers", "summary", "logged"},
     {"analysis", "emit", "page", "screen", "tuning", "validate", "microbench", "programs", "cli", "__init__"},
     {"ttnn"},
@@ -57,3 +58,18 @@ def test_the_hardware_knows_no_kernel() -> None:
     below = [p for p in MODULES if p.parts[0] in ("hw", "kernel_api", "trace", "program.py", "formats.py", "arch")]
     for path in below:
         assert "attention" not in (ROOT / path).read_text().lower(), path
+
+
+def modules_imported(path: Path) -> set[str]:
+    """Dotted names that a file imports anywhere: within functions and for types too."""
+    nodes = list(ast.walk(ast.parse((ROOT / path).read_text())))
+    found = {f"{node.module}.{alias.name}" for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    found |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return found | {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+
+
+def test_the_hardwares_imports_have_no_circle() -> None:
+    """Chip and Ethernet included: each module can be read after those that it names."""
+    hardware = {path for path in MODULES if path.parts[0] == "hw" and path.name != "__init__.py"}
+    names = {".".join(("tensix_sim", *path.with_suffix("").parts)): path for path in hardware}
+    TopologicalSorter({name: modules_imported(path) & names.keys() for name, path in names.items()}).prepare()  # or CycleError

@@ -10,7 +10,7 @@ pytest.importorskip("numba")
 INNER = """
 from tensix_sim.hw import jit
 
-@jit.compiled
+@jit.compiler()
 def added(x):
     return x + 1
 """
@@ -19,10 +19,9 @@ import inner
 from inner import added
 from tensix_sim.hw import jit
 
+@jit.compiler(inner)
 def doubled(x):
     return added(x) * 2
-
-doubled = jit.compiled(doubled, uses=(inner,))
 """
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from tensix_sim.hw.engine import TICKS, SimulationError
-from tensix_sim.hw.network import Network, QueuedMove
+from tensix_sim.hw.network import Network
 from tensix_sim.hw.queues import NEVER
-from tensix_sim.hw.tables import BANK, BIN_SHIFT, BINS, NOBODY, ROUTE, SERVER
+from tensix_sim.hw.tables import BANK, BIN_SHIFT, BINS, MOVE, NOBODY, ROUTE, SERVER
 from tensix_sim.hw.tables import rows as records
 
 SERVICE, BACK, GAP = 100 * TICKS, 200 * TICKS, 10 * TICKS
@@ -44,8 +44,12 @@ class Rig:
 
     def start(self, route: int, tiles: int = 1, barrier: int = 0, now: int = 0, gap: int = 0, writing: bool = False) -> int:
         """Tiles over one route."""
-        move = QueuedMove(writing, route, self.net.add("lists", [0] * tiles), tiles, barrier or tiles, gap)
-        return self.net.start(now, self.net.add_move(move))
+        return self.start_to([0] * tiles, now, writing=writing, routes=route, barrier=barrier or tiles, gap=gap)
+
+    def start_to(self, banks: list[int], now: int = 0, **fields: int) -> int:
+        """A tile to each of some banks."""
+        move = records(MOVE, 1, banks=self.net.add("lists", banks), tiles=len(banks), **fields)
+        return self.net.start(now, self.net.add("moves", move), len(banks) if fields.get("writing") else fields["barrier"])
 
     def run(self, step: Callable[[], int] = lambda: NEVER) -> list[tuple[int, int]]:
         """Advance in steps of so many ticks until nothing is left: (transfer, cycle) as they land."""
@@ -173,8 +177,7 @@ def test_a_core_takes_in_one_tile_at_a_time() -> None:
     port = rig.link()
     for bank in range(4):
         rig.add_route(bank=bank, port=port, port_ticks=SERVICE)
-    pattern = rig.net.add("lists", [0, 1, 2, 3])
-    rig.net.start(0, rig.net.add_move(QueuedMove(False, 0, pattern, 4, 4, 0)))
+    rig.start_to([0, 1, 2, 3], barrier=4)
     ((_, end),) = rig.run()
     assert end == cycles(4 * SERVICE, BACK)  # the first passes while its bank serves it
 

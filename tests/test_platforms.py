@@ -43,7 +43,7 @@ def python(code: str, *args: str, where: Path | None = None) -> subprocess.Compl
 
 @pytest.mark.slow
 def test_a_run_does_without_what_posix_has(tmp_path: Path) -> None:
-    """No `fcntl`, `resource`, `pthread_sigmask` or `sysconf`: a run has the same cycles, and its folder; no memory."""
+    """No `fcntl`, `resource`, `pthread_sigmask` or `sysconf`: a run has its cycles and its folder; memory is not counted."""
     done = python(LEAN + RUN, str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["0", str(simulate(SPEC).devices[0].cycles)]

@@ -159,7 +159,7 @@ def test_a_run_and_its_own_profile_have_the_same_settings(spec: Raw, tmp_path: P
     assert (comparison.settings, [d.cycles.by for d in comparison.devices]) == ([], [0] * len(result.devices))
     assert not [note for note in comparison.notes if "not the same work" in note]
     told = {"inputs.seq_len", "scale", "program_config.compute_with_storage_grid_size", "is_causal", "cores of the grid"}
-    assert told <= told_by(result.spec).keys() & read_profile(path).settings.keys()
+    assert told <= told_by(result.job).keys() & read_profile(path).settings.keys()
 
 
 def test_settings_that_differ_stand_above_the_numbers(base: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tensix_sim.emit import perf_results, perfetto
 from tensix_sim.emit.run import Emission
 from tensix_sim.gather import tail as t
 from tensix_sim.hw import SimulationError
+from tensix_sim.job import Job
 from tensix_sim.page.data import describe
 from tensix_sim.simulation import Result, simulate
 from tensix_sim.trace import Run, RunError, load, open_run
@@ -62,7 +63,7 @@ def test_stages_add_up_and_ops_follow_each_other() -> None:
 
 def test_bytes_are_those_of_the_slabs() -> None:
     """Links carry two gathers of a slab each; split and concat read and write each byte once."""
-    ring = t.tail_gather(RUN.spec)
+    ring = t.tail_gather(RUN.job)
     for i in range(4):
         mine = {m.op: m for m in RUN.tail.moved if m.device == i}
         for op in t.OPS[1:3]:
@@ -114,7 +115,7 @@ def test_transfers_are_in_the_same_traces(tmp_path) -> None:
 )
 def test_what_has_no_tail_says_why(change, says) -> None:
     """Before anything runs."""
-    assert any(says in problem for problem in t.tail_problems(load_spec(SPEC | change)))
+    assert any(says in problem for problem in t.tail_problems(Job.legal(load_spec(SPEC | change))))
     with pytest.raises(ValueError, match=re.escape(says)):
         run(**change)
 

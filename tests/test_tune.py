@@ -27,6 +27,7 @@ import tensix_sim
 from tensix_sim.cli import main
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.check import check
+from tensix_sim.job import Job
 from tensix_sim.screen import tune_screen
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sdpa.op import positions
@@ -193,7 +194,7 @@ def test_no_run_beats_its_bounds(one: RunSpec) -> None:
     """Products and bytes bound a run, and so does its busiest core alone, on each device."""
     bound = _Candidate.of(Config({}, one, 0, ()), 0, wanted=False, in_space=True).least
     for ring_id in positions(one):
-        cycles = run_device(one, ring_id, lambda share: None).device.cycles
+        cycles = run_device(Job.of(one), ring_id).device.cycles
         assert bound <= cycles
         assert cycles_alone(one, ring_id) * search.SURE <= cycles
 

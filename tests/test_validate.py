@@ -7,9 +7,11 @@ from functools import cache
 import pytest
 from click.testing import CliRunner
 
+from tensix_sim import check
 from tensix_sim import validate as v
 from tensix_sim import walls as w
 from tensix_sim.cli import main
+from tensix_sim.job import Job
 from tensix_sim.simulation import run_device
 
 SMALL = {
@@ -35,7 +37,7 @@ def test_every_shipped_row_is_a_legal_run():
     rows = w.read_rows(w.SHIPPED)
     assert len(rows) == 72
     assert [row.assumption for row in rows if row.assumption] == ["grid 8x6 assumed", "grid 8x4 assumed", "grid 4x4 assumed"]
-    assert [row.id for row in rows if not v.check(row.spec).ok] == []
+    assert [row.id for row in rows if not check(row.spec).ok] == []
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_a_prediction_is_the_end_of_the_last_kernel():
     """The same number as a plain run."""
     row = w.Row.model_validate(SMALL)
     found = v.predict(row)
-    assert found.cycles == run_device(row.spec, 0, lambda share: None).device.cycles
+    assert found.cycles == run_device(Job.of(row.spec), 0).device.cycles
     assert found.error == found.cycles / 100_000 - 1
 
 

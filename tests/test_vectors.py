@@ -197,7 +197,7 @@ def check_seed(c: Check) -> None:
 
 def check_newton(c: Check) -> None:
     """`_sfpu_reciprocal_<2>`, from a parabola or from SFPARECIP."""
-    c.each(lambda x: s.sfpu.reciprocal_newton(x, c.seeds), lambda x: bitwise.sfpu.reciprocal_newton(x, c.seed_array))
+    c.each(lambda x: s.sfpu.reciprocal_newton(x, c.seeds))
 
 
 def check_fast_bf16(c: Check) -> None:

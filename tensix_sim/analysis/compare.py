@@ -8,11 +8,10 @@ from typing import Any
 
 from tensix_sim.analysis.critical import critical_path
 from tensix_sim.analysis.profile import KERNEL, UTILISATIONS, ProfileError, read_profile
-from tensix_sim.config import RunSpec
 from tensix_sim.gather.tail import OPS
+from tensix_sim.job import Job
 from tensix_sim.logged import WORK, told_by
-from tensix_sim.sdpa.geometry import Geometry, spec_machine
-from tensix_sim.sdpa.op import Op
+from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.summary import read_run
 from tensix_sim.text import flat
 from tensix_sim.trace import LANES, RISCS, Run, Totals, Trace
@@ -228,21 +227,21 @@ def read_side(path: Path, clock_hz: int | None = None, call: int | None = None, 
 
 def of_run(run: Run, name: str) -> Side:
     """A run as one side."""
-    spec = run.spec
-    chip = spec_machine(spec).chip
+    job = Job.legal(run.spec)
+    chip = job.machine.chip
     devices = {device["ring_id"]: device for device in run.summary["devices"]}
     return Side(
         name,
         flat(run.summary["spec"]) | flat(run.summary["effective"], "effective."),
         {d: device["cycles"] for d, device in devices.items()},
-        {d: _figures(spec, device, run.traces.get(d)) for d, device in devices.items()},
+        {d: _figures(job.geometry, device, run.traces.get(d)) for d, device in devices.items()},
         chip.clock_hz,
-        Op.of(spec).codes[0],
+        job.op.codes[0],
         chip.name,
-        told_by(spec),
+        told_by(job),
         [],
-        trust(spec, max(devices.values(), key=lambda device: device["cycles"])).text,
-        {d: _path(spec, trace) for d, trace in run.traces.items()},
+        trust(job.spec, max(devices.values(), key=lambda device: device["cycles"])).text,
+        {d: _path(job.geometry, trace) for d, trace in run.traces.items()},
         {d: device["waits"] for d, device in devices.items()},
         _error(run.summary.get("error")),
         _tail(run.summary.get("tail")),
@@ -263,8 +262,7 @@ def _tail(tail: Mapping[str, Any] | None) -> dict[str, float]:
     return {op: tail["stages"][op] for op in OPS} | {"after the op": tail["cycles"]}
 
 
-def _figures(spec: RunSpec, device: Mapping[str, Any], trace: Trace | None) -> dict[str, float]:
-    g = Geometry.of(spec)
+def _figures(g: Geometry, device: Mapping[str, Any], trace: Trace | None) -> dict[str, float]:
     active, wall = device["active_cores"], max(1, device["cycles"])
     figures: dict[str, float] = {"cores": g.cores, "cores that work": active}
     figures["steps of the busiest core"] = device["steps_per_core"]["max"]
@@ -279,8 +277,8 @@ def _figures(spec: RunSpec, device: Mapping[str, Any], trace: Trace | None) -> d
     return figures
 
 
-def _path(spec: RunSpec, trace: Trace) -> dict[str, int]:
+def _path(g: Geometry, trace: Trace) -> dict[str, int]:
     cycles: Counter[str] = Counter()
-    for piece in critical_path(trace, Geometry.of(spec).buffers):
+    for piece in critical_path(trace, g.buffers):
         cycles[f"{LANES[piece.risc]}: {piece.what}"] += piece.end - piece.start
     return dict(cycles)

@@ -21,7 +21,7 @@ from tensix_sim.analysis.reliefs import (
     STRAGGLER,
     UNPACK,
 )
-from tensix_sim.config import DataType, MathFidelity, RunSpec
+from tensix_sim.config import FidelityName, FormatName, RunSpec
 from tensix_sim.doctor.load import Work, countable
 from tensix_sim.doctor.nearest import grids, k_chunk_sizes, q_chunk_sizes
 from tensix_sim.doctor.rules import faults
@@ -81,7 +81,7 @@ def _note(c: Case, change: Change) -> str:
 
 
 def _lower_fidelity(c: Case) -> Iterator[Change]:
-    names = get_args(MathFidelity)
+    names = get_args(FidelityName)
     for name in reversed(names[: names.index(c[FIDELITY])]):
         yield {FIDELITY: name}
 
@@ -97,7 +97,7 @@ def _narrow_dst(c: Case) -> Iterator[Change]:
 def _narrow_kv(c: Case) -> Iterator[Change]:
     """Narrower K and V; all tensors in the ring, which has one type for them."""
     key, now = (DTYPE, c[DTYPE]) if c.op.ring else (KV_DTYPE, c.kv_dtype)
-    names = get_args(DataType)
+    names = get_args(FormatName)
     for name in names[names.index(now) + 1 :]:
         yield {key: name}
 

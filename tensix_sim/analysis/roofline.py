@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tensix_sim.config import RunSpec
-from tensix_sim.sdpa.geometry import PEAK_FLOPS_PER_CYCLE, Geometry, spec_machine
+from tensix_sim.job import Job
+from tensix_sim.sdpa.geometry import PEAK_FLOPS_PER_CYCLE
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Roofline:
     bounds: list[Bound]
 
 
-def roofline(spec: RunSpec, device: Mapping[str, Any]) -> Roofline:
+def roofline(job: Job, device: Mapping[str, Any]) -> Roofline:
     """Place one device, an entry of a summary's `devices`, under its roofs."""
-    g, chip = Geometry.of(spec), spec_machine(spec).chip
+    g, chip = job.geometry, job.machine.chip
     peak = g.cores * PEAK_FLOPS_PER_CYCLE / g.fidelity_phases
     flops = device["ideal_cycles"] * peak
     nbytes = device["dram_read_bytes"] + device["dram_write_bytes"]

@@ -11,11 +11,11 @@ from tensix_sim.analysis.budget import budget
 from tensix_sim.analysis.reliefs import BANKS, STRAGGLER, UNBLAMED, Relief, reliefs
 from tensix_sim.analysis.remedies import Remedy, remedies
 from tensix_sim.config import RunSpec
-from tensix_sim.sdpa.geometry import Geometry
+from tensix_sim.job import Job
 from tensix_sim.simulation import DeviceFigures, run_device
 from tensix_sim.trace import Trace
 from tensix_sim.trust import tells, trust
-from tensix_sim.workers import Progress, run_all
+from tensix_sim.workers import Progress, run_all, unwatched
 
 NOTICEABLE = 0.01  # of the wall: what saves less does not count
 CLEAR, LIKELY = 1.5, 1.15  # times what the next cause saves
@@ -106,7 +106,7 @@ def saved(gain: float, drawn_from: str = WHOLE) -> str:
 
 
 def judge(
-    spec: RunSpec, devices: Sequence[tuple[DeviceFigures, Trace]], jobs: int = 1, progress: Progress | None = None
+    spec: RunSpec, devices: Sequence[tuple[DeviceFigures, Trace]], jobs: int = 1, progress: Progress = unwatched
 ) -> list[Verdict]:
     """Judge devices of a run by their what-ifs, then try what may help the slowest of those that are bound alike.
 
@@ -116,7 +116,7 @@ def judge(
         ValueError: the run has no trace.
         WorkerError: a worker process died.
     """
-    run = _remembering(jobs, progress or (lambda share: None))
+    run = _remembering(jobs, progress)
     relieved = [list(reliefs(spec, d.ring_id, d.servers, budget(trace))) for d, trace in devices]
     cycles = iter(run([(relief.spec, d.ring_id) for (d, _), some in zip(devices, relieved, strict=True) for relief in some]))
     found = [
@@ -144,7 +144,7 @@ def _remembering(jobs: int, progress: Progress) -> Runs:
 
 
 def _cycles(spec: RunSpec, ring_id: int) -> int:
-    return run_device(spec, ring_id, lambda share: None).device.cycles
+    return run_device(Job.legal(spec), ring_id).device.cycles
 
 
 # -- what binds ---------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def what_if(relief: Relief, wall: int, cycles: int) -> RelievedRun:
 def bounds(spec: RunSpec, device: DeviceFigures) -> Iterator[RelievedRun]:
     """What no run can tell: where cores have unequal work, the wall if all of them ended at the mean of their ends."""
     steps, ends = device.steps_per_core, device.kernel_cycles_per_core
-    if steps.max > steps.mean and not Geometry.of(spec).deal.given:
+    if steps.max > steps.mean and not spec.what_if.deal:
         change = f"{steps.mean:.1f} steps for every core at work, not up to {steps.max}"
         yield RelievedRun(STRAGGLER, change, round(ends.mean), 1 - ends.mean / device.cycles, EVEN_ENDS)
 

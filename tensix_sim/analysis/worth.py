@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from tensix_sim.config import RunSpec
 from tensix_sim.gather.tail import tail_problems
+from tensix_sim.job import IllegalConfigError, Job
 from tensix_sim.sdpa.op import SDPA
-from tensix_sim.simulation import IllegalConfigError, simulate
+from tensix_sim.simulation import simulate
 from tensix_sim.trust import tells
 from tensix_sim.user_errors import UsageError
-from tensix_sim.workers import Progress, run_all
+from tensix_sim.workers import Progress, run_all, unwatched
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ class Worth:
         return self.problem is None and tells(self.plain_us, self.ring_us + self.tail_us)
 
 
-def worth(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress | None = None) -> list[Worth]:
+def worth(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress = unwatched) -> list[Worth]:
     """Compare each spec of a ring with plain SDPA of the same inputs and configs, in cycles alone.
 
     Raises:
         UsageError: a spec is of no ring, or of one that has no tail or no plain counterpart.
     """
     for spec in specs:
-        problems = tail_problems(spec)
+        problems = tail_problems(Job.legal(spec))
         if spec.paged_kv or spec.prefix:
             problems.append("a prefix in a paged cache has no plain sdpa beside it: leave out paged_kv and chunk_start_idx")
         if problems:

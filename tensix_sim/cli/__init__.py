@@ -18,7 +18,8 @@ def main() -> None:
     """Simulate Tenstorrent attention on virtual chips."""
 
 
-OF_ONE = runs.run, runs.check, runs.report, runs.compare, runs.boards, runs.presets
-OF_MANY = studies.tune, studies.validate, studies.lengths
-for command in (*OF_ONE, *OF_MANY):
+for command in (
+    *(runs.run, runs.check, runs.report, runs.compare, runs.boards, runs.presets),
+    *(studies.tune, studies.validate, studies.lengths),
+):
     main.add_command(command)

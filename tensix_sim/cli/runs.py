@@ -13,10 +13,7 @@ from tensix_sim.cli.studies import compare_lengths
 from tensix_sim.user_errors import UserError
 
 if TYPE_CHECKING:
-    from tensix_sim.analysis import Verdict
     from tensix_sim.config import RunSpec
-    from tensix_sim.simulation import Result
-    from tensix_sim.trace import Run
 
 
 @click.command()
@@ -49,14 +46,22 @@ def run(
 ) -> None:
     """Run the op of SPEC on its device or on every device of its ring; without SPEC, the built-in example."""
     from tensix_sim.emit import emit
+    from tensix_sim.error import explain
     from tensix_sim.screen import run_screen
+    from tensix_sim.sdpa.op import Op
+    from tensix_sim.simulation import simulate
     from tensix_sim.trace import whole_folder
 
     spec = given.legal()
     _refuse_beforehand(spec, kinds, explain_error, gather)
     folder = traces / (name or _run_name(spec, given.preset))
     with whole_folder(folder) as new:
-        result = _simulated(spec, jobs, gather, explain_error)
+        where = f"ring of {spec.ring_size}" if Op.of(spec).ring else spec.op
+        with progress(f"{where} on {spec.board}", UNWRITTEN) as bar:
+            result = simulate(spec, jobs, bar, gather=gather)
+        if explain_error:
+            with progress("error by stage", UNWRITTEN) as bar:
+                result.error = explain(spec, jobs, bar).model_dump()
         result.write_into(new)
         emit(result.as_run(), kinds, new, folder.resolve().name)
     show(run_screen(result), json_file, result.summary)
@@ -73,29 +78,16 @@ def _refuse_beforehand(spec: "RunSpec", kinds: tuple[str, ...], explain_error: b
     """End the command if one of its options does not go with the spec."""
     from tensix_sim.emit import check_kinds
     from tensix_sim.gather.tail import tail_problems
+    from tensix_sim.job import Job
 
     if explain_error and spec.numerics != "exact":
         fail(f"--explain-error: numerics is {spec.numerics}; an error is explained bit for bit: set numerics: exact")
-    if gather and (problems := tail_problems(spec)):
+    if gather and (problems := tail_problems(Job.legal(spec))):
         fail("\n".join(f"--gather: {problem}" for problem in problems), 1)
     try:
         check_kinds(kinds, spec.trace)
     except UserError as error:
         fail(f"--emit {error}")
-
-
-def _simulated(spec: "RunSpec", jobs: int, gather: bool, explain_error: bool) -> "Result":
-    from tensix_sim.error import explain
-    from tensix_sim.sdpa.op import Op
-    from tensix_sim.simulation import simulate
-
-    where = f"ring of {spec.ring_size}" if Op.of(spec).ring else spec.op
-    with progress(f"{where} on {spec.board}", UNWRITTEN) as bar:
-        result = simulate(spec, jobs, bar, gather=gather)
-    if explain_error:
-        with progress("error by stage", UNWRITTEN) as bar:
-            result.error = explain(spec, jobs, bar).model_dump()
-    return result
 
 
 def _run_name(spec: "RunSpec", preset: str | None) -> str:
@@ -169,28 +161,24 @@ def presets(json_file: str | None) -> None:
 @guarded
 def report(folder: Path, output: Path | None, png: bool, what_ifs: bool, jobs: int, json_file: str | None) -> None:
     """Write a page on RUN, the folder of a run: what binds each device, what helps, where its cycles went. It opens offline."""
+    from tensix_sim.analysis import judge
     from tensix_sim.page import write_pngs, write_report
     from tensix_sim.screen import verdict_screen
+    from tensix_sim.simulation import DeviceFigures
     from tensix_sim.summary import read_run
 
     need(png, "--png draws with", "matplotlib", "plot")
     done = read_run(folder)
-    verdicts = _judge(done, jobs) if what_ifs and done.traces else []
+    verdicts = []
+    if what_ifs and done.traces:
+        devices = [DeviceFigures.model_validate({**device, "accuracy": None}) for device in done.summary["devices"]]
+        with progress("what-ifs") as bar:
+            verdicts = judge(done.spec, [(device, done.traces[device.ring_id]) for device in devices], jobs, bar)
     page = output or folder / "report.html"
     write_report(done, verdicts, page)
     pictures = write_pngs(done, verdicts, page.parent) if png else []
     show(verdict_screen(verdicts), json_file, lambda: [verdict.summary() for verdict in verdicts])
     click.echo("\n".join(f"wrote {path}" for path in [page, *pictures]), err=True)
-
-
-def _judge(run: "Run", jobs: int) -> list["Verdict"]:
-    """The verdict on each device of a run that was read back."""
-    from tensix_sim.analysis import judge
-    from tensix_sim.simulation import DeviceFigures
-
-    devices = [DeviceFigures.model_validate({**device, "accuracy": None}) for device in run.summary["devices"]]
-    with progress("what-ifs") as bar:
-        return judge(run.spec, [(device, run.traces[device.ring_id]) for device in devices], jobs, bar)
 
 
 @click.command()

@@ -57,7 +57,7 @@ def _ring_fits_the_board(c: Case) -> Iterator[Advice]:
         return
     fit = [size for size in sorted(set(on.mesh), reverse=True) if size % 2 == 0]
     rings = f"; rings of {' or '.join(map(str, sorted(fit)))} map onto it" if fit else ""
-    change = _first_legal(c, ({"ring_size": size} for size in fit))
+    change: Change = {} if ring in on.mesh else _first_legal(c, ({"ring_size": size} for size in fit))
     size = Size(quantity="devices of a ring", unit="devices", now=ring, then=change["ring_size"] if change else None)
     if ring > on.chips:
         text = f"the op allows {ring} devices, but {on.board} has {on.chips} chips{rings}; each is simulated as if it were there"

@@ -18,7 +18,7 @@ from tensix_sim.sdpa.case import Case, Fault, make_machine
 from tensix_sim.sdpa.keys import FIDELITY, Change
 from tensix_sim.sdpa.op import compute_kernel, positions
 
-__all__ = ["Report", "check"]
+__all__ = ["Report", "check", "examine"]
 
 
 def check(spec: Source, overrides: Sequence[str] = ()) -> Report:
@@ -26,13 +26,19 @@ def check(spec: Source, overrides: Sequence[str] = ()) -> Report:
 
     Each of `overrides` is ``a.b=c``, as of ``--set``. Never raises on a bad spec.
     """
+    return examine(spec, overrides)[0]
+
+
+def examine(spec: Source, overrides: Sequence[str] = ()) -> tuple[Report, Case | None]:
+    """Check a spec; also the case that its rules had before them, None if it is past repair."""
     try:
         raw = read_spec(spec.model_dump(exclude_unset=True) if isinstance(spec, RunSpec) else spec, overrides)
         typed, found = read_types(raw)
     except SpecError as error:
-        return Report(violations=tuple(Violation(found={key: value}, rule=wrong) for key, value, wrong in error.problems))
+        unread = (Violation(found={key: value}, rule=wrong) for key, value, wrong in error.problems)
+        return Report(violations=tuple(unread)), None
     if typed is None:
-        return Report(violations=tuple(Violation(found=fault.found, rule=fault.rule) for fault in found.values()))
+        return Report(violations=tuple(Violation(found=fault.found, rule=fault.rule) for fault in found.values())), None
     on, of_machine = make_machine(typed)
     invalid = {part_in_doubt(key) for key in found} | {key for fault in of_machine.values() for key in fault.found}
     case = Case.of(typed, on, frozenset(invalid))
@@ -41,7 +47,7 @@ def check(spec: Source, overrides: Sequence[str] = ()) -> Report:
     names = {name for name, _ in of_values}
     unshaped = invalid or of_files or names & shape_rules(case)
     after = trial(case)
-    return Report(
+    report = Report(
         subject=f"{typed.op} on {typed.board}",
         violations=(
             *(_violation(fault, nearest(case, after, names, name, fault)) for name, fault in of_values),
@@ -54,6 +60,7 @@ def check(spec: Source, overrides: Sequence[str] = ()) -> Report:
         l1=tuple(tried(lambda: _l1_table(case))),
         l1_map=next(iter(tried(lambda: [_l1_map(case)])), None),
     )
+    return report, case
 
 
 def _violation(fault: Fault, nearest: tuple[Change, ...] = ()) -> Violation:

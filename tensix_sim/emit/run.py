@@ -9,9 +9,9 @@ from tensix_sim.analysis.profile import DEVICE_BITS
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.gather.tail import OPS
+from tensix_sim.job import Job
 from tensix_sim.logged import OpTensor, attributes, tensors
-from tensix_sim.sdpa.geometry import Geometry, spec_machine
-from tensix_sim.sdpa.op import Op
+from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.trace import Run, Trace
 
 TAIL_CODES = ("SplitDeviceOperation", "AllGatherAsync", "AllGatherAsyncReversed", "ConcatDeviceOperation")  # of `tail.OPS`
@@ -35,24 +35,29 @@ class Emission:
     run: Run
 
     @cached_property
+    def job(self) -> Job:
+        """What was run, resolved."""
+        return Job.legal(self.run.spec)
+
+    @property
     def spec(self) -> RunSpec:
         """The spec of the run."""
-        return self.run.spec
+        return self.job.spec
 
-    @cached_property
+    @property
     def machine(self) -> Machine:
         """The board, with the spec's what-ifs."""
-        return spec_machine(self.spec)
+        return self.job.machine
 
-    @cached_property
+    @property
     def geometry(self) -> Geometry:
         """Its shapes."""
-        return Geometry.of(self.spec)
+        return self.job.geometry
 
     @property
     def op_code(self) -> str:
         """Name of the op in ttnn's logs."""
-        return Op.of(self.spec).codes[0]
+        return self.job.op.codes[0]
 
     @property
     def devices(self) -> Iterator[tuple[dict[str, Any], Trace]]:
@@ -85,12 +90,12 @@ class Emission:
     @property
     def tensors(self) -> tuple[list[OpTensor], OpTensor]:
         """Inputs, and the output of a device."""
-        return tensors(self.spec)
+        return tensors(self.job)
 
     @property
     def attributes(self) -> dict[str, str]:
         """The op's arguments."""
-        return attributes(self.spec)
+        return attributes(self.job)
 
 
 def host_id(ring_id: int, call: int = CALL) -> int:

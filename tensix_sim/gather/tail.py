@@ -15,10 +15,10 @@ from tensix_sim.config import RunSpec
 from tensix_sim.formats import FORMATS, TILE, Values
 from tensix_sim.gather.all_gather import AllGather, usual_topology
 from tensix_sim.gather.run import Moved, TileMove, run_all_gather, run_moves
+from tensix_sim.job import Job
 from tensix_sim.program import Tensor
-from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sdpa.op import OPS as ALL_OPS
-from tensix_sim.sdpa.op import Op, positions
 from tensix_sim.trace import Trace
 
 OPS = ("split", "all-gather", "all-gather reversed", "concat")
@@ -72,36 +72,37 @@ class Tail:
         }
 
 
-def tail_gather(spec: RunSpec, reverse: bool = False) -> AllGather:
-    """One of the two gathers: slabs of a legal spec, on all links that the board has between neighbours."""
-    g, on = Geometry.of(spec), spec_machine(spec)
+def tail_gather(job: Job, reverse: bool = False) -> AllGather:
+    """One of the two gathers: slabs of the ring, on all links that the board has between neighbours."""
+    g, on = job.geometry, job.machine
     shape = (g.B, g.NQH, g.Sc, g.E * TILE)
-    return AllGather(g.R, shape, 2, spec.inputs.dtype, usual_topology(on, g.R), on.links_per_neighbour, reverse)
+    return AllGather(g.R, shape, 2, job.spec.inputs.dtype, usual_topology(on, g.R), on.links_per_neighbour, reverse)
 
 
-def tail_problems(spec: RunSpec) -> list[str]:
-    """All that keeps a legal spec from having a tail, as sentences."""
-    if not Op.of(spec).ring:
+def tail_problems(job: Job) -> list[str]:
+    """All that keeps a job from having a tail, as sentences."""
+    spec = job.spec
+    if not job.op.ring:
         rings = " or ".join(op.name for op in ALL_OPS.values() if op.ring)
         return [f"op {spec.op} leaves nothing to gather: its one device has all rows; only {rings} has a tail"]
-    found = tail_gather(spec).problems(spec_machine(spec), spec.mesh)
-    if len(positions(spec)) != spec.ring_size:
-        found.append(f"ring positions {list(positions(spec))} of {spec.ring_size} are simulated; set ring_ids: all")
+    found = tail_gather(job).problems(job.machine, spec.mesh)
+    if len(job.ring_ids) != spec.ring_size:
+        found.append(f"ring positions {list(job.ring_ids)} of {spec.ring_size} are simulated; set ring_ids: all")
     if spec.memory_config != "dram_interleaved":
         found.append(f"memory_config {spec.memory_config}: a gather from L1 is not modelled; set dram_interleaved")
     return found
 
 
-def run_tail(spec: RunSpec, ends: Sequence[int], outputs: Sequence[Values | None]) -> Tail:
+def run_tail(job: Job, ends: Sequence[int], outputs: Sequence[Values | None]) -> Tail:
     """Run it on all devices of a ring, whose op ended at cycle `ends[i]` with `outputs[i]` [B, NQH, S / R, DH].
 
     Raises:
-        ValueError: the spec has no tail.
+        ValueError: the job has no tail.
         SimulationError: a simulated program failed.
     """
-    if problems := tail_problems(spec):
+    if problems := tail_problems(job):
         raise ValueError("; ".join(problems))
-    g, on = Geometry.of(spec), spec_machine(spec)
+    g, on, spec = job.geometry, job.machine, job.spec
     traces = [Trace(spec.trace) for _ in ends]
     moved: list[Moved] = []
     halves: list[list[Values | None]] = [[], []]
@@ -115,7 +116,7 @@ def run_tail(spec: RunSpec, ends: Sequence[int], outputs: Sequence[Values | None
     gathered = []
     for n, slabs in enumerate(halves):
         starts = [m.end for m in moved[-g.R :]]
-        done = run_all_gather(tail_gather(spec, reverse=n == 1), on, slabs, traces, starts, OPS[1 + n])
+        done = run_all_gather(tail_gather(job, reverse=n == 1), on, slabs, traces, starts, OPS[1 + n])
         moved += done.figures
         gathered.append(done.outputs)
     whole = []
@@ -126,7 +127,7 @@ def run_tail(spec: RunSpec, ends: Sequence[int], outputs: Sequence[Values | None
         moves = [move for n, part in enumerate(sources) for move in _moves(part, part.all, target, target.half(n))]
         moved.append(run_moves(OPS[3], on, moves, i, trace, start))
         whole.append(target.values)
-    ring = tail_gather(spec)
+    ring = tail_gather(job)
     return Tail(ring.topology, ring.links, max(ends), moved, whole, dict(enumerate(traces)), on.chip.clock_hz)
 
 

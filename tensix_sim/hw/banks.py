@@ -5,7 +5,6 @@ come; L1 has no rows. A bank whose data find their link taken holds them, and se
 way are full. Times are in ticks.
 """
 
-from functools import partial
 from typing import Any
 
 from tensix_sim.hw import bursts, jit, queues, tables
@@ -14,7 +13,7 @@ from tensix_sim.hw.engine import TICKS
 from tensix_sim.hw.queues import SERVE, occupy, pass_links, push
 from tensix_sim.hw.tables import BINS
 
-compiled = partial(jit.compiled, uses=(tables, queues, bursts))
+compiled = jit.compiler(tables, queues, bursts)
 
 
 @compiled

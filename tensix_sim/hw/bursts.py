@@ -3,14 +3,13 @@
 A read's burst goes when the one before it has landed, a write's when that has left the core. Times are in ticks.
 """
 
-from functools import partial
 from typing import Any
 
 from tensix_sim.hw import jit, queues, tables
 from tensix_sim.hw.engine import TICKS
 from tensix_sim.hw.queues import ARRIVE, ISSUE, LANDED, SEND, occupy, pass_links, push
 
-compiled = partial(jit.compiled, uses=(tables, queues))
+compiled = jit.compiler(tables, queues)
 
 
 @compiled

@@ -43,9 +43,9 @@ class Traffic(NamedTuple):
 
 def busy_ticks(routes: Routes) -> dict[str, int]:
     """Ticks for which each bank, link and core port was at work, by name."""
-    names, net = routes.server_names, routes.network.net
-    ticks = net.banks["busy"].tolist() + net.servers["busy"][: len(names)].tolist()
-    return dict(zip(routes.bank_names + names, ticks, strict=True))
+    net = routes.network.net
+    ticks = net.banks["busy"].tolist() + net.servers["busy"][: len(routes.servers)].tolist()
+    return dict(zip([*routes.bank_names, *routes.servers], ticks, strict=True))
 
 
 def busy_shares(routes: Routes, cycles: int) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable
 from inspect import getsource
 from types import ModuleType
 from typing import Any
@@ -14,18 +14,22 @@ except ImportError:
     njit = None  # type: ignore[assignment]
 
 
-def compiled(function: Any, uses: Iterable[ModuleType] = (), **more: Any) -> Any:
-    """Compile with numba, if it is there, and keep the result on disk where that can be written.
+def compiler(*uses: ModuleType, **more: Any) -> Callable[[Any], Any]:
+    """A decorator that compiles with numba, if it is there, and keeps the result on disk where that can be written.
 
     Numba compiles anew when the function's own file changes. `uses` are the modules of all else that is compiled into it: their
-    sources are in the name under which the result is kept.
+    sources are in the name under which the result is kept. `more` are options of numba's.
     """
-    if njit is None:
-        return function
-    if uses:
-        function.__qualname__ += "_" + hashlib.sha256("".join(map(getsource, uses)).encode()).hexdigest()[:8]
+    used = "_" + hashlib.sha256("".join(map(getsource, uses)).encode()).hexdigest()[:8] if uses else ""
     options: Any = {"_nrt": False, **more}  # nothing here allocates, and counting references would take half of the time
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # neither beside the package nor in the user's cache
-        return njit(**options)(function)
+
+    def compiled(function: Any) -> Any:
+        if njit is None:
+            return function
+        function.__qualname__ += used
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:  # neither beside the package nor in the user's cache
+            return njit(**options)(function)
+
+    return compiled

@@ -36,7 +36,7 @@ class Memory:
         """Issue a read or write now; its event happens when all has landed."""
         plan.uses += 1
         now = self.engine.now
-        place = self._network.start(now * TICKS, plan.place)
+        place = self._network.start(now * TICKS, plan.move, plan.in_flight)
         transfer = self._under_way[place] = Transfer(plan, self.engine.event(), lane, now)
         return transfer
 
@@ -59,7 +59,7 @@ class Memory:
     def _end(self, transfer: "Transfer", place: int, end: int) -> None:
         """Wake the kernel of a transfer that has landed."""
         del self._under_way[place]
-        self._network.end(place, transfer.plan.place)
+        self._network.end(place, transfer.plan.in_flight)
         self.engine.happen(transfer.event, end)
 
     def _record_burst(self, transfer: "Transfer", place: int, end: int) -> bool:
@@ -72,7 +72,7 @@ class Memory:
             ends, nbytes = self.routes.ends(path, bank), tiles * path.tile_bytes
             trace.transfer(transfer.burst, end, path.noc, *ends, nbytes, lane=transfer.lane, kind=kind, requests=tiles)
         transfer.burst, transfer.recorded = end, issued
-        return issued == plan.move.tiles
+        return issued == plan.tiles
 
 
 class Transfer:

@@ -9,8 +9,7 @@ Times are in ticks. A transfer ends on a whole cycle.
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +36,7 @@ from tensix_sim.hw.tables import (
     view,
 )
 
-compiled = partial(jit.compiled, uses=(tables, queues, bursts, banks))
+compiled = jit.compiler(tables, queues, bursts, banks)
 
 
 @compiled
@@ -108,23 +107,6 @@ def _go_on(net: Any, i: int, now: int) -> int:
     return earliest
 
 
-class QueuedMove(NamedTuple):
-    """What a transfer moves: `routes` is the place of bank 0's route, `banks` that of the first tile's bank in `lists`."""
-
-    writing: bool
-    routes: int
-    banks: int
-    tiles: int
-    barrier: int  # tiles of a burst
-    gap: int  # ticks between two tiles
-    answered: bool = False  # a write's next burst waits until this one has landed, not only until it has left
-
-    @property
-    def in_flight(self) -> int:
-        """Tiles that may be under way at a time."""
-        return self.tiles if self.writing and not self.answered else self.barrier
-
-
 class Network:
     """One chip's banks, servers and routes, built up as they come into use, and the transfers on their way."""
 
@@ -143,7 +125,6 @@ class Network:
         )  # fmt: skip
         self.net = view(self._memory)
         self._used: Counter[str] = Counter()
-        self._moves: list[QueuedMove] = []
         self._idle: list[int] = []  # transfers' places that nobody uses
         self._reserved = 0  # requests that the transfers on their way may need at once
         self._room = 0  # requests that there are
@@ -164,11 +145,6 @@ class Network:
         back = known["service"] + known["back"]
         self.net.state["back"], self.net.state["trip"] = back.min(), (known["there"] + back).min()
         return first
-
-    def add_move(self, move: QueuedMove) -> int:
-        """Append what transfers may move: its place."""
-        self._moves.append(move)
-        return self.add("moves", rows(MOVE, 1, **move._asdict()))
 
     def bytes_over_time(self, flow: int) -> tuple[int, list[int]]:
         """Cycles in a bin, and the bytes of a flow that banks served in each bin, up to the last with any."""
@@ -206,11 +182,11 @@ class Network:
         self._room = len(self.net.requests)
         self._make_room("heap", self._room + len(self.net.transfers) + len(self.net.banks))
 
-    def start(self, now: int, move: int) -> int:
-        """Start a transfer of the move at a place, at tick `now`: its own place."""
+    def start(self, now: int, move: int, in_flight: int) -> int:
+        """Start a transfer of the move at a place, of which so many tiles may be in flight, at tick `now`: its own place."""
         if now >= NEVER // 2:
             raise SimulationError(f"the run is longer than {NEVER // 2 // TICKS:,} cycles, the most that the model can time")
-        self._reserved += self._moves[move].in_flight
+        self._reserved += in_flight
         i = self._idle.pop() if self._idle else self._new_transfer()
         if self._reserved > self._room:
             self._add_requests()
@@ -236,7 +212,7 @@ class Network:
         """Go on with transfer `i`, of which a burst was told."""
         self.due = min(self.due, _resume(self._memory, i, now))
 
-    def end(self, i: int, move: int) -> None:
-        """Forget transfer `i` of the move at a place, which has landed."""
-        self._reserved -= self._moves[move].in_flight
+    def end(self, i: int, in_flight: int) -> None:
+        """Forget transfer `i`, which has landed."""
+        self._reserved -= in_flight
         self._idle.append(i)

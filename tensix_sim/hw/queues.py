@@ -3,13 +3,12 @@
 Times are in ticks.
 """
 
-from functools import partial
 from typing import Any
 
 from tensix_sim.hw import jit, tables
 from tensix_sim.hw.tables import IDLE
 
-compiled = partial(jit.compiled, uses=(tables,))
+compiled = jit.compiler(tables)
 
 LANDED, ISSUE, SEND, ARRIVE, SERVE = range(5)  # in this order at one time
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.hw.engine import TICKS, to_ticks
-from tensix_sim.hw.network import Network, QueuedMove
+from tensix_sim.hw.network import Network
 from tensix_sim.hw.noc import LinkId, Noc
-from tensix_sim.hw.tables import BANK, ROUTE, SERVER, rows
+from tensix_sim.hw.tables import BANK, MOVE, ROUTE, SERVER, rows
 from tensix_sim.program import Tensor
 
 Direction = Literal["read", "write"]
@@ -38,8 +38,10 @@ class Plan:
     """The tiles of one read or write, and how often it was issued."""
 
     path: Path
-    move: QueuedMove
-    place: int  # of the move in the network
+    move: int  # its place in the network
+    banks: int  # place of the first tile's bank
+    tiles: int
+    in_flight: int  # tiles that may be under way at a time
     issue: int  # cycles that the RISC spends on all of them
     hop_tiles: int
     uses: int = 0
@@ -47,7 +49,7 @@ class Plan:
     @property
     def nbytes(self) -> int:
         """Bytes moved each time."""
-        return self.move.tiles * self.path.tile_bytes
+        return self.tiles * self.path.tile_bytes
 
 
 class Routes:
@@ -65,11 +67,9 @@ class Routes:
         l1 = [machine.worker((x, y)) for y in range(machine.grid[1]) for x in range(machine.grid[0])]
         self.nodes = {"dram": list(chip.dram.endpoints), "l1": l1, "ethernet": list(chip.ethernet.endpoints)}
         self.bank_names, self._first_bank = self._numbered()
-        self.server_names: list[str] = []
         self.flows = ("read", "write", "noc0", "noc1", *self.bank_names[: chip.dram.banks]) if count else ()
         self.network = Network(self._banks(), watch, len(self.flows))
-        self._links: dict[tuple[int, LinkId], int] = {}
-        self._ports: dict[tuple[int, Direction, Coord], int] = {}
+        self.servers: dict[str, int] = {}  # links and core ports by name
         self._plans: tuple[dict[object, Plan], ...] = ({}, {})
         self._routes: dict[Path, int] = {}
         self._patterns: dict[tuple[int, ...], int] = {}
@@ -150,8 +150,8 @@ class Routes:
 
     def banks_of(self, plan: Plan, first: int = 0, end: int | None = None) -> list[int]:
         """The bank of each of its tiles in their memory, or of some of them."""
-        start = plan.move.banks
-        banks: list[int] = self.network.net.lists[start + first : start + (plan.move.tiles if end is None else end)].tolist()
+        end = plan.tiles if end is None else end
+        banks: list[int] = self.network.net.lists[plan.banks + first : plan.banks + end].tolist()
         return banks
 
     def ends(self, path: Path, bank: int) -> tuple[Coord, Coord]:
@@ -175,12 +175,14 @@ class Routes:
         if banks not in self._patterns:
             self._patterns[banks] = self.network.add("lists", banks)
         noc, reading, tiles = self.nocs[path.noc], path.direction == "read", len(banks)
-        move = QueuedMove(
-            writing=not reading, routes=self._routes[path], banks=self._patterns[banks], tiles=tiles,
-            barrier=min(barrier, tiles), gap=gap * TICKS, answered=answered and not reading,
+        banks_at, barrier, answered = self._patterns[banks], min(barrier, tiles), answered and not reading
+        move = rows(
+            MOVE, 1, writing=not reading, routes=self._routes[path], banks=banks_at, tiles=tiles,
+            barrier=barrier, gap=gap * TICKS, answered=answered,
         )  # fmt: skip
+        in_flight = barrier if reading or answered else tiles
         hops = sum(noc.hops(*self.ends(path, bank)) for bank in banks)
-        return Plan(path, move, self.network.add_move(move), gap * tiles, hops)
+        return Plan(path, self.network.add("moves", move), banks_at, tiles, in_flight, gap * tiles, hops)
 
     # -- routes ---------------------------------------------------------------------------------------------
 
@@ -228,7 +230,7 @@ class Routes:
         """Servers of the links at which a path's data can meet others; a slow bank sends nothing that queues before that."""
         slow = path.direction == "read" and slow_source
         links = self.nocs[path.noc].contended(*self.ends(path, bank), slow_source=slow)
-        return [self._link(path.noc, link) for link in links]
+        return [self._server(link_name(path.noc, link)) for link in links]
 
     def _flows_of(self, path: Path, bank: int) -> list[int]:
         """The flows that count the bytes of a path's tiles."""
@@ -239,21 +241,14 @@ class Routes:
         """Bytes of one tile on a link."""
         return self.nocs[0].packet_bytes(path.tile_bytes)
 
-    def _link(self, noc: int, link: LinkId) -> int:
-        if (noc, link) not in self._links:
-            self._links[noc, link] = self._server(link_name(noc, link))
-        return self._links[noc, link]
-
     def _port(self, path: Path) -> int:
-        key = (path.noc, path.direction, path.core)
-        if key not in self._ports:
-            x, y = path.core
-            self._ports[key] = self._server(f"noc{path.noc} {'into' if path.direction == 'read' else 'out of'} {x}-{y}")
-        return self._ports[key]
+        x, y = path.core
+        return self._server(f"noc{path.noc} {'into' if path.direction == 'read' else 'out of'} {x}-{y}")
 
     def _server(self, name: str) -> int:
-        self.server_names.append(name)
-        return self.network.add("servers", rows(SERVER, 1))
+        if name not in self.servers:
+            self.servers[name] = self.network.add("servers", rows(SERVER, 1))
+        return self.servers[name]
 
 
 def link_name(noc: int, link: LinkId) -> str:

@@ -150,4 +150,4 @@ def view(memory: NDArray[_I]) -> Net:
     )  # fmt: skip
 
 
-opened = jit.compiled(view)
+opened = jit.compiler()(view)

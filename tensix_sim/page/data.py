@@ -13,16 +13,13 @@ from numpy.typing import NDArray
 from tensix_sim.analysis import Verdict, budgets, critical_path, merged, roofline
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
-from tensix_sim.config import RunSpec
-from tensix_sim.doctor.check import check
 from tensix_sim.doctor.report import L1Buffer
 from tensix_sim.files import finite
 from tensix_sim.gather.tail import OPS
+from tensix_sim.job import Job
 from tensix_sim.page.families import DONE, FAMILIES, GAP, OTHER_WAIT, Family, family
 from tensix_sim.page.packing import deltas, pack
 from tensix_sim.program import BufferSpec, Program
-from tensix_sim.sdpa.geometry import Geometry, spec_machine
-from tensix_sim.sdpa.op import Op
 from tensix_sim.text import flat, shown
 from tensix_sim.trace import LANES, RISCS, SPAN, Cause, Run, Trace, What
 from tensix_sim.trace.table import Records
@@ -47,19 +44,19 @@ class Names:
 
 def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> dict[str, Any]:
     """Gather all that the page shows, with the lanes of as many cores as make up about `spans` spans."""
-    spec = run.spec
-    machine, buffers = spec_machine(spec), Geometry.of(spec).buffers
+    job = Job.of(run.spec, ran=True)
+    spec, buffers = job.spec, job.geometry.buffers
     names = Names({GAP: 0, DONE: 1})
     summary = run.summary["devices"]
     share = spans // max(1, len(summary))
-    devices = [_device(d, run.traces.get(d["ring_id"]), spec, buffers, names, share) for d in summary]
+    devices = [_device(d, run.traces.get(d["ring_id"]), job, names, share) for d in summary]
     return {
         "title": f"{spec.op} on {spec.board}",
-        "shape": _shape(spec),
-        **_of_any(machine, spec.trace, buffers, names),
+        "shape": _shape(job),
+        **_of_any(job.machine, spec.trace, buffers, names),
         "effective": _settings(run.summary["effective"]),
         "spec": _settings(run.summary["spec"]),
-        "notes": [str(note) for note in check(spec).warnings],
+        "notes": [str(note) for note in job.report.warnings],
         "accuracy": run.summary["accuracy"],
         "trust": trust(spec, max(summary, key=lambda device: device["cycles"])).text,
         "error": run.summary.get("error"),
@@ -120,8 +117,8 @@ def _label(of: Family, names: Names) -> str:
     return f"{of.label}, with exponentials beside it" if of.key == "matmul" and "multiply" in names.known else of.label
 
 
-def _shape(spec: RunSpec) -> str:
-    given = spec.inputs
+def _shape(job: Job) -> str:
+    spec, given = job.spec, job.spec.inputs
     parts = [
         f"{given.batch} x {given.q_heads} heads x {given.seq_len:,} tokens",
         f"{given.kv_heads} KV head{'s' * (given.kv_heads > 1)}",
@@ -131,7 +128,7 @@ def _shape(spec: RunSpec) -> str:
     parts += [f"{spec.kv_len:,} keys"] if spec.kv_len != given.seq_len else []
     parts += [] if spec.is_causal else ["not causal"]
     parts += [f"window {spec.sliding_window_size}"] if spec.sliding_window_size else []
-    parts += [f"ring of {spec.ring_size}"] if Op.of(spec).ring else []
+    parts += [f"ring of {spec.ring_size}"] if job.op.ring else []
     return " · ".join(parts)
 
 
@@ -162,17 +159,15 @@ def _is_pair(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2
 
 
-def _device(
-    figures: Mapping[str, Any], trace: Trace | None, spec: RunSpec, buffers: Sequence[BufferSpec], names: Names, spans: int
-) -> dict[str, Any]:
+def _device(figures: Mapping[str, Any], trace: Trace | None, job: Job, names: Names, spans: int) -> dict[str, Any]:
     shown = {key: value for key, value in figures.items() if key not in ("servers", "accuracy")}
     about = {
         **shown,
         "accuracy": figures["accuracy"],
         "servers": {name: round(share, 5) for name, share in figures["servers"].items()},
-        "roofline": finite(asdict(roofline(spec, figures))),
+        "roofline": finite(asdict(roofline(job, figures))),
     }
-    return about | _traced(trace, buffers, names, spans)
+    return about | _traced(trace, job.geometry.buffers, names, spans)
 
 
 def _traced(trace: Trace | None, buffers: Sequence[BufferSpec], names: Names, spans: int) -> dict[str, Any]:

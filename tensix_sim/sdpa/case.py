@@ -1,6 +1,7 @@
 """A spec under check: its values by dotted key, with stand-ins for those that are invalid."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -188,7 +189,7 @@ class Case:
         _ = self.table_row_bytes
         return self.geometry.buffers
 
-    @property
+    @cached_property
     def geometry(self) -> Geometry:
         """The geometry; what is used of it must be legal."""
         try:

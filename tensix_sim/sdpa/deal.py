@@ -12,7 +12,6 @@ class Deal:
 
     With `zigzag` light and heavy chunks of a head take turns; pairs of the two stay together where they come out even.
     `given`, if any, is the Q chunks of each core instead.
-    `only` leaves out all work but that of one core.
     """
 
     heads: int  # of all batches
@@ -20,7 +19,6 @@ class Deal:
     cores: int
     zigzag: bool
     given: tuple[int, ...] | None = None
-    only: int | None = None
 
     @property
     def hand(self) -> int:
@@ -47,8 +45,6 @@ class Deal:
 
     def count(self, i: int) -> int:
         """Q chunks of core `i`."""
-        if self.only not in (None, i):
-            return 0
         if self.given:
             return self.given[i]
         each, extra, hand = self._hands
@@ -57,8 +53,6 @@ class Deal:
     @property
     def active_cores(self) -> int:
         """Cores that get any Q chunk."""
-        if self.only is not None:
-            return min(1, self.count(self.only))
         if self.given:
             return sum(count > 0 for count in self.given)
         each, extra, _ = self._hands

@@ -106,9 +106,6 @@ class Geometry:
     page_table_stick_bytes: int
     output_in_dram: bool = True
     what_if: WhatIf = AS_BUILT
-    only: int | None = None  # the core whose work alone is done; None: all
-    ideal: tuple[tuple[str, str, str], ...] = ()  # what does not cost accuracy (`ComputeConfig.ideal`)
-    quantised: bool = True  # inputs; without, they are float32 that no chip would have
 
     @classmethod
     def of(cls, spec: RunSpec, on: Machine | None = None) -> "Geometry":
@@ -252,7 +249,7 @@ class Geometry:
     @cached_property
     def deal(self) -> Deal:
         """The Q chunks of each core, the same in every phase."""
-        return Deal(self.B * self.NQH, self.nq, self.cores, self.causal, self.what_if.deal, self.only)
+        return Deal(self.B * self.NQH, self.nq, self.cores, self.causal, self.what_if.deal)
 
     def slabs(self, ring_id: int = 0) -> tuple[slice, ...]:
         """Rows of the sequence that a device computes: a slab from the front and its mirror image from the back, or all."""

@@ -21,6 +21,27 @@ class InputValues:
     page_table: NDArray[np.int32] | None
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of a run: `inputs` in place of those that the spec gives, and how they are looked at.
+
+    `ideal` places cost no accuracy (see `ComputeConfig`), nor do inputs that are not `quantised`, which no chip would have.
+    Accuracy is that of all rows, or of about `reference_rows` of each head.
+    """
+
+    inputs: InputValues | None = None
+    ideal: tuple[tuple[str, str, str], ...] = ()
+    quantised: bool = True
+    reference_rows: int | None = None
+
+    def of(self, spec: RunSpec) -> "InputValues | None":
+        """The values; None with numerics off."""
+        return None if spec.numerics == "off" else self.inputs or make_inputs(spec)
+
+
+AS_GIVEN = Numbers()
+
+
 def make_inputs(spec: RunSpec) -> InputValues:
     """The run's inputs, from its files or from its seed.
 

@@ -16,23 +16,23 @@ from tensix_sim.kernels import sdpa
 from tensix_sim.program import Kernel, MemoryKind, Program, Tensor
 from tensix_sim.sdpa.chains import chain_links
 from tensix_sim.sdpa.geometry import Geometry, compute_config
-from tensix_sim.sdpa.inputs import InputValues, page_table
+from tensix_sim.sdpa.inputs import Numbers, page_table
 from tensix_sim.sdpa.op import compute_kernel
 
 
-def build(
-    spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, inputs: InputValues | None, table: NDArray[np.int32] | None = None
-) -> Program:
-    """The program of device `ring_id`; without inputs, its tensors have shapes only, and pages are where `table` has them.
+def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: Numbers, only: int | None = None) -> Program:
+    """The program of device `ring_id`, of all cores or `only` one, the others idle. With numerics off, it has shapes only.
 
     Its output is [B * NQH * rows, DH], where a head's rows are the device's slabs, in whole tiles.
     """
     b = g.blocks
-    paged = inputs.page_table if inputs else page_table(spec) if table is None else table
+    inputs = numbers.of(spec)
+    given = inputs or numbers.inputs
+    paged = given.page_table if given else page_table(spec)
     q_rows, out_rows = g.R * g.phases * g.Sqt, g.phases * g.Sqt
-    q = _tensor("Q", g.B * g.NQH, q_rows, g.D, b.q, inputs.q if inputs else None, g.quantised)
-    k = _key_or_value("K", g, b.kv, g.D, inputs.k if inputs else None, paged)
-    v = _key_or_value("V", g, b.kv, g.E, inputs.v if inputs else None, paged)
+    q = _tensor("Q", g.B * g.NQH, q_rows, g.D, b.q, inputs.q if inputs else None, numbers.quantised)
+    k = _key_or_value("K", g, b.kv, g.D, inputs.k if inputs else None, paged, numbers.quantised)
+    v = _key_or_value("V", g, b.kv, g.E, inputs.v if inputs else None, paged, numbers.quantised)
     blank = None if inputs is None else np.full((g.B * g.NQH * out_rows * TILE, g.E * TILE), np.nan, np.float32)
     memory: MemoryKind = "dram" if spec.memory_config == "dram_interleaved" else "l1"
     out = Tensor("output", g.B * g.NQH * out_rows, g.E, b.q, memory, blank, output=True)
@@ -49,8 +49,10 @@ def build(
         g.scale, g.exp_approx, g.barrier_threshold(b.q.tile_bytes), phases(g, ring_id),
     )  # fmt: skip
     cores = [(i % g.grid[0], i // g.grid[0]) for i in range(g.cores)]
-    links = chain_links(g.chains, g.what_if.chains, cores, [machine.worker(core)[0] for core in cores])
-    args = [sdpa.Args(*shared, sdpa.Share(g.deal.start(i), g.deal.count(i), links[i])) for i in range(g.cores)]
+    chains = g.chains if only is None else []
+    links = chain_links(chains, g.what_if.chains, cores, [machine.worker(core)[0] for core in cores])
+    counts = [g.deal.count(i) if only in (None, i) else 0 for i in range(g.cores)]
+    args = [sdpa.Args(*shared, sdpa.Share(g.deal.start(i), counts[i], links[i])) for i in range(g.cores)]
     return Program(
         grid=g.grid,
         buffers=g.buffers,
@@ -60,7 +62,7 @@ def build(
             Kernel("writer", sdpa.writer, args),
         ),
         tensors=(*tensors, out),
-        compute=replace(compute_config(spec), ideal=g.ideal),
+        compute=replace(compute_config(spec), ideal=numbers.ideal),
         semaphores=(sdpa.NEXT, sdpa.BEFORE) if g.chained else (),
     )
 
@@ -90,10 +92,10 @@ def _tensor(name: str, heads: int, rows: int, cols: int, fmt: Format, values: Va
 
 
 def _key_or_value(
-    name: str, g: Geometry, fmt: Format, cols: int, values: Values | None, paged: NDArray[np.int32] | None
+    name: str, g: Geometry, fmt: Format, cols: int, values: Values | None, paged: NDArray[np.int32] | None, quantised: bool
 ) -> Tensor:
     if paged is None:
-        return _tensor(name, g.B * g.NKH, g.valid_Skt, cols, fmt, values, g.quantised)
+        return _tensor(name, g.B * g.NKH, g.valid_Skt, cols, fmt, values, quantised)
     blocks = max(paged.size, int(paged.max()) + 1)
     if values is None:
         return _tensor(name, blocks * g.NKH, g.block_rows, cols, fmt, None)
@@ -102,4 +104,4 @@ def _key_or_value(
     missing = paged.shape[1] * size - g.Sk
     whole = np.pad(values, ((0, 0), (0, 0), (0, missing), (0, 0))) if missing else values
     cache[paged] = whole.reshape(g.B, g.NKH, -1, size, cols * TILE).swapaxes(1, 2)
-    return _tensor(name, blocks * g.NKH, g.block_rows, cols, fmt, cache, g.quantised)
+    return _tensor(name, blocks * g.NKH, g.block_rows, cols, fmt, cache, quantised)

@@ -10,7 +10,7 @@ from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.moves import common_mesh, record
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.tensor import Tensor
-from tensix_sim.ttnn.types import BufferType, CoreRangeSet, Layout, MemoryConfig, NotModelledError, Topology
+from tensix_sim.ttnn.types import BufferType, CoreRangeSet, Layout, MemoryConfig, NotModelledError, Topology, refuse
 from tensix_sim.ttnn.values import Array
 
 
@@ -53,8 +53,7 @@ def all_gather(
         RuntimeError: the board has no such ring or links, or tiles would be cut.
         NotModelledError: a sub-device.
     """
-    if subdevice_id is not None:
-        raise NotModelledError("all_gather: subdevice_id is not modelled; leave it out")
+    refuse("all_gather", subdevice_id=subdevice_id)
     return gather("all_gather", input_tensor, dim, cluster_axis, topology, num_links, memory_config)
 
 

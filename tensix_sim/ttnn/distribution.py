@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tensix_sim.ttnn.device import MeshDevice
-from tensix_sim.ttnn.values import Array
+from tensix_sim.ttnn.values import Array, each
 
 Mapper = Callable[[Array], list[Array]]
 Composer = Callable[[list[Array]], Array]
@@ -56,10 +57,8 @@ class ShardTensor2dMesh:
         by_row = [array] * rows if self.dims[0] is None else _split(array, rows, self.dims[0])
         if self.dims[1] is None:
             return [piece for piece in by_row for _ in range(columns)]
-        known: dict[int, list[Array]] = {}
-        for piece in by_row:
-            known.setdefault(id(piece), _split(piece, columns, self.dims[1]))
-        return [shard for piece in by_row for shard in known[id(piece)]]
+        of_rows = each(partial(_split, parts=columns, dim=self.dims[1]), by_row)
+        return [shard for pieces in of_rows for shard in pieces or ()]
 
 
 @dataclass(frozen=True)

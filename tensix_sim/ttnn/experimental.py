@@ -7,10 +7,10 @@ import numpy as np
 
 from tensix_sim.ttnn.collectives import gather
 from tensix_sim.ttnn.moves import rearranged
-from tensix_sim.ttnn.operations import _filled, _mapped, refuse
+from tensix_sim.ttnn.operations import _filled, _mapped
 from tensix_sim.ttnn.session import recorded
 from tensix_sim.ttnn.tensor import Tensor
-from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig, missing
+from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig, missing, refuse
 from tensix_sim.ttnn.values import Array
 
 __all__ = [

@@ -10,22 +10,11 @@ import numpy as np
 from tensix_sim.formats import TILE
 from tensix_sim.ttnn.moves import common_mesh, rearranged, record
 from tensix_sim.ttnn.session import SESSION, recorded
-from tensix_sim.ttnn.types import DataType, Layout, MemoryConfig, NotModelledError, Shape, WormholeComputeKernelConfig
+from tensix_sim.ttnn.types import DataType, Layout, MemoryConfig, NotModelledError, Shape, WormholeComputeKernelConfig, refuse
 from tensix_sim.ttnn.values import Array, each, quantised
 
 if TYPE_CHECKING:
     from tensix_sim.ttnn.tensor import Tensor
-
-
-def refuse(op: str, **given: Any) -> None:
-    """Refuse arguments that are not modelled.
-
-    Raises:
-        NotModelledError: one is given.
-    """
-    for name, value in given.items():
-        if value is not None and value is not False:
-            raise NotModelledError(f"{op}: {name} is not modelled; leave it out")
 
 
 # -- moves of tiles -----------------------------------------------------------------------------------------------

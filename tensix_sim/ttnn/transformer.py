@@ -21,12 +21,14 @@ from tensix_sim.ttnn.types import (
     SDPAPrecision,
     SDPAProgramConfig,
     WormholeComputeKernelConfig,
+    demand,
     missing,
+    refuse,
 )
 
 if TYPE_CHECKING:
     from tensix_sim.config import RunSpec
-    from tensix_sim.doctor.check import Report
+    from tensix_sim.job import Job
     from tensix_sim.simulation import DeviceRun
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
     "ring_distributed_scaled_dot_product_attention",
     "scaled_dot_product_attention",
 ]
+
+FLOATS = DataType.BFLOAT16, DataType.BFLOAT8_B, DataType.BFLOAT4_B
 
 REFERENCE_ROWS = 128  # of each head, that are set beside float64 attention
 
@@ -66,7 +70,7 @@ def ring_distributed_scaled_dot_product_attention(
         RuntimeError: shapes or configs break a rule of the op; all of them are listed.
         NotModelledError: a precision recipe, or a window where the branch is set to main.
     """
-    _refuse("ring_distributed_scaled_dot_product_attention", precision=precision)
+    refuse("ring_distributed_scaled_dot_product_attention", precision=precision)
     if sliding_window_size:
         if SESSION.settings.branch == "main":
             raise NotModelledError(
@@ -112,7 +116,7 @@ def scaled_dot_product_attention(
         NotModelledError: a mask, a sink or windows given by the user.
     """
     given = {"attn_mask": attn_mask, "attention_sink": attention_sink, "cu_window_seqlens": cu_window_seqlens}
-    _refuse("scaled_dot_product_attention", **given)
+    refuse("scaled_dot_product_attention", **given)
     own = {"is_causal": is_causal, "sliding_window_size": sliding_window_size or None}
     configs = scale, memory_config, program_config, compute_kernel_config
     return attend("sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), None, own, *configs)
@@ -148,19 +152,12 @@ def chunked_scaled_dot_product_attention(
         "chunk_start_idx_tensor": chunk_start_idx_tensor, "block_size": block_size, "num_kv_heads": num_kv_heads,
         "paged_cache_geometry": paged_cache_geometry,
     }  # fmt: skip
-    _refuse("chunked_scaled_dot_product_attention", **given)
+    refuse("chunked_scaled_dot_product_attention", **given)
     if chunk_start_idx is None:
         raise RuntimeError("chunked_scaled_dot_product_attention: give chunk_start_idx, the rows that the cache holds already")
     own = {"chunk_start_idx": chunk_start_idx}
     configs = scale, memory_config, program_config, compute_kernel_config
     return attend("chunked_sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), page_table_tensor, own, *configs)
-
-
-def _refuse(op: str, **given: Any) -> None:
-    """Refuse what is not modelled."""
-    for name, value in given.items():
-        if value is not None:
-            raise NotModelledError(f"{op}: {name} is not modelled; leave it out")
 
 
 # -- a call as a run ----------------------------------------------------------------------------------------------------
@@ -177,7 +174,7 @@ def attend(
     compute_kernel_config: WormholeComputeKernelConfig | None,
 ) -> Tensor:
     """Run an attention op on every device of its tensors' mesh; equal work is simulated once."""
-    from tensix_sim.sdpa.inputs import input_misfits
+    from tensix_sim.sdpa.inputs import Numbers, input_misfits
     from tensix_sim.sdpa.op import OPS
     from tensix_sim.simulation import run_device
 
@@ -199,7 +196,8 @@ def attend(
         "numerics": settings.numerics,
         "trace": settings.trace,
     }
-    spec, report = _checked(name, raw)
+    job = _checked(name, raw)
+    spec = job.spec
     mesh.programs.add((op_name, spec.model_dump_json(exclude={"numerics", "trace"})))
 
     held = [tuple(tensor.shards[i] for tensor in (*qkv, *_given(page_table))) for i in range(len(mesh.ids))]
@@ -210,39 +208,35 @@ def attend(
             inputs = _inputs(qkv, arrays, spec.kv_len)
             if inputs and (wrong := input_misfits(spec, inputs)):
                 raise RuntimeError(f"{name}: " + "; ".join(f"{what}: {said}" for what, said in wrong.items()))
-            runs[key] = run_device(spec, key[0], lambda share: None, inputs=inputs, reference_rows=REFERENCE_ROWS)
+            runs[key] = run_device(job, key[0], numbers=Numbers(inputs, reference_rows=REFERENCE_ROWS))
     by_device = [runs[key] for key in work]
-    _record(name, spec, report, mesh, q.shape, by_device)
+    _record(name, job, mesh, q.shape, by_device)
     b, heads, rows, width = q.shape
     shape = b, heads, rows // (spec.ring_size if op.ring else 1), width
     return Tensor.of([run.output for run in by_device], shape, q.dtype, Layout.TILE, mesh, memory_config or MemoryConfig())
 
 
-def _checked(name: str, raw: dict[str, Any]) -> "tuple[RunSpec, Report]":
-    """The spec of a call and its report.
+def _checked(name: str, raw: dict[str, Any]) -> "Job":
+    """A call, checked and resolved.
 
     Raises:
         RuntimeError: the call is illegal; lists every violation, as ttnn raises.
     """
-    from tensix_sim.config import load_spec
-    from tensix_sim.doctor.check import check
+    from tensix_sim.job import IllegalConfigError, Job
 
-    report = check(raw)
-    if not report.ok:
-        raise RuntimeError(f"{name}: " + "; ".join(violation.message for violation in report.violations))
-    for advice in report.warnings:
+    try:
+        job = Job.of(raw)
+    except IllegalConfigError as error:
+        raise RuntimeError(f"{name}: " + "; ".join(violation.message for violation in error.report.violations)) from error
+    for advice in job.report.warnings:
         if advice.level == "warning" and advice.key.startswith("compute_kernel_config"):
             SESSION.note(f"{name}: {advice}")
-    spec = load_spec(raw)
-    _say_which_kernel(spec)
-    return spec, report
+    _say_which_kernel(job.spec)
+    return job
 
 
-def _record(
-    name: str, spec: "RunSpec", report: "Report", mesh: MeshDevice, shape: Sequence[int], by_device: "Sequence[DeviceRun]"
-) -> None:
+def _record(name: str, job: "Job", mesh: MeshDevice, shape: Sequence[int], by_device: "Sequence[DeviceRun]") -> None:
     """Enter a call into the session: a line a device, and the trace of each ring position."""
-    from tensix_sim.sdpa.op import Op
     from tensix_sim.simulation import Result
     from tensix_sim.trust import trust
 
@@ -250,18 +244,18 @@ def _record(
     for device, run in zip(mesh.ids, by_device, strict=True):
         figures, accuracy = run.device, run.device.accuracy
         pcc, rel_l2, suspect = (accuracy.pcc, accuracy.rel_l2, accuracy.suspect) if accuracy else (None, None, False)
-        ring_id = figures.ring_id if Op.of(spec).ring else None
+        ring_id = figures.ring_id if job.op.ring else None
         call = Call(name, number, device, ring_id, sizes, figures.cycles, figures.duration_us, pcc, rel_l2, suspect)
         SESSION.enter(call)
         if accuracy and (suspicion := accuracy.suspicion(device)):
             SESSION.note(f"{name}: {suspicion}")
     slowest = max(by_device, key=lambda run: run.device.cycles).device
-    SESSION.note(trust(spec, slowest.model_dump()).text)
+    SESSION.note(trust(job.spec, slowest.model_dump()).text)
     if slowest.accuracy and shape[2] > REFERENCE_ROWS:
         SESSION.note(f"PCC and relative L2 are of about {REFERENCE_ROWS} rows of each head")
-    if spec.trace != "off":
+    if job.spec.trace != "off":
         distinct = {run.device.ring_id: run for run in reversed(by_device)}
-        result = Result(spec, report, [run for _, run in sorted(distinct.items())], 0.0, 0)
+        result = Result(job, [run for _, run in sorted(distinct.items())])
         SESSION.runs.append((name, number, result.as_run()))
 
 
@@ -287,29 +281,26 @@ def _common_mesh(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor
     mesh = qkv[0].device()
     for what, tensor in zip("qkv", qkv, strict=True):
         tensor.need(op)
-        if tensor.device() is None or mesh is None:
-            raise RuntimeError(f"{op}: {what} is on the host; put it on a device")
-        if len(tensor.shape) != 4:
-            raise RuntimeError(f"{op}: {what} has {len(tensor.shape)} dimensions; [batch, heads, rows, head_dim] are needed")
-        if tensor.layout is not Layout.TILE:
-            raise RuntimeError(f"{op}: {what} is in row-major layout; tile layout is needed")
-        if tensor.dtype not in (DataType.BFLOAT16, DataType.BFLOAT8_B, DataType.BFLOAT4_B):
-            raise RuntimeError(f"{op}: {what} is {tensor.dtype.value}; bfloat16, bfloat8_b or bfloat4_b is needed")
-        if tensor.is_sharded():
-            raise RuntimeError(f"{op}: {what} is sharded; it must be interleaved")
+        demand(
+            f"{op}: {what}",
+            (tensor.device(), "is on the host; put it on a device"),
+            (len(tensor.shape) == 4, f"has {len(tensor.shape)} dimensions; [batch, heads, rows, head_dim] are needed"),
+            (tensor.layout is Layout.TILE, "is in row-major layout; tile layout is needed"),
+            (tensor.dtype in FLOATS, f"is {tensor.dtype.value}; bfloat16, bfloat8_b or bfloat4_b is needed"),
+            (not tensor.is_sharded(), "is sharded; it must be interleaved"),
+        )
         if tensor.memory_config().buffer_type is not BufferType.DRAM:
             raise NotModelledError(f"{op}: {what} is in L1; the simulated readers take their inputs from DRAM")
     assert mesh is not None
     if page_table is not None:
         page_table.need(op)
-        if page_table.device() is None:
-            raise RuntimeError(f"{op}: the page table is on the host; put it on a device")
-        if page_table.dtype is not DataType.INT32 or len(page_table.shape) != 2:
-            raise RuntimeError(
-                f"{op}: the page table is {page_table.dtype.value} {list(page_table.shape)}; int32 [batch, pages] is needed"
-            )
-        if page_table.layout is not Layout.ROW_MAJOR:
-            raise RuntimeError(f"{op}: the page table is in tile layout; row-major layout is needed")
+        sizes = f"{page_table.dtype.value} {list(page_table.shape)}"
+        demand(
+            f"{op}: the page table is",
+            (page_table.device(), "on the host; put it on a device"),
+            (page_table.dtype is DataType.INT32 and len(page_table.shape) == 2, f"{sizes}; int32 [batch, pages] is needed"),
+            (page_table.layout is Layout.ROW_MAJOR, "in tile layout; row-major layout is needed"),
+        )
     for tensor in (*qkv, *_given(page_table)):
         if len(tensor.shards) != len(mesh.ids):
             raise RuntimeError(f"{op}: a tensor has {len(tensor.shards)} shards; the mesh has {len(mesh.ids)} devices")
@@ -320,26 +311,23 @@ def _shapes(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | No
     """The inputs of a run spec."""
     q, k, v = qkv
     batch, heads, rows, width = q.shape
-    if k.shape != v.shape:
-        raise RuntimeError(f"{op}: k is {list(k.shape)} and v {list(v.shape)}; their shapes must agree")
-    if k.dtype is not v.dtype:
-        raise RuntimeError(f"{op}: k is {k.dtype.value} and v {v.dtype.value}; they must agree")
-    if k.shape[3] != width:
-        raise RuntimeError(f"{op}: rows of k have {k.shape[3]} elements, those of q {width}; they must agree")
-    if page_table is None:
-        if k.shape[0] != batch:
-            raise RuntimeError(f"{op}: q has {batch} batches, k {k.shape[0]}; they must agree")
-        keys = k.shape[2]
-    else:
-        keys = prefix + rows
-        pages = -(-keys // k.shape[2])
-        if page_table.shape[0] != batch:
-            raise RuntimeError(f"{op}: the page table has {page_table.shape[0]} rows; each of {batch} batches needs one")
-        if page_table.shape[1] < pages:
-            raise RuntimeError(
-                f"{op}: the page table has {page_table.shape[1]} pages a row; {prefix} + {rows} rows in blocks of "
-                f"{k.shape[2]} need {pages}"
-            )
+    demand(
+        f"{op}:",
+        (k.shape == v.shape, f"k is {list(k.shape)} and v {list(v.shape)}; their shapes must agree"),
+        (k.dtype is v.dtype, f"k is {k.dtype.value} and v {v.dtype.value}; they must agree"),
+        (k.shape[3] == width, f"rows of k have {k.shape[3]} elements, those of q {width}; they must agree"),
+        (page_table or k.shape[0] == batch, f"q has {batch} batches, k {k.shape[0]}; they must agree"),
+    )
+    keys = prefix + rows if page_table else k.shape[2]
+    if page_table:
+        table_rows, pages = page_table.shape
+        needed = -(-keys // k.shape[2])
+        blocks = f"{prefix} + {rows} rows in blocks of {k.shape[2]} need {needed}"
+        demand(
+            f"{op}: the page table has",
+            (table_rows == batch, f"{table_rows} rows; each of {batch} batches needs one"),
+            (pages >= needed, f"{pages} pages a row; {blocks}"),
+        )
     inputs: dict[str, Any] = {
         "batch": batch, "q_heads": heads, "kv_heads": k.shape[1], "seq_len": rows, "head_dim": width, "dtype": q.dtype.value,
     }  # fmt: skip

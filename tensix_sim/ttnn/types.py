@@ -17,6 +17,24 @@ class NotModelledError(NotImplementedError):
     """ttnn has it, and this simulator has not; the message says what."""
 
 
+def demand(what: str, *demands: tuple[object, str]) -> None:
+    """Raise, as ttnn does, where the first of some demands does not hold: (whether it does, what to say after `what` if not)."""
+    for holds, wrong in demands:
+        if not holds:
+            raise RuntimeError(f"{what} {wrong}")
+
+
+def refuse(op: str, **given: Any) -> None:
+    """Refuse arguments that are not modelled.
+
+    Raises:
+        NotModelledError: one is given.
+    """
+    for name, value in given.items():
+        if value is not None and value is not False:
+            raise NotModelledError(f"{op}: {name} is not modelled; leave it out")
+
+
 def missing(name: str, where: str, known: Iterable[str]) -> str:
     """What to say of a name that is not there, with what is near."""
     near = get_close_matches(name, known, n=4, cutoff=0.3)

@@ -1,7 +1,7 @@
 """What a tensor's shards are: NumPy arrays of the values that a data type of ttnn holds."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from tensix_sim.formats import FORMATS, TILE, to_format
 from tensix_sim.ttnn.types import DataType, NotModelledError
 
 Array = NDArray[Any]
+Made = TypeVar("Made")
 NUMPY = {
     DataType.UINT8: np.uint8,
     DataType.UINT16: np.uint16,
@@ -41,10 +42,10 @@ def quantised(array: Array, dtype: DataType) -> Array:
     return to_format(padded, FORMATS[dtype.value])[..., :columns]
 
 
-def each(change: Callable[..., Array], *shards: Sequence[Array | None]) -> list[Array | None]:
+def each(change: Callable[..., Made], *shards: Sequence[Array | None]) -> list[Made | None]:
     """`change` of what each device holds of some tensors, None without values. Devices that hold the same share the result."""
     held = [*zip(*shards, strict=True)]
-    known: dict[tuple[int, ...], Array | None] = {}
+    known: dict[tuple[int, ...], Made | None] = {}
     for arrays in held:
         key = tuple(map(id, arrays))
         if key not in known:

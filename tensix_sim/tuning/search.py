@@ -17,14 +17,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.load import Work
-from tensix_sim.sdpa.geometry import Geometry, spec_machine
+from tensix_sim.job import Job
+from tensix_sim.sdpa.geometry import spec_machine
 from tensix_sim.sdpa.op import positions
 from tensix_sim.trust import Trust, tells, trust
 from tensix_sim.tuning.cluster import Workers, dask_workers, local_workers
 from tensix_sim.tuning.database import Store
 from tensix_sim.tuning.space import Config, Space, given_config, legal_configs, less_faithful
 from tensix_sim.tuning.work import Figure, error_of, measure
-from tensix_sim.workers import Progress
+from tensix_sim.workers import Progress, unwatched
 
 SURE = 0.97  # of a core's time alone: by chance, others' requests may put its own in a better order; 0.5 % was seen
 
@@ -97,7 +98,7 @@ def tune(
     jobs: int = 1,
     store: Path | str = ":memory:",
     dask: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = unwatched,
     accuracy: bool = True,
     aside: bool = True,
 ) -> Tuning:
@@ -122,7 +123,7 @@ def tune(
         space = Space.model_validate(space if isinstance(space, dict) and "spec" in space else {"spec": space})
     configs, given = legal_configs(space), given_config(space)
     with closing(Store(store)) as kept:
-        sweep = _Sweep(space, configs, given, kept, progress or (lambda share: None))
+        sweep = _Sweep(space, configs, given, kept, progress)
         try:
             with dask_workers(dask) if dask else local_workers(jobs) as workers:
                 sweep.measure_times(workers)
@@ -153,10 +154,9 @@ class _Candidate:
 
     @classmethod
     def of(cls, config: Config, index: int, wanted: bool, in_space: bool) -> "_Candidate":
-        spec = config.spec
-        on, ring_ids = spec_machine(spec), positions(spec)
-        work = Work(Geometry.of(spec, on))
-        least, steps = work.floor(on.chip, ring_ids).cycles, int(work.of_cores(work.steps)[ring_ids[0]].sum())
+        job = Job.legal(config.spec)
+        ring_ids, work = job.ring_ids, Work(job.geometry)
+        least, steps = work.floor(job.machine.chip, ring_ids).cycles, int(work.of_cores(work.steps)[ring_ids[0]].sum())
         tasks: list[tuple[Figure, int]] = [("alone", ring_ids[0]), *(("device", r) for r in ring_ids)]
         active = work.g.deal.active_cores
         return cls(config, index, wanted, in_space, least, steps, active, tasks, missing=len(ring_ids))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PositiveInt, ValidationError
 
-from tensix_sim.config import ComputeKernel, DataType, MathFidelity, Pair, RunSpec, Strict
+from tensix_sim.config import ComputeKernel, FidelityName, FormatName, Pair, RunSpec, Strict
 from tensix_sim.doctor.check import check
 from tensix_sim.doctor.nearest import tried
 from tensix_sim.doctor.report import Report
@@ -51,9 +51,9 @@ class Space(Strict):
     q_chunk: Varied | Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = "free"
     k_chunk: Varied | Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = "free"
     grid: Varied | Annotated[tuple[Pair, ...], Field(strict=False, min_length=1)] = "fixed"
-    fidelity: Varied | Annotated[tuple[MathFidelity, ...], Field(strict=False, min_length=1)] = "fixed"
+    fidelity: Varied | Annotated[tuple[FidelityName, ...], Field(strict=False, min_length=1)] = "fixed"
     fp32_dest: Varied | Annotated[tuple[bool, ...], Field(strict=False, min_length=1)] = "fixed"
-    dtype: Varied | Annotated[tuple[DataType, ...], Field(strict=False, min_length=1)] = "fixed"
+    dtype: Varied | Annotated[tuple[FormatName, ...], Field(strict=False, min_length=1)] = "fixed"
     kernel: Varied | Annotated[tuple[ComputeKernel, ...], Field(strict=False, min_length=1)] = "fixed"
     within: Annotated[float, Field(ge=1)] = 1.25
 
@@ -88,10 +88,10 @@ def given_config(space: Space) -> Config | None:
 def less_faithful(space: Space, config: Config) -> Config | None:
     """The config with the next lower math fidelity; None at LoFi, or where that is illegal."""
     case = _timing(config.spec)
-    below = get_args(MathFidelity).index(case[FIDELITY]) - 1
+    below = get_args(FidelityName).index(case[FIDELITY]) - 1
     if below < 0:
         return None
-    lower = case.put({FIDELITY: get_args(MathFidelity)[below]})
+    lower = case.put({FIDELITY: get_args(FidelityName)[below]})
     return None if any(faults(lower)) else _config(space, lower)
 
 
@@ -142,9 +142,9 @@ def _config(space: Space, case: Case) -> Config:
     settings = {name: case[KEYS[name]] for name in space.varied}
     used = sum(buffer.bytes for buffer in g.buffers) + case.l1_output_bytes
     rank = (
-        get_args(MathFidelity).index(case[FIDELITY]),
+        get_args(FidelityName).index(case[FIDELITY]),
         int(case[FP32_DEST]),
-        *(-get_args(DataType).index(dtype) for dtype in (case[DTYPE], case.kv_dtype)),
+        *(-get_args(FormatName).index(dtype) for dtype in (case[DTYPE], case.kv_dtype)),
     )
     return Config(settings, case.spec, used, rank)
 
@@ -164,7 +164,7 @@ def _free(name: str, case: Case) -> Sequence[Any]:
     if name in ("q_chunk", "k_chunk"):
         most = tried(lambda: [case.slab if name == "q_chunk" else case.kv_len]) or [case[SEQ_LEN]]
         return range(TILE, -(-most[0] // TILE) * TILE + 1, TILE)
-    values = {"fidelity": MathFidelity, "dtype": DataType, "kernel": ComputeKernel}
+    values = {"fidelity": FidelityName, "dtype": FormatName, "kernel": ComputeKernel}
     return (False, True) if name == "fp32_dest" else get_args(values[name])
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 from tensix_sim.config import RunSpec, WhatIf
 from tensix_sim.doctor.check import check
 from tensix_sim.doctor.load import Work
+from tensix_sim.job import Job
 from tensix_sim.sdpa.free import moving_for_free
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.simulation import run_device, simulate
@@ -18,7 +19,7 @@ def measure(what: Figure, spec: RunSpec, ring_id: int) -> float:
     """Cycles of the busiest core alone on its device, cycles of a device, or relative L2 error of one head."""
     if what == "error":
         return relative_error(spec)
-    return cycles_alone(spec, ring_id) if what == "alone" else run_device(spec, ring_id, lambda share: None).device.cycles
+    return cycles_alone(spec, ring_id) if what == "alone" else run_device(Job.legal(spec), ring_id).device.cycles
 
 
 def cycles_alone(spec: RunSpec, ring_id: int) -> int:
@@ -26,9 +27,10 @@ def cycles_alone(spec: RunSpec, ring_id: int) -> int:
 
     Where cores pass K and V on, it reads for free: from a neighbour it may get them sooner than from memory.
     """
-    g = Geometry.of(spec)
-    core = Work(g).busiest_core(ring_id)
-    return run_device(moving_for_free(spec) if g.chained else spec, ring_id, lambda share: None, only=core).device.cycles
+    job = Job.legal(spec)
+    core = Work(job.geometry).busiest_core(ring_id)
+    alone = Job.legal(moving_for_free(spec)) if job.geometry.chained else job
+    return run_device(alone, ring_id, only=core).device.cycles
 
 
 def relative_error(spec: RunSpec) -> float:

@@ -5,10 +5,6 @@ number so large that nothing below its last bit is kept, and to take that away a
 too small to move anything else sends them where the hardware does.
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +12,7 @@ from tensix_sim.hw import jit
 from tensix_sim.hw.bitwise import patterns
 from tensix_sim.hw.bitwise.patterns import MAGNITUDE, SIGN, Patterns, compose, exponent_of, half_up, significand_of
 
-compiled: Callable[[Any], Any] = partial(jit.compiled, uses=(patterns,), error_model="numpy")
+compiled = jit.compiler(patterns, error_model="numpy")
 
 Parts = NDArray[np.float64]
 MAGIC = 1.5 * 2.0**52  # x + MAGIC - MAGIC is x to the nearest integer

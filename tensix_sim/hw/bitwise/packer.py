@@ -1,9 +1,5 @@
 """Packer: `specification.packer`, of single elements, groups and blocks."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import numpy as np
 
 from tensix_sim.hw import jit
@@ -22,7 +18,7 @@ from tensix_sim.hw.bitwise.patterns import (
     sticky,
 )
 
-compiled: Callable[[Any], Any] = partial(jit.compiled, uses=(patterns,), error_model="numpy")
+compiled = jit.compiler(patterns, error_model="numpy")
 
 # -- element by element ------------------------------------------------------------------------------------------
 

@@ -1,15 +1,11 @@
 """Float32 patterns taken apart and put together: `specification.patterns`. They are int64 here."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.hw import jit
 
-compiled: Callable[[Any], Any] = partial(jit.compiled, error_model="numpy")
+compiled = jit.compiler(error_model="numpy")
 
 Patterns = NDArray[np.uint32]
 SIGN, MAGNITUDE, INFINITY, NAN, UPPER = 1 << 31, 0x7FFFFFFF, 0x7F800000, 0x7FC00000, 0xFFFF0000

@@ -1,9 +1,5 @@
 """SFPU: `specification.sfpu`, of single elements and blocks."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,21 +24,18 @@ from tensix_sim.hw.specification.sfpu import (
     BIAS_AS_FLOAT,
     EXP_21F,
     EXP_B,
-    HALF,
     LN2_RECIPROCAL,
     MINUS_LN2_HIGH,
     MINUS_LN2_LOW,
-    SEED,
     TAYLOR,
     TWO,
 )
 
-compiled: Callable[[Any], Any] = partial(jit.compiled, uses=(patterns, rules), error_model="numpy")
+compiled = jit.compiler(patterns, rules, error_model="numpy")
 
 Seeds = NDArray[np.int64]
 ONE = 0x3F800000
 EXP_21F_0, EXP_21F_1, EXP_21F_2 = EXP_21F
-SEED_0, SEED_1, SEED_2 = SEED
 
 
 # -- multiply-add ------------------------------------------------------------------------------------------------
@@ -199,24 +192,6 @@ def sfparecip(x: int, seeds: Seeds) -> int:
     if exponent >= 253:
         return x & SIGN
     return x & SIGN | (253 - exponent) << 23 | seeds[x >> 16 & 127] << 16
-
-
-@compiled
-def reciprocal_newton(x: int, seeds: Seeds) -> int:
-    """`specification.sfpu.reciprocal_newton`."""
-    if seeds.size:
-        y = sfparecip(x, seeds)
-        t = mad(x, y, SIGN | TWO, True)
-        if t & MAGNITUDE > INFINITY or t >> 31 == 0:
-            return y
-        y = mad(y, t ^ SIGN, SIGN, True)
-        return mad(y, mad(x, y, SIGN | TWO, True) ^ SIGN, SIGN, True)
-    value = SIGN | 127 << 23 | x & 0x7FFFFF
-    y = mad(value, mad(value, SEED_0, SEED_1, False), SEED_2, False)
-    for _ in range(2):
-        y = mad(y, mad(value, y, ONE, False), y, False)
-    scale = mad((255 - exponent_of(x)) << 23, HALF, 0, False)
-    return mad(y, scale, 0, False) & MAGNITUDE | x & SIGN
 
 
 @compiled
