@@ -88,7 +88,7 @@ def test_a_file_is_read_in_one_sitting() -> None:
     assert {place: lines for place, lines in lengths.items() if lines > MOST_LINES["file"]} == {}
 
 
-@pytest.mark.xfail(strict=True, reason="report and text of the doctor, op and geometry, tensors and operations of ttnn hold each other")
+@pytest.mark.xfail(strict=True, reason="doctor: report and text; sdpa: op and geometry; ttnn: tensor and operations")
 def test_no_modules_import_each_other() -> None:
     """Neither at their top nor inside a function nor for type hints alone."""
     assert circles() == []
