@@ -61,6 +61,7 @@ def test_the_ring_has_the_bits_of_plain_attention(kernel: str, wide: bool) -> No
         assert simulate(plain).gathered().tobytes() == of_two.tobytes()
 
 
+@pytest.mark.slow
 def test_bits_do_not_need_the_compiler() -> None:
     """Without numba the same code runs in Python and NumPy alone: the same bits and cycles, and a word on it."""
     small = spec(PLAIN, S=64, d=32, k=32)

@@ -66,6 +66,7 @@ def test_page_table_order_does_not_change_a_bit() -> None:
     assert np.array_equal(identity, shuffled)
 
 
+@pytest.mark.slow
 def test_published_time_of_the_ring() -> None:
     """p100a, S = 8192, q = k = 128, ring of 4: 1,730,025 cycles measured with the legacy kernel (tt-metal PR 57037)."""
     measured = 1_730_025

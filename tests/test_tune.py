@@ -458,6 +458,7 @@ def test_a_gain_that_is_too_small_to_tell_is_no_advice(monkeypatch: pytest.Monke
     assert found.recommended.spec.program_config.as_ttnn in screen
 
 
+@pytest.mark.slow
 def test_the_next_lower_fidelity_is_tried() -> None:
     """Of the winner, outside the space and after it: as a plain run takes, with its error; not where fidelity varies."""
     found = tune(quick(compute_kernel_config={"math_fidelity": "HiFi4"}))
@@ -471,6 +472,7 @@ def test_the_next_lower_fidelity_is_tried() -> None:
     assert tune(quick(compute_kernel_config={"math_fidelity": "LoFi"}), accuracy=False).less_faithful is None
 
 
+@pytest.mark.slow
 def test_lengths_are_a_table_and_a_plot(tmp_path: Path) -> None:
     """A line for each length with the given config, the best and the gain; the picture is the same bytes each time."""
     given, store = write(tmp_path / "spec.yaml", quick()), str(tmp_path / "runs.sqlite")

@@ -52,7 +52,7 @@ PLANTED: dict[str, tuple[str, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("plant", PLANTED)
+@pytest.mark.parametrize("plant", [pytest.param(p, marks=pytest.mark.slow if p.startswith("half") else ()) for p in PLANTED])
 def test_the_planted_bottleneck_is_named_first(plant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was made worse is what the verdict blames."""
     monkeypatch.setattr("tensix_sim.analysis.verdict.remedies", lambda *_: [])
