@@ -385,7 +385,16 @@ def _words() -> set[str]:
 
 # names of SimPy, tt-metal and Python; and, short for a constant of the model, what a verb pays
 OTHERS = {"Container", "Thread", "process_time", "thread_time", "matmul_blocks", "noc_latencies", "data_movement"}
-OTHERS |= {"accumulate_switch", "cb_update", "cb_wait", "math_init", "reduce_block_max_row", "recip_tile", "pack_tile"}
+OTHERS |= {
+    "__pycache__",
+    "accumulate_switch",
+    "cb_update",
+    "cb_wait",
+    "math_init",
+    "reduce_block_max_row",
+    "recip_tile",
+    "pack_tile",
+}
 
 
 def _exists(path: str, page: Path) -> bool:
