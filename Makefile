@@ -1,41 +1,62 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/ready
+CAN_RUN := $(VENV)/can-run
+CAN_TEST := $(VENV)/can-test
+CAN_LINT := $(VENV)/can-lint
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+TORCH_ON_CPU := https://download.pytorch.org/whl/cpu
 TOOLS := .tools
 
-.PHONY: run test test-tools exact lint fidelity clean
+.PHONY: run test test-all test-tools torch exact lint fidelity clean
 
-run: $(READY)  ## the main job on the built-in example: Llama-70B Galaxy prefill, 8k tokens, ring of 4
+run: $(CAN_RUN)  ## the main job on the built-in example: Llama-70B Galaxy prefill, 8k tokens, ring of 4
 	$(BIN)/tensix-sim run
 
-test: $(READY)
-	$(PYTEST)
+test: $(CAN_TEST)  ## all that is not marked slow
+	$(PYTEST) -m "not slow"
 
-lint: $(READY)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[lint]'
+test-all: $(CAN_TEST) torch test-tools  ## the rest: what is slow, against torch where there is one, and with others' tools
+	$(PYTEST) -m slow
+
+lint: $(CAN_LINT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-$(READY): pyproject.toml
+$(CAN_RUN): pyproject.toml
+	@echo "setting up $(VENV), a minute" >&2
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(PIP) -e .
 	touch $@
 
-test-tools: $(READY)  ## tt-perf-report and ttnn-visualizer as released, on emitted files; each in its own environment
+$(CAN_TEST): $(CAN_RUN)
+	$(PIP) -e '.[test]'
+	touch $@
+
+$(CAN_LINT): $(CAN_RUN)
+	$(PIP) -e '.[lint]'
+	touch $@
+
+torch: $(CAN_TEST)  ## the build without CUDA, which is gigabytes smaller; without it some tests are skipped
+	@$(BIN)/python -c "import torch" 2>/dev/null \
+	|| { $(BIN)/python -c "from urllib.request import urlopen; urlopen('$(TORCH_ON_CPU)/torch/', timeout=30)" 2>/dev/null \
+	     && $(PIP) 'torch>=2.2,<3' --index-url $(TORCH_ON_CPU); } \
+	|| echo "no torch: $(TORCH_ON_CPU) cannot be reached; tests against torch are skipped" >&2
+
+test-tools: $(CAN_TEST)  ## tt-perf-report and ttnn-visualizer as released, on emitted files; each in its own environment
 	$(PYTHON) -m venv $(TOOLS)/perf-report
 	$(TOOLS)/perf-report/bin/pip install --quiet --disable-pip-version-check 'tt-perf-report==1.4.1'
 	$(PYTHON) -m venv $(TOOLS)/visualizer
 	$(TOOLS)/visualizer/bin/pip install --quiet --disable-pip-version-check 'ttnn-visualizer==0.108.0'
 	TENSIX_SIM_TOOLS=$(abspath $(TOOLS)) $(BIN)/python -m pytest tests/test_emit_tools.py
 
-exact: $(READY)  ## the compiled arithmetic against its specification, a million operands an operation; takes minutes
+exact: $(CAN_TEST)  ## the compiled arithmetic against its specification, a million operands an operation; takes minutes
 	TENSIX_SIM_OPERANDS=1000000 $(PYTEST) tests/test_exact.py
 
-fidelity: $(READY)  ## docs/fidelity.md: published walls beside their predictions; takes minutes
-	$(BIN)/pip install --quiet -e '.[plot]'
+fidelity: $(CAN_TEST)  ## docs/fidelity.md: published walls beside their predictions; takes minutes
+	$(PIP) -e '.[plot]'
 	$(BIN)/python benchmarks/fidelity.py
 
 clean:

@@ -67,22 +67,25 @@ def results(config: ComputeConfig, is_exact: bool) -> dict[str, Values]:
     most = scores.max(axis=(2, 3), keepdims=True)
     p = to_format(np.exp((scores - most) * SCALE), BFLOAT16)
     probabilities, onto = scores.copy(), o.copy()
-    math.sub_exp(probabilities, most, SCALE, BFLOAT16, BFLOAT16)
+    math.subtract(probabilities, BFLOAT16, most, BFLOAT16)
+    math.exp_fast(probabilities, SCALE, BFLOAT16)
     math.accumulate(onto, v[:4].copy(), BFLOAT16)
+    difference = most - np.float32(1.5)
+    math.subtract(difference, BFLOAT16, most, BFLOAT16)
     return {
-        "`matmul`, Q Kᵀ, 128 products a sum": math.matmul(q, BFLOAT16, k, BFLOAT16, BFLOAT16, True),
-        "`matmul`, P V, 256 products a sum": math.matmul(p, BFLOAT16, v, BFLOAT16, BFLOAT16, False),
-        "`max_rows`": math.max_rows(scores, BFLOAT16, None),
-        "`sub_exp`": probabilities,
-        "its row sums": math.row_sums(p, BFLOAT16, BFLOAT16),
-        "`exp_difference`": math.exp_difference(most - np.float32(1.5), BFLOAT16, most, BFLOAT16, SCALE, BFLOAT16),
-        "`mul_columns`": math.pack(math.mul_columns(o, BFLOAT16, factor, BFLOAT16), BFLOAT16),
-        "the same, packed to bfloat8_b": math.pack(math.mul_columns(o, BFLOAT16, factor, BFLOAT16), BFLOAT8_B),
+        "`Matmul`, Q Kᵀ, 128 products a sum": math.matmul(q, BFLOAT16, k, BFLOAT16, BFLOAT16, True),
+        "`Matmul`, P V, 256 products a sum": math.matmul(p, BFLOAT16, v, BFLOAT16, BFLOAT16, False),
+        "`RowMax`": math.max_rows(scores, BFLOAT16, None),
+        "`SubExp`": probabilities,
+        "its row sums": math.add_up(p, BFLOAT16, BFLOAT16),
+        "`ExpDifference`": math.exp(difference, SCALE, BFLOAT16),
+        "`MulColumn`": math.pack(math.multiply(o, BFLOAT16, factor, BFLOAT16), BFLOAT16),
+        "the same, packed to bfloat8_b": math.pack(math.multiply(o, BFLOAT16, factor, BFLOAT16), BFLOAT8_B),
         "accumulating pack": onto,
-        "`add`": math.pack(math.add(o, BFLOAT16, v[:4], BFLOAT16), BFLOAT16),
-        "`sum_columns`": math.pack(math.sum_columns(total[:, :, :1], BFLOAT16), BFLOAT16),
-        "`reciprocal`": math.reciprocal(factor, BFLOAT16),
-        "`sum_reciprocal`, the streaming kernel's": math.reciprocal(factor, BFLOAT16, streaming=True),
+        "`Add`": math.pack(math.add(o, BFLOAT16, v[:4], BFLOAT16), BFLOAT16),
+        "`RowSum`": math.pack(math.sum_columns(total[:, :, :1], BFLOAT16), BFLOAT16),
+        "`Reciprocal`": math.reciprocal(factor, BFLOAT16),
+        "`SumReciprocal`, the streaming kernel's": math.reciprocal(factor, BFLOAT16, newer=True),
     }
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tensix_sim.kernel_api import BufferSpec, Compute, DataMovement, Kernel, Program, Tensor
+from tensix_sim.kernel_api import Add, BufferSpec, Compute, DataMovement, Kernel, Program, Tensor
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ async def reader(dm: DataMovement, a: Args) -> None:
 
 async def compute(t: Compute, a: Args) -> None:
     """Add the two tiles in front."""
-    x_in, y_in, out = t.cbs("x_in", "y_in", "out")
+    x, y, out = map(t.matrix, ("x_in", "y_in", "out"))
     for _ in range(a.count):
-        await t.add(x_in, y_in, out, 1)
-        t.pop(x_in, 1)
-        t.pop(y_in, 1)
+        await t.do(Add, x, y, out)
+        t.pop(x)
+        t.pop(y)
 
 
 async def writer(dm: DataMovement, a: Args) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tensix_sim.kernel_api import BufferSpec, Compute, ComputeConfig, DataMovement, Kernel, Program, Tensor
+from tensix_sim.kernel_api import BufferSpec, Compute, ComputeConfig, DataMovement, Kernel, Matmul, Program, Tensor
 
 HIFI2 = ComputeConfig()
 
@@ -40,12 +40,12 @@ async def reader(dm: DataMovement, args: Args) -> None:
 
 async def compute(t: Compute, args: Args) -> None:
     """One block product at a time."""
-    A, B, C = t.cbs("a_in", "b_in", "out")
     m, n, k = args.m, args.n, args.a.tile_cols
+    A, B, C = t.matrix("a_in", m, k), t.matrix("b_in", k, n), t.matrix("out", m, n)
     for _ in range(args.count):
-        await t.matmul(A, B, C, m, n, k, subblock=(1, 1))  # [m, n] = [m, k] [k, n]
-        t.pop(A, m * k)
-        t.pop(B, k * n)
+        await t.do(Matmul, A, B, C, (1, 1))  # C = A B [m, n]
+        t.pop(A)
+        t.pop(B)
 
 
 async def writer(dm: DataMovement, args: Args) -> None:

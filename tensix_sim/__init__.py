@@ -6,6 +6,7 @@ fastest chunk sizes, `preset(name)` is the spec of a model. `run_program(program
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ __all__ = [
     "DeviceFigures", "IllegalConfigError", "Ran", "Report", "Result", "RunSpec", "Space", "Tuning", "check", "preset",
     "run_program", "simulate", "tune",
 ]  # fmt: skip
+
+if not (kernels := Path(__file__).with_name("kernels")).is_dir():
+    raise ImportError(
+        f"{kernels} is no folder: git made a text file of the link to ../kernels. On Windows turn on Developer Mode, then "
+        "`git config core.symlinks true` and `git checkout -- tensix_sim/kernels`; or install a wheel: pip install tensix-sim"
+    )
 
 try:
     __version__ = version("tensix-sim")

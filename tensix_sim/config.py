@@ -10,29 +10,32 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from tensix_sim.files import open_array
+from tensix_sim.user_errors import UserError
+
 Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 CoreCoordinate = Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
-CoreRange = Annotated[tuple[CoreCoordinate, CoreCoordinate], Field(strict=False)]
+Corners = Annotated[tuple[CoreCoordinate, CoreCoordinate], Field(strict=False)]
 ComputeKernel = Literal["legacy", "streaming"]
-DataType = Literal["bfloat16", "bfloat8_b", "bfloat4_b"]
-MathFidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
-ThrottleLevel = Literal["NO_THROTTLE", "LEVEL_1", "LEVEL_2", "LEVEL_3", "LEVEL_4", "LEVEL_5"]
+FormatName = Literal["bfloat16", "bfloat8_b", "bfloat4_b"]
+FidelityName = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
+ThrottleName = Literal["NO_THROTTLE", "LEVEL_1", "LEVEL_2", "LEVEL_3", "LEVEL_4", "LEVEL_5"]
 Chains = Literal["as_built", "where_alone", "none"]
-MemoryConfig = Literal[
+MemoryName = Literal[
     "dram_interleaved", "l1_interleaved",
     "dram_height_sharded", "dram_width_sharded", "dram_block_sharded",
     "l1_height_sharded", "l1_width_sharded", "l1_block_sharded",
 ]  # fmt: skip
 
 
-class SpecError(ValueError):
+class SpecError(UserError, ValueError):
     """A spec that cannot be read; `problems` lists each (key, value found, what is wrong with it)."""
+
+    exit_code = 1
 
     def __init__(self, *problems: tuple[str, Any, str]) -> None:
         super().__init__("; ".join(f"{key} = {found!r}: {wrong}" for key, found, wrong in problems))
@@ -48,12 +51,17 @@ class Strict(BaseModel):
 class SDPAProgramConfig(Strict):
     """ttnn's program config of the attention ops."""
 
-    compute_with_storage_grid_size: Pair
-    sub_core_grids: Annotated[tuple[CoreRange, ...], Field(strict=False)] | None = None
-    q_chunk_size: PositiveInt
-    k_chunk_size: PositiveInt
-    exp_approx_mode: bool | None = None
-    max_cores_per_head_batch: PositiveInt = 16
+    compute_with_storage_grid_size: Pair = Field(description="Columns and rows of cores.")
+    sub_core_grids: Annotated[tuple[Corners, ...], Field(strict=False)] | None = Field(
+        default=None, description="Ranges of cores, each by its first and last. No effect: the op takes the grid."
+    )
+    q_chunk_size: PositiveInt = Field(description="Query rows of a chunk.")
+    k_chunk_size: PositiveInt = Field(description="Keys of a chunk.")
+    exp_approx_mode: bool | None = Field(
+        default=None,
+        description="Of the streaming kernel's correction: false takes another exponential: other cycles, the same values.",
+    )
+    max_cores_per_head_batch: PositiveInt = Field(default=16, description="No effect: Q chunks are dealt over all cores.")
 
     @property
     def as_ttnn(self) -> str:
@@ -68,12 +76,12 @@ class SDPAProgramConfig(Strict):
 class ComputeKernelConfig(Strict):
     """ttnn's compute-kernel config with the defaults of its struct: given without a fidelity, it means LoFi."""
 
-    math_fidelity: MathFidelity = "LoFi"
-    math_approx_mode: bool = True
-    fp32_dest_acc_en: bool = False
-    packer_l1_acc: bool = False
-    dst_full_sync_en: bool = False
-    throttle_level: ThrottleLevel = "NO_THROTTLE"
+    math_fidelity: FidelityName = Field(default="LoFi", description="Passes of the FPU over a product: 1 to 4.")
+    math_approx_mode: bool = Field(default=True, description="1 / row sum takes fewer steps, and is less exact.")
+    fp32_dest_acc_en: bool = Field(default=False, description="A 32-bit DST, of half as many tiles.")
+    packer_l1_acc: bool = Field(default=False, description="No effect: the kernel turns it on and off itself.")
+    dst_full_sync_en: bool = Field(default=False, description="No effect: DST is used in halves.")
+    throttle_level: ThrottleName = Field(default="NO_THROTTLE", description="No effect: throttling is not modelled.")
 
     @property
     def as_ttnn(self) -> str:
@@ -93,26 +101,25 @@ OP_CHUNK_SIZE = 32
 
 
 class Inputs(Strict):
-    """Q, K and V: drawn from `seed`, or read from .npy files, which then give the shapes.
+    """Q, K and V: drawn from `seed`, or read from .npy files, which then give the shapes."""
 
-    q is [batch, q_heads, seq_len, head_dim]; k and v are [batch, kv_heads, kv_len, head_dim] in sequence order,
-    paged or not. Without `kv_len` that is prefix + seq_len, without `kv_dtype` K and V are of `dtype` too.
-    `outliers` is the fraction of drawn elements that get an extra N(0, 10).
-    """
-
-    batch: PositiveInt = 1
-    q_heads: PositiveInt
-    kv_heads: PositiveInt
-    seq_len: PositiveInt
-    head_dim: PositiveInt
-    kv_len: PositiveInt | None = None
-    dtype: DataType = "bfloat8_b"
-    kv_dtype: DataType | None = None
-    seed: NonNegativeInt = 1234
-    outliers: Annotated[float, Field(ge=0, le=1)] = 0.0
-    q: str | None = None
-    k: str | None = None
-    v: str | None = None
+    batch: PositiveInt = Field(default=1, description="Sequences.")
+    q_heads: PositiveInt = Field(description="Heads of Q.")
+    kv_heads: PositiveInt = Field(description="Heads of K and V; divides `q_heads`.")
+    seq_len: PositiveInt = Field(description="New tokens: rows of Q.")
+    head_dim: PositiveInt = Field(description="Elements of a row.")
+    kv_len: PositiveInt | None = Field(default=None, description="Rows of K and V; null: prefix + `seq_len`.")
+    dtype: FormatName = Field(default="bfloat8_b", description="Of Q and the output.")
+    kv_dtype: FormatName | None = Field(default=None, description="Of K and V; null: `dtype`.")
+    seed: NonNegativeInt = Field(default=1234, description="Q, K and V are drawn from N(0, 1) with it.")
+    outliers: float = Field(default=0.0, ge=0, le=1, description="Fraction of drawn elements to which N(0, 10) is added.")
+    q: str | None = Field(
+        default=None, description="An .npy file of floats in place of drawn values: [batch, q_heads, seq_len, head_dim]."
+    )
+    k: str | None = Field(
+        default=None, description="As `q`: [batch, kv_heads, kv_len, head_dim], in sequence order, paged or not."
+    )
+    v: str | None = Field(default=None, description="As `k`.")
 
     @property
     def from_files(self) -> bool:
@@ -154,36 +161,14 @@ def _shapes(given: Mapping[str, Any], paths: dict[str, str]) -> dict[str, int]:
     return fields
 
 
-def open_array(path: str, rank: int, kind: str) -> NDArray[Any]:
-    """Map an .npy file of `rank` dimensions and NumPy dtype kind `kind` into memory, without reading its values.
-
-    Raises:
-        ValueError: there is no such array; the message is the end of a sentence about the file.
-
-    """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise ValueError("is not a whole .npy file of numbers") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError("is an archive; one .npy array is needed")
-    if array.dtype.kind != kind:
-        raise ValueError(f"holds {array.dtype}; {'floating-point' if kind == 'f' else 'int32'} numbers are needed")
-    if array.ndim != rank or 0 in array.shape:
-        raise ValueError(f"has shape {array.shape}; {rank} dimensions, none of them 0, are needed")
-    return array
-
-
 class PagedKV(Strict):
-    """A K/V cache in blocks of `block_size` rows, found through a page table [batch, pages] of int32.
+    """A K/V cache in blocks of rows, found through a page table."""
 
-    `page_table` is "identity", "shuffled" (by the inputs' seed) or the path of an .npy file.
-    """
-
-    block_size: PositiveInt
-    page_table: str = "identity"
+    block_size: PositiveInt = Field(description="Rows of a block.")
+    page_table: str = Field(
+        default="identity",
+        description="identity, shuffled (by the inputs' seed), or the path of an .npy file of int32: [batch, pages].",
+    )
 
     @property
     def page_table_file(self) -> str | None:
@@ -192,19 +177,20 @@ class PagedKV(Strict):
 
 
 class WhatIf(Strict):
-    """Departures from how the op is built, to ask what a run would cost with them.
+    """Departures from how the op is built, to ask what a run would cost with them."""
 
-    `barrier_tiles` is the tiles a core moves before it waits for all of them (0: all), `buffers` the tiles of circular
-    buffers by name, `deal` the Q chunks of each core (of a phase, in a ring); without `mask` nothing is stamped. `chains` says
-    where cores pass K and V on: as ttnn's factory has it, only where one of a head's cores has no other (see `ops.chains`),
-    or nowhere, where each core reads for itself.
-    """
-
-    barrier_tiles: NonNegativeInt | None = None
-    buffers: dict[str, PositiveInt] = {}
-    deal: Annotated[tuple[NonNegativeInt, ...], Field(strict=False)] | None = None
-    mask: bool = True
-    chains: Chains = "as_built"
+    barrier_tiles: NonNegativeInt | None = Field(
+        default=None, description="Tiles a core moves before it waits for all of them; 0: all."
+    )
+    buffers: dict[str, PositiveInt] = Field(default={}, description="Tiles of circular buffers by name: `{k_in: 256}`.")
+    deal: Annotated[tuple[NonNegativeInt, ...], Field(strict=False)] | None = Field(
+        default=None, description="Q chunks of each core, in a ring of each of its two phases: `[8, 8, 4, 4]`."
+    )
+    mask: bool = Field(default=True, description="false: nothing is stamped; needs `numerics: off`.")
+    chains: Chains = Field(
+        default="as_built",
+        description="Where cores pass K and V on: as the op does, only where one of a head's cores has no other, or nowhere.",
+    )
 
 
 class RunSpec(Strict):
@@ -214,27 +200,39 @@ class RunSpec(Strict):
     known above: to validate their names too, give them as `ops` in the context.
     """
 
-    op: str = "ring_distributed_sdpa"
-    board: str = "galaxy"
-    mesh: Pair | None = None
-    ring_size: PositiveInt = 4
-    ring_ids: Literal["all"] | Annotated[tuple[NonNegativeInt, ...], Field(strict=False)] = "all"
-    ring_id: NonNegativeInt | None = None
-    inputs: Inputs
-    scale: float | None = None
-    is_causal: bool = True
-    sliding_window_size: PositiveInt | None = None
-    program_config: SDPAProgramConfig | None = None
-    compute_kernel_config: ComputeKernelConfig | None = None
-    memory_config: MemoryConfig = "dram_interleaved"
-    paged_kv: PagedKV | None = None
-    chunk_start_idx: NonNegativeInt | None = None
-    queue_id: NonNegativeInt = 0
-    kernel: ComputeKernel | None = None
-    numerics: Literal["off", "fast", "exact"] = "fast"
-    trace: Literal["off", "zones", "transfers"] = "zones"
-    machine: dict[str, Any] = {}
-    what_if: WhatIf = WhatIf()
+    op: str = Field(default="ring_distributed_sdpa", description="The op, by a short form of ttnn's name.")
+    board: str = Field(default="galaxy", description="A board by name: `tensix-sim boards`.")
+    mesh: Pair | None = Field(
+        default=None,
+        description="Rows and columns of devices; with it `ring_id` is inferred along the axis that is as long as the ring.",
+    )
+    ring_size: PositiveInt = Field(default=4, description="Devices of the ring: even, at most 32.")
+    ring_ids: Literal["all"] | Annotated[tuple[NonNegativeInt, ...], Field(strict=False)] = Field(
+        default="all", description="Positions of the ring to simulate."
+    )
+    ring_id: NonNegativeInt | None = Field(default=None, description="The op's own argument; simulates this position only.")
+    inputs: Inputs = Field(description="Q, K and V.")
+    scale: float | None = Field(default=None, description="Of the scores; null: 1 / √head_dim.")
+    is_causal: bool = Field(default=True, description="A query sees the keys up to its own, of as many as there are queries.")
+    sliding_window_size: PositiveInt | None = Field(
+        default=None, description="Keys that a query sees: causal, up to its own; else half of them on either side."
+    )
+    program_config: SDPAProgramConfig | None = Field(default=None, description="null: chunks of 32 on the full grid.")
+    compute_kernel_config: ComputeKernelConfig | None = Field(default=None, description="null: HiFi2, as the op's own default.")
+    memory_config: MemoryName = Field(default="dram_interleaved", description="Of the output. Sharded ones are refused.")
+    paged_kv: PagedKV | None = Field(default=None, description="K and V in blocks, as a cache has them.")
+    chunk_start_idx: NonNegativeInt | None = Field(default=None, description="Rows already in the cache: the prefix.")
+    queue_id: NonNegativeInt = Field(default=0, description="No effect: there is one queue.")
+    kernel: ComputeKernel | None = Field(default=None, description="The compute kernel; null: the op's own choice.")
+    numerics: Literal["off", "fast", "exact"] = Field(
+        default="fast",
+        description="Cycles only, the hardware's roundings where they matter, or the chip's bits. The same cycles.",
+    )
+    trace: Literal["off", "zones", "transfers"] = Field(
+        default="zones", description="Nothing, spans and counters, or bursts too."
+    )
+    machine: dict[str, Any] = Field(default={}, description="Numbers of the machine to replace: `{dram.bank_rate: 30}`.")
+    what_if: WhatIf = Field(default=WhatIf(), description="Departures from how the op is built.")
 
     @property
     def effective_compute_config(self) -> ComputeKernelConfig:

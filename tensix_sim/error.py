@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from tensix_sim.accuracy import Moments, attention, compare_with_reference, total
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.check import check
+from tensix_sim.expected import Errors
 from tensix_sim.formats import to_format
 from tensix_sim.job import Job
 from tensix_sim.kernels.sdpa.compute_kernels import LEGACY
@@ -18,10 +18,10 @@ from tensix_sim.sdpa.inputs import InputValues, Numbers, make_inputs
 from tensix_sim.sdpa.op import SDPA, compute_kernel, positions
 from tensix_sim.sdpa.stages import INPUT, STAGES
 from tensix_sim.simulation import run_device
+from tensix_sim.user_errors import UserError
 from tensix_sim.workers import Progress, run_all, unwatched
 
 WORST = 5  # rows and heads that are named
-Errors = NDArray[np.float64]
 
 
 class ErrorStage(BaseModel):
@@ -186,8 +186,10 @@ class LengthError(BaseModel):
     worst_row: float
 
 
-class LengthsError(ValueError):
+class LengthsError(UserError, ValueError):
     """A length at which the config would be an illegal config."""
+
+    exit_code = 1
 
 
 def length_specs(spec: RunSpec, keys: Sequence[int], heads: int = 1) -> list[RunSpec]:

@@ -113,16 +113,19 @@ def attention_rows(g: Geometry, math: Math, q: Values, k: Values, v: Values, fir
         S = math.matmul(Q, b.q, _tiles(k[keys].T), b.kv, fmt, False)  # S = Q K^T
         hidden = _hidden(g, first, keys)
         if hidden.any():
-            math.stamp(S, _tiles(np.where(hidden, np.float32(-np.inf), np.float32(0))), BFLOAT16, fmt)
+            math.accumulate_tile(S, _tiles(np.where(hidden, np.float32(-np.inf), np.float32(0))), BFLOAT16, fmt)
         old_m, m = m, math.pack(math.max_rows(S, fmt, m), BFLOAT16)  # m = max(m', rowmax S)
-        math.sub_exp(S, m, g.scale, fmt, BFLOAT16)  # P = exp((S - m) scale)
-        old_l, l = l, math.row_sums(S, fmt, fmt)  # l = sum P
+        math.subtract(S, fmt, m, BFLOAT16)
+        math.exp_fast(S, g.scale, fmt)  # P = exp((S - m) scale)
+        old_l, l = l, math.add_up(S, fmt, fmt)  # l = sum P
         pieces = n // granularity(n, b.qk_subblock[1]) if in_pieces else 1
         old_O, O = O, _product(math, S, fmt, _tiles(v[keys]), b.kv, pieces)  # O = P V
         if old_m is not None:
-            alpha = math.exp_difference(old_m, BFLOAT16, m, BFLOAT16, g.scale, BFLOAT16)  # α = exp((m' - m) scale)
-            math.accumulate(O, math.mul_columns(old_O, BFLOAT16, alpha, BFLOAT16), BFLOAT16)  # O += α O'
-            scaled_l = math.mul_columns(old_l, fmt, alpha, BFLOAT16)
+            difference = old_m.copy()
+            math.subtract(difference, BFLOAT16, m, BFLOAT16)
+            alpha = math.exp(difference, g.scale, BFLOAT16)  # α = exp((m' - m) scale)
+            math.accumulate(O, math.multiply(old_O, BFLOAT16, alpha, BFLOAT16), BFLOAT16)  # O += α O'
+            scaled_l = math.multiply(old_l, fmt, alpha, BFLOAT16)
             if b.streaming:
                 math.accumulate(l, scaled_l, fmt)  # l += α l'
             else:
@@ -130,8 +133,8 @@ def attention_rows(g: Geometry, math: Math, q: Values, k: Values, v: Values, fir
     assert l is not None
     assert O is not None
     total = math.sum_columns(l, fmt)
-    inverse = math.reciprocal(total, BFLOAT16, streaming=True) if b.streaming else math.reciprocal(math.pack(total, fmt), fmt)
-    return math.pack(math.mul_columns(O, BFLOAT16, inverse, BFLOAT16 if b.streaming else fmt), b.q).reshape(TILE, -1)  # O / l
+    inverse = math.reciprocal(total, BFLOAT16, newer=True) if b.streaming else math.reciprocal(math.pack(total, fmt), fmt)
+    return math.pack(math.multiply(O, BFLOAT16, inverse, BFLOAT16 if b.streaming else fmt), b.q).reshape(TILE, -1)  # O / l
 
 
 def _hidden(g: Geometry, first: int, keys: slice) -> NDArray[np.bool_]:

@@ -12,10 +12,13 @@ from tensix_sim.sdpa.geometry import Geometry, spec_machine
 from tensix_sim.sdpa.inputs import Numbers
 from tensix_sim.sdpa.op import Op, positions
 from tensix_sim.sdpa.program import build
+from tensix_sim.user_errors import UserError
 
 
-class IllegalConfigError(ValueError):
+class IllegalConfigError(UserError, ValueError):
     """The spec breaks rules of the op or of the board; `report` lists all of them."""
+
+    exit_code = 1
 
     def __init__(self, report: Report) -> None:
         super().__init__("\n".join(violation.message for violation in report.violations))

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from tensix_sim.arch import Machine, machine
+from tensix_sim.files import write_text
 from tensix_sim.formats import Values
 from tensix_sim.hw import Chip
+from tensix_sim.hw.figures import Traffic, busy_shares
 from tensix_sim.kernel_api import run
 from tensix_sim.kernel_api.running import Contexts, core_waits, last_end, record_bytes
 from tensix_sim.page.data import describe_program
 from tensix_sim.page.page import html
 from tensix_sim.program import Program
-from tensix_sim.trace import Level, Trace, whole_folder, write_traces
-from tensix_sim.trace.files import write_text
+from tensix_sim.trace import LaneWait, Level, Trace, whole_folder, write_traces
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ class Ran:
     @property
     def waits(self) -> dict[str, float]:
         """Cycles for which a core waited, by lane and cause, "unpack: wait x_in" for one: means over all cores."""
-        waits: Counter[str] = Counter()
+        waits: Counter[LaneWait] = Counter()
         for core in self.chip.cores.values():
             waits.update(core_waits(self.contexts, core))
-        return {cause: cycles / len(self.chip.cores) for cause, cycles in sorted(waits.items()) if cycles}
+        return {str(wait): waits[wait] / len(self.chip.cores) for wait in sorted(waits, key=str) if waits[wait]}
 
     @property
     def trace(self) -> Trace:
@@ -50,13 +51,13 @@ class Ran:
     @property
     def figures(self) -> dict[str, Any]:
         """Cycles, microseconds, waits, bytes and how busy banks and links were, under the names of `DeviceFigures`."""
-        memory, cycles = self.chip.memory, self.cycles
+        routes, cycles = self.chip.memory.routes, self.cycles
         return {
             "cycles": cycles,
             "duration_us": cycles / self.chip.machine.chip.clock_hz * 1e6,
             "waits": self.waits,
-            **memory.traffic(cycles),
-            "servers": memory.shares(cycles) if self.trace.zones else {},
+            **Traffic.of(routes, cycles)._asdict(),
+            "servers": busy_shares(routes, cycles) if self.trace.zones else {},
         }
 
     def write_page(self, path: Path | str) -> None:

@@ -1,7 +1,7 @@
 """What the commands print, as text."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from textwrap import fill
+from functools import partial
 
 from tensix_sim.accuracy import Accuracy
 from tensix_sim.analysis import Comparison, FigureChange, Verdict, Worth, plain, worth_from
@@ -12,28 +12,12 @@ from tensix_sim.gather.tail import Tail
 from tensix_sim.presets import Preset
 from tensix_sim.sdpa.op import Op
 from tensix_sim.simulation import DeviceFigures, Result, Spread
+from tensix_sim.text import shown, table, wrapped
 from tensix_sim.trace import LANES
 from tensix_sim.trust import ratio_error, tells, trust
 from tensix_sim.tuning import Measured, Tuning
 
-WIDTH = 110
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Right-aligned columns, the first one left-aligned, two blanks between them."""
-    lines = [list(header), *(list(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
-
-
-def wrapped(text: str) -> str:
-    """Lines of at most `WIDTH`, all but the first indented."""
-    return fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+_value = partial(shown, none="None")
 
 
 def run_screen(result: Result) -> str:
@@ -45,7 +29,7 @@ def run_screen(result: Result) -> str:
         f"{given.kv_heads} KV heads, head_dim {given.head_dim}, {given.dtype}"
     ) + _kind(spec)
     used = ", ".join(
-        f"{name} {_text(value)}" for name, value in effective.items() if value is not None and not isinstance(value, dict)
+        f"{name} {shown(value)}" for name, value in effective.items() if value is not None and not isinstance(value, dict)
     )
     parts = [
         heading,
@@ -76,12 +60,6 @@ def _kind(spec: RunSpec) -> str:
         (Op.of(spec).ring, f"ring of {spec.ring_size}"),
     ]
     return "".join(f", {text}" for applies, text in parts if applies)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "x".join(str(v) for v in value) if isinstance(value, list | tuple) else str(value)
 
 
 def _devices(devices: list[DeviceFigures]) -> str:
@@ -145,9 +123,7 @@ def _waits(devices: list[DeviceFigures]) -> str:
     slowest = max(devices, key=lambda d: d.cycles)
     rows = []
     for lane in LANES.values():
-        waits = [
-            (cycles, cause.removeprefix(f"{lane}: wait ")) for cause, cycles in slowest.waits.items() if cause.startswith(lane)
-        ]
+        waits = [(cycles, wait.cause.text) for wait, cycles in slowest.waits.items() if wait.lane == lane]
         named = ", ".join(f"{cause} {cycles / slowest.cycles:.1%}" for cycles, cause in sorted(waits, reverse=True)[:5])
         rows.append((lane, f"{sum(cycles for cycles, _ in waits) / slowest.cycles:.1%}", named))
     width = max(len(row[2]) for row in rows)
@@ -229,7 +205,9 @@ def compare_screen(c: Comparison) -> str:
     """What is to be said first, settings that differ, then each device: cycles, why, and other figures."""
     parts = [f"before: {c.before}\nafter:  {c.after}", *map(wrapped, c.notes)]
     if c.settings:
-        parts.append(table(("setting that differs", "before", "after"), [(key, _text(a), _text(b)) for key, a, b in c.settings]))
+        parts.append(
+            table(("setting that differs", "before", "after"), [(key, _value(a), _value(b)) for key, a, b in c.settings])
+        )
     parts += [f"device {d}: only in {name}" for d, name in c.only.items()]
     for device in c.devices:
         header = f"device {device.device}"
@@ -287,7 +265,7 @@ def tune_screen(t: Tuning) -> str:
     others = [] if t.given is None or t.given.spec in [m.spec for m in t.front] else [t.given]
     measured = [*t.front, *others]
     header = ("", *names, "us", "speed", "cores", "L1 bytes", "rel L2")
-    rows = [(_roles(t, m), *(_text(m.settings[name]) for name in names), *_figures(t, m)) for m in measured]
+    rows = [(_roles(t, m), *(_value(m.settings[name]) for name in names), *_figures(t, m)) for m in measured]
     config = t.recommended.spec.program_config
     assert config is not None
     code = [config.as_ttnn]
@@ -337,7 +315,7 @@ def lengths_screen(tunings: Sequence[Tuning]) -> str:
     names = tunings[0].space.varied
 
     def config(m: Measured | None) -> str:
-        return "/".join(_text(m.settings[name]) for name in names) if m else "illegal"
+        return "/".join(_value(m.settings[name]) for name in names) if m else "illegal"
 
     header = ("tokens", f"given {'/'.join(names)}", "us", "cores", "best", "us", "cores", "gain")
     rows = [

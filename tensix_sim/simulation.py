@@ -1,8 +1,6 @@
 """`simulate`: run the op on its device or on every device of its ring, here or in worker processes, and gather what came out."""
 
 import multiprocessing
-import resource
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,9 +19,12 @@ from tensix_sim.accuracy import Accuracy, Moments, compare_with_reference, total
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.report import Report, Violation
 from tensix_sim.expected import Errors, TileRow, judge, recomputed
+from tensix_sim.files import write_json
 from tensix_sim.formats import TILE, Values
 from tensix_sim.gather.tail import Tail, run_tail, tail_problems
+from tensix_sim.host import peak_memory_bytes
 from tensix_sim.hw import Chip, SimulationError
+from tensix_sim.hw.figures import Traffic, busy_shares
 from tensix_sim.identity import run_id, values_digest
 from tensix_sim.job import IllegalConfigError, Job
 from tensix_sim.kernel_api import run
@@ -31,7 +32,7 @@ from tensix_sim.kernel_api.running import Contexts, core_waits, last_end, of_cor
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sdpa.inputs import AS_GIVEN, InputValues, Numbers, input_misfits
 from tensix_sim.sdpa.program import output_rows
-from tensix_sim.trace import SCHEMA, SUMMARY, Run, Trace, opens_in_a_viewer, whole_folder, write_summary, write_traces
+from tensix_sim.trace import SCHEMA, SUMMARY, LaneWait, Run, Trace, WaitKey, opens_in_a_viewer, whole_folder, write_traces
 from tensix_sim.trust import Trust, trust
 from tensix_sim.workers import Progress, unwatched, worker_processes
 
@@ -81,7 +82,7 @@ class DeviceFigures(BaseModel):
     servers: dict[str, float]
     ideal_cycles: int
     math_utilization: float
-    waits: dict[str, float]
+    waits: dict[WaitKey, float]
     accuracy: Accuracy | None
 
 
@@ -225,7 +226,7 @@ class Result:
         """
         clock_hz = self.job.machine.chip.clock_hz
         write_traces(folder, sorted(self.trace.items()), clock_hz, self.id, self._tails)
-        write_summary(folder / SUMMARY, self.summary())
+        write_json(folder / SUMMARY, self.summary())
 
 
 def simulate(
@@ -261,9 +262,7 @@ def simulate(
     else:
         runs = [run_device(job, r, _part(progress, i, count), numbers) for i, r in enumerate(job.ring_ids)]
     tail = run_tail(job, [run.device.cycles for run in runs], [run.output for run in runs]) if gather else None
-    unit = 1 if sys.platform == "darwin" else 1024
-    rss = unit * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    result = Result(job, runs, time.perf_counter() - began, rss, tail=tail, values=values)
+    result = Result(job, runs, time.perf_counter() - began, peak_memory_bytes(), tail=tail, values=values)
     _check_gathered(result)
     return result
 
@@ -380,20 +379,19 @@ def _sample(rows: int, about: int | None) -> list[tuple[int, int]]:
 def _figures(
     g: Geometry, chip: Chip, ring_id: int, contexts: Contexts, accuracy: Accuracy | None, only: int | None
 ) -> DeviceFigures:
-    program = chip.program
+    program, routes = chip.program, chip.memory.routes
     ends = [last_end(of_core(contexts, core)) for core in program.cores]
     cycles = max(ends)
     active = [i for i in range(g.cores) if g.deal.count(i) and only in (None, i)]
     cores = [chip.cores[program.cores[i]] for i in active]
     steps = [g.steps(i, ring_id) for i in active]
-    waits: Counter[str] = Counter()
+    waits: Counter[LaneWait] = Counter()
     for core in cores:
         waits.update(core_waits(contexts, core))
 
     def mean(what: str) -> float:
         return sum(core.tensix.total(what) for core in cores) / len(cores)
 
-    traffic = chip.memory.traffic(cycles)
     return DeviceFigures(
         ring_id=ring_id,
         cycles=cycles,
@@ -407,11 +405,11 @@ def _figures(
         math_cycles=mean("fpu") + mean("sfpu") - mean("overlap"),
         unpack_cycles=mean("unpack_busy") + sum(core.tensix.popping for core in cores) / len(cores),
         pack_cycles=mean("pack_busy"),
-        **traffic,
-        servers=chip.memory.shares(cycles) if chip.trace.zones else {},
+        **Traffic.of(routes, cycles)._asdict(),
+        servers=busy_shares(routes, cycles) if chip.trace.zones else {},
         ideal_cycles=g.ideal_cycles,
         math_utilization=g.ideal_cycles / cycles,
-        waits={cause: n / len(cores) for cause, n in sorted(waits.items()) if n},
+        waits={wait: waits[wait] / len(cores) for wait in sorted(waits, key=str) if waits[wait]},
         accuracy=accuracy,
     )
 

@@ -4,7 +4,7 @@ Its prediction is the end of the last kernel; of a ring, the median over the pos
 """
 
 from collections.abc import Sequence
-from statistics import mean, median
+from statistics import median
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from tensix_sim.arch.model import UnknownNameError
 from tensix_sim.job import IllegalConfigError, Job
 from tensix_sim.simulation import run_device
-from tensix_sim.walls import Prediction, Row, binds, changes, groups
+from tensix_sim.text import columns
+from tensix_sim.walls import Prediction, Row, binds, changes, groups, sizes
 from tensix_sim.workers import Progress, run_all, unwatched
 
 
@@ -58,45 +59,30 @@ def summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
     errors = [p.error for p in predictions if p.error is not None]
     return {
         "rows": [p.summary() for p in predictions],
-        "summary": _errors(errors) | {"not_predicted": len(predictions) - len(errors)},
-        "groups": [{"kind": kind, "name": name, **_errors(members)} for kind, name, members in groups(predictions)],
+        "summary": {"rows": len(errors), "not_predicted": len(predictions) - len(errors), **sizes(errors)},
+        "groups": [{"kind": kind, "name": name, "rows": len(of), **sizes(of)} for kind, name, of in groups(predictions)],
         "changes": [changed.summary() for changed in changes(predictions)],
-    }
-
-
-def _errors(errors: Sequence[float]) -> dict[str, Any]:
-    size = [abs(error) for error in errors] or [float("nan")]
-    return {
-        "rows": len(errors),
-        "mean_abs_error": mean(size),
-        "median_abs_error": median(size),
-        "worst_abs_error": max(size),
-        "mean_error": mean(errors or [float("nan")]),
     }
 
 
 def table(predictions: Sequence[Prediction]) -> str:
     """What `validate` prints: a line a row, then the groups, then all."""
     wide = max(22, *(len(p.row.id) + 1 for p in predictions))
-    lines = [f"{'row':<{wide}}{'kernel':<10}{'bound':<10}{'measured':>14}{'predicted':>14}{'error':>8}  remarks"]
+    layout = f"<{wide} <10 <10 >14 >14 >8 <"
+    lines = [columns(layout, "row", "kernel", "bound", "measured", "predicted", "error", "  remarks")]
     for p in predictions:
-        if p.error is None:
-            lines.append(f"{p.row.id:<{wide}}{p.row.kernel:<10}{'':<10}{p.row.wall_cycles:>14,}{'none':>14}{'':>8}  {p.problem}")
-            continue
-        lines.append(
-            f"{p.row.id:<{wide}}{p.row.kernel:<10}{p.bound:<10}{p.row.wall_cycles:>14,}{p.cycles:>14,}{p.error:>+8.1%}"
-            + f"  {p.row.assumption}".rstrip()
-        )
+        told = ("", "none", "", p.problem)
+        if p.error is not None:
+            told = (p.bound, f"{p.cycles:,}", f"{p.error:+.1%}", p.row.assumption)
+        bound, *found, remark = told
+        lines.append(columns(layout, p.row.id, p.row.kernel, bound, f"{p.row.wall_cycles:,}", *found, f"  {remark}"))
     errors = [p.error for p in predictions if p.error is not None]
     members = {f"{kind} {name}": found for kind, name, found in groups(predictions)} | {"all": errors}
-    wide = max(map(len, members)) + 2
-    lines += ["", f"{'group':<{wide}}{'rows':>6}{'mean':>8}{'median':>8}{'worst':>8}{'bias':>8}"]
-    for name, found in members.items():
-        e = _errors(found)
-        lines.append(
-            f"{name:<{wide}}{e['rows']:>6}{e['mean_abs_error']:>8.1%}{e['median_abs_error']:>8.1%}"
-            f"{e['worst_abs_error']:>8.1%}{e['mean_error']:>+8.1%}"
-        )
+    layout = f"<{max(map(len, members)) + 2} >6 >8 >8 >8 >8"
+    lines += ["", columns(layout, "group", "rows", "mean", "median", "worst", "bias")]
+    for name, of_group in members.items():
+        *absolute, bias = sizes(of_group).values()
+        lines.append(columns(layout, name, len(of_group), *(f"{size:.1%}" for size in absolute), f"{bias:+.1%}"))
     pairs = list(changes(predictions))
     if pairs:
         right = sum(changed.same_way for changed in pairs)

@@ -11,6 +11,7 @@ from functools import cache
 from itertools import combinations
 from math import isqrt
 from pathlib import Path
+from statistics import mean, median
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -19,13 +20,17 @@ from tensix_sim.arch import machine
 from tensix_sim.config import RunSpec
 from tensix_sim.sdpa.keys import KV_DTYPE, PAGED
 from tensix_sim.sdpa.op import OPS, SDPA
+from tensix_sim.trace.causes import Cause, LaneWait
+from tensix_sim.user_errors import UserError
 
 SHIPPED = Path(__file__).parent / "data" / "measurements.csv"
 PREDICTED = SHIPPED.with_name("predictions.csv")  # of the shipped rows, by this version of the model: `make fidelity`
 
 
-class MeasurementsError(ValueError):
+class MeasurementsError(UserError, ValueError):
     """A measurements file that cannot be read; names line and column."""
+
+    exit_code = 1
 
 
 class Row(BaseModel):
@@ -214,7 +219,7 @@ def binds(device: Mapping[str, Any]) -> str:
     cores = device["kernel_cycles_per_core"]
     if cores["mean"] < 0.85 * cores["max"]:
         return "straggler"
-    waiting = sum(device["waits"].get(cause, 0) for cause in ("unpack: wait k_in", "unpack: wait v_in"))
+    waiting = sum(device["waits"].get(str(LaneWait("unpack", Cause("tiles", name))), 0) for name in ("k_in", "v_in"))
     return "dram" if waiting > 0.1 * cores["mean"] else "compute"
 
 
@@ -244,6 +249,18 @@ def groups(predictions: Sequence[Prediction]) -> Iterator[tuple[str, str, list[f
     for kind, name_of in GROUPS.items():
         for name in sorted({name_of(p) for p in told}):
             yield kind, name, [p.error for p in told if name_of(p) == name and p.error is not None]
+
+
+def sizes(errors: Sequence[float]) -> dict[str, float]:
+    """How large errors are, the mean, the median and the worst, and the mean with its sign; NaN of none."""
+    known = errors or [float("nan")]
+    size = [abs(error) for error in known]
+    return {
+        "mean_abs_error": mean(size),
+        "median_abs_error": median(size),
+        "worst_abs_error": max(size),
+        "mean_error": mean(known),
+    }
 
 
 # What a user would change of a job; rows that differ otherwise are other jobs

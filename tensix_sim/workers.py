@@ -1,12 +1,14 @@
 """Work in other processes: independent calls side by side, and what happens when one dies or Ctrl-C comes."""
 
 import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
+
+from tensix_sim.host import interrupts_held
+from tensix_sim.user_errors import UserError
 
 Progress = Callable[[float], None]
 Found = TypeVar("Found")
@@ -16,7 +18,7 @@ def unwatched(share: float) -> None:
     """Progress that nobody looks at."""
 
 
-class WorkerError(RuntimeError):
+class WorkerError(UserError):
     """A worker process ended before its work was done."""
 
 
@@ -58,7 +60,7 @@ def worker_processes(
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), start, args) as pool:
 
         def submit(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Future[Any]]:
-            with _interrupts_held():
+            with interrupts_held():
                 return [pool.submit(function, *call) for call in calls]
 
         try:
@@ -73,16 +75,3 @@ def worker_processes(
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Processes started meanwhile inherit that Ctrl-C is not for them: the parent ends them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import pytest
+from specs import raw
 
 from tensix_sim import simulate
 from tensix_sim.analysis import budget, budgets, critical_path, last_core, merged, roofline
@@ -11,16 +12,10 @@ from tensix_sim.formats import BFLOAT16
 from tensix_sim.program import BufferSpec
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.simulation import Result
-from tensix_sim.trace import Trace
-from tensix_sim.trace.queries import busy
+from tensix_sim.trace import Totals, Trace
+from tensix_sim.trace.causes import read
 
-RING = {
-    "board": "galaxy",
-    "ring_size": 4,
-    "numerics": "off",
-    "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 1024, "head_dim": 64},
-    "program_config": {"compute_with_storage_grid_size": [3, 2], "q_chunk_size": 64, "k_chunk_size": 128},
-}
+RING = raw(ring_size=4, S=1024, k=128, grid=[3, 2], numerics="off")
 EXAMPLES = {
     "ring": [],
     "streaming": ["op=sdpa", "kernel=streaming", "board=p100a"],
@@ -81,7 +76,7 @@ def test_waits_add_up_whichever_way_they_are_asked_for(result: Result) -> None:
         assert len({sum(way.values()) for way in ways}) == 1
         lanes = sum(sum(lane.values()) for core in budgets(run.trace) for lane in core.lanes.values())
         done = sum(lane.get("done", 0) for core in budgets(run.trace) for lane in core.lanes.values())
-        assert sum(ways[0].values()) + busy(run.trace) + done == lanes
+        assert sum(ways[0].values()) + Totals.of(run.trace).busy() + done == lanes
 
 
 def test_nothing_is_busy_for_longer_than_the_run(result: Result) -> None:
@@ -99,10 +94,9 @@ def test_bytes_over_time_add_up_to_the_bytes_moved(result: Result) -> None:
         def moved(what: str, trace: Trace = run.trace) -> int:
             return int(trace.counter(f"{what} bytes")[1].sum())
 
-        banks = [series.label for series in run.trace.counters if series.label.startswith("dram bank")]
+        banks = [series.what for series in run.trace.counters if series.what.startswith("dram bank")]
         assert moved("read") + moved("write") == moved("noc0") + moved("noc1")
-        in_dram = sum(moved(label.removesuffix(" bytes")) for label in banks)
-        assert in_dram == run.device.dram_read_bytes + run.device.dram_write_bytes
+        assert sum(map(moved, banks)) == run.device.dram_read_bytes + run.device.dram_write_bytes
 
 
 def test_no_roof_lies_below_the_run(result: Result) -> None:
@@ -122,13 +116,13 @@ def traced(*spans: tuple[str, str, int, int]) -> Trace:
     """A trace of one core from (RISC, name, start, end)."""
     trace = Trace()
     for risc, name, start, end in spans:
-        trace.span(trace.lane((0, 0), risc), trace.name(name), start, end)
+        trace.span(trace.lane((0, 0), risc), trace.name(read(name)), start, end)
     return trace
 
 
 def path_of(trace: Trace) -> list[tuple[str, str, int, int]]:
     """The critical path without its core."""
-    return [tuple(segment)[1:] for segment in critical_path(trace, [IN, OUT])]
+    return [(s.risc, str(s.what), s.start, s.end) for s in critical_path(trace, [IN, OUT])]
 
 
 def test_a_wait_for_tiles_leads_to_their_producer() -> None:

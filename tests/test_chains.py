@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from specs import PLAIN, raw
 
-from tensix_sim.config import RunSpec
 from tensix_sim.sdpa.chains import chain_links, chains
 from tensix_sim.sdpa.deal import Deal
 from tensix_sim.simulation import simulate
@@ -82,29 +82,24 @@ def test_with_equal_shares_the_readers_stand_apart():
     assert [chain[0] for chain in lines(links(2, 2, 4))] == [0, 3]
 
 
-def spec(**changes):
-    """A small attention over all keys, whose heads span two cores and more."""
-    given = {
-        "op": "sdpa", "board": "p100a", "is_causal": False, "kernel": "legacy", "trace": "off",
-        "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 192, "head_dim": 32, "dtype": "bfloat16"},
-        "program_config": {"compute_with_storage_grid_size": [3, 2], "q_chunk_size": 32, "k_chunk_size": 64},
-    }  # fmt: skip
-    return RunSpec.model_validate(given | changes)
+SMALL = raw(  # over all keys, with heads that span two cores and more
+    PLAIN, S=192, d=32, dtype="bfloat16", q=32, grid=[3, 2], is_causal=False, kernel="legacy", trace="off"
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", ["as_built", "where_alone"])
 def test_what_is_passed_on_is_what_was_read(rule):
     """With chains and without, the same bits; with them, fewer bytes from DRAM."""
-    chained, alone = (simulate(spec(what_if={"chains": which})) for which in (rule, "none"))
+    chained, alone = (simulate(SMALL | {"what_if": {"chains": which}}) for which in (rule, "none"))
     assert np.array_equal(chained.outputs[0], alone.outputs[0])
     assert chained.devices[0].dram_read_bytes < alone.devices[0].dram_read_bytes
 
 
 def test_a_core_that_waits_in_a_chain_says_so():
     """The wait has the chain's name."""
-    assert any("in K/V chain" in cause for cause in simulate(spec(numerics="off")).devices[0].waits)
+    assert any("in K/V chain" in wait.cause.name for wait in simulate(SMALL | {"numerics": "off"}).devices[0].waits)
 
 
 def test_chained_cycles_do_not_depend_on_numbers():
     """`off` equals `fast`, to the cycle."""
-    assert simulate(spec(numerics="off")).devices[0].cycles == simulate(spec()).devices[0].cycles
+    assert simulate(SMALL | {"numerics": "off"}).devices[0].cycles == simulate(SMALL).devices[0].cycles

@@ -2,13 +2,13 @@
 
 import random
 from collections import Counter
-from copy import deepcopy
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from specs import Raw, put, upstream
 
 from tensix_sim.arch import BOARDS
 from tensix_sim.config import BUILT_IN, RunSpec
@@ -18,37 +18,10 @@ from tensix_sim.formats import FORMATS
 from tensix_sim.sdpa.blocks import Blocks, granularity, largest_subblock
 from tensix_sim.sdpa.geometry import Geometry
 
-Raw = dict[str, Any]
-
-
-def raw(**changes: Any) -> Raw:
-    """Write the upstream tests' spec: 8 heads over 1, head_dim 128, full Wormhole grid; ``a__b=c`` sets a.b."""
-    made: Raw = {
-        "board": "galaxy",
-        "ring_size": 4,
-        "inputs": {"q_heads": 8, "kv_heads": 1, "seq_len": 8192, "head_dim": 128, "dtype": "bfloat8_b"},
-        "program_config": {"compute_with_storage_grid_size": [8, 8], "q_chunk_size": 128, "k_chunk_size": 256},
-        "numerics": "off",
-    }
-    for name, value in changes.items():
-        put(made, name.replace("__", "."), value)
-    return made
-
-
-def put(spec: Raw, key: str, value: Any) -> None:
-    """Set a dotted key."""
-    *parents, leaf = ["machine", key[8:]] if key.startswith("machine.") else key.split(".")
-    for parent in parents:
-        if spec.get(parent) is None:
-            spec[parent] = {}
-        spec = spec[parent]
-    spec[leaf] = deepcopy(value)
-
 
 def shape(rows: int, ring: int, q: int, k: int, grid: tuple[int, int], **changes: Any) -> Geometry:
     """Work out the geometry of an upstream shape."""
-    spec = raw(inputs__seq_len=rows, ring_size=ring, program_config__q_chunk_size=q, program_config__k_chunk_size=k, **changes)
-    spec["program_config"]["compute_with_storage_grid_size"] = grid
+    spec = upstream(S=rows, ring_size=ring, q=q, k=k, grid=grid, **changes)
     if grid == (11, 10):
         spec["board"] = "p100a"
     assert check(spec).ok
@@ -133,7 +106,7 @@ def test_subblocks_and_granularities(
     stats: int, sub_exp: int, dht: int, reduce: int,
 ) -> None:  # fmt: skip
     """Every row of a table worked out by hand."""
-    g = shape(8 * 768, 4, q, k, (8, 8), inputs__head_dim=d, compute_kernel_config__fp32_dest_acc_en=dst == 4)
+    g = shape(8 * 768, 4, q, k, (8, 8), d=d, compute_kernel_config__fp32_dest_acc_en=dst == 4)
     b = g.blocks
     assert ((b.M, b.N, b.D), b.dst, b.qk_subblock, b.pv_subblock) == (tiles, dst, qk, pv)
     assert (b.stats, b.sub_exp, b.dht, b.reduce) == (stats, sub_exp, dht, reduce)
@@ -167,7 +140,7 @@ def test_blocks_divide_what_they_cut(dst: int) -> None:
 )
 def test_barrier_thresholds(grids: list[tuple[int, int]], thresholds: tuple[int, int, int]) -> None:
     """A table worked out by hand, and no barrier beyond 512 cores."""
-    fields = Geometry.of(RunSpec.model_validate(raw())).__dict__
+    fields = Geometry.of(RunSpec.model_validate(upstream())).__dict__
     for grid in grids:
         g = Geometry(**{name: fields[name] for name in Geometry.__dataclass_fields__} | {"grid": grid})
         assert tuple(g.barrier_threshold(FORMATS[f].tile_bytes) for f in ("bfloat16", "bfloat8_b", "bfloat4_b")) == thresholds
@@ -210,12 +183,12 @@ def test_l1_footprint(board: str, chunks: tuple[int, int, int]) -> None:
             continue
         assert sum(b.bytes for b in legacy_blocks(q // 32, k // 32, d // 32, dtype).buffers(2, 2, 0)) == total
         report = check(
-            raw(
+            upstream(
                 board=board,
-                inputs__dtype=dtype,
-                inputs__head_dim=d,
-                program_config__q_chunk_size=q,
-                program_config__k_chunk_size=k,
+                dtype=dtype,
+                d=d,
+                q=q,
+                k=k,
             )
         )
         assert sum(b.bytes for b in report.l1) == report.effective["l1_bytes"] == total
@@ -229,7 +202,7 @@ def legacy_blocks(m: int, n: int, d: int, dtype: str) -> Blocks:
 
 def test_buffers_in_order_of_their_indices() -> None:
     """Names, formats and ends as upstream has them; buffers follow each other from the base of L1."""
-    dense, paged = check(raw()).l1, check(raw(paged_kv={"block_size": 64}, chunk_start_idx=256, board="p150b")).l1
+    dense, paged = check(upstream()).l1, check(upstream(paged_kv={"block_size": 64}, chunk_start_idx=256, board="p150b")).l1
     names = ["q_in", "k_in", "v_in", "mask_in", "identity_scale", "col_identity"]
     later = ["qk_im", "out_im_A", "out_im_B", "max_A", "max_B", "sum_A", "sum_B", "exp_max_diff", "out"]
     assert [b.name for b in dense] == names + later
@@ -251,18 +224,15 @@ def test_buffers_in_order_of_their_indices() -> None:
 def test_upstream_tests_are_legal_as_often_as_there() -> None:
     """Of the parameters of test_sdpa_ring_distributed.py, 30 of 64 and 91 of 160 are legal, as upstream runs them."""
     lengths = [1024 << n for n in range(8)]
-    main = [
-        check(raw(inputs__seq_len=S, program_config__q_chunk_size=q, program_config__k_chunk_size=k))
-        for S, q, k in product(lengths, (96, 128, 192, 256), (128, 256))
-    ]
+    main = [check(upstream(S=S, q=q, k=k)) for S, q, k in product(lengths, (96, 128, 192, 256), (128, 256))]
     prefix = [
         check(
-            raw(
-                inputs__seq_len=S,
+            upstream(
+                S=S,
                 chunk_start_idx=start,
                 paged_kv={"block_size": 64, "page_table": "shuffled"},
-                program_config__q_chunk_size=q,
-                program_config__k_chunk_size=k,
+                q=q,
+                k=k,
             )
         )
         for S, start, q, k in product(lengths, (0, 64, 128, 256, 512), (64, 256), (64, 512))
@@ -281,7 +251,7 @@ def some_geometries() -> list[Geometry]:
     while len(made) < 60:
         R, q, k = rng.choice((2, 4, 6, 8)), 32 * rng.randint(1, 6), 32 * rng.randint(1, 8)
         S = 2 * R * q * rng.randint(1, 7)
-        spec = raw(inputs__seq_len=S, ring_size=R, program_config__q_chunk_size=q, program_config__k_chunk_size=k)
+        spec = upstream(S=S, ring_size=R, q=q, k=k)
         spec["inputs"] |= {"batch": rng.randint(1, 3), "q_heads": 4, "kv_heads": rng.choice((1, 2, 4))}
         spec["program_config"]["compute_with_storage_grid_size"] = (rng.randint(1, 8), rng.randint(1, 8))
         if rng.random() < 0.5:
@@ -385,19 +355,14 @@ RULES: list[tuple[Any, ...]] = [
 @pytest.mark.parametrize(("changes", "keys"), [(changes, keys) for changes, *keys in RULES], ids=str)
 def test_every_rule_refuses_and_offers_what_is_legal(changes: Raw, keys: list[str]) -> None:
     """A spec with one thing wrong is refused for it alone, shows the values, and each change it offers makes it legal."""
-    spec = raw()
-    for name, value in changes.items():
-        put(spec, name, value)
-    report = check(spec)
+    report = check(put(upstream(), changes))
     assert blamed(report) == set(keys)
     for violation in report.violations:
         assert f"{violation.key} = {violation.found[violation.key]!r}" in violation.message
         assert violation.nearest or violation.key.startswith("machine")
         for change in violation.nearest:
-            healed = raw()
-            for name, value in (changes | change).items():
-                put(healed, name, value)
-            assert check(healed).ok, (violation.message, check(healed).text())
+            healed = check(put(upstream(), changes | change))
+            assert healed.ok, (violation.message, healed.text())
 
 
 @pytest.mark.parametrize(
@@ -424,34 +389,32 @@ def test_every_rule_refuses_and_offers_what_is_legal(changes: Raw, keys: list[st
 def test_edges(legal: Raw, illegal: Raw) -> None:
     """The last legal value is legal, the next is not."""
     for changes, ok in ((legal, True), (illegal, False)):
-        spec = raw()
-        for name, value in changes.items():
-            put(spec, name, value)
-        assert check(spec).ok == ok, check(spec).text()
+        report = check(put(upstream(), changes))
+        assert report.ok == ok, report.text()
 
 
 def test_l1_ends_at_its_last_byte() -> None:
     """Circular buffers may fill L1, and not exceed it by a byte."""
     end = 103_712 + 371_712
-    assert check(raw(machine={"l1.size": end})).ok
-    report = check(raw(machine={"l1.size": end - 1}))
+    assert check(upstream(machine={"l1.size": end})).ok
+    report = check(upstream(machine={"l1.size": end - 1}))
     assert "1 B beyond" in report.violations[0].message
 
 
 def test_l1_output_takes_its_share() -> None:
     """An output in L1 is dealt over the board's cores and leaves less to the buffers."""
-    dram, l1 = check(raw()), check(raw(memory_config="l1_interleaved"))
+    dram, l1 = check(upstream()), check(upstream(memory_config="l1_interleaved"))
     tiles = 8 * (8192 // 4 // 32) * 4
     assert l1.effective["l1_bytes"] - dram.effective["l1_bytes"] == -(-tiles // 80) * 1088
     assert l1.ok
-    assert {"memory_config": "dram_interleaved"} in check(raw(memory_config="l1_interleaved", inputs__seq_len=524288)).violations[
+    assert {"memory_config": "dram_interleaved"} in check(upstream(memory_config="l1_interleaved", S=524288)).violations[
         0
     ].nearest
 
 
 def test_no_program_config_is_the_ops_own() -> None:
     """Chunks of 32 on the full grid of the board."""
-    report = check(raw() | {"program_config": None})
+    report = check(upstream() | {"program_config": None})
     assert report.ok
     assert [report.effective[name] for name in ("grid", "q_chunk_size", "k_chunk_size")] == [(8, 10), 32, 32]
     assert "program_config" in {advice.key for advice in report.warnings}
@@ -459,22 +422,22 @@ def test_no_program_config_is_the_ops_own() -> None:
 
 def test_mesh_axis_of_the_ring() -> None:
     """The first axis as long as the ring; an explicit position needs none."""
-    axes = [check(raw(mesh=mesh)).effective["ring_axis"] for mesh in ((4, 8), (8, 4), (4, 4), None)]
+    axes = [check(upstream(mesh=mesh)).effective["ring_axis"] for mesh in ((4, 8), (8, 4), (4, 4), None)]
     assert axes == [0, 1, 0, None]
-    assert check(raw(mesh=(8, 4), ring_id=1)).effective["ring_axis"] is None
+    assert check(upstream(mesh=(8, 4), ring_id=1)).effective["ring_axis"] is None
 
 
 def test_all_violations_at_once() -> None:
     """Independent mistakes are all listed, those of type and those of rules."""
     report = check(
-        raw(
+        upstream(
             ring_size=5,
-            inputs__kv_heads=3,
-            inputs__head_dim="128",
+            kv_heads=3,
+            d="128",
             inputs__dtyp="bfloat16",
-            program_config__q_chunk_size=100,
-            program_config__k_chunk_size=33,
-            program_config__compute_with_storage_grid_size=[20, 1],
+            q=100,
+            k=33,
+            grid=[20, 1],
             compute_kernel_config__fp32_dest_acc_en=True,
             kernel="streaming",
             memory_config="l1_block_sharded",
@@ -505,19 +468,17 @@ def test_all_violations_at_once() -> None:
 )
 def test_an_unknown_key_names_the_nearest(typo: str, meant: str) -> None:
     """The user learns which key was meant, even if it lives elsewhere."""
-    spec = raw()
-    put(spec, typo, 64)
-    (violation,) = check(spec).violations
+    (violation,) = check(put(upstream(), {typo: 64})).violations
     assert violation.key == typo
     assert violation.message.endswith(f"the nearest is {meant}")
 
 
 def test_values_must_fit_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers need memory on this computer; cycles alone do not."""
-    monkeypatch.setattr(rules, "host_memory_bytes", lambda: 2**20)
-    (violation,) = check(raw(numerics="fast")).violations
+    monkeypatch.setattr(rules, "memory_bytes", lambda: 2**20)
+    (violation,) = check(upstream(numerics="fast")).violations
     assert (violation.key, violation.nearest) == ("numerics", ({"numerics": "off"},))
-    assert check(raw(numerics="off")).ok
+    assert check(upstream(numerics="off")).ok
 
 
 # -- nothing raises -----------------------------------------------------------------------------------------
@@ -609,10 +570,7 @@ def test_random_illegal_specs_are_refused(seed: int) -> None:
 
 def with_mistakes(mistakes: Raw) -> Raw:
     """Write a spec that is legal but for the mistakes."""
-    spec = raw(mesh=[8, 4])
-    for key, value in mistakes.items():
-        put(spec, key, value)
-    return spec
+    return put(upstream(mesh=[8, 4]), mistakes)
 
 
 def related(key: str, other: str) -> bool:
@@ -651,7 +609,7 @@ def test_garbage_is_refused_without_a_traceback(seed: int) -> None:
         pool = [*RunSpec.model_fields, *type(BUILT_IN.inputs).model_fields, "files", "x", "a.b", 3, None]
         return {rng.choice(pool): garbage(depth + 1) for _ in range(rng.randint(0, 4))}
 
-    spec = raw() if rng.random() < 0.5 else {}
+    spec = upstream() if rng.random() < 0.5 else {}
     for name in rng.sample([*RunSpec.model_fields], 6):
         spec[name] = garbage()
     report = check(spec)
@@ -668,7 +626,7 @@ def test_a_spec_that_is_none_is_a_violation(source: Any) -> None:
 
 def test_absurd_sizes_are_refused_quickly() -> None:
     """A number with many digits is told how much is too much."""
-    report = check(raw(inputs__seq_len=10**9, numerics="fast"))
+    report = check(upstream(S=10**9, numerics="fast"))
     assert {"inputs.seq_len", "numerics"} <= blamed(report)
     violation = next(v for v in report.violations if "DRAM" in v.rule)
     assert "12,884,901,888" in violation.message
@@ -681,7 +639,7 @@ def files(folder: Path, k: tuple[int, ...] = (1, 1, 1024, 128), v: tuple[int, ..
     """Write a spec whose inputs are files of ones."""
     for name, sizes in {"q": (1, 8, 1024, 128), "k": k, "v": v}.items():
         np.save(folder / f"{name}.npy", np.ones(sizes, np.float32))
-    return raw() | {"inputs": {name: str(folder / f"{name}.npy") for name in "qkv"}}
+    return upstream() | {"inputs": {name: str(folder / f"{name}.npy") for name in "qkv"}}
 
 
 def test_files_make_a_legal_spec(tmp_path: Path) -> None:
@@ -731,9 +689,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 def paged(folder: Path, table: Any) -> Report:
     """Check a run of 1024 rows after 256 through a page table from a file."""
     np.save(folder / "table.npy", table)
-    return check(
-        raw(inputs__seq_len=1024, paged_kv={"block_size": 64, "page_table": str(folder / "table.npy")}, chunk_start_idx=256)
-    )
+    return check(upstream(S=1024, paged_kv={"block_size": 64, "page_table": str(folder / "table.npy")}, chunk_start_idx=256))
 
 
 def test_a_page_table_file_is_legal(tmp_path: Path) -> None:
@@ -765,7 +721,7 @@ def test_a_wrong_page_table_file_is_refused(tmp_path: Path, table: Any, says: st
 
 def test_a_missing_page_table_is_refused() -> None:
     """The path is shown."""
-    report = check(raw(paged_kv={"block_size": 64, "page_table": "/nowhere.npy"}, chunk_start_idx=256))
+    report = check(upstream(paged_kv={"block_size": 64, "page_table": "/nowhere.npy"}, chunk_start_idx=256))
     assert blamed(report) == {"paged_kv.page_table"}
     assert "/nowhere.npy" in report.text()
 
@@ -803,17 +759,14 @@ def test_a_missing_page_table_is_refused() -> None:
 )
 def test_advice(changes: Raw, key: str, says: str) -> None:
     """What is legal and yet worth saying."""
-    spec = raw()
-    for name, value in changes.items():
-        put(spec, name, value)
-    report = check(spec)
+    report = check(put(upstream(), changes))
     assert report.ok, report.text()
     assert any(advice.key == key and says in advice.message for advice in report.warnings), report.text()
 
 
 def test_a_good_spec_gets_no_advice() -> None:
     """Enough work for the grid, chunks that fit, nothing ignored."""
-    assert not check(raw(inputs__seq_len=16384)).warnings
+    assert not check(upstream(S=16384)).warnings
 
 
 def test_the_built_in_example_is_legal() -> None:

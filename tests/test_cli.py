@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from processes import HANGS, await_event
 
 from tensix_sim.cli import main
+from tensix_sim.user_errors import UserError
+from tensix_sim.workers import WorkerError
 
 SMALL = ("--set", "inputs.seq_len=512", "--set", "inputs.q_heads=2", "--set", "program_config.q_chunk_size=64")
 SMALL += ("--set", "program_config.k_chunk_size=64", "--jobs", "1")
@@ -141,21 +143,75 @@ def test_a_failed_program_ends_with_3(command, monkeypatch: pytest.MonkeyPatch) 
     assert "kernels/sdpa/" in result.output
 
 
+def test_an_error_of_the_users_ends_with_its_own_exit_code(command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever raises it: its text and its notes on stderr, nothing on stdout, no traceback."""
+
+    class KnownError(UserError):
+        exit_code = 7
+
+    def wrong() -> None:
+        error = KnownError("wrong")
+        error.add_note("and why")
+        raise error
+
+    monkeypatch.setattr("tensix_sim.presets.presets", wrong)
+    result = command("presets")
+    assert (result.exit_code, result.stdout, result.stderr) == (7, "", "wrong\nand why\n")
+
+
+@pytest.mark.parametrize(
+    ("what", "args", "left"),
+    [
+        ("tensix_sim.simulation.simulate", ("run", *SMALL), "nothing was written"),
+        ("tensix_sim.tuning.tune", ("tune", *SMALL, "--store", "s.sqlite"), "what was measured is kept in s.sqlite"),
+    ],
+)
+def test_when_a_worker_dies_it_is_said_what_is_left(
+    command, what: str, args: tuple[str, ...], left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line and exit code 2; a run leaves nothing, a sweep its store."""
+
+    def dies(*_: object, **__: object) -> None:
+        raise WorkerError("a worker process died")
+
+    monkeypatch.setattr(what, dies)
+    result = command(*args)
+    assert (result.exit_code, result.stderr) == (2, f"a worker process died; {left}\n")
+    assert not Path("traces").exists()
+
+
+INTERRUPTED = """
+import pathlib, sys
+from concurrent.futures import ProcessPoolExecutor
+from tensix_sim.cli import main
+begun, usual = pathlib.Path(sys.argv.pop()), ProcessPoolExecutor.submit
+def submit(*args):
+    future = usual(*args)
+    begun.touch()
+    return future
+ProcessPoolExecutor.submit = submit
+main()
+"""
+
+
+@pytest.mark.usefixtures("interrupts")
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_ends_with_130_and_writes_nothing(tmp_path: Path) -> None:
     """An interrupt in the middle of a run in two processes: one line, no files, no processes left."""
-    args = [sys.executable, "-m", "tensix_sim.cli", "run", "--jobs", "2"]
-    args += ["--set", "inputs.seq_len=32768", "--set", "numerics=off"]
+    folder, begun = tmp_path / "folder", tmp_path / "begun"
+    folder.mkdir()
+    args = [sys.executable, "-c", INTERRUPTED, "run", "--jobs", "2"]
+    args += ["--set", "inputs.seq_len=32768", "--set", "numerics=off", str(begun)]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(args, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
-    time.sleep(2.5)
+    process = subprocess.Popen(args, cwd=folder, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    await_event(begun.exists, process)
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=HANGS)
     assert process.returncode == 130, err
     assert out == ""
     assert err.strip().splitlines()[-1] == "interrupted; nothing was written"
     assert "Traceback" not in err
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_a_trace_too_long_for_a_viewer_is_not_written_for_one(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

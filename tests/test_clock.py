@@ -266,8 +266,12 @@ def test_a_library_may_wait_and_log() -> None:
     early = logging.makeLogRecord({}).created
     time.sleep(DAY)
     assert logging.makeLogRecord({}).created - early < DAY / 2
-    with ThreadPoolExecutor(1) as pool, pytest.raises(TimeoutError):
-        pool.submit(lambda: __import__("threading").Event().wait(0.05)).result(timeout=0.001)
+    with ThreadPoolExecutor(1) as pool:
+        over = __import__("threading").Event()
+        waiting = pool.submit(over.wait)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.001)
+        over.set()
 
 
 def test_the_functions_do_what_those_of_c_do() -> None:

@@ -3,10 +3,10 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from specs import raw
 
 from tensix_sim import simulate
 from tensix_sim.analysis import ProfileError, compare, read_side
@@ -15,13 +15,7 @@ from tensix_sim.cli import main
 from tensix_sim.config import load_spec
 from tensix_sim.page import comparison_page, write_comparison
 
-RING: dict[str, Any] = {
-    "board": "galaxy",
-    "ring_size": 2,
-    "numerics": "off",
-    "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 512, "head_dim": 64},
-    "program_config": {"compute_with_storage_grid_size": [2, 2], "q_chunk_size": 64, "k_chunk_size": 64},
-}
+RING = raw(numerics="off")
 HEADER = (
     "OP CODE,GLOBAL CALL COUNT,DEVICE ID,CORE COUNT,DEVICE KERNEL DURATION [ns],DEVICE TRISC1 KERNEL DURATION [ns],"
     "Avg FPU util on full grid (%)"

@@ -17,9 +17,9 @@ from tensix_sim.config import (
     SDPAProgramConfig,
     SpecError,
     load_spec,
-    open_array,
     read_spec,
 )
+from tensix_sim.files import open_array
 from tensix_sim.sdpa.op import positions
 
 SHAPE = {"q_heads": 8, "kv_heads": 1, "seq_len": 8192, "head_dim": 128}

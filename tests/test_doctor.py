@@ -12,6 +12,7 @@ import yaml
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from specs import Raw, put, upstream
 
 import tensix_sim
 from tensix_sim.cli import main
@@ -25,37 +26,12 @@ from tensix_sim.kernels.sdpa import Mask
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
 from tensix_sim.sdpa.keys import FP32_DEST, GRID, K_CHUNK, Q_CHUNK
 
-Raw = dict[str, Any]
 PREFETCHER = 723 * 1088  # bytes of Llama-Galaxy's global circular buffer, #33245
 
 
-def ring(**changes: Any) -> Raw:
-    """Write the upstream tests' ring: 8 heads over 1, head_dim 128, full Wormhole grid; ``a__b=c`` sets a.b."""
-    made: Raw = {
-        "board": "galaxy",
-        "inputs": {"q_heads": 8, "kv_heads": 1, "seq_len": 8192, "head_dim": 128, "dtype": "bfloat8_b"},
-        "program_config": {"compute_with_storage_grid_size": [8, 8], "q_chunk_size": 128, "k_chunk_size": 256},
-        "numerics": "off",
-    }
-    return with_changes(made, {key.replace("__", "."): value for key, value in changes.items()})
-
-
 def plain(**changes: Any) -> Raw:
-    """Write plain SDPA on a Blackhole card."""
-    return ring(op="sdpa", board="p100a", program_config__compute_with_storage_grid_size=[11, 10], **changes)
-
-
-def with_changes(spec: Raw, changes: Raw) -> Raw:
-    """Copy a spec with dotted keys set."""
-    made: Raw = json.loads(json.dumps(spec))
-    for key, value in changes.items():
-        *parents, leaf = ["machine", key[8:]] if key.startswith("machine.") else key.split(".")
-        place = made
-        for parent in parents:
-            place[parent] = place.get(parent) or {}
-            place = place[parent]
-        place[leaf] = value
-    return made
+    """Write the upstream tests' shape for plain SDPA on a Blackhole card."""
+    return upstream("sdpa", **{"grid": [11, 10]} | changes)
 
 
 def geometry(spec: Raw) -> Geometry:
@@ -89,7 +65,7 @@ def some_specs(count: int, seed: int = 5) -> list[Raw]:
             changes |= {"is_causal": rng.random() < 0.5, "sliding_window_size": rng.choice((None, rng.randint(1, 600)))}
             if not changes["is_causal"]:
                 changes["inputs.kv_len"] = rng.randint(1, 1200)
-        spec = with_changes(ring(), changes)
+        spec = put(upstream(), changes)
         if check(spec).ok:
             made.append(spec)
     return made
@@ -163,9 +139,9 @@ def why_in_vain(g: Geometry, row: int, column: int) -> str | None:
 @pytest.mark.parametrize(
     "spec",
     [
-        ring(inputs__seq_len=1024),
-        plain(inputs__seq_len=512, program_config__q_chunk_size=64),
-        ring(inputs__seq_len=1024, memory_config="l1_interleaved", machine={"dram.bank_rate": 2.0}),
+        upstream(S=1024),
+        plain(S=512, q=64),
+        upstream(S=1024, memory_config="l1_interleaved", machine={"dram.bank_rate": 2.0}),
     ],
 )
 def test_floor_has_the_bytes_of_a_run(spec: Raw) -> None:
@@ -181,7 +157,7 @@ def test_a_given_deal_may_have_chains_that_wait() -> None:
     """No other grid is offered then, for the deal is for this one."""
     deal = {"deal": [4, 28], "chains": "as_built"}
     changes = {"inputs.q_heads": 4, "inputs.kv_len": 512, "inputs.seq_len": 1024, "what_if": deal}
-    spec = with_changes(plain(is_causal=False), changes | {"program_config.compute_with_storage_grid_size": [2, 1]})
+    spec = put(plain(is_causal=False), changes | {"program_config.compute_with_storage_grid_size": [2, 1]})
     assert check(spec).ok
     assert all(advice.key != GRID or not advice.change for advice in check(spec).warnings)
 
@@ -190,7 +166,7 @@ def test_a_given_deal_is_drawn() -> None:
     """The load is that of the what-if, chunk by chunk."""
     deal = [5, 3, 0, 24] + 60 * [0]
     deal[5] = 32
-    load = check(ring(what_if={"deal": deal})).load
+    load = check(upstream(what_if={"deal": deal})).load
     assert load.chunks == tuple(2 * count for count in deal)
 
 
@@ -205,10 +181,10 @@ def test_a_check_visits_no_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Mask, "k_range", refuse)
     chunks = {"program_config__q_chunk_size": 32, "program_config__k_chunk_size": 32}
     small = {"inputs__q_heads": 1, "inputs__head_dim": 32}
-    most = check(ring(inputs__seq_len=MOST_TILE_ROWS * TILE, **chunks, **small))
+    most = check(upstream(S=MOST_TILE_ROWS * TILE, **chunks, **small))
     assert most.ok
     assert sum(most.load.chunks) == MOST_TILE_ROWS // 4
-    more = check(ring(inputs__seq_len=2 * MOST_TILE_ROWS * TILE, **chunks, **small))
+    more = check(upstream(S=2 * MOST_TILE_ROWS * TILE, **chunks, **small))
     assert more.ok
     assert more.load is None
     assert "load" not in more.text()
@@ -216,7 +192,7 @@ def test_a_check_visits_no_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_picture_of_the_grid() -> None:
     """Each core at its place, a dot where it idles."""
-    lines = check(ring(program_config__compute_with_storage_grid_size=[5, 8])).text().splitlines()
+    lines = check(upstream(grid=[5, 8])).text().splitlines()
     start = next(i for i, line in enumerate(lines) if "Q chunks of each core" in line)
     rows = [line.split() for line in lines[start + 1 : start + 9]]
     assert rows == [["4"] * 5 + ["66"] * 5] * 6 + [["4", "4", ".", ".", ".", "66", "66", ".", ".", "."]] + [["."] * 10]
@@ -228,7 +204,7 @@ def test_picture_of_the_grid() -> None:
 @pytest.mark.parametrize(("board", "budget"), [("galaxy", 1_395_424), ("n150", 1_395_424), ("p150b", 1_470_080)])
 def test_bank_size(board: str, budget: int) -> None:
     """What L1 has for buffers: Wormhole's as a ttnn device report has it, Blackhole's derived from its headers."""
-    assert check(ring(board=board)).effective["l1_budget"] == budget
+    assert check(upstream(board=board)).effective["l1_budget"] == budget
 
 
 REDUCED_SUM = {  # ecosystem.md 1.3, head_dim 128: with c_13, a tile for each row of a Q chunk, which newer factories have not
@@ -246,14 +222,14 @@ def test_l1_of_the_older_factory(config: tuple[str, int, int], total: int) -> No
     """Its buffers are ours and c_13, 2 KiB a row of tiles; on Wormhole that changes no verdict: 512/512 alone is too much."""
     dtype, q, k = config
     made = {"inputs__dtype": dtype, "inputs__seq_len": 8 * 1536, "program_config__q_chunk_size": q}
-    report = check(ring(**made, program_config__k_chunk_size=k))
+    report = check(upstream(**made, k=k))
     assert report.effective["l1_bytes"] == total - q // TILE * 2048
     assert report.ok == (103_712 + total <= 1_499_136) == ((q, k) != (512, 512))
 
 
 def test_blackhole_has_room_for_one_more() -> None:
     """512/512 of bfloat8_b fits its 1,470,080 B by 24,192; with c_13 it would not: the one verdict that c_13 changes."""
-    report = check(ring(board="p150b", program_config__q_chunk_size=512, program_config__k_chunk_size=512))
+    report = check(upstream(board="p150b", q=512, k=512))
     assert report.ok
     assert report.l1_map.free == 1_470_080 - 1_445_888
     assert REDUCED_SUM["bfloat8_b", 512, 512] > 1_470_080
@@ -263,7 +239,7 @@ def test_blackhole_has_room_for_one_more() -> None:
 def test_upstreams_oom_config_is_one(op: str, board: str, kernel: str) -> None:
     """512/512 of bfloat16 and head_dim 128, which upstream skips, fits neither chip, in neither op nor kernel."""
     chunks = {"program_config__q_chunk_size": 512, "program_config__k_chunk_size": 512, "inputs__dtype": "bfloat16"}
-    spec = ring(board=board, kernel=kernel, **chunks) | ({} if op == "ring" else {"op": "sdpa"})
+    spec = upstream(board=board, kernel=kernel, **chunks) | ({} if op == "ring" else {"op": "sdpa"})
     (violation,) = check(spec).violations
     assert violation.key == "program_config.q_chunk_size"
     assert violation.nearest
@@ -273,7 +249,7 @@ def test_upstreams_oom_config_is_one(op: str, board: str, kernel: str) -> None:
 def test_gemma_of_head_dim_256(board: str, fits: bool) -> None:
     """256/256 of bfloat16 overflows Wormhole, as the model's comment says of 1,417,216 B, of which 16,384 are c_13's."""
     chunks = {"program_config__q_chunk_size": 256, "program_config__k_chunk_size": 256, "inputs__head_dim": 256}
-    report = check(ring(op="sdpa", kernel="legacy", board=board, inputs__dtype="bfloat16", **chunks))
+    report = check(upstream(op="sdpa", kernel="legacy", board=board, dtype="bfloat16", **chunks))
     assert report.effective["l1_bytes"] == 1_417_216 - 16_384
     assert report.ok == fits
 
@@ -282,11 +258,11 @@ def test_gemma_of_head_dim_256(board: str, fits: bool) -> None:
 @pytest.mark.parametrize("memory", ["dram_interleaved", "l1_interleaved"])
 def test_reserved_bytes_fit_to_the_last(board: str, memory: str) -> None:
     """As many as remain may be reserved, and not one more; the message says one byte, and where it ends."""
-    free = check(ring(board=board, memory_config=memory)).l1_map.free
-    full = check(ring(board=board, memory_config=memory, machine={"l1.reserved": free}))
+    free = check(upstream(board=board, memory_config=memory)).l1_map.free
+    full = check(upstream(board=board, memory_config=memory, machine={"l1.reserved": free}))
     assert full.ok
     assert full.l1_map.free == 0
-    (violation,) = check(ring(board=board, memory_config=memory, machine={"l1.reserved": free + 1})).violations
+    (violation,) = check(upstream(board=board, memory_config=memory, machine={"l1.reserved": free + 1})).violations
     assert "1 B beyond" in violation.message
     assert f"{free + 1:,} B reserved" in violation.message
     assert f"end at {full.l1_map.end:,}" in violation.message
@@ -296,7 +272,7 @@ def test_reserved_bytes_fit_to_the_last(board: str, memory: str) -> None:
 def test_l1_has_no_more_than_all_to_reserve() -> None:
     """What is reserved leaves at least a byte above the base, and is not negative."""
     for reserved in (1_395_424, 10**9, -1):
-        (violation,) = check(ring(machine={"l1.reserved": reserved})).violations
+        (violation,) = check(upstream(machine={"l1.reserved": reserved})).violations
         assert violation.key == "machine.l1.reserved"
 
 
@@ -307,7 +283,7 @@ def test_the_prefetcher_leaves_too_little_to_the_shipped_chunks() -> None:
     (violation,) = report.violations
     assert report.l1_map.free == 1_499_136 - PREFETCHER - 970_016
     for change in violation.nearest:
-        assert check(with_changes(spec, change)).l1_map.free >= 0
+        assert check(put(spec, change)).l1_map.free >= 0
     assert violation.nearest[0] == {"program_config.q_chunk_size": 128}
 
 
@@ -329,7 +305,7 @@ def test_reserve_is_short_for_the_machines_number() -> None:
 
 def test_l1_is_drawn_in_order() -> None:
     """Each part has a row; bars start where the one before ended, too much is marked, and all ends within 110 columns."""
-    fits, too_big = check(ring(machine={"l1.reserved": 300_000})), check(ring(program_config__q_chunk_size=1024))
+    fits, too_big = check(upstream(machine={"l1.reserved": 300_000})), check(upstream(q=1024))
     bars = [line[61:] for line in fits.text().split("\nL1 of a core")[1].splitlines()[1:-1]]
     starts = [len(bar) - len(bar.lstrip()) for bar in bars]
     assert starts == sorted(starts)
@@ -338,7 +314,7 @@ def test_l1_is_drawn_in_order() -> None:
     assert "!" in too_big.text()
 
 
-@pytest.mark.parametrize("spec", [BUILT_IN, plain(inputs__seq_len=131072), ring(inputs__seq_len=131072), *SPECS[:20]], ids=str)
+@pytest.mark.parametrize("spec", [BUILT_IN, plain(S=131072), upstream(S=131072), *SPECS[:20]], ids=str)
 def test_lines_are_short(spec: Any) -> None:
     """A report fits 110 columns, and the head of it is the verdict."""
     report = check(spec)
@@ -367,7 +343,7 @@ def same(requested: Any, effective: Any) -> bool:
 
 def test_what_is_not_given_says_so() -> None:
     """A key that is left out, or null, was not asked for; a default that is written down was."""
-    spec = ring(compute_kernel_config={"fp32_dest_acc_en": False}, scale=None)
+    spec = upstream(compute_kernel_config={"fp32_dest_acc_en": False}, scale=None)
     settings = {setting.key: setting for setting in check(spec).settings}
     assert not settings["scale"].given
     assert settings["scale"].effective == 128**-0.5
@@ -393,8 +369,8 @@ def test_what_is_not_given_says_so() -> None:
 )
 def test_what_has_no_effect_has_none(key: str, value: Any) -> None:
     """Such a field is marked, advised against, and changes nothing of what is used, of the load or of L1."""
-    spec = ring(compute_kernel_config__math_fidelity="HiFi2")
-    usual, other = check(spec), check(with_changes(spec, {key: value}))
+    spec = upstream(compute_kernel_config__math_fidelity="HiFi2")
+    usual, other = check(spec), check(put(spec, {key: value}))
     assert next(setting for setting in other.settings if setting.key == key).effective is None
     assert {(a.key, a.level) for a in other.warnings} - {(a.key, a.level) for a in usual.warnings} == {(key, "notice")}
     assert (usual.effective, usual.load, usual.l1) == (other.effective, other.load, other.l1)
@@ -410,22 +386,20 @@ STRADDLING = {
 }  # fmt: skip
 ADVISED = {
     "shipped": json.loads(BUILT_IN.model_dump_json()),
-    "defaults": ring() | {"program_config": None},
-    "defaults, plain": plain(inputs__seq_len=2048) | {"program_config": None},
-    "too large for the grid": ring(program_config__q_chunk_size=256),
-    "DRAM binds": plain(inputs__seq_len=2048, program_config__q_chunk_size=32),
-    "stragglers": plain(inputs__seq_len=4096, program_config__q_chunk_size=512, program_config__k_chunk_size=128),
-    "over-hang": ring(program_config__k_chunk_size=96),
-    "much over-hang": plain(
-        is_causal=False, kernel="legacy", inputs__seq_len=4096, inputs__kv_len=1088, program_config__k_chunk_size=1024
-    ),
+    "defaults": upstream() | {"program_config": None},
+    "defaults, plain": plain(S=2048) | {"program_config": None},
+    "too large for the grid": upstream(q=256),
+    "DRAM binds": plain(S=2048, q=32),
+    "stragglers": plain(S=4096, q=512, k=128),
+    "over-hang": upstream(k=96),
+    "much over-hang": plain(is_causal=False, kernel="legacy", S=4096, kv_len=1088, k=1024),
     "straddling heads": STRADDLING,
-    "over-hang, not causal": plain(is_causal=False, kernel="legacy", inputs__kv_len=8000),
-    "diagonal": ring(inputs__seq_len=1024, program_config__k_chunk_size=1024, inputs__head_dim=64),
+    "over-hang, not causal": plain(is_causal=False, kernel="legacy", kv_len=8000),
+    "diagonal": upstream(S=1024, k=1024, d=64),
     "wide DST": plain(compute_kernel_config={"fp32_dest_acc_en": True}),
-    "ring of 16": ring(ring_size=16),
-    "ring on one chip": ring(board="p150b"),
-    "ring on two chips": ring(board="n300"),
+    "ring of 16": upstream(ring_size=16),
+    "ring on one chip": upstream(board="p150b"),
+    "ring on two chips": upstream(board="n300"),
 }
 
 
@@ -440,7 +414,7 @@ def test_advice_keeps_its_word(name: str) -> None:
     assert [advice for advice in advised if advice.size]
     for advice in advised:
         if advice.change:
-            changed = with_changes(spec, advice.change)
+            changed = put(spec, advice.change)
             assert check(changed).ok
             assert advice.size is not None
             assert measure(changed, advice) == pytest.approx(advice.size.then)
@@ -492,7 +466,7 @@ def test_advice_says_what_to_change(name: str, key: str, change: Raw, says: str)
 
 def test_smaller_chunks_are_not_advised_where_dram_binds() -> None:
     """With 32 of 64 cores idle, Q chunks of 64 would employ them all, and DRAM would take longer than cores do now."""
-    usual, smaller = check(ring()), check(ring(program_config__q_chunk_size=64))
+    usual, smaller = check(upstream()), check(upstream(q=64))
     (advice,) = (advice for advice in usual.warnings if advice.key == "program_config.q_chunk_size")
     assert "32 of 64 cores get no Q chunk and idle" in advice.message
     assert not advice.change
@@ -514,7 +488,7 @@ def chained_specs(count: int, seed: int = 7) -> list[Raw]:
             "compute_kernel_config.fp32_dest_acc_en": rng.random() < 0.5,
             "what_if.chains": rng.choice(("as_built", "as_built", "where_alone")), "machine.tensix.mvmul_cycles": 2000,
         }  # fmt: skip
-        spec = with_changes(plain(is_causal=False), changes)
+        spec = put(plain(is_causal=False), changes)
         if check(spec).ok and Work(geometry(spec)).chain_waits.any():
             made.append(spec)
     return made
@@ -534,7 +508,7 @@ def test_any_advised_change_is_legal_and_lowers_what_it_says(spec: Raw) -> None:
     for advice in check(spec).warnings:
         if not advice.change:
             continue
-        changed = with_changes(spec, advice.change)
+        changed = put(spec, advice.change)
         assert check(changed).ok, advice
         assert measure(changed, advice) == pytest.approx(advice.size.then)
         assert advice.size.now == pytest.approx(measure(spec, advice))
@@ -615,7 +589,7 @@ def test_json_has_all_that_the_screen_shows(tmp_path: Path) -> None:
 def test_a_report_shows_itself(tmp_path: Path) -> None:
     """In an assertion of a user's test, and in a notebook; overrides are as on the command line."""
     path = tmp_path / "spec.yaml"
-    path.write_text(yaml.safe_dump(ring()))
+    path.write_text(yaml.safe_dump(upstream()))
     report = tensix_sim.check(path, ["ring_size=3", "inputs.dtype='<b>'"])
     assert str(report) == report.text()
     assert "&lt;b&gt;" in report._repr_html_()

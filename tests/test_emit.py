@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from specs import PLAIN, Raw, raw
 
 from tensix_sim import simulate
 from tensix_sim.analysis import compare, read_side
@@ -20,30 +21,14 @@ from tensix_sim.doctor.check import check
 from tensix_sim.emit import KINDS, EmitError, MissingPackageError, emit, perfetto
 from tensix_sim.emit.device_log import COLUMNS as LOG_COLUMNS
 from tensix_sim.emit.perf_results import COLUMNS
-from tensix_sim.simulation import Result, spec_machine
+from tensix_sim.sdpa.geometry import spec_machine
+from tensix_sim.simulation import Result
 from tensix_sim.trace import RISCS, Totals
 
-RING: dict[str, Any] = {
-    "board": "galaxy",
-    "ring_size": 2,
-    "numerics": "off",
-    "trace": "transfers",
-    "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 512, "head_dim": 64},
-    "program_config": {"compute_with_storage_grid_size": [2, 2], "q_chunk_size": 64, "k_chunk_size": 64},
-}
-CHAINS: dict[str, Any] = {  # cores that pass K and V on, in many requests a burst
-    "op": "sdpa",
-    "board": "p150b",
-    "is_causal": False,
-    "numerics": "off",
-    "trace": "transfers",
-    "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 1024, "head_dim": 64, "dtype": "bfloat16"},
-    "program_config": {"compute_with_storage_grid_size": [4, 4], "q_chunk_size": 128, "k_chunk_size": 128},
-}
-BURSTS: dict[str, Any] = {  # an output that fills a bank's turn
-    **CHAINS,
-    "inputs": {"q_heads": 8, "kv_heads": 2, "seq_len": 256, "head_dim": 128, "dtype": "bfloat16"},
-}
+RING = raw(numerics="off", trace="transfers")
+WIDE = {"board": "p150b", "is_causal": False, "dtype": "bfloat16", "grid": [4, 4], "numerics": "off", "trace": "transfers"}
+CHAINS = raw(PLAIN, S=1024, q=128, k=128, **WIDE)  # cores that pass K and V on, in many requests a burst
+BURSTS = raw(PLAIN, S=256, heads=8, kv_heads=2, d=128, q=128, k=128, **WIDE)  # an output that fills a bank's turn
 OTHERS = ("device-log", "perf-csv", "npe", "visualizer")  # that need no package
 
 
@@ -105,8 +90,8 @@ def test_sums_of_waits_are_those_of_the_trace(result: Result, folder: Path) -> N
         if row["PCIe slot"] == "0" and row["type"] == "ZONE_TOTAL":
             sums[row["zone name"]] += int(row["data"])
     between = ("math", "pack", "unpack", "dst")
-    assert sums["CB-COMPUTE-WAIT-FRONT"] == sum(n for c, n in totals.waits(risc="TRISC_0").items() if c not in between)
-    assert sums["CB-COMPUTE-RESERVE-BACK"] == sum(n for c, n in totals.waits(risc="TRISC_2").items() if c.startswith("space"))
+    assert sums["CB-COMPUTE-WAIT-FRONT"] == sum(n for c, n in totals.waits(risc="TRISC_0").items() if c.kind not in between)
+    assert sums["CB-COMPUTE-RESERVE-BACK"] == sum(n for c, n in totals.waits(risc="TRISC_2").items() if c.kind == "space")
 
 
 # -- ops_perf_results ---------------------------------------------------------------------------------------------
@@ -143,7 +128,7 @@ def test_a_run_is_what_its_own_profile_says(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("spec", [RING, CHAINS, BURSTS], ids=["ring", "chains", "bursts"])
-def test_the_noc_trace_has_every_byte_in_order(spec: dict[str, Any], tmp_path: Path) -> None:
+def test_the_noc_trace_has_every_byte_in_order(spec: Raw, tmp_path: Path) -> None:
     """An event for each request, sorted by core, RISC and time within its kernel's zone; bytes are those of the transfers."""
     run = simulate(load_spec(spec)).as_run()
     moved = run.traces[0].transferred()
@@ -231,7 +216,7 @@ def test_the_perfetto_trace_has_every_span_on_its_track(result: Result, tmp_path
         totals = Totals.of(result.trace[device.ring_id])
         for lane, spent in zip(totals.lanes, totals.cycles, strict=True):
             for name, n in zip(totals.names, spent.tolist(), strict=True):
-                assert cycles[f"device {device.ring_id}", f"core {lane.core[0]},{lane.core[1]}", lane.risc, name] == n
+                assert cycles[f"device {device.ring_id}", f"core {lane.core[0]},{lane.core[1]}", lane.risc, str(name)] == n
     counted = [p for p in trace.packet if p.track_event.type == proto.TrackEvent.TYPE_COUNTER]
     assert len(counted) == sum(len(t.counts()) for t in result.trace.values())
     assert len({p.trusted_packet_sequence_id for p in trace.packet}) == 1

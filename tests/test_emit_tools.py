@@ -6,7 +6,6 @@ import re
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,8 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from processes import HANGS, await_event
+from specs import upstream
 
 from tensix_sim import simulate
 from tensix_sim.config import load_spec
@@ -23,14 +24,7 @@ from tensix_sim.emit import emit
 
 TOOLS = Path(os.environ.get("TENSIX_SIM_TOOLS", ""))
 OP = "RingDistributedSdpaDeviceOperation"
-RING: dict[str, Any] = {
-    "board": "galaxy",
-    "ring_size": 4,
-    "numerics": "off",
-    "trace": "transfers",
-    "inputs": {"q_heads": 8, "kv_heads": 1, "seq_len": 1024, "head_dim": 128},
-    "program_config": {"compute_with_storage_grid_size": [7, 10], "q_chunk_size": 128, "k_chunk_size": 128},
-}
+RING = upstream(S=1024, k=128, grid=[7, 10], trace="transfers")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif("TENSIX_SIM_TOOLS" not in os.environ, reason="TENSIX_SIM_TOOLS names no folder of tools: make test-tools"),
@@ -48,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tt_perf_report_prints_the_op(folder: Path) -> None:
     """It finds four devices, takes the slowest, and knows its cores and data types."""
     command = [TOOLS / "perf-report/bin/tt-perf-report", "ops_perf_results_ring.csv", "--no-color"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HANGS, check=False)
     assert done.returncode == 0, done.stderr
     shown = done.stdout + done.stderr
     assert "Detected data from 4 devices" in shown
@@ -73,13 +67,8 @@ def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     ]  # fmt: skip
     with log.open("w") as out, subprocess.Popen(command, cwd=home, stdout=out, stderr=out, start_new_session=True) as process:
         try:
-            instance = None
-            for _ in range(120):
-                instance = re.search(r"instanceId=\w+", log.read_text(errors="replace"))
-                if instance and answers(f"http://127.0.0.1:{port}/"):
-                    break
-                time.sleep(0.5)
-            assert instance, log.read_text(errors="replace")
+            instance = await_event(lambda: re.search(r"instanceId=\w+", log.read_text(errors="replace")), process)
+            await_event(lambda: answers(f"http://127.0.0.1:{port}/"), process)
             yield f"http://127.0.0.1:{port}", instance[0]
         finally:
             with suppress(ProcessLookupError):
@@ -98,7 +87,7 @@ def answers(url: str) -> bool:
 def get(server: tuple[str, str], path: str) -> Any:
     """An answer of the visualizer's API."""
     address, instance = server
-    with urlopen(f"{address}/api/{path}{'&' if '?' in path else '?'}{instance}", timeout=60) as answer:
+    with urlopen(f"{address}/api/{path}{'&' if '?' in path else '?'}{instance}", timeout=HANGS) as answer:
         return json.load(answer)
 
 
@@ -139,6 +128,6 @@ def page_text(server: tuple[str, str], page: str) -> str:
     """What a reader sees of a page."""
     address, instance = server
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=15000", "--dump-dom"]
-    done = subprocess.run([*command, f"{address}/{page}?{instance}"], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([*command, f"{address}/{page}?{instance}"], capture_output=True, text=True, timeout=HANGS, check=True)
     seen = re.sub(r"(?s)<(script|style).*?</\1>|<[^>]+>", " ", done.stdout)
     return " ".join(seen.split())

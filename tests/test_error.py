@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from specs import PLAIN, RING, Raw, raw
 
 from tensix_sim import simulate
 from tensix_sim.cli import main
@@ -14,16 +15,11 @@ from tensix_sim.config import RunSpec
 from tensix_sim.error import LengthsError, error_by_length, explain, length_specs
 from tensix_sim.sdpa.stages import INPUT, STAGES
 
-Raw = dict[str, Any]
 
-
-def spec(S: int = 256, q: int = 32, k: int = 64, **more: Any) -> Raw:
-    """A small exact run of a ring of two on Blackhole: one head, bfloat16, HiFi4."""
-    inputs = {"q_heads": 1, "kv_heads": 1, "seq_len": S, "head_dim": 64, "dtype": "bfloat16"} | more.pop("inputs", {})
-    compute = {"math_fidelity": "HiFi4", "math_approx_mode": False} | more.pop("compute", {})
-    program = {"compute_with_storage_grid_size": [4, 4], "q_chunk_size": q, "k_chunk_size": k}
-    given = {"board": "p100a", "ring_size": 2, "numerics": "exact", "trace": "off", "inputs": inputs}
-    return given | {"program_config": program, "compute_kernel_config": compute} | more
+def spec(op: str = RING, **changes: Any) -> Raw:
+    """A small exact run on Blackhole: one head, bfloat16, HiFi4."""
+    precise = {"dtype": "bfloat16", "fidelity": "HiFi4", "compute_kernel_config__math_approx_mode": False, "numerics": "exact"}
+    return raw(op, **{"board": "p100a", "heads": 1, "S": 256, "q": 32, "grid": [4, 4], "trace": "off"} | precise | changes)
 
 
 def legal(given: Raw) -> RunSpec:
@@ -33,10 +29,10 @@ def legal(given: Raw) -> RunSpec:
 
 CONFIGS: dict[str, Raw] = {
     "16-bit DST": spec(),
-    "32-bit DST on Wormhole": spec(compute={"fp32_dest_acc_en": True}) | {"board": "n150"},
-    "LoFi, bfloat8_b, GQA": spec(compute={"math_fidelity": "LoFi"}, inputs={"dtype": "bfloat8_b", "q_heads": 2}),
-    "bfloat4_b": spec(inputs={"dtype": "bfloat4_b"}),
-    "streaming": spec(kernel="streaming", compute={"math_fidelity": "HiFi2"}),
+    "32-bit DST on Wormhole": spec(fp32=True, board="n150"),
+    "LoFi, bfloat8_b, GQA": spec(fidelity="LoFi", dtype="bfloat8_b", heads=2),
+    "bfloat4_b": spec(dtype="bfloat4_b"),
+    "streaming": spec(kernel="streaming", fidelity="HiFi2"),
     "prefix, paged": spec(chunk_start_idx=64, paged_kv={"block_size": 64}),
 }
 
@@ -57,9 +53,9 @@ def test_the_ring_has_the_bits_of_plain_attention(kernel: str, wide: bool) -> No
     """Same chunks, same arithmetic: two positions of a ring, four, or one chip."""
     if kernel == "streaming" and wide:
         pytest.skip("the streaming kernel needs a 16-bit DST: illegal")
-    ring = spec(kernel=kernel, compute={"fp32_dest_acc_en": wide})
+    ring = spec(kernel=kernel, fp32=wide)
     of_two, of_four = simulate(ring).gathered(), simulate(ring | {"ring_size": 4}).gathered()
-    plain = {key: value for key, value in ring.items() if key != "ring_size"} | {"op": "sdpa"}
+    plain = spec(PLAIN, kernel=kernel, fp32=wide)
     assert of_two.tobytes() == of_four.tobytes()
     if not wide:  # with a 32-bit DST plain SDPA keeps its scores as float32
         assert simulate(plain).gathered().tobytes() == of_two.tobytes()
@@ -67,7 +63,7 @@ def test_the_ring_has_the_bits_of_plain_attention(kernel: str, wide: bool) -> No
 
 def test_bits_do_not_need_the_compiler() -> None:
     """Without numba the same code runs in Python and NumPy alone: the same bits and cycles, and a word on it."""
-    small = spec(64, q=32, k=32, inputs={"head_dim": 32}, op="sdpa", ring_size=4)
+    small = spec(PLAIN, S=64, d=32, k=32)
     program = f"""
 import sys
 sys.modules["numba"] = None
@@ -84,14 +80,14 @@ print(result.devices[0].cycles, file=sys.stderr)
 
 
 CAUSES: dict[str, Raw] = {
-    "approximate exp": spec(compute={"fp32_dest_acc_en": True}),
-    "fidelity truncation": spec(compute={"math_fidelity": "LoFi"}),
+    "approximate exp": spec(fp32=True),
+    "fidelity truncation": spec(fidelity="LoFi"),
     "DST rounding": spec(scale=1.0),
-    "score pack": spec(scale=4.0, compute={"fp32_dest_acc_en": True}),
+    "score pack": spec(scale=4.0, fp32=True),
     "PV accumulation": spec(k=256, scale=0.0001),
-    "running sum": spec(512, k=32, scale=0.0001, compute={"fp32_dest_acc_en": True}),
-    "output format": spec(inputs={"dtype": "bfloat4_b"}),
-    INPUT: spec(op="sdpa", ring_size=4, inputs={"kv_dtype": "bfloat4_b"}),
+    "running sum": spec(S=512, k=32, scale=0.0001, fp32=True),
+    "output format": spec(dtype="bfloat4_b"),
+    INPUT: spec(PLAIN, kv_dtype="bfloat4_b"),
 }
 
 

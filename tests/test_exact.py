@@ -48,7 +48,7 @@ def pattern(rng: random.Random) -> int:
 
 def near(x: int, rng: random.Random) -> int:
     """A pattern that all but cancels x."""
-    return (x ^ s.SIGN) + rng.choice((-65536, -1, 0, 1, 8192, 65536)) & 0xFFFFFFFF
+    return (x ^ s.patterns.SIGN) + rng.choice((-65536, -1, 0, 1, 8192, 65536)) & 0xFFFFFFFF
 
 
 def bf16(rng: random.Random) -> int:
@@ -67,18 +67,23 @@ def from_register(datum: int) -> int:
 def compiled_mvmul(a, b, dst: list[int], phase: int, half: int, wide: bool, fault: bool) -> list[int]:
     """One MVMUL on a row of SrcB [32] and a tile of SrcA [32][32] of patterns, onto DST [32]."""
     parts_b, parts_a, work = np.empty((1, 3, 32)), np.empty((1, 3, 1024)), np.empty((10, 32))
-    bitwise.cut(np.array(b, np.uint32).reshape(1, 32), False, parts_b)
-    bitwise.cut(np.array(a, np.uint32).reshape(1, 1024), True, parts_a)
+    bitwise.fpu.cut(np.array(b, np.uint32).reshape(1, 32), False, parts_b)
+    bitwise.fpu.cut(np.array(a, np.uint32).reshape(1, 1024), True, parts_a)
     held = s_values(dst)
-    bitwise.align(parts_b[0], parts_a.reshape(3, 32, 32), work)
-    bitwise.mvmul(parts_b[0], parts_a.reshape(3, 32, 32), held, work, phase, half, wide, fault)
+    bitwise.fpu.align(parts_b[0], parts_a.reshape(3, 32, 32), work)
+    bitwise.fpu.mvmul(parts_b[0], parts_a.reshape(3, 32, 32), held, work, phase, half, wide, fault)
     with np.errstate(over="ignore"):
         return held.astype(np.float32).view(np.uint32).tolist()
 
 
 def s_values(patterns: list[int]) -> np.ndarray:
     """DST as the compiled path holds it: exponent 255 is an exponent like any other."""
-    return np.array([(-1) ** s.sign_of(x) * float(s.significand_of(x)) * 2.0 ** (s.exponent_of(x) - 150) for x in patterns])
+    return np.array(
+        [
+            (-1) ** s.patterns.sign_of(x) * float(s.patterns.significand_of(x)) * 2.0 ** (s.patterns.exponent_of(x) - 150)
+            for x in patterns
+        ]
+    )
 
 
 @chips
@@ -87,7 +92,7 @@ def test_mvmul_vectors(chip: str) -> None:
     fault = CHIPS[chip].fp32_dest_fault
     for _, wide, phase, dst, *data, result in np.load(VECTORS / f"vectors_{chip}.npz")["mvmul"].tolist():
         a, b = [from_register(x) for x in data[:16]], [from_register(x) for x in data[16:]]
-        assert s.mvmul(a, b, dst, phase, bool(wide), fault) == result
+        assert s.fpu.mvmul(a, b, dst, phase, bool(wide), fault) == result
         tile = np.zeros((32, 32), np.uint32)
         tile[:16, 5] = a
         assert compiled_mvmul(tile, b + [0] * 16, [dst] * 32, phase, 0, bool(wide), fault)[5] == result
@@ -119,9 +124,9 @@ def test_mvmul_is_the_specification(chip: str) -> None:
         rows = b[16 * half : 16 * half + 16]
         dst = []
         for j in range(32):
-            old = pattern(rng) if rng.random() < 0.5 else near(s.mvmul(columns[j], rows, 0, phase, wide, fault), rng)
+            old = pattern(rng) if rng.random() < 0.5 else near(s.fpu.mvmul(columns[j], rows, 0, phase, wide, fault), rng)
             dst.append(old if wide else old & 0xFFFF0000)
-        expected = [s.mvmul(columns[j], rows, dst[j], phase, wide, fault) for j in range(32)]
+        expected = [s.fpu.mvmul(columns[j], rows, dst[j], phase, wide, fault) for j in range(32)]
         assert compiled_mvmul(a, b, dst, phase, half, wide, fault) == expected
 
 
@@ -136,11 +141,11 @@ def test_a_product_of_blocks_runs_in_the_order_of_the_llk(fidelity, phases: int,
     product = math.matmul(a, fmt, b, fmt, BFLOAT16, transpose_b=False)
     turned = math.matmul(a, fmt, np.ascontiguousarray(b.swapaxes(1, 3)), fmt, BFLOAT16, transpose_b=True)
     assert product.tobytes() == turned.tobytes()
-    register = s.to_tf32 if wide else s.to_register_bf16
+    register = s.unpacker.to_tf32 if wide else s.unpacker.to_register_bf16
     for r, i, c, j in [(0, 0, 0, 0), (1, 5, 0, 31), (0, 17, 1, 16), (1, 31, 1, 2)]:
         row = [register(x) for x in a[r, i].reshape(-1).view(np.uint32).tolist()]
         col = [register(x) for x in b[:, :, c, j].reshape(-1).view(np.uint32).tolist()]
-        assert s.pack_bf16(s.matmul(row, col, phases, wide, quirk=True)) == product[r, i, c, j].view(np.uint32)
+        assert s.packer.pack_bf16(s.fpu.matmul(row, col, phases, wide, quirk=True)) == product[r, i, c, j].view(np.uint32)
 
 
 # -- element by element ------------------------------------------------------------------------------------------------------
@@ -152,30 +157,34 @@ def test_elementwise_vectors(chip: str) -> None:
     vectors, fault = np.load(VECTORS / f"vectors_{chip}.npz"), CHIPS[chip].fp32_dest_fault
     for _, wide, phase, dst, a, b, result in vectors["elwmul"].tolist():
         args = from_register(a), from_register(b), dst, phase, bool(wide), fault
-        assert s.elwmul_phase(*args) == bitwise.elwmul(*args) == result
+        assert s.fpu.elwmul_phase(*args) == bitwise.fpu.elwmul(*args) == result
     for _, wide, accumulate, dst, a, b, result in vectors["elwadd"].tolist():
         a, b, old = from_register(a), from_register(b), dst if accumulate else 0
-        assert s.elwadd(a, b, bool(wide), fault, old) == bitwise.elwadd(a, b, old, bool(wide), fault) == result
+        assert s.fpu.elwadd(a, b, bool(wide), fault, old) == bitwise.fpu.elwadd(a, b, old, bool(wide), fault) == result
     for x, y, z, wormhole, blackhole in vectors["fma"].tolist():
-        assert s.sfpmad(x, y, z, False) == bitwise.mad(x, y, z, False) == wormhole
-        assert s.sfpmad(x, y, z, True) == bitwise.mad(x, y, z, True) == blackhole
+        assert s.sfpu.sfpmad(x, y, z, False) == bitwise.sfpu.mad(x, y, z, False) == wormhole
+        assert s.sfpu.sfpmad(x, y, z, True) == bitwise.sfpu.mad(x, y, z, True) == blackhole
     for held, x, result, held16, x16, result16 in vectors["l1_accumulate"].tolist():
-        assert s.accumulate_fp32(held, x) == bitwise.accumulate_fp32(held, x) == result
-        assert s.accumulate_bf16(held16 << 16, x16 << 16) == bitwise.accumulate_bf16(held16 << 16, x16 << 16) == result16 << 16
+        assert s.packer.accumulate_fp32(held, x) == bitwise.packer.accumulate_fp32(held, x) == result
+        assert (
+            s.packer.accumulate_bf16(held16 << 16, x16 << 16)
+            == bitwise.packer.accumulate_bf16(held16 << 16, x16 << 16)
+            == result16 << 16
+        )
     for datum, shared, result in vectors["bfp8_decode"].tolist():
-        assert s.decode_block(datum, shared, 7) == result << 16
-        assert bitwise.unpack_block(datum >> 7, datum & 127, shared) == result << 16
+        assert s.unpacker.decode_block(datum, shared, 7) == result << 16
+        assert bitwise.packer.unpack_block(datum >> 7, datum & 127, shared) == result << 16
 
 
 def mad(rng: random.Random) -> Iterator[int]:
     """Three operands: any; the addend all but cancels the product; both ends of the product's exponent; a carry of two bits."""
     x, y, z, kind = pattern(rng), pattern(rng), pattern(rng), rng.random()
     if kind < 0.3:
-        z = near(s.sfpmad(x, y, 0, True), rng)
+        z = near(s.sfpu.sfpmad(x, y, 0, True), rng)
     elif kind < 0.6:
         end = rng.choice((0, 255)) + 127 + rng.randrange(-3, 4)  # the exponents' sum
         e = rng.randrange(max(1, end - 254), min(255, end))
-        x, y = ((x & ~s.INFINITY) | e << 23), ((y & ~s.INFINITY) | (end - e) << 23)
+        x, y = ((x & ~s.patterns.INFINITY) | e << 23), ((y & ~s.patterns.INFINITY) | (end - e) << 23)
         if rng.random() < 0.7:
             z = rng.getrandbits(1) << 31 | min(255, max(0, end - 127 + rng.randrange(-3, 4))) << 23 | z & 0x7FFFFF
     elif kind < 0.8:
@@ -209,7 +218,7 @@ def one(rng: random.Random) -> Iterator[int]:
 def largest(x: int, y: int) -> int:
     """The compiled maximum of a row of two."""
     row, out = np.full((1, 32, 1, 2), [x, y], np.uint32), np.empty((1, 32, 1, 1), np.uint32)
-    bitwise.max_rows(row, out, True)
+    bitwise.fpu.max_rows(row, out, True)
     return int(out[0, 31, 0, 0])
 
 
@@ -218,12 +227,7 @@ SEEDS = {chip: np.array(numbers.reciprocal_seeds, np.int64) for chip, numbers in
 
 def seeds_for(rule: Callable, chip: str) -> Any:
     """As the specification has them, or the compiled path."""
-    return CHIPS[chip].reciprocal_seeds if rule.__module__ == s.__name__ else SEEDS[chip]
-
-
-def seeded(rule: Callable) -> Callable:
-    """A rule that wants a chip's seeds, given whether it is Blackhole."""
-    return lambda x, on: rule(x, seeds_for(rule, "blackhole" if on else "wormhole_b0"))
+    return CHIPS[chip].reciprocal_seeds if rule.__module__.startswith(s.__name__) else SEEDS[chip]
 
 
 def on_blackhole(rule: Callable) -> Callable:
@@ -233,32 +237,41 @@ def on_blackhole(rule: Callable) -> Callable:
 
 SLOPE, SCALE = 0x42029A2E, 0x3DB504F3  # 256 / ln 2 / sqrt(128), 1 / sqrt(128)
 OPERATIONS: dict[str, tuple[Callable, Callable, Callable]] = {
-    "elwmul": (triple, s.elwmul_phase, bitwise.elwmul),
-    "elwadd": (triple, lambda a, b, dst, wide, fault: s.elwadd(a, b, wide, fault, dst), bitwise.elwadd),
-    "sfpmad": (mad, s.sfpmad, bitwise.mad),
+    "elwmul": (triple, s.fpu.elwmul_phase, bitwise.fpu.elwmul),
+    "elwadd": (triple, lambda a, b, dst, wide, fault: s.fpu.elwadd(a, b, wide, fault, dst), bitwise.fpu.elwadd),
+    "sfpmad": (mad, s.sfpu.sfpmad, bitwise.sfpu.mad),
     "exp_approximate": (
-        small, lambda x, on: s.exp_approximate(x, SLOPE, on), lambda x, on: bitwise.exp_approximate(x, SLOPE, on),
+        small, lambda x, on: s.sfpu.exp_approximate(x, SLOPE, on), lambda x, on: bitwise.sfpu.exp_approximate(x, SLOPE, on),
     ),
-    "exp_16_bit": (small, s.exp_16_bit, bitwise.exp_16_bit),
-    "exp_32_bit": (small, s.exp_32_bit, bitwise.exp_32_bit),
-    "exp_column": (small, lambda x, on: s.exp_column(x, SCALE, on, on), lambda x, on: bitwise.exp_column(x, SCALE, on, on)),
-    "reciprocal_legacy_2": (one, lambda x, on: s.reciprocal_legacy(x, 2, on), lambda x, on: bitwise.reciprocal_legacy(x, 2, on)),
-    "reciprocal_legacy_3": (one, lambda x, on: s.reciprocal_legacy(x, 3, on), lambda x, on: bitwise.reciprocal_legacy(x, 3, on)),
-    "reciprocal_newton": (one, seeded(s.reciprocal_newton), seeded(bitwise.reciprocal_newton)),
-    "sfparecip": (one, on_blackhole(s.sfparecip), on_blackhole(bitwise.sfparecip)),
-    "reciprocal_8_bits": (one, on_blackhole(s.reciprocal_8_bits), on_blackhole(bitwise.reciprocal_8_bits)),
-    "reciprocal_24_bits": (one, on_blackhole(s.reciprocal_24_bits), on_blackhole(bitwise.reciprocal_24_bits)),
-    "to_bfp8_source": (one, s.to_bfp8_source, bitwise.to_bfp8_source),
-    "sfpstore": (one, s.sfpstore, bitwise.store),
-    "round_to_integer": (one, lambda x, _: s.round_to_integer(x, 32767), lambda x, _: bitwise.round_to_integer(x, 32767)),
-    "round_to_bf16": (one, lambda x, _: s.round_to_bf16(x), lambda x, _: bitwise.round_to_bf16(x)),
-    "gmpool": (pair, lambda x, y, _: s.gmpool([x, y]), lambda x, y, _: largest(x, y)),
-    "pack_bf16": (one, lambda x, _: s.pack_bf16(x), lambda x, _: bitwise.pack_bf16(x)),
-    "accumulate_fp32": (pair, lambda x, y, _: s.accumulate_fp32(x, y), lambda x, y, _: bitwise.accumulate_fp32(x, y)),
+    "exp_16_bit": (small, s.sfpu.exp_16_bit, bitwise.sfpu.exp_16_bit),
+    "exp_32_bit": (small, s.sfpu.exp_32_bit, bitwise.sfpu.exp_32_bit),
+    "exp_column": (
+        small, lambda x, on: s.sfpu.exp_column(x, SCALE, on, on), lambda x, on: bitwise.sfpu.exp_column(x, SCALE, on, on),
+    ),
+    "reciprocal_legacy_2": (
+        one, lambda x, on: s.sfpu.reciprocal_legacy(x, 2, on), lambda x, on: bitwise.sfpu.reciprocal_legacy(x, 2, on),
+    ),
+    "reciprocal_legacy_3": (
+        one, lambda x, on: s.sfpu.reciprocal_legacy(x, 3, on), lambda x, on: bitwise.sfpu.reciprocal_legacy(x, 3, on),
+    ),
+    "sfparecip": (one, on_blackhole(s.sfpu.sfparecip), on_blackhole(bitwise.sfpu.sfparecip)),
+    "reciprocal_8_bits": (one, on_blackhole(s.sfpu.reciprocal_8_bits), on_blackhole(bitwise.sfpu.reciprocal_8_bits)),
+    "reciprocal_24_bits": (one, on_blackhole(s.sfpu.reciprocal_24_bits), on_blackhole(bitwise.sfpu.reciprocal_24_bits)),
+    "to_bfp8_source": (one, s.packer.to_bfp8_source, bitwise.packer.to_bfp8_source),
+    "sfpstore": (one, s.sfpu.sfpstore, bitwise.sfpu.store),
+    "round_to_integer": (
+        one, lambda x, _: s.sfpu.round_to_integer(x, 32767), lambda x, _: bitwise.sfpu.round_to_integer(x, 32767),
+    ),
+    "round_to_bf16": (one, lambda x, _: s.sfpu.round_to_bf16(x), lambda x, _: bitwise.sfpu.round_to_bf16(x)),
+    "gmpool": (pair, lambda x, y, _: s.fpu.gmpool([x, y]), lambda x, y, _: largest(x, y)),
+    "pack_bf16": (one, lambda x, _: s.packer.pack_bf16(x), lambda x, _: bitwise.packer.pack_bf16(x)),
+    "accumulate_fp32": (
+        pair, lambda x, y, _: s.packer.accumulate_fp32(x, y), lambda x, y, _: bitwise.packer.accumulate_fp32(x, y),
+    ),
     "accumulate_bf16": (
         pair,
-        lambda x, y, _: s.accumulate_bf16(x & 0xFFFF0000, y & 0xFFFF0000),
-        lambda x, y, _: bitwise.accumulate_bf16(x & 0xFFFF0000, y & 0xFFFF0000),
+        lambda x, y, _: s.packer.accumulate_bf16(x & 0xFFFF0000, y & 0xFFFF0000),
+        lambda x, y, _: bitwise.packer.accumulate_bf16(x & 0xFFFF0000, y & 0xFFFF0000),
     ),
 }  # fmt: skip
 
@@ -290,17 +303,17 @@ def test_blocks_are_packed_as_specified(fmt: Format, bits: int, wide: bool) -> N
         if kind < 0.5:
             group = [np.float32(rng.gauss(0, 1)).view(np.uint32).item() for _ in range(16)]
         elif kind < 0.6:
-            group = [rng.choice((0, 1, s.SIGN)) for _ in range(16)]
+            group = [rng.choice((0, 1, s.patterns.SIGN)) for _ in range(16)]
         elif kind < 0.8:
             group = [0x3FFF8000 + rng.randrange(-65536, 65536) | rng.getrandbits(1) << 31 for _ in range(16)]
         else:
             group = [pattern(rng) for _ in range(16)]
         group = group if wide else [x & 0xFFFF0000 for x in group]
         packed = np.array([group], np.uint32)
-        bitwise.pack_groups(packed, exact.KEPT[fmt], wide)
-        expected = s.pack_block(group, bits, wide)
+        bitwise.packer.pack_groups(packed, exact.KEPT[fmt], wide)
+        expected = s.packer.pack_block(group, bits, wide)
         assert packed[0].tolist() == expected
-        if all(8 < s.exponent_of(x) < 254 for x in group):
+        if all(8 < s.patterns.exponent_of(x) < 254 for x in group):
             assert pack_to_format(np.array(group, np.uint32).view(np.float32), fmt, wide).view(np.uint32).tolist() == expected
 
 
@@ -310,8 +323,8 @@ def test_every_datum_of_a_block_is_read_as_specified(bits: int) -> None:
     for datum in range(2 << bits):
         negative, magnitude = datum >> bits, datum & ((1 << bits) - 1)
         for shared in range(256):
-            compiled = bitwise.unpack_block(negative, magnitude << (7 - bits), shared)
-            assert compiled == s.decode_block(datum, shared, bits)
+            compiled = bitwise.packer.unpack_block(negative, magnitude << (7 - bits), shared)
+            assert compiled == s.unpacker.decode_block(datum, shared, bits)
 
 
 def test_the_host_writes_what_the_unpacker_reads() -> None:
@@ -321,7 +334,7 @@ def test_the_host_writes_what_the_unpacker_reads() -> None:
         raw = encode(x, fmt)
         row = decode(raw, (32, 32), fmt)[0, :16].view(np.uint32).tolist()
         data = list(raw[64:80]) if bits == 7 else [raw[64 + i // 2] >> 4 * (i % 2) & 15 for i in range(16)]
-        assert [s.decode_block(datum, raw[0], bits) for datum in data] == row
+        assert [s.unpacker.decode_block(datum, raw[0], bits) for datum in data] == row
 
 
 # -- verbs -----------------------------------------------------------------------------------------------------------------
@@ -341,49 +354,56 @@ def test_the_verbs_are_the_rules_in_their_order(chip: str, wide: bool, approxima
     flat = x.view(np.uint32)[0].tolist()
 
     most = math.max_rows(x, BFLOAT16, None)
-    assert most.view(np.uint32)[0, :, 0, 0].tolist() == [s.gmpool([v for c in row for v in c]) for row in flat]
+    assert most.view(np.uint32)[0, :, 0, 0].tolist() == [s.fpu.gmpool([v for c in row for v in c]) for row in flat]
 
     slope, scale = s_bits(exact.EXP_SLOPE * np.float32(0.1)), s_bits(np.float32(0.1))
 
     def probability(value: int, largest: int) -> int:
-        held = s.sfpstore(s.exp_approximate(s.elwsub(value, largest, wide, fault), slope, on), wide)
-        return s.relu(s.pack_bf16(held))
+        held = s.sfpu.sfpstore(s.sfpu.exp_approximate(s.fpu.elwsub(value, largest, wide, fault), slope, on), wide)
+        return s.packer.relu(s.packer.pack_bf16(held))
 
     maxima = most.view(np.uint32)[0, :, 0, 0].tolist()
     expected = [[[probability(v, top) for v in c] for c in row] for row, top in zip(flat, maxima, strict=True)]
     p = x.copy()
-    math.sub_exp(p, most, 0.1, BFLOAT16, BFLOAT16)
+    math.subtract(p, BFLOAT16, most, BFLOAT16)
+    math.exp_fast(p, 0.1, BFLOAT16)
     assert p.view(np.uint32)[0].tolist() == expected
 
     total = [[row[0][j] for j in range(32)] for row in expected]
     for c in (1, 2):
-        total = [[s.accumulate_bf16(total[i][j], expected[i][c][j]) for j in range(32)] for i in range(32)]
-    sums = math.row_sums(p, BFLOAT16, BFLOAT16)
+        total = [[s.packer.accumulate_bf16(total[i][j], expected[i][c][j]) for j in range(32)] for i in range(32)]
+    sums = math.add_up(p, BFLOAT16, BFLOAT16)
     assert sums.view(np.uint32)[0, :, 0, :].tolist() == total
 
     column = math.sum_columns(sums, BFLOAT16)
-    of_rows = [s.matmul(row, [s.ONE] * 32, 2, wide, fault) for row in total]
+    of_rows = [s.fpu.matmul(row, [s.patterns.ONE] * 32, 2, wide, fault) for row in total]
     assert column.view(np.uint32)[0, :, 0, 0].tolist() == of_rows
     inverse = math.reciprocal(math.pack(column, BFLOAT16), BFLOAT16)
     seeds = numbers.reciprocal_seeds
-    expected_inverse = [s.pack_bf16(s.reciprocal(s.pack_bf16(v), approximate, wide, on, False, seeds)) for v in of_rows]
+    expected_inverse = [
+        s.packer.pack_bf16(s.sfpu.reciprocal(s.packer.pack_bf16(v), approximate, wide, on, False, seeds)) for v in of_rows
+    ]
     assert inverse.view(np.uint32)[0, :, 0, 0].tolist() == expected_inverse
 
-    factor = math.exp_difference(most - np.float32(0.5), BFLOAT16, most, BFLOAT16, 0.1, BFLOAT16)
+    difference = most - np.float32(0.5)
+    math.subtract(difference, BFLOAT16, most, BFLOAT16)
+    factor = math.exp(difference, 0.1, BFLOAT16)
     lower = (most - np.float32(0.5)).view(np.uint32)[0, :, 0, 0].tolist()
-    held = [s.exp_column(s.elwsub(a, b, wide, fault), scale, wide, on) for a, b in zip(lower, maxima, strict=True)]
-    assert factor.view(np.uint32)[0, :, 0, 0].tolist() == [s.pack_bf16(v) for v in held]
+    held = [s.sfpu.exp_column(s.fpu.elwsub(a, b, wide, fault), scale, wide, on) for a, b in zip(lower, maxima, strict=True)]
+    assert factor.view(np.uint32)[0, :, 0, 0].tolist() == [s.packer.pack_bf16(v) for v in held]
 
-    product = math.mul_columns(x, BFLOAT16, inverse, BFLOAT16)
-    scaled = [[[s.elwmul(v, f, 2, wide, fault) for v in c] for c in row] for row, f in zip(flat, expected_inverse, strict=True)]
+    product = math.multiply(x, BFLOAT16, inverse, BFLOAT16)
+    scaled = [
+        [[s.fpu.elwmul(v, f, 2, wide, fault) for v in c] for c in row] for row, f in zip(flat, expected_inverse, strict=True)
+    ]
     assert product.view(np.uint32)[0].tolist() == scaled
     onto = p.copy()
     math.accumulate(onto, product, BFLOAT16)
     assert onto.view(np.uint32)[0, 9, 1].tolist() == [
-        s.accumulate_bf16(h, s.pack_bf16(v)) for h, v in zip(expected[9][1], scaled[9][1], strict=True)
+        s.packer.accumulate_bf16(h, s.packer.pack_bf16(v)) for h, v in zip(expected[9][1], scaled[9][1], strict=True)
     ]
     assert math.add(x, BFLOAT16, p, BFLOAT16).view(np.uint32)[0, 7, 2].tolist() == [
-        s.elwadd(a, b, wide, fault) for a, b in zip(flat[7][2], expected[7][2], strict=True)
+        s.fpu.elwadd(a, b, wide, fault) for a, b in zip(flat[7][2], expected[7][2], strict=True)
     ]
 
 
@@ -397,25 +417,27 @@ def test_wormholes_fault_can_be_switched_off() -> None:
     exponent, value = 120, -1025  # with DST at 1025 less one of its own last bits
     held = exponent << 23 | 0x1FFF
     for fault, result in ((True, -(2.0 ** (exponent + 4 - 127))), (False, -(2.0 ** (exponent - 23 - 127)))):
-        specified = s.add_to_dst([(value, exponent), (0, 0)], held, True, fault)
-        assert specified == bitwise.add_to_dst(value, exponent, held, True, fault) == s_bits(np.float32(result))
-        assert s.add_to_dst([(value, exponent), (0, 0)], held, False, fault) == 0
+        specified = s.fpu.add_to_dst([(value, exponent), (0, 0)], held, True, fault)
+        assert specified == bitwise.fpu.add_to_dst(value, exponent, held, True, fault) == s_bits(np.float32(result))
+        assert s.fpu.add_to_dst([(value, exponent), (0, 0)], held, False, fault) == 0
     assert machine("n150").override({"numbers.fp32_dest_fault": False}).chip.numbers.fp32_dest_fault is False
 
 
 def test_infinity_and_nan_are_large_numbers_to_the_fpu() -> None:
     """Infinity less infinity is zero, as masked rows need; a denormal is zero."""
     infinity, nan = 0x7F800000, 0x7FC00000
-    assert s.elwsub(s.SIGN | infinity, s.SIGN | infinity, False) == 0
-    assert s.elwmul(infinity, 0x00400000, 4, True) == 0
-    assert s.elwsub(nan, nan, True) == 0
-    assert s.pack_bf16(nan) == infinity
-    assert s.pack_bf16(0x80000001) == 0
+    assert s.fpu.elwsub(s.patterns.SIGN | infinity, s.patterns.SIGN | infinity, False) == 0
+    assert s.fpu.elwmul(infinity, 0x00400000, 4, True) == 0
+    assert s.fpu.elwsub(nan, nan, True) == 0
+    assert s.packer.pack_bf16(nan) == infinity
+    assert s.packer.pack_bf16(0x80000001) == 0
 
 
 def test_every_rule_is_in_the_book() -> None:
     """docs/numerics.md names each function of the specification."""
     book = (Path(__file__).parents[1] / "docs" / "numerics.md").read_text()
-    rules = [name for name, f in vars(s).items() if callable(f) and f.__module__ == s.__name__ and not name.startswith("_")]
+    units = [vars(s)[unit] for unit in s.__all__]
+    own = [name for unit in units for name, f in vars(unit).items() if callable(f) and f.__module__ == unit.__name__]
+    rules = [name for name in own if not name.startswith("_")]
     assert len(rules) > 40
     assert [name for name in rules if f"`{name}`" not in book] == []

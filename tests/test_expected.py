@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from specs import CHUNKED, PLAIN, RING, Raw, raw
 
 from tensix_sim import check, simulate
 from tensix_sim.accuracy import Accuracy
@@ -21,48 +22,41 @@ from tensix_sim.formats import FORMATS, largest, to_format
 from tensix_sim.hw import SimulationError
 from tensix_sim.job import IllegalConfigError
 from tensix_sim.kernel_api import Compute
-from tensix_sim.kernels.sdpa.args import Args
+from tensix_sim.kernels.sdpa.args import Args, Heads, Paging
 from tensix_sim.kernels.sdpa.mask import Mask
+from tensix_sim.kernels.sdpa.verbs import MulSums
 from tensix_sim.sdpa.inputs import make_inputs
 from tensix_sim.simulation import Result
 
 reader = importlib.import_module("tensix_sim.kernels.sdpa.reader")  # the package has a function of that name
-Raw = dict[str, Any]
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
-def spec(S: int = 256, q: int = 32, k: int = 64, heads: int = 4, d: int = 32, **more: Any) -> Raw:
-    """A small run of a ring of two, two heads to a K/V head."""
-    inputs = {"q_heads": heads, "kv_heads": heads // 2, "seq_len": S, "head_dim": d, "dtype": "bfloat16"}
-    program = {"compute_with_storage_grid_size": [2, 2], "q_chunk_size": q, "k_chunk_size": k}
-    made = {"ring_size": 2, "inputs": inputs | more.pop("inputs", {}), "program_config": program, "trace": "off"}
-    return {key: value for key, value in (made | more).items() if value is not None}
+def spec(op: str = RING, **changes: Any) -> Raw:
+    """A small run, two heads to a K/V head."""
+    shape = {"board": "galaxy", "S": 256, "heads": 4, "kv_heads": 2, "d": 32, "dtype": "bfloat16", "q": 32, "trace": "off"}
+    return raw(op, **shape | changes)
 
 
-def sdpa(S: int = 192, **more: Any) -> Raw:
+def sdpa(**changes: Any) -> Raw:
     """The same on one device."""
-    return spec(S, op="sdpa", ring_size=None, **more)
+    return spec(PLAIN, **{"S": 192} | changes)
 
 
-PAGED = {
-    "op": "chunked_sdpa",
-    "ring_size": None,
-    "paged_kv": {"block_size": 64, "page_table": "shuffled"},
-    "chunk_start_idx": 256,
-}
+PAGED = spec(CHUNKED, S=128, batch=2, chunk_start_idx=256)
 RIGHT: dict[str, Raw] = {
     "ring": spec(),
     "ring, streaming": spec(kernel="streaming"),
-    "32-bit scores": sdpa(compute_kernel_config={"math_fidelity": "HiFi4", "fp32_dest_acc_en": True}),
-    "keys that fill no tile": sdpa(is_causal=False, inputs={"kv_len": 237}),
-    "rows that fill no tile, LoFi": sdpa(173, compute_kernel_config={"math_fidelity": "LoFi"}),
+    "32-bit scores": sdpa(fidelity="HiFi4", fp32=True),
+    "keys that fill no tile": sdpa(is_causal=False, kv_len=237),
+    "rows that fill no tile, LoFi": sdpa(S=173, fidelity="LoFi"),
     "window": sdpa(sliding_window_size=70, kernel="legacy"),
     "centred window": sdpa(sliding_window_size=62, is_causal=False),
     "ring with a window": spec(sliding_window_size=70),
-    "paged, batches": spec(128, **PAGED, inputs={"batch": 2}),
-    "bfloat4_b": sdpa(inputs={"dtype": "bfloat4_b"}),
-    "outliers": spec(inputs={"dtype": "bfloat8_b", "outliers": 0.01}, compute_kernel_config={"math_fidelity": "HiFi3"}),
-    "Wormhole": sdpa(board="n150", compute_kernel_config={"math_fidelity": "HiFi4", "fp32_dest_acc_en": True}),
+    "paged, batches": PAGED,
+    "bfloat4_b": sdpa(dtype="bfloat4_b"),
+    "outliers": spec(dtype="bfloat8_b", inputs__outliers=0.01, fidelity="HiFi3"),
+    "Wormhole": sdpa(board="n150", fidelity="HiFi4", fp32=True),
 }  # fmt: skip
 
 
@@ -112,34 +106,30 @@ def test_workers_judge_alike() -> None:
 ROW_PAGES, READ_KV = reader.row_pages, reader.read_kv
 
 
-def pages_of_batch_0(a: Args, b: int, *rest: int) -> Any:
+def pages_of_batch_0(paging: Paging, heads: Heads, b: int, *rest: int) -> Any:
     """Whichever batch is asked for."""
-    return ROW_PAGES(a, 0, *rest)
+    return ROW_PAGES(paging, heads, 0, *rest)
 
 
 async def k_for_v(dm: Any, a: Args, tensor: Any, *rest: Any) -> None:
     """Rows of K, whichever are asked for."""
-    await READ_KV(dm, a, a.k, *rest)
+    await READ_KV(dm, a, a.tensors.k, *rest)
 
 
-def wrong_head(self: Args, head: int) -> int:
+def wrong_head(self: Heads, head: int) -> int:
     """The K/V heads dealt out in turn."""
-    return head % self.NKH
+    return head % self.kv
 
 
-def on_one_core(patch: pytest.MonkeyPatch) -> None:
-    """Core (1,1) alone does not rescale its old sums."""
-    usual = Compute.mul_columns
+def unscaled(patch: pytest.MonkeyPatch, cores: Callable[[Any], bool] = lambda core: True) -> None:
+    """Old sums as they are, on some cores."""
+    usual = Compute.do
 
-    async def mul_columns(self: Compute, *args: Any) -> None:
-        if self.core.logical != (1, 1):
-            await usual(self, *args)
+    async def do(self: Compute, verb: Any, *args: Any, **options: Any) -> None:
+        if verb is not MulSums or not cores(self.core.logical):
+            await usual(self, verb, *args, **options)
 
-    patch.setattr(Compute, "mul_columns", mul_columns)
-
-
-async def unscaled(self: Compute, *args: Any) -> None:
-    """Old sums as they are."""
+    patch.setattr(Compute, "do", do)
 
 
 def no_padding(self: Mask, i: int, diagonal: int, end: int, whole_keys: int) -> list[Any]:
@@ -155,15 +145,15 @@ FAULTS: dict[str, tuple[Raw, Plant]] = {
         lambda patch: patch.setattr(Mask, "left", property(lambda mask: mask.window)),
     ),
     "padding is seen": (
-        sdpa(is_causal=False, inputs={"kv_len": 208}, kernel="legacy"),
+        sdpa(is_causal=False, kv_len=208, kernel="legacy"),
         lambda patch: patch.setattr(Mask, "_row_marks", no_padding),
     ),
-    "another head's keys": (spec(), lambda patch: patch.setattr(Args, "kv_head", wrong_head)),
+    "another head's keys": (spec(), lambda patch: patch.setattr(Heads, "kv_of", wrong_head)),
     "K in place of V": (spec(), lambda patch: patch.setattr(reader, "read_kv", k_for_v)),
-    "old sums are not rescaled": (spec(), lambda patch: patch.setattr(Compute, "mul_columns", unscaled)),
-    "nor on one core": (spec(), on_one_core),
+    "old sums are not rescaled": (spec(), unscaled),
+    "nor on one core": (spec(), lambda patch: unscaled(patch, lambda core: core == (1, 1))),
     "pages of batch 0 for all": (
-        spec(128, **PAGED, inputs={"batch": 2}),
+        PAGED,
         lambda patch: patch.setattr(reader, "row_pages", pages_of_batch_0),
     ),
 }
@@ -193,7 +183,7 @@ def test_the_place_is_where_the_fault_is(monkeypatch: pytest.MonkeyPatch) -> Non
         return rows
 
     monkeypatch.setattr(simulation, "output_rows", output_rows)
-    accuracy = judged(sdpa(inputs={"batch": 2}))
+    accuracy = judged(sdpa(batch=2))
     assert accuracy.suspect
     assert accuracy.place is not None
     assert (accuracy.place.device, accuracy.place.batch, accuracy.place.head) == (0, 1, 2)
@@ -249,7 +239,7 @@ def test_strict_is_exit_code_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("kernel", ["legacy", "streaming"])
 def test_an_output_that_is_not_finite_is_an_error(kernel: str) -> None:
     """O overflows where two keys weigh anything, in batch 1, the last column; the first such value is named, and its core."""
-    given = sdpa(kernel=kernel, inputs={"batch": 2})
+    given = sdpa(kernel=kernel, batch=2)
     drawn = make_inputs(RunSpec.model_validate(given))
     drawn.v[1, 0, :, 31] = 3.38e38
     said = r"device 0: the output has (nan|inf) at batch 1, head 0, row [12], column 31 \(page 24, core \(0,1\)\)"

@@ -1,11 +1,10 @@
-"""`fast` is `exact`, nearly: every verb of `Compute`, on operands that no kernel of ours would make.
+"""`fast` is `exact`, nearly: every verb, on operands that no kernel of ours would make.
 
 Columns are whole tiles with junk or zeros beside column 0, numbers are tiny, huge, negative or zero, blocks are rectangular,
 formats are mixed as the docstrings allow. How far apart the two may be follows from the formats: a step of what is written,
 a step of DST (8 bits, or 24) a product, and the 10 bits to which the FPU aligns. `TENSIX_SIM_OPERANDS` sets how many draws.
 """
 
-import inspect
 import os
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
@@ -18,8 +17,32 @@ from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT4_B, BFLOAT8_B, BFLOAT16, FLOAT32, Format, Values, to_format
 from tensix_sim.hw import Chip, SimulationError
 from tensix_sim.hw.arithmetic import Arithmetic, alone
-from tensix_sim.kernel_api import BufferSpec, Compute, ComputeConfig, Kernel, Program, Tensor, launch
-from tensix_sim.kernel_api.matrix import ExpDifference, Matrix, SubExp
+from tensix_sim.kernel_api import (
+    Add,
+    BufferSpec,
+    Compute,
+    ComputeConfig,
+    Kernel,
+    Matmul,
+    Matrix,
+    MulColumn,
+    Program,
+    RowMax,
+    RowSum,
+    Tensor,
+    launch,
+)  # fmt: skip
+from tensix_sim.kernels.sdpa.row_verbs import (
+    ExpDifferenceRows,
+    MatmulRows,
+    MaxRows,
+    Rescale,
+    StampRows,
+    SubExpRows,
+    SumReciprocal,
+)  # fmt: skip
+from tensix_sim.kernels.sdpa.verbs import AddSums, ExpDifference, MulSums, Reciprocal, Stamp, SubExp
+from tensix_sim.sdpa.stages import LOSSES
 from tensix_sim.trace import Trace
 
 DRAWS = max(12, int(os.environ.get("TENSIX_SIM_OPERANDS", "0")) // 1000)
@@ -90,7 +113,7 @@ class Draw:
 
         async def kernel(t: Compute, _: None) -> None:
             for name, block in verb.held.items():
-                (cb,) = t.cbs(name)
+                cb = t.matrix(name).cb
                 cb.put(block.shape[0] * block.shape[2], 0, (0,), 0)
                 cb.keep(block.copy())
             seen.update(await verb.call(t))
@@ -135,7 +158,7 @@ class Draw:
 
 def front(t: Compute, name: str, rows: int, cols: int) -> Values:
     """The tiles of a buffer."""
-    return t.cbs(name)[0].block(rows, cols)
+    return t.matrix(name, rows, cols).block()
 
 
 # -- blocks ----------------------------------------------------------------------------------------------------------------
@@ -149,7 +172,8 @@ def matmul(d: Draw) -> Verb:
     a, b, old = d.block(fa, m, k), d.block(fb, k, n), d.block(fo, m, n)
 
     async def call(t: Compute) -> dict[str, Values]:
-        await t.matmul(*t.cbs("a", "b", "out"), m, n, k, (1, 1), turned, accumulate)
+        right = t.matrix("b", k, n, transposed=turned)
+        await t.do(Matmul, t.matrix("a", m, k), right, t.matrix("out", m, n), (1, 1), accumulate)
         return {"out": front(t, "out", m, n)}
 
     def slack(found: dict[str, Values]) -> dict[str, Sizes]:
@@ -167,7 +191,7 @@ def sum_columns(d: Draw) -> Verb:
     x = d.block(fmt, m, 1)
 
     async def call(t: Compute) -> dict[str, Values]:
-        await t.sum_columns(*t.cbs("x", "ones"), m, 1)
+        await t.do(RowSum, t.matrix("x", m), t.matrix("ones"), 1)
         return {"x": front(t, "x", m, 1)}
 
     def slack(found: dict[str, Values]) -> dict[str, Sizes]:
@@ -183,8 +207,8 @@ def max_rows(d: Draw) -> Verb:
     x, old = d.block(fx, m, n), d.column(fo, m) if d.rng.integers(2) else None
 
     async def call(t: Compute) -> dict[str, Values]:
-        x_cb, scaler, out = t.cbs("x", "scaler", "out")
-        await t.max_rows(x_cb, scaler, out, m, n, 1, None if old is None else t.cbs("old")[0])
+        before = None if old is None else t.matrix("old", m)
+        await t.do(RowMax, t.matrix("x", m, n), t.matrix("scaler"), t.matrix("out", m), 1, before)
         return {"out": front(t, "out", m, 1)}
 
     held = {"x": x, "scaler": np.ones((1, 32, 1, 32), np.float32)} | ({} if old is None else {"old": old})
@@ -198,7 +222,7 @@ def sub_exp(d: Draw) -> Verb:
     x, column, scale = d.block(fx, m, n, d.one_of(1, 8, 1e4)), d.column(fc, m, d.one_of(1, 8)), d.one_of(0.0884, 1.0)
 
     async def call(t: Compute) -> dict[str, Values]:
-        await t.sub_exp(*t.cbs("x", "column", "sums"), m, n, 1, scale)
+        await t.do(SubExp, t.matrix("x", m, n), t.matrix("column", m), t.matrix("sums", m), 1, scale)
         return {"x": front(t, "x", m, n), "sums": front(t, "sums", m, 1)}
 
     def slack(found: dict[str, Values]) -> dict[str, Sizes]:
@@ -225,7 +249,7 @@ def exp_difference(d: Draw) -> Verb:
     a, b, scale = d.column(fa, m, 8), d.column(fb, m, 8), d.one_of(0.0884, 1.0)
 
     async def call(t: Compute) -> dict[str, Values]:
-        await t.exp_difference(*t.cbs("a", "b", "out"), m, scale)
+        await t.do(ExpDifference, *(t.matrix(name, m) for name in ("a", "b", "out")), scale)
         return {"out": front(t, "out", m, 1)}
 
     def slack(found: dict[str, Values]) -> dict[str, Sizes]:
@@ -239,7 +263,7 @@ def reciprocal(d: Draw) -> Verb:
     m, fmt = d.size(), d.one_of(*ANY)
 
     async def call(t: Compute) -> dict[str, Values]:
-        await t.reciprocal(*t.cbs("x"), m)
+        await t.do(Reciprocal, t.matrix("x", m))
         return {"x": front(t, "x", m, 1)}
 
     return Verb(
@@ -254,7 +278,7 @@ def mul_columns(d: Draw) -> Verb:
     x, column = d.block(fx, m, 1), d.column(fc, m)
 
     async def call(t: Compute) -> dict[str, Values]:
-        await t.mul_columns(*t.cbs("x", "column"), m)
+        await t.do(MulSums, t.matrix("x", m), t.matrix("column", m))
         return {"x": front(t, "x", m, 1)}
 
     return Verb(
@@ -270,7 +294,7 @@ def scale_rows(d: Draw) -> Verb:
     x, column, old = d.block(fx, m, n), d.column(fc, m), d.block(fo, m, n)
 
     async def call(t: Compute) -> dict[str, Values]:
-        await t.scale_rows(*t.cbs("x", "column", "out"), m, n, 1, accumulate)
+        await t.do(MulColumn, t.matrix("x", m, n), t.matrix("column", m), t.matrix("out", m, n), 1, accumulate)
         return {"out": front(t, "out", m, n)}
 
     def slack(found: dict[str, Values]) -> dict[str, Sizes]:
@@ -294,7 +318,7 @@ def add(d: Draw) -> Verb:
     b = to_format(-a, fb) if d.rng.integers(4) == 0 else d.block(fb, 1, n)
 
     async def call(t: Compute) -> dict[str, Values]:
-        await t.add(*t.cbs("a", "b", "out"), n)
+        await t.do(Add, *(t.matrix(name, 1, n) for name in ("a", "b", "out")))
         return {"out": front(t, "out", 1, n)}
 
     buffers = {"a": (fa, n), "b": (fb, n), "out": (fo, n)}
@@ -308,7 +332,7 @@ def add_to(d: Draw) -> Verb:
     x, y = (x[..., :1], y) if d.rng.integers(3) == 0 else (x, y)
 
     async def call(t: Compute) -> dict[str, Values]:
-        await t.add_to(*t.cbs("x", "y"), m)
+        await t.do(AddSums, t.matrix("x", m), t.matrix("y", m))
         return {"x": front(t, "x", m, 1)}
 
     def slack(found: dict[str, Values]) -> dict[str, Sizes]:
@@ -322,10 +346,10 @@ def stamp(d: Draw) -> Verb:
     m, n, ft, fo = d.size(2), d.size(), d.one_of(*ANY), d.one_of(*WIDE)
     tiles, onto = d.block(ft, 1, 2), d.block(fo, m, n)
     tiles[0, :, 1] = np.where(d.rng.random((32, 32)) < 0.5, -np.inf, 0)
-    marks = [(int(d.rng.integers(2)), row, range(n)) for row in range(m)]
+    marks = tuple([(int(d.rng.integers(2)), row, range(n)) for row in range(m)])
 
     async def call(t: Compute) -> dict[str, Values]:
-        await t.stamp(*t.cbs("tiles", "onto"), m, n, marks, 1)
+        await t.do(Stamp, t.matrix("tiles", 1, 2), t.matrix("onto", m, n), marks, 1)
         return {"onto": np.maximum(front(t, "onto", m, n), -(2.0**100))}
 
     def slack(found: dict[str, Values]) -> dict[str, Sizes]:
@@ -340,7 +364,7 @@ def sum_reciprocal(d: Draw) -> Verb:
     x = np.abs(d.block(fx, 1, 1)) * np.float32(d.one_of(1, -1))
 
     async def call(t: Compute) -> dict[str, Values]:
-        await t.sum_reciprocal(*t.cbs("x", "ones", "out"))
+        await t.do(SumReciprocal, *map(t.matrix, ("x", "ones", "out")))
         return {"out": front(t, "out", 1, 1)}
 
     def slack(found: dict[str, Values]) -> dict[str, Sizes]:
@@ -367,9 +391,9 @@ def multiply(d: Draw) -> Verb:
     a, b = d.block(fa, m, k), d.block(fb, k, n)
 
     async def call(t: Compute) -> dict[str, Values]:
-        left, right, out = filled(t.matrix("a", m, k), a), filled(t.matrix("b", k, n), b), t.matrix("out", m, n)
+        left, right, out = filled(t.matrix("a", m, k), a), filled(t.matrix("b", k, n, turned), b), t.matrix("out", m, n)
         for row in range(m):
-            await t.multiply(left, right, out, range(row, row + 1), n, k, 1, pieces=pieces, transpose=turned)
+            await t.do(MatmulRows, left, right, out, range(row, row + 1), n, k, 1, pieces)
         return {"out": out.values(range(m))}
 
     def slack(found: dict[str, Values]) -> dict[str, Sizes]:
@@ -390,7 +414,7 @@ def row_max(d: Draw) -> Verb:
     async def call(t: Compute) -> dict[str, Values]:
         block, out, older = filled(t.matrix("x", m, n), x), t.column("out", m), filled(t.column("old", m), old)
         for row in range(m):
-            await t.row_max(block, *t.cbs("scaler"), out, range(row, row + 1), n - 1, older if before else None)
+            await t.do(MaxRows, block, t.matrix("scaler"), out, range(row, row + 1), n - 1, older if before else None)
         return {"out": out.values(range(m))}
 
     held = {"x": x, "old": old, "scaler": np.ones((1, 32, 1, 32), np.float32)}
@@ -406,7 +430,8 @@ def mark(d: Draw) -> Verb:
 
     async def call(t: Compute) -> dict[str, Values]:
         onto = filled(t.matrix("onto", m, n), plain.held["onto"])
-        await t.mark(*t.cbs("tiles"), onto, range(m), [(0, row, range(n)) for row in range(m)])
+        marks = tuple([(0, row, range(n)) for row in range(m)])
+        await t.do(StampRows, t.matrix("tiles", 1, 2), onto, range(m), marks)
         return {"onto": np.maximum(onto.values(range(m)), -(2.0**100))}
 
     return plain._replace(call=call)
@@ -420,7 +445,7 @@ def rescale(d: Draw) -> Verb:
     async def call(t: Compute) -> dict[str, Values]:
         matrices = [filled(t.matrix(name, m, b.shape[2]), b) for name, b in (("x", x), ("y", y))]
         onto = [filled(t.matrix(name, m, b.shape[2]), b) for name, b in (("onto_x", old_x), ("onto_y", old_y))]
-        await t.rescale(*matrices, filled(t.column("column", m), column), *onto, range(m))
+        await t.do(Rescale, *matrices, filled(t.column("column", m), column), *onto, range(m))
         return {"x": onto[0].values(range(m)), "y": onto[1].values(range(m))}
 
     def slack(_: dict[str, Values]) -> dict[str, Sizes]:
@@ -432,47 +457,50 @@ def rescale(d: Draw) -> Verb:
     return Verb(buffers, {"x": x, "y": y, "column": column}, call, slack)
 
 
-def run_alone(d: Draw) -> Verb:
-    """What the pack thread does beside a product: exponentials of scores, or of a difference of columns."""
-    if d.rng.integers(2):
-        plain = sub_exp(d)
-        m, n = plain.held["x"].shape[0], plain.held["x"].shape[2]
-        scale = 0.25
+def sub_exp_rows(d: Draw) -> Verb:
+    """The same on rows, by the pack thread."""
+    plain = sub_exp(d)
+    m, n = plain.held["x"].shape[0], plain.held["x"].shape[2]
+    scale = 0.25
 
-        async def scores(t: Compute) -> dict[str, Values]:
-            x, column = filled(t.matrix("x", m, n), plain.held["x"]), filled(t.column("column", m), plain.held["column"])
-            work = SubExp(x, column, t.matrix("sums", m, 1), range(m), n, 1, scale)
-            await t.run_alone(work)
-            return {"x": x.values(range(m)), "sums": work.sums.values(range(m))}
+    async def call(t: Compute) -> dict[str, Values]:
+        x, column = filled(t.matrix("x", m, n), plain.held["x"]), filled(t.column("column", m), plain.held["column"])
+        sums = t.matrix("sums", m)
+        await t.do(SubExpRows, x, column, sums, range(m), n, 1, scale)
+        return {"x": x.values(range(m)), "sums": sums.values(range(m))}
 
-        formats = plain.buffers["x"][0], plain.buffers["sums"][0]
-        operands = plain.held["x"], plain.held["column"]
-        return plain._replace(call=scores, slack=lambda found: exponentials(d, *formats, *operands, scale, found))
+    formats = plain.buffers["x"][0], plain.buffers["sums"][0]
+    operands = plain.held["x"], plain.held["column"]
+    return plain._replace(call=call, slack=lambda found: exponentials(d, *formats, *operands, scale, found))
+
+
+def exp_difference_rows(d: Draw) -> Verb:
+    """The same on rows, by the pack thread."""
     plain = exp_difference(d)
     m, scale = plain.held["a"].shape[0], 0.25
 
-    async def columns(t: Compute) -> dict[str, Values]:
+    async def call(t: Compute) -> dict[str, Values]:
         a, b, out = (t.column(name, m) for name in ("a", "b", "out"))
-        await t.run_alone(ExpDifference(filled(a, plain.held["a"]), filled(b, plain.held["b"]), out, range(m), scale))
+        await t.do(ExpDifferenceRows, filled(a, plain.held["a"]), filled(b, plain.held["b"]), out, range(m), scale)
         return {"out": out.values(range(m))}
 
     def slack(found: dict[str, Values]) -> dict[str, Sizes]:
         ratio = d.difference(plain.held["a"][..., :1], plain.held["b"], scale)
         return {"out": d.into(plain.buffers["out"][0], found["out"], found["out"] * ratio)}
 
-    return plain._replace(call=columns, slack=slack)
+    return plain._replace(call=call, slack=slack)
 
 
-VERBS: dict[str, Callable[[Draw], Verb]] = {
-    verb.__name__: verb
-    for verb in (
-        matmul, sum_columns, max_rows, sub_exp, exp_difference, reciprocal, mul_columns, scale_rows, add, add_to, stamp,
-        sum_reciprocal, multiply, row_max, mark, rescale, run_alone,
-    )
+DRAWN: dict[Any, Callable[[Draw], Verb]] = {
+    Matmul: matmul, RowSum: sum_columns, RowMax: max_rows, SubExp: sub_exp, ExpDifference: exp_difference,
+    Reciprocal: reciprocal, MulSums: mul_columns, MulColumn: scale_rows, Add: add, AddSums: add_to, Stamp: stamp,
+    SumReciprocal: sum_reciprocal, MatmulRows: multiply, MaxRows: row_max, StampRows: mark, Rescale: rescale,
+    SubExpRows: sub_exp_rows, ExpDifferenceRows: exp_difference_rows,
 }  # fmt: skip
+VERBS = {verb.__name__: draw for verb, draw in DRAWN.items()}
 
 
-WRITTEN = {("rescale", "x"): "onto_x", ("rescale", "y"): "onto_y"}  # the buffer where it is not the result's name
+WRITTEN = {("Rescale", "x"): "onto_x", ("Rescale", "y"): "onto_y"}  # the buffer where it is not the result's name
 
 
 def check_draws(name: str, draws: int) -> None:
@@ -510,14 +538,13 @@ def test_fast_is_exact_nearly(name: str) -> None:
 
 
 def test_every_verb_is_drawn() -> None:
-    """A new verb of `Compute` wants its draw here; waiting for a buffer has no numbers."""
-    verbs = {name for name, _ in inspect.getmembers(Compute, inspect.iscoroutinefunction) if not name.startswith("_")}
-    assert verbs - {"wait", "reserve"} == set(VERBS)
+    """A new verb of any kernel's or of attention wants its draw here."""
+    assert set(DRAWN) == {Add, *LOSSES}
 
 
 def test_a_product_with_all_of_a_column_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `mul_columns` was: each element times its own of the column's tile, right for the columns of SDPA only."""
-    right = Arithmetic.mul_columns
+    """What it was: each element times its own of the column's tile, right for the columns of SDPA only."""
+    right = Arithmetic.multiply
 
     def elementwise(math: Arithmetic, x: Values, x_format: Format, column: Values, column_format: Format) -> Values:
         if column.shape[-1] == 1:
@@ -525,8 +552,8 @@ def test_a_product_with_all_of_a_column_is_found_out(monkeypatch: pytest.MonkeyP
         parts = [right(math, x[..., j : j + 1], x_format, column[..., j : j + 1], column_format) for j in range(x.shape[-1])]
         return np.concatenate(parts, axis=-1)
 
-    monkeypatch.setattr(Arithmetic, "mul_columns", elementwise)
-    for name in ("mul_columns", "scale_rows"):
+    monkeypatch.setattr(Arithmetic, "multiply", elementwise)
+    for name in ("MulSums", "MulColumn"):
         with pytest.raises(pytest.fail.Exception, match="in fast, "):
             check_draws(name, DRAWS)
 
@@ -550,28 +577,28 @@ def test_a_column_that_a_verb_made_is_no_tile() -> None:
     one = np.ones((1, 32, 1, 32), np.float32)
 
     async def call(t: Compute) -> None:
-        x, scaler, most, out = t.cbs("x", "scaler", "most", "out")
-        await t.max_rows(x, scaler, most, 1, 1, 1)
-        await t.matmul(x, most, out, 1, 1, 1, (1, 1))
+        x, scaler, most, out = map(t.matrix, ("x", "scaler", "most", "out"))
+        await t.do(RowMax, x, scaler, most, 1)
+        await t.do(Matmul, x, most, out, (1, 1))
 
     buffers = dict.fromkeys(("x", "scaler", "most", "out"), (BFLOAT16, 1))
     assert "most: holds a column, of whose tiles only column 0 is known" in refused(buffers, {"x": one, "scaler": one}, call)
 
 
-@pytest.mark.parametrize("verb", ["matmul", "scale_rows", "sub_exp", "stamp"])
-def test_the_packer_does_not_add_in_a_block_format(verb: str) -> None:
+@pytest.mark.parametrize("verb", [Matmul, MulColumn, SubExp, Stamp])
+def test_the_packer_does_not_add_in_a_block_format(verb: Any) -> None:
     """A sentence, not numbers that no chip would make."""
     one = np.ones((1, 32, 1, 32), np.float32)
 
     async def call(t: Compute) -> None:
-        x, y, out = t.cbs("x", "y", "out")
-        calls = {
-            "matmul": lambda: t.matmul(x, y, out, 1, 1, 1, (1, 1), accumulate=True),
-            "scale_rows": lambda: t.scale_rows(x, y, out, 1, 1, 1, accumulate=True),
-            "sub_exp": lambda: t.sub_exp(x, y, out, 1, 1, 1, 1.0),
-            "stamp": lambda: t.stamp(x, out, 1, 1, [(0, 0, range(1))], 1),
+        x, y, out = map(t.matrix, ("x", "y", "out"))
+        operands: dict[Any, tuple[Any, ...]] = {
+            Matmul: (x, y, out, (1, 1), True),
+            MulColumn: (x, y, out, 1, True),
+            SubExp: (x, y, out, 1, 1.0),
+            Stamp: (x, out, ((0, 0, range(1)),), 1),
         }
-        await calls[verb]()
+        await t.do(verb, *operands[verb])
 
     buffers = {"x": (BFLOAT16, 1), "y": (BFLOAT16, 1), "out": (BFLOAT8_B, 1)}
     assert "out: the packer cannot add in bfloat8_b; give it bfloat16 or float32" in refused(buffers, {"x": one, "y": one}, call)

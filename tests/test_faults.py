@@ -2,131 +2,51 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from programs import tensor
 
 from tensix_sim.arch import machine
 from tensix_sim.hw import DeadlockError, SimulationError
-from tensix_sim.kernel_api import Compute, DataMovement, Kernel, Program, Tensor
+from tensix_sim.kernel_api import Kernel, Program
 from tensix_sim.kernels import eltwise_add
 
 P100 = machine("p100a")
 TILES = 4  # of each core
-LAST = TILES - 1
+SOURCE = Path(eltwise_add.__file__)
+
+# Lines of eltwise add that faults replace. The core at fault has tiles 4 to 7.
+EACH_TILE, EACH_TENSOR = "for tile in range(a.start, a.start + a.count):", "for tensor, cb in ((a.x, x_in), (a.y, y_in)):"
+RESERVE, READ, PUSH = "await dm.reserve(cb, 1)", "await dm.read(tensor, [tile], cb, (1, 1))", "dm.push(cb, 1)"
+EACH_SUM, ADD = "for _ in range(a.count):", "await t.do(Add, x, y, out)"
+POP_X, POP_Y = "t.pop(x)", "t.pop(y)"
+WAIT, WRITE, POP = "await dm.wait(out, 1)", "await dm.write(out, a.out, [tile], (1, 1))", "dm.pop(out, 1)"
 
 
-@dataclass(frozen=True)
-class Args(eltwise_add.Args):
-    """Arguments of eltwise add, and what is wrong with this core's kernels."""
+class Line(NamedTuple):
+    """A line of a kernel, and what stands in its place."""
 
-    fault: str = ""
-
-
-async def reader(dm: DataMovement, a: Args) -> None:
-    """The reader of eltwise add, with its faults."""
-    x_in, y_in, out = dm.cbs("x_in", "y_in", "out")
-    order = [(tensor, cb, tile) for tile in range(a.start, a.start + a.count) for tensor, cb in ((a.x, x_in), (a.y, y_in))]
-    if a.fault == "all of x before y":
-        order.sort(key=lambda step: step[0].name)
-    if a.fault == "an output page read before it is written":
-        order[-1] = (a.out, y_in, order[-1][2])
-    for i, (tensor, cb, tile) in enumerate(order):
-        if a.fault == "reserve of 3":
-            await dm.reserve(cb, 3)
-        elif a.fault == "reserve not awaited":
-            dm.reserve(cb, 1)  # type: ignore[unused-coroutine]
-        elif a.fault != "reserve dropped":
-            await dm.reserve(cb, 1)
-        if a.fault == "push before read":
-            dm.push(cb, 1)
-        if a.fault == "read not awaited":
-            dm.read(tensor, [tile], cb, (1, 1))  # type: ignore[unused-coroutine]
-        elif a.fault == "2 tiles read into 1":
-            await dm.read(tensor, [tile, tile], cb, (1, 2))
-        elif a.fault == "read into the wrong buffer":
-            await dm.read(tensor, [tile], x_in if cb is y_in else y_in, (1, 1))
-        else:
-            await dm.read(tensor, [tile], cb, (1, 1))
-        if not (a.fault == "push dropped" and cb is x_in and i == 2 * LAST):
-            dm.push(cb, 1)
-        if a.fault == "push twice":
-            dm.push(cb, 1)
-    if a.fault == "a tile too many":
-        await dm.reserve(x_in, 1)
-        await dm.read(a.x, [a.start], x_in, (1, 1))
-        dm.push(x_in, 1)
-    if a.fault == "a tile read and not pushed":
-        await dm.reserve(x_in, 1)
-        await dm.read(a.x, [a.start], x_in, (1, 1))
-    if a.fault == "reader waits for its own tiles":
-        await dm.wait(x_in, 1)
-    if a.fault == "reader pops the writer's tile":
-        dm.pop(out, 1)
-    if a.fault == "semaphore never raised":
-        await dm.semaphore_wait("go", 2)
+    role: str
+    right: str
+    wrong: str
 
 
-async def compute(t: Compute, a: Args) -> None:
-    """The compute kernel of eltwise add, with its faults."""
-    x_in, y_in, out = t.cbs("x_in", "y_in", "out")
-    for i in range(a.count + (a.fault == "one add too many") - (a.fault == "one add too few")):
-        if a.fault == "add not awaited":
-            t.add(x_in, y_in, out, 1)  # type: ignore[unused-coroutine]
-        elif a.fault == "operands swapped with the output":
-            await t.add(x_in, out, y_in, 1)
-        elif a.fault == "add of 3":
-            await t.add(x_in, y_in, out, 3)
-        else:
-            await t.add(x_in, y_in, out, 1)
-        if not (a.fault == "pop dropped" and i > 0) and not (a.fault == "last pop dropped" and i == LAST):
-            t.pop(x_in, 1)
-        if a.fault == "pop twice":
-            t.pop(x_in, 1)
-        t.pop(y_in, 1)
-        if a.fault == "compute pops the writer's tile":
-            t.pop(out, 1)
-        if a.fault == "compute waits for the writer's tile":
-            await t.wait(out, 1)
+class Fault(NamedTuple):
+    """What is wrong with the kernels; what the message must hold, of which error, and whose note it carries."""
 
-
-async def writer(dm: DataMovement, a: Args) -> None:
-    """The writer of eltwise add, with its faults."""
-    x_in, out = dm.cbs("x_in", "out")
-    if a.fault == "writer pushes into the reader's buffer":
-        dm.push(x_in, 1)
-    if a.fault == "writer reserves in the reader's buffer":
-        await dm.reserve(x_in, 1)
-    for i, tile in enumerate(range(a.start, a.start + a.count)):
-        if a.fault == "wait not awaited":
-            dm.wait(out, 1)  # type: ignore[unused-coroutine]
-        elif a.fault == "wait for 3":
-            await dm.wait(out, 3)
-        elif a.fault != "wait dropped":
-            await dm.wait(out, 1)
-        if a.fault == "write not awaited":
-            dm.write(out, a.out, [tile], (1, 1))  # type: ignore[unused-coroutine]
-        elif a.fault == "2 tiles written of 1":
-            await dm.write(out, a.out, [tile, tile], (1, 2))
-        elif a.fault == "page beyond the end":
-            await dm.write(out, a.out, [tile + a.out.pages], (1, 1))
-        elif a.fault == "page written twice":
-            await dm.write(out, a.out, [a.start], (1, 1))
-        elif not (a.fault == "page left unwritten" and i == LAST):
-            await dm.write(out, a.out, [tile], (1, 1))
-        if a.fault != "output's pop dropped":
-            dm.pop(out, 1)
-        if a.fault == "output popped twice":
-            dm.pop(out, 1)
-        if a.fault == "semaphore never raised":
-            dm.semaphore_increase((1, 0), "go")
-            await dm.semaphore_wait("never", 1)
+    lines: tuple[Line, ...]
+    says: tuple[str, ...]
+    who: str = ""
+    error: type[SimulationError] = SimulationError
+    forgotten: str = ""  # the verb that nobody awaits
 
 
 READER, COMPUTE, WRITER = (rf"core \(1,0\) {risc}" for risc in ("NCRISC", "TRISC", "BRISC"))
-FILE = re.escape(__file__) + r":\d+"
+FILE = re.escape(str(SOURCE)) + r":\d+"
 
 
 def waits(who: str, what: str, for_whom: str) -> str:
@@ -139,177 +59,232 @@ def cb(name: str, what: str) -> str:
     return rf"core \(1,0\) {name}: {what}"
 
 
-# fault: kind of error, what its message must hold, and whose note it carries
-FAULTS: dict[str, tuple[type[Exception], list[str], str]] = {
+def in_reader(right: str, wrong: str, *says: str, **more: Any) -> Fault:
+    """A fault of the reader, which its note names."""
+    return Fault((Line("reader", right, wrong),), says, **{"who": READER} | more)
+
+
+def in_compute(right: str, wrong: str, *says: str, **more: Any) -> Fault:
+    """A fault of the compute kernel, which its note names."""
+    return Fault((Line("compute", right, wrong),), says, **{"who": COMPUTE} | more)
+
+
+def in_writer(right: str, wrong: str, *says: str, **more: Any) -> Fault:
+    """A fault of the writer, which its note names."""
+    return Fault((Line("writer", right, wrong),), says, **{"who": WRITER} | more)
+
+
+DEADLOCK: dict[str, Any] = {"error": DeadlockError, "who": ""}
+AT_THE_END: dict[str, Any] = {"who": ""}  # found when all kernels have ended
+
+FAULTS: dict[str, Fault] = {
     # reader
-    "reserve dropped": (SimulationError, [cb("x_in", ".* of 1 tiles; 0 .*reserved")], READER),
-    "reserve of 3": (SimulationError, [cb("x_in", "reserve of 3 tiles of a buffer that holds 2; ask for 1 to 2")], READER),
-    "push before read": (SimulationError, [cb("x_in", "push of 1 tiles; only 0 of them were written")], READER),
-    "2 tiles read into 1": (SimulationError, [r"core \(1,0\) x_in"], READER),
-    "read into the wrong buffer": (SimulationError, [r"core \(1,0\) [xy]_in"], READER),
-    "push twice": (SimulationError, [cb("x_in", "push of 1 tiles; 0 are reserved")], READER),
-    "push dropped": (
-        DeadlockError,
-        [waits(COMPUTE, "1 tiles in x_in, which has 0", READER), waits(WRITER, "1 tiles in out, which has 0", COMPUTE)],
-        "",
+    "reserve dropped": in_reader(RESERVE, "pass", cb("x_in", ".* of 1 tiles; 0 .*reserved")),
+    "reserve of 3": in_reader(
+        RESERVE, "await dm.reserve(cb, 3)", cb("x_in", "reserve of 3 tiles of a buffer that holds 2; ask for 1 to 2")
     ),
-    "all of x before y": (
-        DeadlockError,
-        [
-            "each waits for the next, the last for the first",
-            waits(READER, "space for 1 tiles in x_in, which has 0 of 2 free", COMPUTE)
-            + r"\n  "
-            + waits(COMPUTE, "1 tiles in y_in, which has 0", READER),
-            rf"also waiting:\n  {waits(WRITER, '1 tiles in out, which has 0', COMPUTE)}",
-        ],
-        "",
+    "push before read": in_reader(READ, f"{PUSH}; {READ}", cb("x_in", "push of 1 tiles; only 0 of them were written")),
+    "2 tiles read into 1": in_reader(READ, "await dm.read(tensor, [tile, tile], cb, (1, 2))", r"core \(1,0\) x_in"),
+    "read into the wrong buffer": in_reader(
+        READ, "await dm.read(tensor, [tile], x_in if cb is y_in else y_in, (1, 1))", r"core \(1,0\) [xy]_in"
     ),
-    "an output page read before it is written": (
-        SimulationError,
-        ["read of page 7 of out, which nothing has written yet"],
-        READER,
+    "push twice": in_reader(PUSH, f"{PUSH}; {PUSH}", cb("x_in", "push of 1 tiles; 0 are reserved")),
+    "push dropped": in_reader(
+        PUSH,
+        f"if cb is y_in or tile < 7: {PUSH}",
+        waits(COMPUTE, "1 tiles in x_in, which has 0", READER),
+        waits(WRITER, "1 tiles in out, which has 0", COMPUTE),
+        **DEADLOCK,
     ),
-    "a tile too many": (SimulationError, [cb("x_in", "1 tiles left over; its compute kernel popped 4 of 5")], ""),
-    "a tile read and not pushed": (SimulationError, [r"core \(1,0\) x_in"], ""),
-    "reader waits for its own tiles": (
-        SimulationError,
-        [cb("x_in", "wait by the reader; this end belongs to the compute")],
-        READER,
+    "all of x before y": in_reader(
+        EACH_TENSOR,
+        "for tensor, cb, tile in [(t, c, i) for t, c in ((a.x, x_in), (a.y, y_in)) for i in range(4, 8)]:",
+        "each waits for the next, the last for the first",
+        waits(READER, "space for 1 tiles in x_in, which has 0 of 2 free", COMPUTE)
+        + r"\n  "
+        + waits(COMPUTE, "1 tiles in y_in, which has 0", READER),
+        rf"also waiting:\n  {waits(WRITER, '1 tiles in out, which has 0', COMPUTE)}",
+        **DEADLOCK,
     ),
-    "reader pops the writer's tile": (SimulationError, [cb("out", "pop by the reader; this end belongs to the writer")], READER),
-    "semaphore never raised": (
-        DeadlockError,
-        [rf"{READER} waits for semaphore go to reach 2; it is 1 .*{FILE}", rf"{WRITER} waits for semaphore never"],
-        "",
+    "an output page read before it is written": in_reader(
+        READ,
+        "await dm.read(a.out if cb is y_in and tile == 7 else tensor, [tile], cb, (1, 1))",
+        "read of page 7 of out, which nothing has written yet",
+    ),
+    "a tile too many": in_reader(
+        EACH_TILE,
+        "for tile in [4, 5, 6, 7, 4]:",
+        "1 tiles left over; its compute kernel popped 4 of 5",
+        **AT_THE_END,
+    ),
+    "a tile read and not pushed": in_reader(
+        PUSH,
+        f"{PUSH}; tile == 7 and cb is y_in and (await dm.reserve(x_in, 1), await dm.read(a.x, [4], x_in, (1, 1)))",
+        r"core \(1,0\) x_in",
+        **AT_THE_END,
+    ),
+    "reader waits for its own tiles": in_reader(
+        RESERVE, "await dm.wait(cb, 1)", cb("x_in", "wait by the reader; this end belongs to the compute")
+    ),
+    "reader pops the writer's tile": in_reader(
+        PUSH, "dm.pop(*dm.cbs('out'), 1)", cb("out", "pop by the reader; this end belongs to the writer")
+    ),
+    "semaphore never raised": Fault(
+        (
+            Line("reader", PUSH, f"{PUSH}; cb is y_in and await dm.semaphore_wait('go', 2)"),
+            Line("writer", POP, f"{POP}; dm.semaphore_increase((1, 0), 'go'); await dm.semaphore_wait('never', 1)"),
+        ),
+        (rf"{READER} waits for semaphore go to reach 2; it is 1 .*{FILE}", rf"{WRITER} waits for semaphore never"),
+        **DEADLOCK,
     ),
     # compute
-    "one add too many": (
-        DeadlockError,
-        ["waits for a kernel that has ended", waits(COMPUTE, "1 tiles in x_in, which has 0", READER)],
-        "",
+    "one add too many": in_compute(
+        EACH_SUM,
+        "for _ in range(a.count + 1):",
+        "waits for a kernel that has ended",
+        waits(COMPUTE, "1 tiles in x_in, which has 0", READER),
+        **DEADLOCK,
     ),
-    "one add too few": (
-        DeadlockError,
-        ["waits for a kernel that has ended", waits(WRITER, "1 tiles in out, which has 0", COMPUTE)],
-        "",
+    "one add too few": in_compute(
+        EACH_SUM,
+        "for _ in range(a.count - 1):",
+        "waits for a kernel that has ended",
+        waits(WRITER, "1 tiles in out, which has 0", COMPUTE),
+        **DEADLOCK,
     ),
-    "add of 3": (SimulationError, [cb("x_in", "wait for 3 tiles of a buffer that holds 2; ask for 1 to 2")], COMPUTE),
-    "operands swapped with the output": (
-        SimulationError,
-        [cb("out", "wait by the compute kernel; this end belongs to the writer")],
-        COMPUTE,
+    "add of 3": in_compute(
+        ADD,
+        "await t.do(Add, *(t.matrix(name, 1, 3) for name in ('x_in', 'y_in', 'out')))",
+        cb("x_in", "wait for 3 tiles of a buffer that holds 2; ask for 1 to 2"),
     ),
-    "pop dropped": (
-        DeadlockError,
-        [
-            waits(COMPUTE, "1 tiles in y_in, which has 0", READER),
-            waits(READER, "space for 1 tiles in x_in, which has 0 of 2 free", COMPUTE),
-        ],
-        "",
+    "operands swapped with the output": in_compute(
+        ADD, ADD.replace("y, out", "out, y"), cb("out", "wait by the compute kernel; this end belongs to the writer")
     ),
-    "last pop dropped": (SimulationError, [cb("x_in", "1 tiles left over; its compute kernel popped 3 of 4")], ""),
-    "pop twice": (SimulationError, [cb("x_in", "pop of 1 tiles; 0 are there")], COMPUTE),
-    "compute pops the writer's tile": (
-        SimulationError,
-        [cb("out", "pop by the compute kernel; this end belongs to the writer")],
-        COMPUTE,
+    "pop dropped": in_compute(
+        POP_X,
+        f"if _ == 0: {POP_X}",
+        waits(COMPUTE, "1 tiles in y_in, which has 0", READER),
+        waits(READER, "space for 1 tiles in x_in, which has 0 of 2 free", COMPUTE),
+        **DEADLOCK,
     ),
-    "compute waits for the writer's tile": (
-        SimulationError,
-        [cb("out", "wait by the compute kernel; this end belongs to the writer")],
-        COMPUTE,
+    "last pop dropped": in_compute(
+        POP_X, f"if _ < 3: {POP_X}", cb("x_in", "1 tiles left over; its compute kernel popped 3 of 4"), **AT_THE_END
+    ),
+    "pop twice": in_compute(POP_X, f"{POP_X}; {POP_X}", cb("x_in", "pop of 1 tiles; 0 are there")),
+    "compute pops the writer's tile": in_compute(
+        POP_Y, f"{POP_Y}; t.pop(out)", cb("out", "pop by the compute kernel; this end belongs to the writer")
+    ),
+    "compute waits for the writer's tile": in_compute(
+        POP_Y, f"{POP_Y}; await t.wait(out)", cb("out", "wait by the compute kernel; this end belongs to the writer")
     ),
     # writer
-    "writer pushes into the reader's buffer": (
-        SimulationError,
-        [cb("x_in", "push by the writer; this end belongs to the reader")],
-        WRITER,
+    "writer pushes into the reader's buffer": in_writer(
+        WAIT, "dm.push(*dm.cbs('x_in'), 1)", cb("x_in", "push by the writer; this end belongs to the reader")
     ),
-    "writer reserves in the reader's buffer": (
-        SimulationError,
-        [cb("x_in", "reserve by the writer; this end belongs to the reader")],
-        WRITER,
+    "writer reserves in the reader's buffer": in_writer(
+        WAIT, "await dm.reserve(*dm.cbs('x_in'), 1)", cb("x_in", "reserve by the writer; this end belongs to the reader")
     ),
-    "wait for 3": (SimulationError, [cb("out", "wait for 3 tiles of a buffer that holds 2; ask for 1 to 2")], WRITER),
-    "wait dropped": (SimulationError, [r"core \(1,0\) out: .*\b0 "], WRITER),
-    "2 tiles written of 1": (SimulationError, [r"core \(1,0\) out"], WRITER),
-    "page beyond the end": (SimulationError, ["write to page 12 of out, which has 8"], WRITER),
-    "page written twice": (SimulationError, ["tensor out: 3 of 8 pages were never written, the first is page 5"], ""),
-    "page left unwritten": (SimulationError, ["tensor out: 1 of 8 pages were never written, the first is page 7"], ""),
-    "output's pop dropped": (DeadlockError, [waits(COMPUTE, "space for 1 tiles in out, which has 0 of 2 free", WRITER)], ""),
-    "output popped twice": (SimulationError, [cb("out", "pop of 1 tiles; 0 are there")], WRITER),
-}
-FORGOTTEN: dict[str, tuple[str, list[str], str]] = {
-    "reserve not awaited": ("DataMovement.reserve", [cb("x_in", ".* of 1 tiles; 0 .*reserved")], READER),
-    "read not awaited": ("DataMovement.read", [cb("x_in", "push of 1 tiles; only 0 of them were written")], READER),
-    "add not awaited": ("Compute.add", [cb("x_in", "pop of 1 tiles; 0 are there")], COMPUTE),
-    "wait not awaited": ("DataMovement.wait", [r"core \(1,0\) out: .*\b0 "], WRITER),
-    "write not awaited": ("DataMovement.write", ["tensor out: 4 of 8 pages were never written, the first is page 4"], ""),
+    "wait for 3": in_writer(
+        WAIT, "await dm.wait(out, 3)", cb("out", "wait for 3 tiles of a buffer that holds 2; ask for 1 to 2")
+    ),
+    "wait dropped": in_writer(WAIT, "pass", r"core \(1,0\) out: .*\b0 "),
+    "2 tiles written of 1": in_writer(WRITE, "await dm.write(out, a.out, [tile, tile], (1, 2))", r"core \(1,0\) out"),
+    "page beyond the end": in_writer(
+        WRITE, "await dm.write(out, a.out, [tile + a.out.pages], (1, 1))", "write to page 12 of out, which has 8"
+    ),
+    "page written twice": in_writer(
+        WRITE,
+        "await dm.write(out, a.out, [a.start], (1, 1))",
+        "tensor out: 3 of 8 pages were never written, the first is page 5",
+        **AT_THE_END,
+    ),
+    "page left unwritten": in_writer(
+        WRITE, f"if tile < 7: {WRITE}", "tensor out: 1 of 8 pages were never written, the first is page 7", **AT_THE_END
+    ),
+    "output's pop dropped": in_writer(
+        POP, "pass", waits(COMPUTE, "space for 1 tiles in out, which has 0 of 2 free", WRITER), **DEADLOCK
+    ),
+    "output popped twice": in_writer(POP, f"{POP}; {POP}", cb("out", "pop of 1 tiles; 0 are there")),
+    # nobody awaits
+    "reserve not awaited": in_reader(
+        RESERVE, RESERVE.removeprefix("await "), cb("x_in", ".* of 1 tiles; 0 .*reserved"), forgotten="DataMovement.reserve"
+    ),
+    "read not awaited": in_reader(
+        READ,
+        READ.removeprefix("await "),
+        cb("x_in", "push of 1 tiles; only 0 of them were written"),
+        forgotten="DataMovement.read",
+    ),
+    "add not awaited": in_compute(
+        ADD, ADD.removeprefix("await "), cb("x_in", "pop of 1 tiles; 0 are there"), forgotten="Compute.do"
+    ),
+    "wait not awaited": in_writer(WAIT, WAIT.removeprefix("await "), r"core \(1,0\) out: .*\b0 ", forgotten="DataMovement.wait"),
+    "write not awaited": in_writer(
+        WRITE,
+        WRITE.removeprefix("await "),
+        "tensor out: 4 of 8 pages were never written, the first is page 4",
+        forgotten="DataMovement.write",
+        **AT_THE_END,
+    ),
 }
 
 
-def broken(tensor: Callable[..., Tensor], fault: str, values: bool) -> Program:
+def kernels(*lines: Line) -> dict[str, Callable[..., Any]]:
+    """The kernels of eltwise add with other lines in place of some; all lines keep their numbers."""
+    source = SOURCE.read_text()
+    for role, right, wrong in lines:
+        before, kernel, after = re.split(rf"(?s)(async def {role}\(.*?\n)(?=\n\n)", source)
+        assert kernel.count(f" {right}\n") == 1, f"{role} has no line {right}"
+        source = before + kernel.replace(f" {right}\n", f" {wrong}\n") + after
+    made: dict[str, Any] = {"__name__": "broken"}
+    exec(compile(source, str(SOURCE), "exec"), made)
+    return {role: made[role] for role in ("reader", "compute", "writer")}
+
+
+def broken(fault: Fault, values: bool) -> Program:
     """Eltwise add on two cores, of which the second has the fault."""
     x, y, out = (tensor(name, 2, TILES, output=name == "out", values=values) for name in ("x", "y", "out"))
     program = eltwise_add.program(x, y, out, (2, 1))
-    plain = program.kernels[0].args
-    args = [Args(**vars(a), fault=fault if i == 1 else "") for i, a in enumerate(plain)]
-    kernels = (Kernel("reader", reader, args), Kernel("compute", compute, args), Kernel("writer", writer, args))
-    return replace(program, kernels=kernels, semaphores=("go", "never"))
+    wrong = kernels(*fault.lines)
 
+    def either(kernel: Kernel) -> Kernel:
+        return replace(kernel, function=lambda t, a: (wrong[kernel.role] if a.start else kernel.function)(t, a))
 
-def check(error: BaseException, parts: list[str], note: str) -> None:
-    """The message holds every part, and the note, if one is due, names core and RISC."""
-    for part in parts:
-        assert re.search(part, str(error)), f"{part!r} is not in:\n{error}"
-    notes = getattr(error, "__notes__", [])
-    assert len(notes) == bool(note)
-    assert not note or re.fullmatch(f"in {note}", notes[0])
+    return replace(program, kernels=tuple(map(either, program.kernels)), semaphores=("go", "never"))
 
 
 VALUES = pytest.mark.parametrize("values", [True, False], ids=["values", "shapes"])
 
 
 @VALUES
-def test_without_a_fault_the_kernels_are_right(run: Any, tensor: Any, values: bool) -> None:
-    """The kernels of this file add, when nothing is wrong with them."""
-    assert run(P100, broken(tensor, "", values)).cycles > 0
+def test_without_a_fault_the_kernels_are_right(run: Any, values: bool) -> None:
+    """They add, when no line is another."""
+    assert run(P100, broken(Fault((), ()), values)).cycles > 0
 
 
 @VALUES
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_an_error_that_names_it(run: Any, tensor: Any, fault: str, values: bool) -> None:
-    """The right kind of error, with core, buffer and numbers; a deadlock has who waits for whom, at which file and line."""
-    kind, parts, note = FAULTS[fault]
-    with pytest.raises(SimulationError) as caught:
-        run(P100, broken(tensor, fault, values))
-    assert type(caught.value) is kind
-    check(caught.value, parts, note)
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_an_error_that_names_it(run: Any, name: str, values: bool) -> None:
+    """The right kind of error, with core, buffer and numbers; a deadlock has who waits for whom, at which file and line.
+
+    Where an await is forgotten, Python says of which verb, too.
+    """
+    fault = FAULTS[name]
+    told = pytest.warns(RuntimeWarning, match=f"{fault.forgotten}' was never awaited") if fault.forgotten else nullcontext()
+    with told, pytest.raises(SimulationError) as caught:
+        run(P100, broken(fault, values))
+    assert type(caught.value) is fault.error
+    for part in fault.says:
+        assert re.search(part, str(caught.value)), f"{part!r} is not in:\n{caught.value}"
+    notes = getattr(caught.value, "__notes__", [])
+    assert len(notes) == bool(fault.who)
+    assert not fault.who or re.fullmatch(f"in {fault.who}", notes[0])
 
 
-@VALUES
-@pytest.mark.parametrize("fault", FORGOTTEN)
-def test_a_forgotten_await_is_an_error_and_a_warning(run: Any, tensor: Any, fault: str, values: bool) -> None:
-    """The simulation fails for what the verb did not do, and Python says which verb was not awaited."""
-    verb, parts, note = FORGOTTEN[fault]
-    with pytest.warns(RuntimeWarning, match=f"{verb}' was never awaited"), pytest.raises(SimulationError) as caught:
-        run(P100, broken(tensor, fault, values))
-    check(caught.value, parts, note)
-
-
-def test_the_line_is_the_kernels_own(run: Any, tensor: Any) -> None:
+def test_the_line_is_the_kernels_own(run: Any) -> None:
     """A deadlock points at the `await` in the kernel, not at the verb's inside."""
     with pytest.raises(DeadlockError) as caught:
-        run(P100, broken(tensor, "all of x before y", False))
-    source = Path(__file__).read_text().splitlines()
+        run(P100, broken(FAULTS["all of x before y"], False))
+    source = SOURCE.read_text().splitlines()
     lines = {risc: int(line) for risc, line in re.findall(r"\(1,0\) (\w+) waits .*:(\d+)$", str(caught.value), re.MULTILINE)}
-    assert {risc: source[line - 1].strip() for risc, line in lines.items()} == {
-        "NCRISC": "await dm.reserve(cb, 1)",
-        "TRISC": "await t.add(x_in, y_in, out, 1)",
-        "BRISC": "await dm.wait(out, 1)",
-    }
-
-
-def test_every_fault_is_tested() -> None:
-    """A fault that the kernels know and the tables do not would go unseen."""
-    assert set(re.findall(r'a\.fault [!=]= "([^"]+)"', Path(__file__).read_text())) == set(FAULTS) | set(FORGOTTEN)
+    assert {risc: source[line - 1].strip() for risc, line in lines.items()} == {"NCRISC": RESERVE, "TRISC": ADD, "BRISC": WAIT}

@@ -1,6 +1,7 @@
 """The layout: a module imports only from floors below its own."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import tensix_sim
 
 ROOT = Path(tensix_sim.__file__).parent
 FLOORS = [
-    {"config", "presets", "arch", "formats", "sources"},
+    {"user_errors", "files", "host", "text", "config", "presets", "arch", "formats", "sources"},
     {"trace", "program", "accuracy", "identity"},
     {"hw"},
     {"kernel_api"},
@@ -57,3 +58,18 @@ def test_the_hardware_knows_no_kernel() -> None:
     below = [p for p in MODULES if p.parts[0] in ("hw", "kernel_api", "trace", "program.py", "formats.py", "arch")]
     for path in below:
         assert "attention" not in (ROOT / path).read_text().lower(), path
+
+
+def modules_imported(path: Path) -> set[str]:
+    """Dotted names that a file imports anywhere: within functions and for types too."""
+    nodes = list(ast.walk(ast.parse((ROOT / path).read_text())))
+    found = {f"{node.module}.{alias.name}" for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    found |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return found | {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+
+
+def test_the_hardwares_imports_have_no_circle() -> None:
+    """Chip and Ethernet included: each module can be read after those that it names."""
+    hardware = {path for path in MODULES if path.parts[0] == "hw" and path.name != "__init__.py"}
+    names = {".".join(("tensix_sim", *path.with_suffix("").parts)): path for path in hardware}
+    TopologicalSorter({name: modules_imported(path) & names.keys() for name, path in names.items()}).prepare()  # or CycleError

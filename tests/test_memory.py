@@ -9,7 +9,9 @@ import pytest
 from tensix_sim.arch import Machine, machine
 from tensix_sim.formats import BFLOAT8_B, BFLOAT16, FORMATS
 from tensix_sim.hw.engine import Engine
-from tensix_sim.hw.memory import Direction, Memory, Plan
+from tensix_sim.hw.figures import Traffic, busy_ticks, bytes_over_time, link_bytes
+from tensix_sim.hw.memory import Memory
+from tensix_sim.hw.routes import Direction, Plan
 from tensix_sim.program import Tensor
 from tensix_sim.trace import Trace
 
@@ -41,13 +43,13 @@ def plan_of(
     """A plan for core (0, 0) on the direction's usual NoC, and its memory."""
     memory = Memory(m, Engine(), Trace("off"))
     tensor = shapes(max(pages) + 1, **more)
-    return memory, memory.plan(direction, int(direction == "write"), m.worker((0, 0)), tensor, pages, barrier)
+    return memory, memory.routes.plan(direction, int(direction == "write"), m.worker((0, 0)), tensor, pages, barrier)
 
 
 def banks_of(memory: Memory, plan: Plan) -> list[str]:
     """Names of the banks that serve a plan's tiles."""
     ends(memory, [plan])
-    return [name for name, ticks in memory.busy().items() if ticks and name.startswith(("dram", "l1"))]
+    return [name for name, ticks in busy_ticks(memory.routes).items() if ticks and name.startswith(("dram", "l1"))]
 
 
 # -- where pages lie --------------------------------------------------------------------------------------------
@@ -82,9 +84,9 @@ def test_the_plan_of_other_pages_is_not_mistaken_for_this_one(first: Sequence[in
     memory = Memory(P100, Engine(), Trace("off"))
     tensor, node = shapes(32), P100.worker((2, 3))
     for pages in (first, second):
-        plan = memory.plan("read", 0, node, tensor, pages, 0)
+        plan = memory.routes.plan("read", 0, node, tensor, pages, 0)
         assert plan.nbytes == len(pages) * 2048
-        assert memory.network.net.tables[plan.move.banks : plan.move.banks + plan.move.tiles].tolist() == [p % 7 for p in pages]
+        assert memory.routes.banks_of(plan) == [p % 7 for p in pages]
 
 
 def test_bytes_are_counted_by_kind_and_survive_new_plans() -> None:
@@ -99,11 +101,11 @@ def test_bytes_are_counted_by_kind_and_survive_new_plans() -> None:
         ("read", l1, range(3)),
         ("read", dram, [4]),
     ):
-        ends(memory, [memory.plan(direction, 0, node, tensor, pages, 4)], memory.engine.now)
-    traffic = memory.traffic(memory.engine.now)
-    assert traffic["dram_read_bytes"] == 21 * 2048
-    assert traffic["dram_write_bytes"] == 5 * 2048
-    assert traffic["l1_write_bytes"] == 7 * 1088
+        ends(memory, [memory.routes.plan(direction, 0, node, tensor, pages, 4)], memory.engine.now)
+    traffic = Traffic.of(memory.routes, memory.engine.now)
+    assert traffic.dram_read_bytes == 21 * 2048
+    assert traffic.dram_write_bytes == 5 * 2048
+    assert traffic.l1_write_bytes == 7 * 1088
 
 
 # -- alone --------------------------------------------------------------------------------------------------------
@@ -113,9 +115,9 @@ def lone(m: Machine, core: tuple[int, int], bank: int, tile_bytes: int) -> int:
     """Cycles of one DRAM read when nobody else is there."""
     noc, dram = m.chip.noc, m.chip.dram
     memory = Memory(m, Engine(), Trace("off"))
-    packet = memory.nocs[0].packet_bytes(tile_bytes)
+    packet = memory.routes.nocs[0].packet_bytes(tile_bytes)
     moving = max(dram.request_cycles, tile_bytes / dram.bank_rate, packet / noc.link_rate, packet / noc.niu_rate)
-    trip = memory.nocs[0].round_trip(m.worker(core), dram.endpoints[bank])
+    trip = memory.routes.nocs[0].round_trip(m.worker(core), dram.endpoints[bank])
     return ceil(noc.read_issue_cycles + trip + noc.software_cycles + dram.read_cycles + moving - 1 / 128)
 
 
@@ -126,7 +128,7 @@ def test_a_lone_read_takes_issue_latency_and_its_slowest_server(board: str, fmt:
     """One page: issue, round trip, software, DRAM, and the page through the bank, the links or the port."""
     m = machine(board)
     memory = Memory(m, Engine(), Trace("off"))
-    plan = memory.plan("read", 0, m.worker(core), shapes(1, fmt=fmt), [0], 0)
+    plan = memory.routes.plan("read", 0, m.worker(core), shapes(1, fmt=fmt), [0], 0)
     assert ends(memory, [plan], start=1000) == [1000 + lone(m, core, 0, fmt.tile_bytes)]
 
 
@@ -176,9 +178,9 @@ def test_a_copy_moves_at_the_cores_rate() -> None:
     times = []
     for nbytes in (16_384, 32_768):
         start = memory.engine.now
-        times.append(ends(memory, [memory.copy_plan(0, a, b, nbytes)], start)[0] - start)
+        times.append(ends(memory, [memory.routes.copy_plan(0, a, b, nbytes)], start)[0] - start)
     assert times[1] - times[0] == pytest.approx(16_384 / P100.chip.noc.niu_rate * 65 / 64, rel=0.06)
-    assert memory.traffic(1)["l1_write_bytes"] == 49_152
+    assert Traffic.of(memory.routes, 1).l1_write_bytes == 49_152
 
 
 # -- beside others --------------------------------------------------------------------------------------------------
@@ -202,7 +204,7 @@ def test_readers_of_different_banks_do_not_meet() -> None:
     def times(*chosen: int) -> list[int]:
         memory = Memory(P100, Engine(), Trace("off"))
         pairs = [((near, 0), (far, 5))[i] for i in chosen]
-        return ends(memory, [memory.plan("read", 0, node, shapes(7), [bank] * 8, 0) for node, bank in pairs])
+        return ends(memory, [memory.routes.plan("read", 0, node, shapes(7), [bank] * 8, 0) for node, bank in pairs])
 
     assert times(0, 1) == times(0) + times(1)
 
@@ -217,7 +219,8 @@ def test_noc_0_is_the_one_to_read_with(board: str) -> None:
         tensor = shapes(64 * m.cores)
         cores = [(x, y) for y in range(m.grid[1]) for x in range(m.grid[0])]
         plans = [
-            memory.plan(direction, noc, m.worker(core), tensor, range(64 * i, 64 * i + 64), 0) for i, core in enumerate(cores)
+            memory.routes.plan(direction, noc, m.worker(core), tensor, range(64 * i, 64 * i + 64), 0)
+            for i, core in enumerate(cores)
         ]
         return max(ends(memory, plans))
 
@@ -235,11 +238,11 @@ def test_a_transfer_is_counted_once_in_its_direction(tensor: Callable[..., Tenso
     ends(
         memory,
         [
-            memory.plan("read", 0, node, tensor("t", 3, 1), range(3), 1),
-            memory.plan("write", 1, node, tensor("u", 2, 1), range(2), 1),
+            memory.routes.plan("read", 0, node, tensor("t", 3, 1), range(3), 1),
+            memory.routes.plan("write", 1, node, tensor("u", 2, 1), range(2), 1),
         ],
     )
-    moved = {name: sum(bins) for name, (_, bins) in memory.bytes_over_time().items()}
+    moved = {name: sum(bins) for name, (_, bins) in bytes_over_time(memory.routes).items()}
     banks = [moved.pop(f"dram bank {b}") for b in range(P100.chip.dram.banks)]
     assert moved == {"read": 3 * 2048, "write": 2 * 2048, "noc0": 3 * 2048, "noc1": 2 * 2048}
     assert banks == [2 * 2048, 2 * 2048, 2048] + [0] * (P100.chip.dram.banks - 3)
@@ -249,6 +252,6 @@ def test_bytes_over_links_are_those_of_the_routes(tensor: Callable[..., Tensor])
     """A tile and its header flit count on every link of its route, contended or not."""
     memory = Memory(P100, Engine(), Trace("off"))
     node = P100.worker((0, 0))
-    plan = memory.plan("read", 0, node, tensor("t", 3, 1), range(3), 1)
+    plan = memory.routes.plan("read", 0, node, tensor("t", 3, 1), range(3), 1)
     ends(memory, [plan, plan])
-    assert sum(memory.link_bytes().values()) == 2 * plan.hop_tiles * (2048 + P100.chip.noc.flit_bytes)
+    assert sum(link_bytes(memory.routes).values()) == 2 * plan.hop_tiles * (2048 + P100.chip.noc.flit_bytes)

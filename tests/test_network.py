@@ -6,7 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from tensix_sim.hw.engine import TICKS, SimulationError
-from tensix_sim.hw.network import BIN_SHIFT, BINS, NEVER, NOBODY, Network, QueuedMove
+from tensix_sim.hw.network import Network
+from tensix_sim.hw.queues import NEVER
+from tensix_sim.hw.tables import BANK, BIN_SHIFT, BINS, MOVE, NOBODY, ROUTE, SERVER
+from tensix_sim.hw.tables import rows as records
 
 SERVICE, BACK, GAP = 100 * TICKS, 200 * TICKS, 10 * TICKS
 
@@ -17,27 +20,36 @@ class Rig:
     def __init__(
         self, banks: int = 1, buffer: int = 1 << 30, watch: bool = False, flows: int = 0, rows: int = 1, miss: int = 0
     ) -> None:
-        self.net = Network([(rows, miss, buffer)] * banks, watch, flows)
+        self.net = Network(records(BANK, banks, open=rows, row_miss=miss, buffer=buffer), watch, flows)
         self.landed: list[tuple[int, int]] = []
 
     def link(self) -> int:
         """A new server."""
-        return self.net.add("servers", [(0, 0, 0)])
+        return self.net.add("servers", records(SERVER, 1))
 
     def route(
         self, bank: int = 0, links: tuple[int, ...] = (), ticks: int = 0, there: int = 0,
         nbytes: int = 0, flows: tuple[int, ...] = (),
     ) -> int:  # fmt: skip
         """A route of its own port, which takes no time."""
-        first = self.net.add("tables", links)
-        end = first + len(links)
-        flow = self.net.add("tables", flows)
-        row = (bank, there, SERVICE, BACK, self.link(), 0, first, end, ticks, nbytes, flow, flow + len(flows), 0)
-        return self.net.add_routes([row])
+        first, flow = self.net.add("lists", links), self.net.add("lists", flows)
+        return self.add_route(
+            bank=bank, there=there, port=self.link(), link_ticks=ticks, nbytes=nbytes,
+            links=first, links_end=first + len(links), flows=flow, flows_end=flow + len(flows),
+        )  # fmt: skip
+
+    def add_route(self, **fields: int) -> int:
+        """A route of a bank that takes `SERVICE`, whose core knows `BACK` later."""
+        return self.net.add_routes(records(ROUTE, 1, service=SERVICE, back=BACK, **fields))
 
     def start(self, route: int, tiles: int = 1, barrier: int = 0, now: int = 0, gap: int = 0, writing: bool = False) -> int:
         """Tiles over one route."""
-        return self.net.start(now, QueuedMove(writing, route, self.net.add("tables", [0] * tiles), tiles, barrier or tiles, gap))
+        return self.start_to([0] * tiles, now, writing=writing, routes=route, barrier=barrier or tiles, gap=gap)
+
+    def start_to(self, banks: list[int], now: int = 0, **fields: int) -> int:
+        """A tile to each of some banks."""
+        move = records(MOVE, 1, banks=self.net.add("lists", banks), tiles=len(banks), **fields)
+        return self.net.start(now, self.net.add("moves", move), len(banks) if fields.get("writing") else fields["barrier"])
 
     def run(self, step: Callable[[], int] = lambda: NEVER) -> list[tuple[int, int]]:
         """Advance in steps of so many ticks until nothing is left: (transfer, cycle) as they land."""
@@ -164,9 +176,8 @@ def test_a_core_takes_in_one_tile_at_a_time() -> None:
     rig = Rig(banks=4)
     port = rig.link()
     for bank in range(4):
-        rig.net.add_routes([(bank, 0, SERVICE, BACK, port, SERVICE, *(0,) * 7)])
-    pattern = rig.net.add("tables", [0, 1, 2, 3])
-    rig.net.start(0, QueuedMove(False, 0, pattern, 4, 4, 0))
+        rig.add_route(bank=bank, port=port, port_ticks=SERVICE)
+    rig.start_to([0, 1, 2, 3], barrier=4)
     ((_, end),) = rig.run()
     assert end == cycles(4 * SERVICE, BACK)  # the first passes while its bank serves it
 
@@ -190,7 +201,7 @@ def test_a_write_goes_on_when_its_data_have_left_and_ends_with_its_last_acknowle
     """A flush between bursts, a barrier at the end."""
     rig = Rig()
     port, ticks = rig.link(), 30 * TICKS
-    rig.net.add_routes([(0, 0, SERVICE, BACK, port, ticks, *(0,) * 7)])
+    rig.add_route(port=port, port_ticks=ticks)
     rig.start(0, tiles=6, barrier=2, writing=True)
     assert rig.run() == [(0, cycles(6 * SERVICE, BACK))]  # the bank begins with the first flit, and the rest keeps up
 
@@ -202,8 +213,8 @@ def test_data_that_find_a_link_taken_hold_up_what_follows_from_their_core(buffer
     link, port = rig.link(), rig.link()
     rig.start(rig.route(links=(link,), ticks=100 * TICKS), writing=True)
     blocked, other = (
-        rig.net.add_routes([(bank, 0, SERVICE, BACK, port, 0, first, first + 1 - bank, 10 * TICKS, *(0,) * 4)])
-        for bank, first in enumerate([rig.net.add("tables", [link])] * 2)
+        rig.add_route(bank=bank, port=port, links=first, links_end=first + 1 - bank, link_ticks=10 * TICKS)
+        for bank, first in enumerate([rig.net.add("lists", [link])] * 2)
     )
     rig.start(blocked, writing=True)
     rig.net.advance(49 * TICKS)
@@ -295,8 +306,8 @@ def test_being_told_of_each_burst_changes_nothing(seed: int) -> None:
         if place == NOBODY:
             continue
         last[place] = end // TICKS
-        record = watched.net.net.transfers[place]
-        if record["issued"] < record["tiles"]:
+        record, moves = watched.net.net.transfers[place], watched.net.net.moves
+        if record["issued"] < moves[record["move"]]["tiles"]:
             watched.net.resume(place, end)
     assert last == dict(plain.run())
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from specs import CHUNKED, PLAIN, Raw, raw
 
 from tensix_sim import simulate
 from tensix_sim.analysis import ProfileError, compare, read_side, read_sides
@@ -20,17 +21,9 @@ from tensix_sim.emit import emit
 from tensix_sim.logged import told, told_by
 from tensix_sim.page import comparison_page
 
-RING: dict[str, Any] = {
-    "board": "galaxy",
-    "ring_size": 2,
-    "numerics": "off",
-    "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 512, "head_dim": 64},
-    "program_config": {"compute_with_storage_grid_size": [2, 2], "q_chunk_size": 64, "k_chunk_size": 64},
-}
-SDPA: dict[str, Any] = {"op": "sdpa", "board": "p150b", "numerics": "off", "inputs": RING["inputs"] | {"dtype": "bfloat16"}}
-PAGED: dict[str, Any] = {
-    **RING, "op": "chunked_sdpa", "board": "n150", "ring_size": 4, "chunk_start_idx": 128, "paged_kv": {"block_size": 64}
-}  # fmt: skip
+RING = raw(numerics="off")
+SDPA = raw(PLAIN, board="p150b", dtype="bfloat16", numerics="off")
+PAGED = raw(CHUNKED, board="n150", chunk_start_idx=128, paged_kv={"block_size": 64}, numerics="off")
 CODE = "RingDistributedSdpaDeviceOperation"
 PROGRAM = (
     "SDPAProgramConfig(compute_with_storage_grid_size=(x={x};y=2);sub_core_grids=std::nullopt;q_chunk_size={q};k_chunk_size=64;"
@@ -157,7 +150,7 @@ def test_where_clocks_differ_times_stand_beside_cycles(base: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("spec", [RING, SDPA, PAGED], ids=["ring", "sdpa", "chunked"])
-def test_a_run_and_its_own_profile_have_the_same_settings(spec: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_and_its_own_profile_have_the_same_settings(spec: Raw, tmp_path: Path) -> None:
     """What is emitted of a run is read back with all that it tells equal, and the same cycles."""
     result = simulate(load_spec(spec))
     result.write(tmp_path / "run")

@@ -13,7 +13,7 @@ from tensix_sim.formats import BFLOAT16
 from tensix_sim.hw import Chip, SimulationError
 from tensix_sim.kernel_api import BufferSpec, DataMovement, Kernel, Program, Tensor
 from tensix_sim.kernels import eltwise_add
-from tensix_sim.trace import WAIT, Trace, check_lanes
+from tensix_sim.trace import Cause, Trace, check_lanes
 
 
 def add(values: bool = False) -> Program:
@@ -75,7 +75,7 @@ def test_the_waits_are_those_of_the_trace() -> None:
         said = sum(cycles for cause, cycles in ran.waits.items() if cause.startswith(role))
         spans = ran.trace.spans()
         mine = [ran.trace.lanes[lane].risc == risc for lane in spans["lane"]]
-        waits = [ran.trace.names[name].startswith(WAIT) for name in spans["name"]]
+        waits = [isinstance(ran.trace.names[name], Cause) for name in spans["name"]]
         traced = spans[np.logical_and(mine, waits)]
         assert said == (traced["end"] - traced["start"]).sum() / 4
 

@@ -11,25 +11,24 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from specs import raw
 
 from tensix_sim import simulate
 from tensix_sim.analysis import RelievedRun, Tried, Verdict, critical_path, merged
 from tensix_sim.analysis.verdict import EVEN_ENDS
 from tensix_sim.config import load_spec
+from tensix_sim.kernel_api import Matmul, RowMax
+from tensix_sim.kernels.sdpa.row_verbs import MatmulRows
+from tensix_sim.kernels.sdpa.verbs import SubExp
 from tensix_sim.page import describe, page, write_pngs, write_report
 from tensix_sim.page.data import SEVERAL
 from tensix_sim.page.families import FAMILIES, family
 from tensix_sim.page.packing import deltas, pack, unpack
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.trace import RISCS, Run, open_run
+from tensix_sim.trace.causes import read
 
-SPEC: dict[str, Any] = {
-    "board": "n150",
-    "ring_size": 2,
-    "inputs": {"q_heads": 6, "kv_heads": 1, "seq_len": 512, "head_dim": 64},
-    "program_config": {"compute_with_storage_grid_size": [3, 2], "q_chunk_size": 64, "k_chunk_size": 128},
-    "numerics": "off",
-}
+SPEC = raw(board="n150", heads=6, k=128, grid=[3, 2], numerics="off")
 WHAT_IFS = [RelievedRun("FPU", "twice the rate", 1, 0.5), RelievedRun("straggler", "even work", 1, 0.25, EVEN_ENDS)]
 TRIED = Tried("math_fidelity HiFi3", {"compute_kernel_config.math_fidelity": "HiFi3"}, 1, 0.125, note="less accurate")
 VERDICT = Verdict(0, 1, "FPU", "sure", "FPU binds.", WHAT_IFS, (TRIED,))
@@ -80,7 +79,7 @@ def test_the_spans_of_each_core_are_those_of_the_trace(run: Run, data: dict[str,
         for core in device["detail"]:
             for risc, spans in lanes_of(data, device, core).items():
                 rows = trace.spans(tuple(device["cores"][int(core)]), risc)
-                assert spans == [(trace.names[row["name"]], row["start"], row["end"]) for row in rows]
+                assert spans == [(str(trace.names[row["name"]]), row["start"], row["end"]) for row in rows]
 
 
 def test_tiles_in_the_buffers_are_those_of_the_trace(run: Run, data: dict[str, Any]) -> None:
@@ -125,7 +124,7 @@ def test_the_critical_path_is_the_one_of_the_analysis(run: Run, data: dict[str, 
         ends = np.cumsum(lasts).tolist()
         steps = [(RISCS[r], data["names"][n], end) for r, n, end in zip(risc, name, ends, strict=True)]
         path = merged(critical_path(run.traces[device["ring_id"]], buffers))
-        assert steps == [(segment.risc, segment.what, segment.end) for segment in path]
+        assert steps == [(segment.risc, str(segment.what), segment.end) for segment in path]
         assert ends[-1] == device["wall"]
 
 
@@ -155,7 +154,7 @@ def test_spans_are_merged_only_where_one_core_alone_is_too_long(run: Run) -> Non
             rows = trace.spans(place, risc)
             assert len(rows) == 0 or spans[-1][2] == rows["end"][-1]
             kept = {(name, start, end) for name, start, end in spans if name != SEVERAL}
-            assert kept <= {(trace.names[row["name"]], row["start"], row["end"]) for row in rows}
+            assert kept <= {(str(trace.names[row["name"]]), row["start"], row["end"]) for row in rows}
 
 
 def test_every_name_has_a_family_and_a_colour(data: dict[str, Any]) -> None:
@@ -177,7 +176,7 @@ def test_every_name_has_a_family_and_a_colour(data: dict[str, Any]) -> None:
 )  # fmt: skip
 def test_families_go_by_unit_and_by_who_is_waited_for(name: str, key: str) -> None:
     """One name of each family."""
-    assert family(name, {"k_in"}) == key
+    assert family(read(name), {verb.name: verb.unit for verb in (Matmul, SubExp, RowMax, MatmulRows)}) == key
 
 
 class Resources(HTMLParser):

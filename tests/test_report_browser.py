@@ -5,9 +5,10 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from processes import HANGS
+from specs import raw
 
 from tensix_sim import run_program, simulate
 from tensix_sim.analysis import RelievedRun, Tried, Verdict
@@ -64,13 +65,7 @@ USE = """
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a ring of two with numerics on."""
     folder = tmp_path_factory.mktemp("report")
-    spec: dict[str, Any] = {
-        "board": "galaxy",
-        "ring_size": 2,
-        "inputs": {"q_heads": 4, "kv_heads": 1, "seq_len": 1024, "head_dim": 64},
-        "program_config": {"compute_with_storage_grid_size": [4, 4], "q_chunk_size": 64, "k_chunk_size": 128},
-    }
-    simulate(spec).write(folder)
+    simulate(raw(S=1024, heads=4, k=128, grid=[4, 4])).write(folder)
     what_ifs = [RelievedRun("FPU", "twice the FPU rate", 1, 0.5), RelievedRun("DRAM", "twice the DRAM rate", 2, -0.1)]
     tried = (Tried("q_chunk_size 128", {"program_config.q_chunk_size": 128}, 1, 0.5),)
     verdicts = [Verdict(ring_id, 2, "FPU", "sure", "FPU binds.", what_ifs, tried) for ring_id in range(2)]
@@ -92,7 +87,7 @@ def browse(page: Path, width: int, probe: str = "", fragment: str = "light") -> 
         f"--user-data-dir={page.parent / 'profile'}",
         f"file://{probed}#{fragment}",
     ]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=True)
     return ran.stdout, "\n".join(line for line in ran.stderr.splitlines() if "CONSOLE" in line)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from specs import raw
 
 from tensix_sim import simulate
 from tensix_sim.cli import main
@@ -26,13 +27,7 @@ from tensix_sim.summary import read_run
 from tensix_sim.trace import RunError, open_run, whole_folder
 from tensix_sim.trace.folder import OURS
 
-RING: dict[str, Any] = {
-    "board": "galaxy",
-    "ring_size": 2,
-    "numerics": "off",
-    "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 256, "head_dim": 64},
-    "program_config": {"compute_with_storage_grid_size": [2, 2], "q_chunk_size": 64, "k_chunk_size": 64},
-}
+RING = raw(S=256, numerics="off")
 EMITTED = ("device-log", "perf-csv", "npe", "visualizer")
 
 
@@ -230,7 +225,7 @@ def test_a_killed_run_leaves_the_older_one_and_the_next_one_tidies(folder: Path)
 def test_the_name_is_taken_with_and_without_an_exchange(folder: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system cannot exchange two names, the older folder steps aside."""
     if not exchange:
-        monkeypatch.setattr("tensix_sim.trace.folder._exchange", lambda *_: False)
+        monkeypatch.setattr("tensix_sim.trace.folder.exchange", lambda *_: False)
     with whole_folder(folder) as new:
         (new / "cores.csv").write_text("new")
     assert names(folder) == {"cores.csv"}

@@ -15,17 +15,15 @@ from tensix_sim.kernel_api import (
     Compute,
     ComputeConfig,
     DataMovement,
-    ExpDifference,
     Kernel,
     Program,
-    SubExp,
     Tensor,
     launch,
 )  # fmt: skip
-from tensix_sim.kernels import sdpa
-from tensix_sim.kernels.sdpa import streaming
-from tensix_sim.kernels.sdpa.args import Args, Phase
+from tensix_sim.kernels.sdpa import legacy, streaming
+from tensix_sim.kernels.sdpa.args import Args, Chunk, Heads, Phase, Share, Tensors
 from tensix_sim.kernels.sdpa.mask import Mask
+from tensix_sim.kernels.sdpa.row_verbs import ExpDifferenceRows, MatmulRows, MaxRows, StampRows, SubExpRows
 from tensix_sim.sdpa.blocks import Blocks
 from tensix_sim.trace import Trace, check_lanes
 
@@ -85,18 +83,20 @@ async def reader(dm: DataMovement, a: "Work") -> None:
     """K0, Q, V0, K1, V1 and so on, in no time; notes when it had space."""
     Q, K, V = dm.cbs("q_in", "k_in", "v_in")
     h = a.head
+    M, N, _, _ = a.args.chunk
     for _, _, q in a.args.chunks():
-        for j in a.args.k_range(q * a.args.M):
-            chunk = [None if h.q is None else blocks(x, j * a.args.N, a.args.N) for x in (h.k, h.v)]
+        for j in a.args.mask.k_range(q * M):
+            chunk = [None if h.q is None else blocks(x, j * N, N) for x in (h.k, h.v)]
             await give(dm, K, None if h.q is None else chunk[0].transpose(2, 1, 0, 3), a)
-            if j == a.args.k_range(q * a.args.M)[0]:
-                await give(dm, Q, None if h.q is None else blocks(h.q, q * a.args.M, a.args.M), a)
+            if j == a.args.mask.k_range(q * M)[0]:
+                await give(dm, Q, None if h.q is None else blocks(h.q, q * M, M), a)
             await give(dm, V, chunk[1], a)
 
 
 async def give(dm: DataMovement, cb: Any, block: Any, a: "Work") -> None:
     """Push one chunk."""
-    tiles = {"q_in": a.args.M, "k_in": a.args.N, "v_in": a.args.N}[cb.spec.name] * a.args.D
+    M, N, D, _ = a.args.chunk
+    tiles = {"q_in": M, "k_in": N, "v_in": N}[cb.spec.name] * D
     await dm.reserve(cb, tiles)
     a.head.times.append((cb.spec.name, dm.engine.now))
     dm.fill(cb, tiles, block)
@@ -108,20 +108,21 @@ async def writer(dm: DataMovement, a: "Work") -> None:
     for name, block in (
         ("identity_scale", np.ones((1, 32, 1, 32), np.float32)),
         ("col_identity", np.eye(1, 32, dtype=np.float32).repeat(32, axis=0).reshape(1, 32, 1, 32)),
-        *([("mask_in", a.args.mask.tiles())] if a.args.palette else []),
+        *([("mask_in", a.args.mask.tiles())] if a.args.mask.palette else []),
     ):
         (cb,) = dm.cbs(name)
         await dm.reserve(cb, block.shape[2])
         dm.fill(cb, block.shape[2], block)
         dm.push(cb, block.shape[2])
     (out,) = dm.cbs("out")
+    M, _, _, E = a.args.chunk
     for _, _, q in a.args.chunks():
-        for i in range(a.args.M):
-            await dm.wait(out, a.args.E)
+        for i in range(M):
+            await dm.wait(out, E)
             a.head.times.append(("out", dm.engine.now))
             if a.head.out is not None:
-                a.head.out[32 * (q * a.args.M + i) :][:32] = out.block(1, a.args.E).reshape(32, -1)
-            dm.pop(out, a.args.E)
+                a.head.out[32 * (q * M + i) :][:32] = out.block(1, E).reshape(32, -1)
+            dm.pop(out, E)
 
 
 class Work(NamedTuple):
@@ -140,11 +141,9 @@ def run(
     mask = Mask(c.M, c.N, c.k_rows, c.causal, c.window, narrow=is_streaming, padded=c.k_rows % (32 * c.N) != 0)
     scratch = Tensor("scratch", 1, 1, c.fmt, values=None if h.q is None else np.zeros((32, 32), np.float32))
     args = Args(
-        q=scratch, k=scratch, v=scratch, out=scratch, page_table=None, pages=[], block_rows=0, NQH=1, NKH=1,
-        q_rows=c.M * c.q_chunks, kv_rows=c.k_rows // 32, out_rows=c.M * c.q_chunks, M=c.M, N=c.N, D=c.D, E=c.D,
-        q_chunks=c.q_chunks, mask=mask, streaming=is_streaming, qk_subblock=b.qk_subblock, pv_subblock=b.pv_subblock,
-        pv_rows=b.pv_rows, out_band=b.out_band, stats=b.stats, sub_exp=b.sub_exp, dht=b.dht, reduce=b.reduce, stamps=8,
-        scale=(32 * c.D) ** -0.5, exp_approx=True, barrier=4, phases=(Phase(0, 0, 0),), start=0, count=c.q_chunks,
+        Tensors(scratch, scratch, scratch, scratch), None, Chunk(c.M, c.N, c.D, c.D),
+        Heads(1, 1, c.M * c.q_chunks, c.k_rows // 32, c.M * c.q_chunks, c.q_chunks), b.in_dst, mask,
+        scale=(32 * c.D) ** -0.5, exp_approx=True, barrier=4, phases=(Phase(0, 0, 0),), share=Share(0, c.q_chunks),
     )  # fmt: skip
     h.times = []
     h.out = None if h.q is None else np.full((32 * c.M * c.q_chunks, 32 * c.D), np.nan, np.float32)
@@ -231,7 +230,7 @@ def test_it_computes_attention(case: Case) -> None:
 def one_reciprocal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both kernels invert by the streaming kernel's body: the legacy one's is as coarse as the LLK has it."""
     both = Arithmetic.reciprocal
-    monkeypatch.setattr(Arithmetic, "reciprocal", lambda math, column, fmt, streaming=True: both(math, column, fmt, True))
+    monkeypatch.setattr(Arithmetic, "reciprocal", lambda math, column, fmt, newer=True: both(math, column, fmt, True))
 
 
 @pytest.mark.usefixtures("one_reciprocal")
@@ -240,7 +239,7 @@ def test_one_k_chunk_in_one_piece_is_what_the_legacy_kernel_computes(case: Case)
     """Without pieces, rescaling and narrowing both do the same operations on the same values, the reciprocal aside."""
     ours, theirs = head(case), head(case)
     run(ours)
-    run(theirs, sdpa.compute, is_streaming=False)
+    run(theirs, legacy.compute, is_streaming=False)
     np.testing.assert_array_equal(ours.out, theirs.out)
 
 
@@ -249,7 +248,7 @@ def test_more_k_chunks_differ_by_the_packers_additions_only() -> None:
     """Pieces of the first row group and the rescaled sums are rounded once more, as bfloat16: within 1 % of the legacy kernel."""
     ours, theirs = head(Case(4, 8, 4)), head(Case(4, 8, 4))
     run(ours)
-    run(theirs, sdpa.compute, is_streaming=False)
+    run(theirs, legacy.compute, is_streaming=False)
     assert (ours.out != theirs.out).any()
     assert np.linalg.norm(ours.out - theirs.out) < 0.01 * np.linalg.norm(theirs.out)
 
@@ -360,17 +359,13 @@ def test_columns_right_of_the_diagonal_cost_nothing() -> None:
     assert wide["wall"] == narrow["wall"]
 
 
-def test_stamped_tiles_have_a_window_each_and_the_bracket_is_paid_without_them() -> None:
+def test_stamped_tiles_have_a_window_each_and_the_bracket_is_paid_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mask costs an average step of 4x4 tiles less than 100 cycles; on the chip it is 57."""
     case = Case(4, 4, 32)
     masked = figures(case)["wall"]
     free = Head(case)
-    mask = Mask.marks
-    try:
-        Mask.marks = lambda *_: []  # type: ignore[method-assign]
-        run(free, changes={"accumulate_switch_cycles": 0})
-    finally:
-        Mask.marks = mask  # type: ignore[method-assign]
+    monkeypatch.setattr(Mask, "marks", lambda *_: ())
+    run(free, changes={"accumulate_switch_cycles": 0})
     assert 0 < masked - free.times[-1][1] / steps(case) < 100
 
 
@@ -386,7 +381,7 @@ def test_spans_tile_the_three_lanes(case: Case) -> None:
     waits = core.lane_waits()
     busy = {"unpack": core.total("unpack_busy") + core.popping, "math": core.total("math_busy"), "pack": core.total("pack_busy")}
     for thread, cycles in busy.items():
-        total = cycles + sum(n for cause, n in waits.items() if cause.startswith(thread))
+        total = cycles + sum(n for wait, n in waits.items() if wait.lane == thread)
         assert total == getattr(core, thread), thread
 
 
@@ -405,7 +400,8 @@ def test_a_matrix_fills_its_buffer() -> None:
     """Rows are addressed from the buffer's start: another size would move them."""
 
     async def kernel(t: Compute, _: None) -> None:
-        t.matrix("x", 2, 3)
+        x, y = t.matrix("x", 2, 3), t.column("y", 2)
+        await t.do(MaxRows, x, y, y, range(2), 3)
 
     with pytest.raises(SimulationError, match=r"core \(0,0\) x: a matrix of 2x3 tiles in a buffer of 8"):
         refuse(kernel)
@@ -417,7 +413,7 @@ def test_windows_divide_a_product_and_fit_dst(width: int, pieces: int) -> None:
 
     async def kernel(t: Compute, _: None) -> None:
         x, y = t.matrix("x", 2, 4), t.matrix("y", 2, 1)
-        await t.multiply(x, x, y, range(2), 16, 4, width, pieces=pieces)
+        await t.do(MatmulRows, x, x, y, range(2), 16, 4, width, pieces)
 
     with pytest.raises(SimulationError, match=rf"y: windows of 2x{width} in {pieces} pieces, of 2x16 tiles with 4 inner ones"):
         refuse(kernel)
@@ -427,8 +423,8 @@ def test_tiles_that_are_not_free_cannot_be_pushed() -> None:
     """Reserved or not: the buffer is full."""
 
     async def kernel(t: Compute, _: None) -> None:
-        (y,) = t.cbs("y")
-        t.push(y, 2)
+        y = t.matrix("y", 2)
+        t.push(y)
         t.push(y, 1)
 
     with pytest.raises(SimulationError, match="y: push of 1 tiles; 0 are free"):
@@ -442,14 +438,14 @@ def test_a_kernel_that_waits_for_its_own_tiles_or_space_is_told_so(verb: str) ->
     async def kernel(t: Compute, _: None) -> None:
         x, y, sums = t.matrix("x", 2, 4), t.column("y", 2), t.matrix("y", 2, 1)
         if verb == "reserve":
-            t.push(x.cb, 8)
-            await t.reserve(x.cb, 4)
+            t.push(x)
+            await t.reserve(x.front)
         elif verb == "multiply":
-            await t.multiply(x, x, sums, range(1, 2), 1, 4, 1)
+            await t.do(MatmulRows, x, x, sums, range(1, 2), 1, 4, 1)
         elif verb == "exp":
-            await t.run_alone(SubExp(x, y, sums, range(1, 2), 4, 4, 1.0))
+            await t.do(SubExpRows, x, y, sums, range(1, 2), 4, 4, 1.0)
         else:
-            await t.run_alone(ExpDifference(y, y, y, range(1, 2), 1.0))
+            await t.do(ExpDifferenceRows, y, y, y, range(1, 2), 1.0)
 
     wanted = {
         "reserve": "space for 4 tiles in x, which has 0 of 8 free", "multiply": "8 tiles in x, which has 0",
@@ -465,8 +461,8 @@ def test_marks_go_onto_the_newest_rows() -> None:
 
     async def kernel(t: Compute, a: Args) -> None:
         S = t.matrix("qk_im", 4, 4)
-        t.push(S.cb, 16)
-        await t.mark(*t.cbs("mask_in"), S, range(2), [(0, 0, range(1))])
+        t.push(S)
+        await t.do(StampRows, t.matrix("mask_in", 1, 2), S, range(2), ((0, 0, range(1)),))
 
     with pytest.raises(SimulationError, match=r"qk_im: an in-place change of 8 tiles .* it holds 16"):
         run(Head(case), kernel)

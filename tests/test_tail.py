@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from specs import raw
 
 from tensix_sim.analysis import compare
 from tensix_sim.analysis.compare import of_run
@@ -22,12 +23,7 @@ from tensix_sim.page.data import describe
 from tensix_sim.simulation import Result, simulate
 from tensix_sim.trace import Run, RunError, load, open_run
 
-SPEC = {
-    "board": "galaxy",
-    "ring_size": 4,
-    "inputs": {"batch": 1, "q_heads": 2, "kv_heads": 1, "seq_len": 512, "head_dim": 64, "dtype": "bfloat8_b"},
-    "program_config": {"compute_with_storage_grid_size": [2, 1], "q_chunk_size": 32, "k_chunk_size": 64},
-}
+SPEC = raw(ring_size=4, q=32, grid=[2, 1])
 
 
 def run(**given) -> Result:

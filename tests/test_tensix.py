@@ -8,7 +8,7 @@ import pytest
 from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT16, FLOAT32
 from tensix_sim.hw.tensix import FIGURES, Block, Costs, Stage, Tensix, Window, overlap
-from tensix_sim.kernel_api.windows import Windows
+from tensix_sim.kernel_api import in_place, maxima
 from tensix_sim.program import ComputeConfig
 
 HANDSHAKE = 20
@@ -362,14 +362,14 @@ def test_half_of_the_faces_is_half_of_the_bytes() -> None:
 def test_verbs_in_place_wait_once_and_pop_tile_by_tile() -> None:
     """The first product of a column begins after one wait and its operands; the pop behind them holds only what follows."""
     costs = Costs(SPEC, ComputeConfig())
-    (stage,) = Windows(costs).mul_columns(BFLOAT16, BFLOAT16, 8)
     operands = costs.unpack(BFLOAT16, 1, BFLOAT16, 1, b_faces=2)
+    (stage,) = in_place(costs, operands, *costs.eltwise(1, multiply=True), costs.pack(BFLOAT16, 1), 8).stages
     assert (stage.seen, stage.repeat) == (SPEC.cb_wait_cycles, 8)
     assert (stage.window.first, stage.window.unpack) == (operands, operands + SPEC.cb_update_cycles)
 
 
 def test_a_row_maximum_unpacks_what_it_reads() -> None:
     """Scores in their own format, without a call for each tile: float32 takes twice the bytes of bfloat16."""
-    windows = Windows(Costs(SPEC, ComputeConfig()))
-    (narrow,), (wide,) = (windows.max_rows(scores, BFLOAT16, 2, 8, 2, with_before=False) for scores in (BFLOAT16, FLOAT32))
-    assert wide.window.unpack - narrow.window.unpack == 2 * 8 * 2048 / SPEC.unpack_rate_one
+    costs = Costs(SPEC, ComputeConfig())
+    narrow, wide = (maxima(costs, scores, BFLOAT16, 2, 8, with_before=False) for scores in (BFLOAT16, FLOAT32))
+    assert wide.unpack - narrow.unpack == 2 * 8 * 2048 / SPEC.unpack_rate_one

@@ -13,33 +13,36 @@ from concurrent.futures import ProcessPoolExecutor
 from io import FileIO
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tensix_sim.files import atomic, write_json
 from tensix_sim.trace import (
     RISCS,
+    Cause,
     Lane,
+    LaneWait,
     RunError,
     Totals,
     Trace,
-    atomic,
-    busy,
     check_counts,
     check_lanes,
     load,
     open_run,
     save,
-    waits,
     write_chrome,
     write_core_csv,
     write_golden,
-    write_summary,
 )
+from tensix_sim.trace.causes import DST, Kind, NamedKind, read
 
 GHZ = 1_000_000_000
 READER, MATH = Lane((0, 0), "NCRISC"), Lane((0, 0), "TRISC_1")
+K_IN = Cause("tiles", "k_in")
 
 
 @pytest.fixture
@@ -60,10 +63,10 @@ def lane_of(*edges: tuple[int, int], level: Any = "zones") -> Trace:
 def small(spill_rows: int = 1 << 20, level: Any = "transfers") -> Trace:
     """Two cores that read and compute in step, with a counter and a transfer for each step."""
     trace = Trace(level, spill_rows)
-    read, matmul, wait = trace.name("read k"), trace.name("matmul"), trace.name("wait k_in")
+    read, matmul, wait = trace.name("read k"), trace.name("matmul"), trace.name(K_IN)
     for core in ((1, 0), (0, 1), (0, 0)):
         reader, math = trace.lane(core, "NCRISC"), trace.lane(core, "TRISC_1")
-        tiles = trace.series(f"({core[0]},{core[1]}) k_in", "tiles")
+        tiles = trace.series("k_in", "tiles", core)
         for step in range(4):
             at = 100 * step
             trace.span(reader, read, at, at + 100)
@@ -100,14 +103,33 @@ def test_numbers_are_given_once() -> None:
     """The same name, lane or counter has one number, by which the tables list it; there are five RISCs."""
     trace = Trace()
     for _ in range(2):
-        assert [trace.name(text) for text in ("a", "wait b")] == [0, 1]
+        assert [trace.name(what) for what in ("a", K_IN)] == [0, 1]
         assert [trace.lane((1, 2), risc) for risc in RISCS] == [0, 1, 2, 3, 4]
-        assert [trace.series("dram read", unit) for unit in ("bytes", "tiles")] == [0, 1]
-    assert trace.names == ["a", "wait b"]
+        assert [trace.series("k_in", "tiles", core) for core in (None, (1, 2))] == [0, 1]
+    assert trace.names == ["a", K_IN]
     assert trace.lanes[4] == ((1, 2), "BRISC")
-    assert trace.counters[0] == ("dram read", "bytes")
+    assert [series.label for series in trace.counters] == ["k_in tiles", "(1,2) k_in"]
     with pytest.raises(ValueError, match="'TRISC1': must be one of NCRISC, TRISC_0"):
         trace.lane((0, 0), "TRISC1")
+    with pytest.raises(ValueError, match="step 'wait b': what starts so is a wait; give its Cause"):
+        trace.name("wait b")
+
+
+WORDS = st.sampled_from(["tiles", "space", "semaphore", "math", "dst", "dram bank", "", "k_in"])
+
+
+@given(st.sampled_from([*get_args(Kind), *get_args(NamedKind)]), st.text() | st.builds("{} {}".format, WORDS, WORDS) | WORDS)
+def test_a_cause_is_what_its_text_says(kind: Any, name: str) -> None:
+    """No two causes have one text, whatever a buffer is called."""
+    cause = Cause(kind, name if kind in get_args(NamedKind) else "")
+    assert read(str(cause)) == cause
+
+
+def test_causes_are_told_as_they_always_were() -> None:
+    """A buffer's name alone is its tiles; one that is called as something else says that it is tiles."""
+    causes = Cause("tiles", "k_in"), Cause("space", "k_in"), Cause("semaphore", "go"), Cause("tiles", "dst"), DST
+    assert [str(c) for c in causes] == ["wait k_in", "wait space k_in", "wait semaphore go", "wait tiles dst", "wait dst"]
+    assert str(LaneWait("math", DST)) == "math: wait dst"
 
 
 def test_spans_of_no_length_are_dropped() -> None:
@@ -277,7 +299,7 @@ def test_counters_go_forward() -> None:
         trace.count(series, time, 1)
     assert check_counts(trace) is None
     trace.count(b, 6, 1)
-    assert check_counts(trace) == "b: cycle 6 comes after cycle 7"
+    assert check_counts(trace) == "b tiles: cycle 6 comes after cycle 7"
 
 
 # -- where the cycles went ----------------------------------------------------------------------------------
@@ -287,14 +309,14 @@ def test_totals_add_up() -> None:
     """Busy and waiting cycles of a lane make up its life, and those of all lanes are the device's."""
     trace = small()
     totals = Totals.of(trace)
-    assert totals.waits((0, 0), "TRISC_1") == {"k_in": 120}
-    assert totals.waits((1, 0), "TRISC_1") == {"k_in": 124}
-    assert totals.by_name((0, 0)) == {"read k": 400, "matmul": 280, "wait k_in": 120}
+    assert totals.waits((0, 0), "TRISC_1") == {K_IN: 120}
+    assert totals.waits((1, 0), "TRISC_1") == {K_IN: 124}
+    assert totals.by_name((0, 0)) == {"read k": 400, "matmul": 280, K_IN: 120}
     assert totals.waits(risc="NCRISC") == {}
     for lane in trace.lanes:
         assert totals.busy(*lane) + sum(totals.waits(*lane).values()) == 400
-    assert waits(trace) == {"k_in": 2 * 120 + 124}
-    assert busy(trace) + sum(waits(trace).values()) == 6 * 400
+    assert totals.waits() == {K_IN: 2 * 120 + 124}
+    assert totals.busy() + sum(totals.waits().values()) == 6 * 400
     assert (totals.start.tolist(), totals.end.tolist()) == ([0] * 6, [400] * 6)
 
 
@@ -303,7 +325,7 @@ def test_an_empty_trace_has_no_cycles() -> None:
     trace = Trace()
     trace.lane(*READER)
     totals = Totals.of(trace)
-    assert (waits(trace), busy(trace), totals.start.tolist(), totals.end.tolist()) == ({}, 0, [0], [0])
+    assert (totals.waits(), totals.busy(), totals.start.tolist(), totals.end.tolist()) == ({}, 0, [0], [0])
     assert check_lanes(trace) is check_counts(trace) is None
 
 
@@ -312,7 +334,9 @@ def test_an_empty_trace_has_no_cycles() -> None:
 WRITERS: dict[str, Callable[[Path, Trace], None]] = {
     "chrome": lambda path, trace: write_chrome(path, [(0, trace), (3, trace)], GHZ),
     "core_csv": lambda path, trace: write_core_csv(path, [(0, trace), (3, trace)]),
-    "summary": lambda path, trace: write_summary(path, {"waits": waits(trace), "busy": busy(trace)}),
+    "summary": lambda path, trace: write_json(
+        path, {"waits": {str(cause): n for cause, n in trace.waits().items()}, "end": trace.end}
+    ),
 }
 ALL_WRITERS = pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 
@@ -384,7 +408,7 @@ def test_chrome_keeps_odd_names_and_notes(tmp_path: Path) -> None:
     trace.span(trace.lane(*READER), trace.name('50 % of "k"\n'), 0, 1)
     trace.count(trace.series('"%d"', "%"), 0, -1)
     events = chrome(trace, tmp_path / "t.json")
-    assert [e["name"] for e in events if e["ph"] in "XC"] == ['50 % of "k"\n', '"%d"']
+    assert [e["name"] for e in events if e["ph"] in "XC"] == ['50 % of "k"\n', '"%d" %']
     assert [e["args"]["labels"] for e in events if e["name"] == "process_labels"] == ["queue_id 1"]
 
 
@@ -398,7 +422,7 @@ def test_chrome_without_devices_or_spans(tmp_path: Path) -> None:
 def test_core_csv_has_a_row_for_each_lane(tmp_path: Path) -> None:
     """Busy and waits of a row make up its life; a cause that a device never met is 0."""
     other = Trace()
-    other.span(other.lane((0, 0), "BRISC"), other.name("wait out"), 0, 7)
+    other.span(other.lane((0, 0), "BRISC"), other.name(Cause("tiles", "out")), 0, 7)
     write_core_csv(tmp_path / "c.csv", [(0, small()), (2, other)])
     with open(tmp_path / "c.csv", newline="") as file:
         table = list(csv.DictReader(file))
@@ -416,8 +440,8 @@ def test_core_csv_has_a_row_for_each_lane(tmp_path: Path) -> None:
 
 def test_summary_is_sorted_and_valid_json(tmp_path: Path) -> None:
     """The order of keys does not depend on who filled them in, and NaN, which JSON lacks, is null."""
-    write_summary(tmp_path / "a", {"b": [1.5, float("nan")], "a": {"y": float("inf"), "x": 1}})
-    write_summary(tmp_path / "b", {"a": {"x": 1, "y": float("inf")}, "b": (1.5, float("nan"))})
+    write_json(tmp_path / "a", {"b": [1.5, float("nan")], "a": {"y": float("inf"), "x": 1}})
+    write_json(tmp_path / "b", {"a": {"x": 1, "y": float("inf")}, "b": (1.5, float("nan"))})
     assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text()
     assert json.loads((tmp_path / "a").read_text()) == {"a": {"x": 1, "y": None}, "b": [1.5, None]}
 
@@ -426,10 +450,10 @@ def test_golden_is_readable_and_sorted() -> None:
     """One line a span or counter value, lane by lane, whatever the order of recording among lanes."""
     trace = Trace(spill_rows=2)
     math, reader = trace.lane(*MATH), trace.lane(*READER)
-    trace.span(math, trace.name("wait k_in"), 0, 5)
+    trace.span(math, trace.name(K_IN), 0, 5)
     trace.span(reader, trace.name("read k"), 0, 5)
     trace.span(math, trace.name("matmul"), 5, 9)
-    trace.count(trace.series("(0,0) k_in", "tiles"), 5, 4)
+    trace.count(trace.series("k_in", "tiles", (0, 0)), 5, 4)
     assert write_golden(trace).split("\n") == [
         "(0,0) NCRISC\tread k\t0\t5",
         "(0,0) TRISC_1\twait k_in\t0\t5",
@@ -462,7 +486,7 @@ def test_a_failed_write_leaves_nothing(
         raise error(errno.ENOSPC, "No space left on device")
 
     trace = small()
-    for failing in ("tensix_sim.trace.files.json.dump", "tensix_sim.trace.files.csv.writer"):
+    for failing in ("tensix_sim.trace.writers.json.dump", "tensix_sim.trace.writers.csv.writer"):
         monkeypatch.setattr(failing, midway)
     monkeypatch.setattr(trace, "count_blocks", midway)
     with pytest.raises(error) as caught:
@@ -507,11 +531,11 @@ def filled(spill_rows: int = 1 << 20) -> Trace:
     trace = Trace("transfers", spill_rows)
     trace.notes["queue_id"] = "0"
     a, b = trace.lane((0, 0), "NCRISC"), trace.lane((1, 0), "TRISC_1")
-    names = [trace.name(text) for text in ("read k", "wait k_in", "matmul", "wait dst")]
+    names = [trace.name(what) for what in ("read k", K_IN, "matmul", DST)]
     for i in range(50):
         trace.span(a, names[i % 2], 10 * i, 10 * i + 10)
         trace.span(b, names[2 + i % 2], 20 * i, 20 * i + 20)
-        trace.count(trace.series("read bytes", "bytes"), 256 * i, i)
+        trace.count(trace.series("read", "bytes"), 256 * i, i)
         trace.transfer(i, i + 3, 0, (1, 2), (3, 4), 2048, lane=a, kind=names[0])
     return trace
 
@@ -535,7 +559,7 @@ def test_a_saved_trace_opens_with_numpy_and_has_the_same_bytes_each_time(tmp_pat
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     with np.load(tmp_path / "a.npz") as columns:
         assert columns["spans.end"].sum() == filled().spans()["end"].sum()
-        assert list(columns["names"]) == filled().names
+        assert list(columns["names"]) == list(map(str, filled().names))
 
 
 @pytest.mark.parametrize("cut", [0, 10, 400, -30])
@@ -591,7 +615,7 @@ def test_spans_are_chosen_by_core_risc_and_time() -> None:
 def test_waits_add_up_the_same_by_cause_core_and_risc() -> None:
     """Three views of the same cycles."""
     trace = filled()
-    assert trace.waits() == {"dst": 500, "k_in": 250}
+    assert trace.waits() == {DST: 500, K_IN: 250}
     assert trace.waits(by="core") == {(1, 0): 500, (0, 0): 250}
     assert trace.waits(by="risc") == {"TRISC_1": 500, "NCRISC": 250}
 

@@ -1,23 +1,22 @@
 """How far to trust a time, and a difference of two."""
 
 import math
+from functools import partial
 from statistics import mean
 
 import pytest
+from specs import PLAIN
+from specs import spec as any_spec
 
 from tensix_sim import trust as t
 from tensix_sim import walls as w
-from tensix_sim.config import RunSpec
 
 COMPUTE = {"kernel_cycles_per_core": {"mean": 100.0, "max": 100}, "waits": {}}
 MEMORY = {"kernel_cycles_per_core": {"mean": 100.0, "max": 100}, "waits": {"unpack: wait k_in": 20.0}}
 STRAGGLER = {"kernel_cycles_per_core": {"mean": 50.0, "max": 100}, "waits": {}}
 
 
-def spec(**changes):
-    """Plain causal SDPA."""
-    inputs = {"q_heads": 1, "kv_heads": 1, "seq_len": 256, "head_dim": 64}
-    return RunSpec.model_validate({"op": "sdpa", "board": "p100a", "kernel": "legacy", "inputs": inputs} | changes)
+spec = partial(any_spec, PLAIN, kernel="legacy")  # causal
 
 
 def errors(chip, kernel, mask, bound=None):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from processes import HANGS, await_event
 from pydantic import ValidationError
+from specs import PLAIN, RING, Raw, raw
 
 import tensix_sim
 from tensix_sim.cli import main
@@ -41,37 +44,27 @@ from tensix_sim.tuning import (
     search,
     tune,
 )
+from tensix_sim.tuning.cluster import Workers
 from tensix_sim.tuning.search import _Candidate
 from tensix_sim.tuning.space import Config, legal_configs
 from tensix_sim.tuning.work import cycles_alone, shortened
-from tensix_sim.tuning.workers import Workers
-
-Raw = dict[str, Any]
 
 
-def raw(rows: int = 512, q: int = 64, k: int = 64, **more: Any) -> Raw:
-    """Write a spec that runs in a blink: a ring of two, two heads, four cores."""
-    config = {"compute_with_storage_grid_size": [2, 2], "q_chunk_size": q, "k_chunk_size": k}
-    return {
-        "board": "n150",
-        "ring_size": 2,
-        "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": rows, "head_dim": 64},
-        "program_config": config,
-        "numerics": "off",
-        "trace": "off",
-    } | more
+def quick(op: str = RING, **changes: Any) -> Raw:
+    """Write a spec that runs in a blink."""
+    return raw(op, **{"board": "n150", "numerics": "off", "trace": "off"} | changes)
 
 
 def spec(**changes: Any) -> RunSpec:
     """The same, validated."""
-    return RunSpec.model_validate(raw(**changes))
+    return RunSpec.model_validate(quick(**changes))
 
 
-SDPA = {"op": "sdpa", "ring_size": 4, "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 192, "head_dim": 64}}
+SDPA = {"op": PLAIN, "S": 192}
 WORKLOADS = {
-    "ring": raw(),
-    "cross": raw(**SDPA | {"is_causal": False}),
-    "fp32": raw(256, compute_kernel_config={"math_fidelity": "HiFi4", "fp32_dest_acc_en": True}),
+    "ring": quick(),
+    "cross": quick(**SDPA, is_causal=False),
+    "fp32": quick(S=256, fidelity="HiFi4", fp32=True),
 }
 
 
@@ -102,7 +95,7 @@ def test_free_chunks_are_all_legal_pairs(given: Raw) -> None:
 
 def test_every_config_of_a_space_is_legal() -> None:
     """With everything free, no config breaks a rule, none is there twice, and each has what it says."""
-    space = Space(spec=spec(rows=256), grid=((1, 1), (2, 1)), fidelity="free", fp32_dest="free", dtype="free", kernel="free")
+    space = Space(spec=spec(S=256), grid=((1, 1), (2, 1)), fidelity="free", fp32_dest="free", dtype="free", kernel="free")
     configs = legal_configs(space)
     assert len({json.dumps(c.settings) for c in configs}) == len(configs) > 500
     for c in random.Random(1).sample(configs, 60):
@@ -185,7 +178,7 @@ def some_specs() -> list[RunSpec]:
         more: Raw = rng.choice(
             [{}, SDPA, SDPA | {"is_causal": False}, SDPA | {"sliding_window_size": 96}, {"kernel": "streaming"}]
         )
-        given = raw(512, 32 * rng.randint(1, 4), 32 * rng.randint(1, 6), **more)
+        given = quick(**{"q": 32 * rng.randint(1, 4), "k": 32 * rng.randint(1, 6)} | more)
         given["inputs"] = given["inputs"] | {"dtype": rng.choice(["bfloat16", "bfloat8_b"])}
         given["program_config"]["compute_with_storage_grid_size"] = rng.choice([[1, 1], [2, 2], [8, 8]])
         given["machine"] = rng.choice([{}, {"dram.bank_rate": 2.0}])
@@ -241,15 +234,15 @@ def hasty_workers() -> Iterator[Workers]:
 
 def test_the_answer_does_not_depend_on_who_is_done_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that finish in any order, and other processes, find the same to the byte."""
-    alone = tune(raw())
-    beside = tune(raw(), jobs=2)
+    alone = tune(quick())
+    beside = tune(quick(), jobs=2)
     monkeypatch.setattr(search, "local_workers", lambda jobs: hasty_workers())
-    assert alone.model_dump_json() == beside.model_dump_json() == tune(raw()).model_dump_json()
+    assert alone.model_dump_json() == beside.model_dump_json() == tune(quick()).model_dump_json()
 
 
 def test_a_config_that_is_slower_but_more_accurate_stays() -> None:
     """Over fidelities, the front has one for each accuracy that is worth its time; the winner is as good as the given."""
-    given = raw(compute_kernel_config={"math_fidelity": "HiFi2"})
+    given = quick(compute_kernel_config={"math_fidelity": "HiFi2"})
     given["inputs"] = given["inputs"] | {"dtype": "bfloat16"}
     found = tune(Space.model_validate({"spec": given, "q_chunk": "fixed", "k_chunk": "fixed", "fidelity": "free"}))
     errors = [m.rel_l2 for m in found.front]
@@ -266,7 +259,7 @@ def test_a_config_that_is_slower_but_more_accurate_stays() -> None:
 
 def test_every_config_of_the_front_has_its_numbers() -> None:
     """Also where numbers show that a better setting is no more accurate, and what it beat has none."""
-    given = raw(256, op="sdpa", board="p150b", ring_size=4)
+    given = quick(S=256, op=PLAIN, board="p150b")
     found = tune(read_space(RunSpec.model_validate(given), ["k_chunk", "fidelity=LoFi,HiFi2", "dtype=bfloat16,bfloat8_b"], 1.25))
     assert len(found.front) > 2
     assert all(one.rel_l2 for one in found.front)
@@ -274,10 +267,10 @@ def test_every_config_of_the_front_has_its_numbers() -> None:
 
 def test_an_illegal_spec_is_tuned_too() -> None:
     """What is given need not be legal, as long as something in the space is."""
-    found = tune(raw(q=96), accuracy=False)
+    found = tune(quick(q=96), accuracy=False)
     assert found.given is None
     assert found.gain is None
-    assert found.winner.cycles == tune(raw(), accuracy=False).winner.cycles
+    assert found.winner.cycles == tune(quick(), accuracy=False).winner.cycles
 
 
 def test_the_given_config_is_run_even_outside_the_space() -> None:
@@ -285,14 +278,14 @@ def test_the_given_config_is_run_even_outside_the_space() -> None:
     found = tune(Space(spec=spec(q=128), q_chunk=(32, 64), k_chunk="fixed"), accuracy=False)
     assert found.given is not None
     assert found.given.settings == {"q_chunk": 128}
-    assert found.given.cycles == wall(raw(q=128))
+    assert found.given.cycles == wall(quick(q=128))
     assert {m.settings["q_chunk"] for m in found.front} <= {32, 64}
     assert found.gain == found.given.cycles / found.winner.cycles
 
 
 def test_numbers_are_those_of_a_shorter_run() -> None:
     """A long drawn sequence is cut to a legal one of at most 8192 rows and one head; a short one keeps its rows."""
-    long, short = shortened(spec(rows=2**17, q=96 * 2**5 // 3)), shortened(spec())
+    long, short = shortened(spec(S=2**17, q=96 * 2**5 // 3)), shortened(spec())
     for one in (long, short):
         assert check(one).ok
         assert (one.inputs.q_heads, one.numerics) == (1, "fast")
@@ -301,7 +294,7 @@ def test_numbers_are_those_of_a_shorter_run() -> None:
 
 def test_the_winner_is_code() -> None:
     """The line can be pasted: it says all that is not ttnn's default."""
-    config = tune(raw(), accuracy=False).winner.spec.program_config
+    config = tune(quick(), accuracy=False).winner.spec.program_config
     assert config is not None
     q, k = config.q_chunk_size, config.k_chunk_size
     wanted = f"ttnn.SDPAProgramConfig(compute_with_storage_grid_size=(2, 2), q_chunk_size={q}, k_chunk_size={k})"
@@ -312,12 +305,12 @@ def test_a_space_refuses_what_it_does_not_know() -> None:
     """Unknown settings and empty lists are errors."""
     for wrong in ({"subblock": "free"}, {"q_chunk": ()}, {"q_chunk": "all"}, {"within": 0.5}):
         with pytest.raises(ValidationError):
-            Space.model_validate({"spec": raw(), **wrong})
+            Space.model_validate({"spec": quick(), **wrong})
 
 
 def test_the_package_offers_it() -> None:
     """`tensix_sim.tune` takes a spec as it is written."""
-    assert isinstance(tensix_sim.tune(raw(256), accuracy=False), Tuning)
+    assert isinstance(tensix_sim.tune(quick(S=256), accuracy=False), Tuning)
 
 
 # -- the store ----------------------------------------------------------------------------------------------
@@ -350,29 +343,29 @@ def test_what_is_stored_is_not_run_again(tmp_path: Path, monkeypatch: pytest.Mon
     """A second sweep runs nothing; one interrupted anywhere goes on, asks for nothing twice, and finds the same."""
     whole, again = Counting(), Counting()
     monkeypatch.setattr(search, "local_workers", whole)
-    wanted = tune(raw(256), store=tmp_path / "a.sqlite")
+    wanted = tune(quick(S=256), store=tmp_path / "a.sqlite")
     monkeypatch.setattr(search, "local_workers", again)
-    assert tune(raw(256), store=tmp_path / "a.sqlite") == wanted
+    assert tune(quick(S=256), store=tmp_path / "a.sqlite") == wanted
     assert not again.asked
     for last in range(0, len(whole.asked), 5):
         store = tmp_path / f"{last}.sqlite"
         first, second = Counting(last), Counting()
         monkeypatch.setattr(search, "local_workers", first)
         with pytest.raises(Interrupted) as stopped:
-            tune(raw(256), store=store)
+            tune(quick(S=256), store=store)
         assert (stopped.value.so_far is None) == all(what != "device" for what, _, _ in first.asked[:-1])
         monkeypatch.setattr(search, "local_workers", second)
-        assert tune(raw(256), store=store) == wanted
+        assert tune(quick(S=256), store=store) == wanted
         assert first.asked + second.asked == whole.asked
 
 
 def test_another_version_of_the_simulator_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What other source code measured is not used."""
     counting = Counting()
-    tune(raw(256), store=tmp_path / "runs.sqlite", accuracy=False)
-    monkeypatch.setattr("tensix_sim.tuning.store.model_version", lambda: "another")
+    tune(quick(S=256), store=tmp_path / "runs.sqlite", accuracy=False)
+    monkeypatch.setattr("tensix_sim.tuning.database.model_version", lambda: "another")
     monkeypatch.setattr(search, "local_workers", counting)
-    tune(raw(256), store=tmp_path / "runs.sqlite", accuracy=False)
+    tune(quick(S=256), store=tmp_path / "runs.sqlite", accuracy=False)
     assert counting.asked
 
 
@@ -390,7 +383,7 @@ def test_what_a_file_holds_counts(tmp_path: Path) -> None:
     """Another page table is another run, and so are other values for an error; for a time, values are not looked at."""
     table, q = tmp_path / "table.npy", tmp_path / "q.npy"
     paged = {"op": "chunked_sdpa", "chunk_start_idx": 0, "paged_kv": {"block_size": 64, "page_table": str(table)}}
-    one = RunSpec.model_validate(raw(256) | paged)
+    one = RunSpec.model_validate(quick(S=256) | paged)
     two = one.model_copy(update={"paged_kv": None, "inputs": one.inputs.model_copy(update={"q": str(q)})})
     np.save(table, np.arange(4, dtype=np.int32)[None])
     np.save(q, np.zeros((1, 1, 256, 64), np.float32))
@@ -438,7 +431,7 @@ def run_cli(*words: str) -> tuple[int, str, str]:
 
 def test_the_screen(tmp_path: Path) -> None:
     """The table has winner and given, the gain, and the line to paste; stderr has what was run."""
-    given, store = write(tmp_path / "spec.yaml", raw()), str(tmp_path / "runs.sqlite")
+    given, store = write(tmp_path / "spec.yaml", quick()), str(tmp_path / "runs.sqlite")
     code, out, err = run_cli("tune", given, "--store", store, "--jobs", "1", "--json", str(tmp_path / "t.json"))
     assert code == 0
     assert "winner" in out
@@ -455,7 +448,7 @@ def test_the_screen(tmp_path: Path) -> None:
 def test_a_gain_that_is_too_small_to_tell_is_no_advice(monkeypatch: pytest.MonkeyPatch, clear: bool) -> None:
     """Then the given config is what to paste, and the screen says why; the winner is still shown."""
     monkeypatch.setattr(search, "tells", lambda before, after: clear)
-    found = tune(raw(), accuracy=False)
+    found = tune(quick(), accuracy=False)
     assert found.given is not None
     assert found.winner.spec != found.given.spec
     assert found.recommended == (found.winner if clear else found.given)
@@ -467,20 +460,20 @@ def test_a_gain_that_is_too_small_to_tell_is_no_advice(monkeypatch: pytest.Monke
 
 def test_the_next_lower_fidelity_is_tried() -> None:
     """Of the winner, outside the space and after it: as a plain run takes, with its error; not where fidelity varies."""
-    found = tune(raw(compute_kernel_config={"math_fidelity": "HiFi4"}))
+    found = tune(quick(compute_kernel_config={"math_fidelity": "HiFi4"}))
     lower = found.less_faithful
     assert lower is not None
     assert lower.spec.effective_compute_config.math_fidelity == "HiFi3"
     assert lower.spec.program_config == found.winner.spec.program_config
     assert lower.cycles == wall(lower.spec)
     assert lower.rel_l2 is not None
-    assert tune(Space.model_validate({"spec": raw(), "fidelity": "free"}), accuracy=False).less_faithful is None
-    assert tune(raw(compute_kernel_config={"math_fidelity": "LoFi"}), accuracy=False).less_faithful is None
+    assert tune(Space.model_validate({"spec": quick(), "fidelity": "free"}), accuracy=False).less_faithful is None
+    assert tune(quick(compute_kernel_config={"math_fidelity": "LoFi"}), accuracy=False).less_faithful is None
 
 
 def test_lengths_are_a_table_and_a_plot(tmp_path: Path) -> None:
     """A line for each length with the given config, the best and the gain; the picture is the same bytes each time."""
-    given, store = write(tmp_path / "spec.yaml", raw()), str(tmp_path / "runs.sqlite")
+    given, store = write(tmp_path / "spec.yaml", quick()), str(tmp_path / "runs.sqlite")
     pictures = [tmp_path / "a.svg", tmp_path / "b.svg"]
     for picture in pictures:
         words = ("--seq-lens", "256..512", "--plot", str(picture), "--store", store, "--jobs", "1")
@@ -510,7 +503,7 @@ def test_lengths_are_a_table_and_a_plot(tmp_path: Path) -> None:
 )
 def test_what_the_command_refuses(tmp_path: Path, words: list[str], code: int, says: str) -> None:
     """One line on stderr that says what is wrong, and the exit code."""
-    given = [] if "--preset" in words else [write(tmp_path / "spec.yaml", raw())]
+    given = [] if "--preset" in words else [write(tmp_path / "spec.yaml", quick())]
     found, out, err = run_cli("tune", *given, "--store", str(tmp_path / "runs.sqlite"), "--jobs", "1", *words)
     assert (found, out) == (code, "")
     assert says in err
@@ -519,15 +512,24 @@ def test_what_the_command_refuses(tmp_path: Path, words: list[str], code: int, s
 
 def sweep(folder: Path, *words: str, rows: int = 1024) -> list[str]:
     """The command of a sweep that takes some seconds."""
-    given = write(folder / "spec.yaml", raw(rows))
+    given = write(folder / "spec.yaml", quick(S=rows))
     return [sys.executable, "-m", "tensix_sim.cli", "tune", given, "--store", str(folder / "runs.sqlite"), *words]
 
 
 def rows_of(store: Path) -> list[tuple[Any, ...]]:
-    """What a store holds, which must be whole."""
-    with closing(sqlite3.connect(store)) as connection:
+    """What a store holds, which must be whole; nothing before it is made."""
+    if not store.exists():
+        return []
+    with closing(sqlite3.connect(store, timeout=HANGS)) as connection:
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+        if not connection.execute("select name from sqlite_master where name = 'runs'").fetchone():
+            return []
         return connection.execute("select what, ring_id, spec, found from runs").fetchall()
+
+
+def holds(store: Path, rows: int) -> bool:
+    """Whether a store has come to so many rows."""
+    return len(rows_of(store)) >= rows
 
 
 @pytest.mark.slow
@@ -536,39 +538,31 @@ def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
-    began = time.monotonic()
     wanted = subprocess.run(sweep(whole, "--jobs", "1"), capture_output=True, text=True, check=True).stdout
-    lasts = time.monotonic() - began
     before: list[tuple[Any, ...]] = []
-    rng = random.Random(11)
-    for _ in range(5):
+    for more in (1, 2, 1, 3, 2):
         process = subprocess.Popen(sweep(killed, "--jobs", "1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(lasts * rng.uniform(0.3, 0.6))
+        await_event(partial(holds, killed / "runs.sqlite", len(before) + more), process)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        if (killed / "runs.sqlite").exists():
-            after = rows_of(killed / "runs.sqlite")
-            assert set(before) <= set(after)
-            before = after
+        after = rows_of(killed / "runs.sqlite")
+        assert set(before) <= set(after)
+        before = after
     done = subprocess.run(sweep(killed, "--jobs", "1"), capture_output=True, text=True, check=True)
     assert done.stdout == wanted
     assert sorted(rows_of(killed / "runs.sqlite")) == sorted(rows_of(whole / "runs.sqlite"))
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("interrupts")
 def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
     """Exit code 130, what was found so far on stdout, and a store from which the next sweep goes on."""
     process = subprocess.Popen(
         sweep(tmp_path, "--jobs", "2", rows=4096), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        time.sleep(0.05)
-        if (tmp_path / "runs.sqlite").exists() and any(what == "device" for what, *_ in rows_of(tmp_path / "runs.sqlite")):
-            break
-    time.sleep(0.5)
+    await_event(lambda: any(what == "device" for what, *_ in rows_of(tmp_path / "runs.sqlite")), process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=HANGS)
     assert process.returncode == 130
     assert "the same command goes on from there" in err
     assert "Traceback" not in err
@@ -589,12 +583,7 @@ def test_a_dask_cluster_finds_the_same_with_a_worker_lost(tmp_path: Path) -> Non
         return log
 
     def wait_for(log: Path, sign: str) -> str:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if lines := [line for line in log.read_text().splitlines() if sign in line]:
-                return lines[0]
-            time.sleep(0.05)
-        raise AssertionError(log.read_text())
+        return await_event(lambda: [line for line in log.read_text().splitlines() if sign in line], started[-1])[0]
 
     try:
         scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show")
@@ -608,12 +597,10 @@ def test_a_dask_cluster_finds_the_same_with_a_worker_lost(tmp_path: Path) -> Non
         wanted = subprocess.run(sweep(local, "--jobs", "1", rows=2048), capture_output=True, text=True, check=True).stdout
         command = sweep(remote, "--dask", address, rows=2048)
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-        while not (remote / "runs.sqlite").exists() or len(rows_of(remote / "runs.sqlite")) < 5:
-            time.sleep(0.02)
-            assert process.poll() is None
+        await_event(partial(holds, remote / "runs.sqlite", 5), process)
         started[1].kill()
         lost_after = len(rows_of(remote / "runs.sqlite"))
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=HANGS)
         assert process.returncode == 0, err
         assert out == wanted
         assert len(rows_of(remote / "runs.sqlite")) > lost_after

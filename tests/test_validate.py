@@ -7,10 +7,10 @@ from functools import cache
 import pytest
 from click.testing import CliRunner
 
+from tensix_sim import check
 from tensix_sim import validate as v
 from tensix_sim import walls as w
 from tensix_sim.cli import main
-from tensix_sim.doctor.check import check
 from tensix_sim.job import Job
 from tensix_sim.simulation import run_device
 

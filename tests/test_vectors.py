@@ -63,7 +63,7 @@ def check_mvmul(c: Check) -> None:
     """One element of one MVMUL."""
 
     def specified(wide: int, phase: int, dst: int, *data: int) -> int:
-        return s.mvmul(data[:16], data[16:], dst, phase, bool(wide), c.fault)
+        return s.fpu.mvmul(data[:16], data[16:], dst, phase, bool(wide), c.fault)
 
     c.each(specified, lambda wide, phase, dst, *data: compiled_mvmul(data[:16], data[16:], dst, phase, bool(wide), c.fault))
 
@@ -72,18 +72,20 @@ def compiled_mvmul(a: tuple[int, ...], b: tuple[int, ...], dst: int, phase: int,
     """The same by `bitwise`, which does a row of 32 elements: all of them this one."""
     parts_b, parts_a, work = np.empty((1, 3, 32)), np.empty((1, 3, 1024)), np.empty((10, 32))
     column = np.repeat(np.array([*a, *[0] * 16], np.uint32), 32)
-    bitwise.cut(np.array([[*b, *[0] * 16]], np.uint32), False, parts_b)
-    bitwise.cut(column.reshape(1, 1024), True, parts_a)
-    held = np.full(32, (-1) ** s.sign_of(dst) * float(s.significand_of(dst)) * 2.0 ** (s.exponent_of(dst) - 150))
-    bitwise.align(parts_b[0], parts_a.reshape(3, 32, 32), work)
-    bitwise.mvmul(parts_b[0], parts_a.reshape(3, 32, 32), held, work, phase, 0, wide, fault)
+    bitwise.fpu.cut(np.array([[*b, *[0] * 16]], np.uint32), False, parts_b)
+    bitwise.fpu.cut(column.reshape(1, 1024), True, parts_a)
+    held = np.full(
+        32, (-1) ** s.patterns.sign_of(dst) * float(s.patterns.significand_of(dst)) * 2.0 ** (s.patterns.exponent_of(dst) - 150)
+    )
+    bitwise.fpu.align(parts_b[0], parts_a.reshape(3, 32, 32), work)
+    bitwise.fpu.mvmul(parts_b[0], parts_a.reshape(3, 32, 32), held, work, phase, 0, wide, fault)
     with np.errstate(over="ignore"):
         return int(held.astype(np.float32).view(np.uint32)[7])
 
 
 def check_elwmul(c: Check) -> None:
     """One phase of ELWMUL."""
-    for way in (s.elwmul_phase, bitwise.elwmul):
+    for way in (s.fpu.elwmul_phase, bitwise.fpu.elwmul):
         c.each(lambda wide, phase, dst, a, b, way=way: way(a, b, dst, phase, bool(wide), c.fault))
 
 
@@ -91,23 +93,23 @@ def check_elwadd(c: Check) -> None:
     """ELWADD and ELWSUB, onto DST or not."""
 
     def operands(accumulate: int, subtract: int, dst: int, a: int, b: int) -> tuple[int, int, int]:
-        return a, b ^ s.SIGN if subtract else b, dst if accumulate else 0
+        return a, b ^ s.patterns.SIGN if subtract else b, dst if accumulate else 0
 
     def specified(wide: int, *row: int) -> int:
         a, b, dst = operands(*row)
-        return s.elwadd(a, b, bool(wide), c.fault, dst)
+        return s.fpu.elwadd(a, b, bool(wide), c.fault, dst)
 
-    c.each(specified, lambda wide, *row: bitwise.elwadd(*operands(*row), bool(wide), c.fault))
+    c.each(specified, lambda wide, *row: bitwise.fpu.elwadd(*operands(*row), bool(wide), c.fault))
 
 
 def check_gmpool(c: Check) -> None:
     """The largest of 16 and of what DST holds, if it holds anything."""
-    c.each(lambda valid, held, *data: s.gmpool(data, held if valid else None))
+    c.each(lambda valid, held, *data: s.fpu.gmpool(data, held if valid else None))
     for valid in (0, 1):
         rows = c.rows[c.rows[:, 0] == valid]
         whole = np.resize(rows, (-(-len(rows) // 32) * 32, rows.shape[1])).astype(np.uint32)
         out = np.ascontiguousarray(whole[:, 1].reshape(-1, 32, 1, 1))
-        bitwise.max_rows(np.ascontiguousarray(whole[:, 2:18].reshape(-1, 32, 1, 16)), out, not valid)
+        bitwise.fpu.max_rows(np.ascontiguousarray(whole[:, 2:18].reshape(-1, 32, 1, 16)), out, not valid)
         assert out.reshape(-1).tolist() == whole[:, 18].tolist()
 
 
@@ -117,7 +119,7 @@ def check_tile(c: Check) -> None:
     stem = c.name.removesuffix("_dst")
     a, b = c.arrays[f"{stem}_in0"], c.arrays[f"{stem}_in1"]
     rows, columns = a.tolist(), b.T.tolist()
-    specified = [[s.matmul(row, column, phases, wide, c.fault) for column in columns] for row in rows]
+    specified = [[s.fpu.matmul(row, column, phases, wide, c.fault) for column in columns] for row in rows]
     c.equal(specified, c.rows.tolist())
     blocks = a.view(np.float32).reshape(1, 32, 2, 32), b.view(np.float32).reshape(2, 32, 1, 32)
     product = c.math(FIDELITIES[c.parts[0]], wide).matmul(blocks[0], BFLOAT16, blocks[1], BFLOAT16, FLOAT32, False)
@@ -134,46 +136,52 @@ def check_tile_operand(c: Check) -> None:
 
 def check_sfpmad(c: Check) -> None:
     """Multiply-add."""
-    c.each(lambda *row: s.sfpmad(*row, c.on), lambda *row: bitwise.mad(*row, c.on))
+    c.each(lambda *row: s.sfpu.sfpmad(*row, c.on), lambda *row: bitwise.sfpu.mad(*row, c.on))
 
 
 def check_rounding(c: Check) -> None:
     """SFPSTOCHRND to bfloat16."""
-    c.each(s.round_to_bf16, bitwise.round_to_bf16)
+    c.each(s.sfpu.round_to_bf16, bitwise.sfpu.round_to_bf16)
 
 
 def check_integer(c: Check) -> None:
     """SFPSTOCHRND to a 16-bit integer, sign and magnitude."""
-    for way in (s.round_to_integer, bitwise.round_to_integer):
+    for way in (s.sfpu.round_to_integer, bitwise.sfpu.round_to_integer):
         c.each(lambda x, way=way: sign_and_magnitude(way(x, 0x7FFF)))
 
 
 def sign_and_magnitude(n: int) -> int:
     """As a vector register has an integer."""
-    return s.SIGN | -n if n < 0 else n
+    return s.patterns.SIGN | -n if n < 0 else n
 
 
 def check_store(c: Check) -> None:
     """SFPSTORE."""
     wide = c.parts == ("True",)
-    c.each(lambda x: s.sfpstore(x, wide), lambda x: bitwise.store(x, wide))
+    c.each(lambda x: s.sfpu.sfpstore(x, wide), lambda x: bitwise.sfpu.store(x, wide))
 
 
 def check_exp_approximate(c: Check) -> None:
     """The scores' exponential."""
-    c.each(lambda *row: s.exp_approximate(*row, c.on), lambda *row: bitwise.exp_approximate(*row, c.on))
+    c.each(lambda *row: s.sfpu.exp_approximate(*row, c.on), lambda *row: bitwise.sfpu.exp_approximate(*row, c.on))
 
 
 def check_exp(c: Check) -> None:
     """The correction's exponential."""
-    specified, compiled = {"16": (s.exp_16_bit, bitwise.exp_16_bit), "32": (s.exp_32_bit, bitwise.exp_32_bit)}[c.parts[0]]
+    specified, compiled = {
+        "16": (s.sfpu.exp_16_bit, bitwise.sfpu.exp_16_bit),
+        "32": (s.sfpu.exp_32_bit, bitwise.sfpu.exp_32_bit),
+    }[c.parts[0]]
     c.each(lambda x: specified(x, c.on), lambda x: compiled(x, c.on))
 
 
 def check_legacy(c: Check) -> None:
     """The older reciprocal, rounded to bfloat16 or not."""
     steps, rounded = int(c.parts[0]), c.parts[1] == "as_bf16"
-    for way, rounding in ((s.reciprocal_legacy, s.round_to_bf16), (bitwise.reciprocal_legacy, bitwise.round_to_bf16)):
+    for way, rounding in (
+        (s.sfpu.reciprocal_legacy, s.sfpu.round_to_bf16),
+        (bitwise.sfpu.reciprocal_legacy, bitwise.sfpu.round_to_bf16),
+    ):
 
         def inverse(x: int, way: Callable[..., int] = way, rounding: Callable[..., int] = rounding) -> int:
             y = way(x, steps, c.on)
@@ -184,25 +192,25 @@ def check_legacy(c: Check) -> None:
 
 def check_seed(c: Check) -> None:
     """SFPARECIP."""
-    c.each(lambda x: s.sfparecip(x, c.seeds), lambda x: bitwise.sfparecip(x, c.seed_array))
+    c.each(lambda x: s.sfpu.sfparecip(x, c.seeds), lambda x: bitwise.sfpu.sfparecip(x, c.seed_array))
 
 
 def check_newton(c: Check) -> None:
     """`_sfpu_reciprocal_<2>`, from a parabola or from SFPARECIP."""
-    c.each(lambda x: s.reciprocal_newton(x, c.seeds), lambda x: bitwise.reciprocal_newton(x, c.seed_array))
+    c.each(lambda x: s.sfpu.reciprocal_newton(x, c.seeds))
 
 
 def check_fast_bf16(c: Check) -> None:
     """Blackhole's reciprocal for a 16-bit DST, stored."""
     c.each(
-        lambda x: s.sfpstore(s.reciprocal_8_bits(x, c.seeds), False),
-        lambda x: bitwise.store(bitwise.reciprocal_8_bits(x, c.seed_array), False),
+        lambda x: s.sfpu.sfpstore(s.sfpu.reciprocal_8_bits(x, c.seeds), False),
+        lambda x: bitwise.sfpu.store(bitwise.sfpu.reciprocal_8_bits(x, c.seed_array), False),
     )
 
 
 def check_fast_fp32(c: Check) -> None:
     """Blackhole's reciprocal for a 32-bit DST."""
-    c.each(lambda x: s.reciprocal_24_bits(x, c.seeds), lambda x: bitwise.reciprocal_24_bits(x, c.seed_array))
+    c.each(lambda x: s.sfpu.reciprocal_24_bits(x, c.seeds), lambda x: bitwise.sfpu.reciprocal_24_bits(x, c.seed_array))
 
 
 # -- packer ----------------------------------------------------------------------------------------------------------------
@@ -210,23 +218,26 @@ def check_fast_fp32(c: Check) -> None:
 
 def check_pack_bf16(c: Check) -> None:
     """DST to bfloat16."""
-    c.each(s.pack_bf16, bitwise.pack_bf16)
+    c.each(s.packer.pack_bf16, bitwise.packer.pack_bf16)
 
 
 def check_pack_block(c: Check) -> None:
     """16 of DST to a block format; by way of bfloat16 or float32, the precise packer, by the specification only."""
     bits, wide, via = {"8": 7, "4": 3}[c.parts[0]], c.parts[1] == "32", c.parts[2]
     groups, wanted = c.rows[:, :16].tolist(), c.rows[:, 16:].tolist()
-    c.equal([s.pack_block(group, bits, wide, precise=via != "bfp8") for group in groups], wanted)
+    c.equal([s.packer.pack_block(group, bits, wide, precise=via != "bfp8") for group in groups], wanted)
     if via == "bfp8":
         packed = c.rows[:, :16].astype(np.uint32)
-        bitwise.pack_groups(packed, {7: 0b1111111, 3: 0b1110000}[bits], wide)
+        bitwise.packer.pack_groups(packed, {7: 0b1111111, 3: 0b1110000}[bits], wide)
         c.equal(packed.tolist(), wanted)
 
 
 def check_accumulate(c: Check) -> None:
     """The packer's addition in L1."""
-    ways = {"fp32": (s.accumulate_fp32, bitwise.accumulate_fp32), "bf16": (s.accumulate_bf16, bitwise.accumulate_bf16)}
+    ways = {
+        "fp32": (s.packer.accumulate_fp32, bitwise.packer.accumulate_fp32),
+        "bf16": (s.packer.accumulate_bf16, bitwise.packer.accumulate_bf16),
+    }
     c.each(*ways[c.parts[0]])
 
 
@@ -262,33 +273,39 @@ def check_sub_exp(c: Check) -> None:
     wide = c.parts[0] == "32"
 
     def specified(x: int, column: int, slope: int) -> int:
-        held = s.sfpstore(s.exp_approximate(s.elwsub(x, column, wide, c.fault), slope, c.on), wide)
-        return s.relu(s.pack_bf16(held))
+        held = s.sfpu.sfpstore(s.sfpu.exp_approximate(s.fpu.elwsub(x, column, wide, c.fault), slope, c.on), wide)
+        return s.packer.relu(s.packer.pack_bf16(held))
 
     c.each(specified)
     x, column = tiles_of(c.rows[:, 0]), column_of(c.rows[:, 1])
     (slope,) = set(c.rows[:, 2].tolist())
-    c.math("HiFi4", wide).sub_exp(x, column, float(scale_of(slope)), BFLOAT16, BFLOAT16)
+    math = c.math("HiFi4", wide)
+    math.subtract(x, BFLOAT16, column, BFLOAT16)
+    math.exp_fast(x, float(scale_of(slope)), BFLOAT16)
     c.equal(patterns_of(x, len(c.rows)), c.rows[:, 3].tolist())
 
 
 def check_exp_difference(c: Check) -> None:
     """exp((a - b) * scale), packed to bfloat16."""
     wide = c.parts[0] == "32"
-    c.each(lambda a, b, scale: s.pack_bf16(s.exp_column(s.elwsub(a, b, wide, c.fault), scale, wide, c.on)))
+    c.each(lambda a, b, scale: s.packer.pack_bf16(s.sfpu.exp_column(s.fpu.elwsub(a, b, wide, c.fault), scale, wide, c.on)))
     (scale,) = set(c.rows[:, 2].tolist())
     number = float(np.uint32(scale).view(np.float32))
     a, b = column_of(c.rows[:, 0]), column_of(c.rows[:, 1])
-    found = c.math("HiFi4", wide).exp_difference(a, BFLOAT16, b, BFLOAT16, number, BFLOAT16)
+    math = c.math("HiFi4", wide)
+    math.subtract(a, BFLOAT16, b, BFLOAT16)
+    found = math.exp(a, number, BFLOAT16)
     c.equal(patterns_of(found, len(c.rows)), c.rows[:, 3].tolist())
 
 
 def check_mul_accumulate(c: Check) -> None:
     """x * column, packed to bfloat16 and added to what L1 holds."""
     phases, wide = int(c.parts[0]), c.parts[1] == "32"
-    c.each(lambda x, column, held: s.accumulate_bf16(held, s.pack_bf16(s.elwmul(x, column, phases, wide, c.fault))))
+    c.each(
+        lambda x, column, held: s.packer.accumulate_bf16(held, s.packer.pack_bf16(s.fpu.elwmul(x, column, phases, wide, c.fault)))
+    )
     math, onto = c.math(FIDELITIES[c.parts[0]], wide), tiles_of(c.rows[:, 2])
-    product = math.mul_columns(tiles_of(c.rows[:, 0]), BFLOAT16, column_of(c.rows[:, 1]), BFLOAT16)
+    product = math.multiply(tiles_of(c.rows[:, 0]), BFLOAT16, column_of(c.rows[:, 1]), BFLOAT16)
     math.accumulate(onto, product, BFLOAT16)
     c.equal(patterns_of(onto, len(c.rows)), c.rows[:, 3].tolist())
 
@@ -299,9 +316,9 @@ def check_final_multiply(c: Check) -> None:
     fillers = np.arange(10) << 23
     groups = np.zeros((len(c.rows), 10, 16), np.int64)
     groups[:, :, 0] = c.rows[:, :1]
-    groups[:, :, 1] = (c.rows[:, :1] & s.INFINITY) + fillers
+    groups[:, :, 1] = (c.rows[:, :1] & s.patterns.INFINITY) + fillers
     compiled = c.math("HiFi2", wide).pack(groups.astype(np.uint32).view(np.float32), exact.BFLOAT8_B).view(np.uint32)
-    specified = [[s.pack_block(group, 7, wide)[0] for group in groups_of] for groups_of in groups.tolist()]
+    specified = [[s.packer.pack_block(group, 7, wide)[0] for group in groups_of] for groups_of in groups.tolist()]
     assert compiled[:, :, 0].tolist() == specified
     wanted = c.rows[:, 1].tolist()
     c.equal([y if y in those else those for y, those in zip(wanted, specified, strict=True)], wanted)
@@ -310,7 +327,7 @@ def check_final_multiply(c: Check) -> None:
 def check_reciprocal(c: Check) -> None:
     """1 / x by the body that a kernel runs, packed to bfloat16."""
     streaming, approximate, wide = c.parts[0] == "streaming", c.parts[1] == "True", c.parts[2] == "32"
-    c.each(lambda x: s.pack_bf16(s.reciprocal(x, approximate, wide, c.on, streaming, c.seeds)))
+    c.each(lambda x: s.packer.pack_bf16(s.sfpu.reciprocal(x, approximate, wide, c.on, streaming, c.seeds)))
     found = c.math("HiFi4", wide, approximate).reciprocal(column_of(c.rows[:, 0]), BFLOAT16, streaming)
     c.equal(patterns_of(found, len(c.rows)), c.rows[:, 1].tolist())
 

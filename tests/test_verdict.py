@@ -3,6 +3,7 @@
 from functools import cache
 
 import pytest
+from specs import PLAIN, RING, raw
 
 from tensix_sim import check, simulate
 from tensix_sim.analysis import RelievedRun, Verdict, budget, judge
@@ -14,14 +15,8 @@ from tensix_sim.doctor.load import Work
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.simulation import DeviceRun
 
-SMALL = {
-    "op": "sdpa",
-    "board": "p100a",
-    "numerics": "off",
-    "inputs": {"q_heads": 8, "kv_heads": 1, "seq_len": 1024, "head_dim": 128},
-    "program_config": {"compute_with_storage_grid_size": [4, 2], "q_chunk_size": 128, "k_chunk_size": 128},
-    "compute_kernel_config": {"math_fidelity": "HiFi2"},
-}
+SHAPE = {"S": 1024, "heads": 8, "d": 128, "q": 128, "k": 128, "grid": [4, 2], "fidelity": "HiFi2", "numerics": "off"}
+SMALL, OF_A_RING = raw(PLAIN, **SHAPE), raw(RING, **SHAPE)
 WIDE_GRID = ["program_config.compute_with_storage_grid_size=[11,6]", "inputs.q_heads=6", "inputs.seq_len=2816"]
 HALF_RATE = ["machine.noc.link_rate=32", "machine.noc.niu_rate=32"]
 SLOW_SFPU = [
@@ -238,8 +233,7 @@ def test_where_heads_straddle_cores_a_grid_helps_where_nobody_waits() -> None:
 @pytest.mark.parametrize("cause", [*KINDS, "DRAM bank 2", "buffer out"])
 def test_changes_are_legal_whatever_the_cause(cause: str) -> None:
     """For each cause, of a ring, a causal and a chained run."""
-    ring = {"op": "ring_distributed_sdpa", "board": "galaxy", "ring_size": 2}
-    for spec in (load_spec(SMALL), load_spec(SMALL, STRADDLING), load_spec(SMALL | ring)):
+    for spec in (load_spec(SMALL), load_spec(SMALL, STRADDLING), load_spec(OF_A_RING)):
         for remedy in remedies(spec, 0, [cause]):
             assert check(remedy.spec).ok, remedy.text
 
@@ -247,7 +241,7 @@ def test_changes_are_legal_whatever_the_cause(cause: str) -> None:
 @pytest.mark.slow
 def test_devices_that_are_bound_alike_are_tried_once() -> None:
     """Of a ring of two the slowest device has the changes; the other says where to look."""
-    spec = load_spec(SMALL | {"op": "ring_distributed_sdpa", "board": "galaxy", "ring_size": 2})
+    spec = load_spec(OF_A_RING)
     runs: list[DeviceRun] = simulate(spec).runs
     found = judge(spec, [(run.device, run.trace) for run in runs])
     slowest = max(found, key=lambda v: (v.cycles, -v.ring_id))

@@ -1,20 +1,14 @@
 """What-ifs: each changes what it names and nothing else; those that cannot be are refused."""
 
-from typing import Any
-
 import numpy as np
 import pytest
+from specs import PLAIN, raw
 
 from tensix_sim import check, simulate
 from tensix_sim.config import load_spec
 from tensix_sim.sdpa.geometry import Geometry
 
-SMALL: dict[str, Any] = {
-    "op": "sdpa",
-    "board": "p100a",
-    "inputs": {"q_heads": 4, "kv_heads": 1, "seq_len": 256, "head_dim": 64},
-    "program_config": {"compute_with_storage_grid_size": [2, 2], "q_chunk_size": 64, "k_chunk_size": 64},
-}
+SMALL = raw(PLAIN, S=256, heads=4)
 OFF = "numerics=off"
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from specs import raw
 
 from tensix_sim.analysis import Worth, worth, worth_from
 from tensix_sim.analysis.worth import measure, plain
@@ -11,12 +12,7 @@ from tensix_sim.cli import main
 from tensix_sim.config import load_spec
 from tensix_sim.simulation import simulate
 
-SPEC = {
-    "board": "galaxy",
-    "ring_size": 4,
-    "inputs": {"batch": 1, "q_heads": 1, "kv_heads": 1, "seq_len": 512, "head_dim": 64, "dtype": "bfloat8_b"},
-    "program_config": {"compute_with_storage_grid_size": [4, 1], "q_chunk_size": 64, "k_chunk_size": 64},
-}
+SPEC = raw(ring_size=4, heads=1, grid=[4, 1])
 
 
 def test_times_are_those_of_the_runs() -> None:

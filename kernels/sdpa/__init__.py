@@ -3,10 +3,40 @@
 The letters: a Q chunk has M x D tiles, a K chunk N x D, a V chunk N x E; scores are M x N, outputs M x E.
 """
 
-from tensix_sim.kernels.sdpa.args import BEFORE, NEXT, Args, ChainLink, Phase, place, zigzag
-from tensix_sim.kernels.sdpa.legacy import compute
+from tensix_sim.kernels.sdpa.args import (
+    BEFORE,
+    NEXT,
+    Args,
+    ChainLink,
+    Chunk,
+    Dst,
+    Heads,
+    Paging,
+    Phase,
+    Share,
+    Tensors,
+    place,
+    zigzag,
+)
 from tensix_sim.kernels.sdpa.mask import Mask
 from tensix_sim.kernels.sdpa.reader import reader
 from tensix_sim.kernels.sdpa.writer import writer
 
-__all__ = ["BEFORE", "NEXT", "Args", "ChainLink", "Mask", "Phase", "compute", "place", "reader", "writer", "zigzag"]
+__all__ = [
+    "BEFORE",
+    "NEXT",
+    "Args",
+    "ChainLink",
+    "Chunk",
+    "Dst",
+    "Heads",
+    "Mask",
+    "Paging",
+    "Phase",
+    "Share",
+    "Tensors",
+    "place",
+    "reader",
+    "writer",
+    "zigzag",
+]  # fmt: skip

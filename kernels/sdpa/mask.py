@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 TILE = 32
 NEG_INF, TRAILING, LEADING_PREVIOUS, LEADING, TRAILING_NEXT = range(5)  # tiles of the palette; a bar may follow
 
-Mark = tuple[int, int, range]  # a tile of the palette, added to columns of a row of scores
+Mark = tuple[int, int, range]  # (index, row, cols): tile `index` of the palette goes onto the columns `cols` of tile row `row`
+Marks = tuple[Mark, ...]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Mask:
     padded: bool = False  # Q or K is not whole chunks
     stamped: bool = True
     dense: bool = False  # no K chunk is skipped, and every tile of scores gets one of the mask, zeros where all is seen
-    _known: dict[tuple[int, int, int], list[Mark]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _known: dict[tuple[int, int, int], Marks] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def left(self) -> int | None:
@@ -103,17 +104,17 @@ class Mask:
             hidden += [np.zeros((TILE, TILE), bool)] * (self.palette - len(hidden))
         return np.where(np.stack(hidden, axis=1), np.float32(-np.inf), np.float32(0))[np.newaxis]
 
-    def marks(self, row: int, j: int) -> list[Mark]:
+    def marks(self, row: int, j: int) -> Marks:
         """Stamps on the scores of the Q chunk at tile row `row` and K chunk `j`, row by row."""
         if not self.stamped:
-            return []
+            return ()
         diagonal, end = row - j * self.N, self.active(row, j)
         if self.window is None:
             diagonal = min(diagonal, self.N) if self.causal else 0
         key = diagonal, end, end if self.causal else min(end, self.keys // TILE - j * self.N)
         marks = self._known.get(key)
         if marks is None:
-            marks = self._known[key] = [mark for i in range(self.M) for mark in self._row_marks(i, *key)]
+            marks = self._known[key] = tuple([mark for i in range(self.M) for mark in self._row_marks(i, *key)])
         return marks
 
     def _row_marks(self, i: int, diagonal: int, end: int, whole_keys: int) -> list[Mark]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tensix_sim.kernel_api import CircularBuffer, DataMovement, Tensor
-from tensix_sim.kernels.sdpa.args import BEFORE, NEXT, Args, Phase
+from tensix_sim.kernels.sdpa.args import BEFORE, NEXT, Args, Heads, Paging, Phase
 
 Neighbours = tuple[tuple[int, int] | None, tuple[int, int] | None]  # the cores before and after this one
 
@@ -14,28 +14,28 @@ Neighbours = tuple[tuple[int, int] | None, tuple[int, int] | None]  # the cores 
 async def reader(dm: DataMovement, a: Args) -> None:
     """For each Q chunk: the first K, Q, the first V, then K and V in turn as far as the chunk sees."""
     Q, K, V = dm.cbs("q_in", "k_in", "v_in")
-    M, N = a.M, a.N
-    h = a.qk_subblock[0]
+    M, N, _, _ = a.chunk
+    h = a.dst.qk[0]
     for phase in a.phases:
         batch = None
         turns: Counter[int] = Counter()
         kv_rows = rows_of_kv(a, phase)
         for b, head, q in a.chunks():
-            if a.page_table is not None and b != batch:
-                await turn_page_table(dm, a, b, batch is not None)
+            if a.paging and b != batch:
+                await turn_page_table(dm, a.paging.table, b, batch is not None)
                 batch = b
-            chain = a.neighbours(b * a.NQH + head, turns[b * a.NQH + head])
-            turns[b * a.NQH + head] += 1
+            chain = a.neighbours(b * a.heads.q + head, turns[b * a.heads.q + head])
+            turns[b * a.heads.q + head] += 1
             if h == M:
                 await read_q(dm, a, phase, Q, (b, head, q), 0, M)                    # Q          [M, D]
-            visited = a.k_range((phase.q_offset + q) * M)
+            visited = a.mask.k_range((phase.q_offset + q) * M)
             for j in visited:
                 rows = min(N, kv_rows - j * N)
-                await read_kv(dm, a, a.k, K, (b, head), j * N, rows, chain, True)     # K, by columns [D, N]
+                await read_kv(dm, a, a.tensors.k, K, (b, head), j * N, rows, chain, True)     # K, by columns [D, N]
                 if j == visited.start and h < M:
                     for i in range(0, M, h):
                         await read_q(dm, a, phase, Q, (b, head, q), i, h)             # Q, band by band [h, D]
-                await read_kv(dm, a, a.v, V, (b, head), j * N, rows, chain)           # V          [N, E]
+                await read_kv(dm, a, a.tensors.v, V, (b, head), j * N, rows, chain)           # V          [N, E]
         if batch is not None:
             (table,) = dm.cbs("page_table")
             dm.pop(table, 1)
@@ -43,39 +43,40 @@ async def reader(dm: DataMovement, a: Args) -> None:
 
 def rows_of_kv(a: Args, phase: Phase) -> int:
     """Tile row at which reading K and V ends: past the tensor by the slab's offset, as upstream, but not past the page table."""
-    rows = a.kv_rows + phase.q_offset * a.M
-    return rows if a.page_table is None else min(rows, len(a.pages[0]) * a.block_rows)
+    rows = a.heads.kv_rows + phase.q_offset * a.chunk.M
+    return min(rows, len(a.paging.rows[0]) * a.paging.block_rows) if a.paging else rows
 
 
 async def read_q(dm: DataMovement, a: Args, phase: Phase, Q: CircularBuffer, chunk: tuple[int, int, int], i: int, rows: int) -> None:
     """Rows i to i + `rows` of a Q chunk; zeros beyond the sequence."""
     b, head, q = chunk
-    first = phase.read_row + q * a.M + i
-    present = min(rows, a.q_rows - first)
-    start = (b * a.NQH + head) * a.q_rows + first
-    await dm.reserve(Q, rows * a.D)
+    D, q_rows = a.chunk.D, a.heads.q_rows
+    first = phase.read_row + q * a.chunk.M + i
+    present = min(rows, q_rows - first)
+    start = (b * a.heads.q + head) * q_rows + first
+    await dm.reserve(Q, rows * D)
     if present > 0:
-        await dm.read(a.q, range(start * a.D, (start + present) * a.D), Q, (rows, a.D), a.barrier)
+        await dm.read(a.tensors.q, range(start * D, (start + present) * D), Q, (rows, D), a.barrier)
     else:
-        dm.fill(Q, rows * a.D, np.zeros((rows, 32, a.D, 32), np.float32))
-    dm.push(Q, rows * a.D)
+        dm.fill(Q, rows * D, np.zeros((rows, 32, D, 32), np.float32))
+    dm.push(Q, rows * D)
 
 
 async def read_kv(
     dm: DataMovement, a: Args, tensor: Tensor, cb: CircularBuffer, head: tuple[int, int], row: int, rows: int, chain: Neighbours, transpose: bool = False
 ) -> None:
     """The K or V chunk from tile row `row`: `rows` rows of it, the rest zeros. `transpose` lays its tiles down by columns."""
-    cols = tensor.tile_cols
+    N, cols = a.chunk.N, tensor.tile_cols
     before, after = chain
-    await dm.reserve(cb, a.N * cols)
+    await dm.reserve(cb, N * cols)
     if before:
         await receive(dm, before)
     else:
         in_flight = 0 if after else a.barrier                                         # the first of a chain: no limit
-        await dm.read(tensor, kv_pages(a, head, cols, row, rows), cb, (a.N, cols), in_flight, transpose)
+        await dm.read(tensor, kv_pages(a, head, cols, row, rows), cb, (N, cols), in_flight, transpose)
     if after:
-        await send(dm, cb, a.N * cols, after)
-    dm.push(cb, a.N * cols)
+        await send(dm, cb, N * cols, after)
+    dm.push(cb, N * cols)
     if after:
         dm.semaphore_increase(after, BEFORE)
 
@@ -96,26 +97,25 @@ async def send(dm: DataMovement, cb: CircularBuffer, tiles: int, after: tuple[in
 
 def kv_pages(a: Args, head: tuple[int, int], cols: int, row: int, rows: int) -> Sequence[int]:
     """Pages of `rows` tile rows of a query head's K or V."""
-    b, kv_head = head[0], a.kv_head(head[1])
-    if a.page_table is None:
-        first = (b * a.NKH + kv_head) * a.kv_rows + row
+    b, kv_head = head[0], a.heads.kv_of(head[1])
+    if a.paging is None:
+        first = (b * a.heads.kv + kv_head) * a.heads.kv_rows + row
         return range(first * cols, (first + rows) * cols)
-    return [page for t in range(row, row + rows) for page in row_pages(a, b, kv_head, t, cols)]
+    return [page for t in range(row, row + rows) for page in row_pages(a.paging, a.heads, b, kv_head, t, cols)]
 
 
-def row_pages(a: Args, b: int, kv_head: int, t: int, cols: int) -> range:
+def row_pages(paging: Paging, heads: Heads, b: int, kv_head: int, t: int, cols: int) -> range:
     """Pages of tile row `t` of a head, looked up in the page table."""
-    block = a.pages[b][t // a.block_rows]
-    first = ((block * a.NKH + kv_head) * a.block_rows + t % a.block_rows) * cols
+    block = paging.rows[b][t // paging.block_rows]
+    first = ((block * heads.kv + kv_head) * paging.block_rows + t % paging.block_rows) * cols
     return range(first, first + cols)
 
 
-async def turn_page_table(dm: DataMovement, a: Args, b: int, again: bool) -> None:
+async def turn_page_table(dm: DataMovement, rows: Tensor, b: int, again: bool) -> None:
     """Replace the batch's row of the page table in L1."""
     (table,) = dm.cbs("page_table")
     if again:
         dm.pop(table, 1)
-    assert a.page_table is not None
     await dm.reserve(table, 1)
-    await dm.read(a.page_table, [b], table, (1, 1))
+    await dm.read(rows, [b], table, (1, 1))
     dm.push(table, 1)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tensix_sim.arch.model import Coord
-from tensix_sim.trace import Trace
+from tensix_sim.trace import Trace, What
 from tensix_sim.trace.queries import Totals
 from tensix_sim.trace.trace import RISCS
 
@@ -14,13 +14,13 @@ DONE = "done"
 class Budget:
     """Cycles of a core's lanes.
 
-    `lanes` has for each RISC the cycles of each kind of step, of each cause of waiting as "wait <cause>", and from the lane's
-    last span to the end of the run as "done", the longest first. Each lane adds up to `wall`.
+    `lanes` has for each RISC the cycles of each kind of step, of each cause of waiting, and from the lane's last span to the
+    end of the run as "done", the longest first. Each lane adds up to `wall`.
     """
 
     core: Coord
     wall: int
-    lanes: dict[str, dict[str, int]]
+    lanes: dict[str, dict[What, int]]
 
     @property
     def end(self) -> int:
@@ -59,7 +59,7 @@ def last_core(trace: Trace) -> Coord:
     return min(ends, key=lambda end_and_lane: (-end_and_lane[0], end_and_lane[1].core[::-1]))[1].core
 
 
-def _lane(totals: Totals, row: int, wall: int) -> dict[str, int]:
-    spent = {name: n for name, n in zip(totals.names, totals.cycles[row].tolist(), strict=True) if n}
+def _lane(totals: Totals, row: int, wall: int) -> dict[What, int]:
+    spent = {what: n for what, n in zip(totals.names, totals.cycles[row].tolist(), strict=True) if n}
     spent[DONE] = wall - sum(spent.values())
-    return {name: n for name, n in sorted(spent.items(), key=lambda item: (-item[1], item[0])) if n}
+    return {what: n for what, n in sorted(spent.items(), key=lambda item: (-item[1], str(item[0]))) if n}

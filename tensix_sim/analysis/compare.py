@@ -13,6 +13,7 @@ from tensix_sim.job import Job
 from tensix_sim.logged import WORK, told_by
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.summary import read_run
+from tensix_sim.text import flat
 from tensix_sim.trace import LANES, RISCS, Run, Totals, Trace
 from tensix_sim.trust import tells, too_small, trust
 
@@ -281,14 +282,3 @@ def _path(g: Geometry, trace: Trace) -> dict[str, int]:
     for piece in critical_path(trace, g.buffers):
         cycles[f"{LANES[piece.risc]}: {piece.what}"] += piece.end - piece.start
     return dict(cycles)
-
-
-def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted key; an empty mapping is a value."""
-    found: dict[str, Any] = {}
-    for name, value in nested.items():
-        if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found

@@ -9,12 +9,12 @@ import numpy as np
 from tensix_sim.analysis.budget import last_core
 from tensix_sim.arch.model import Coord
 from tensix_sim.program import BufferSpec, Role
-from tensix_sim.trace import RISCS, WAIT, Trace
+from tensix_sim.trace import RISCS, Cause, Trace, What
+from tensix_sim.trace.causes import DST, MATH, PACK, UNPACK
 from tensix_sim.trace.table import Records
 
-SPACE = "space "
 # Waits of a compute lane for another one, and which
-BETWEEN_THREADS = {"math": "TRISC_1", "unpack": "TRISC_0", "pack": "TRISC_2", "dst": "TRISC_2"}
+BETWEEN_THREADS: dict[What, str] = {MATH: "TRISC_1", UNPACK: "TRISC_0", PACK: "TRISC_2", DST: "TRISC_2"}
 PUSHES: dict[Role, str] = {"reader": "NCRISC", "compute": "TRISC_2", "writer": "BRISC"}
 POPS: dict[Role, str] = {"reader": "NCRISC", "compute": "TRISC_0", "writer": "BRISC"}
 
@@ -24,7 +24,7 @@ class Segment(NamedTuple):
 
     core: Coord
     risc: str
-    what: str
+    what: What
     start: int
     end: int
 
@@ -43,29 +43,28 @@ def critical_path(trace: Trace, buffers: Sequence[BufferSpec]) -> list[Segment]:
     wakers = _wakers(buffers)
     time, path, asked = int(lanes[risc]["end"][-1]), list[Segment](), set[str]()
     while time > 0:
-        name, start = _at(trace, lanes[risc], time)
-        waker = wakers.get(name)
+        what, start = _at(trace, lanes[risc], time)
+        waker = wakers.get(what)
         asked.add(risc)
         if waker in lanes and waker not in asked and lanes[waker]["start"][0] < time:
             start = min(time, int(lanes[waker]["end"][-1]))
         else:
             waker = risc
         if start < time:
-            path.append(Segment(core, risc, name, start, time))
+            path.append(Segment(core, risc, what, start, time))
             asked.clear()
         risc, time = waker, start
     return path[::-1]
 
 
-def _wakers(buffers: Sequence[BufferSpec]) -> dict[str, str]:
-    """Which RISC of the core ends a wait, by the wait's name."""
-    ends = {f"{WAIT}{thread}": risc for thread, risc in BETWEEN_THREADS.items()}
-    ends |= {f"{WAIT}{b.name}": PUSHES[b.producer] for b in buffers}
-    return ends | {f"{WAIT}{SPACE}{b.name}": POPS[b.consumer] for b in buffers}
+def _wakers(buffers: Sequence[BufferSpec]) -> dict[What, str]:
+    """Which RISC of the core ends a wait."""
+    pushes = {Cause("tiles", b.name): PUSHES[b.producer] for b in buffers}
+    return BETWEEN_THREADS | pushes | {Cause("space", b.name): POPS[b.consumer] for b in buffers}
 
 
-def _at(trace: Trace, lane: Records, time: int) -> tuple[str, int]:
-    """Name and start of what a lane did just before `time`."""
+def _at(trace: Trace, lane: Records, time: int) -> tuple[What, int]:
+    """What it was, and its start, that a lane did just before `time`."""
     i = int(np.searchsorted(lane["end"], time))
     return trace.names[lane["name"][i]], int(lane["start"][i])
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal
 from tensix_sim.arch import BOARDS
 from tensix_sim.logged import OpTensor, todays_code, told
 from tensix_sim.trace import RISCS
+from tensix_sim.user_errors import UserError
 
 OP_CODE = re.compile("(?i:sdpa|attention)|MLA|mla_|_mla")
 NOT_ON_A_DEVICE = ("signpost", "python_fallback", "tt_dnn_cpu")  # OP TYPEs
@@ -34,7 +35,7 @@ NO_EDGES = ("zone_total", "ts_data", "ts_event")
 SHOWN = 60  # letters of a value in a message
 
 
-class ProfileError(ValueError):
+class ProfileError(UserError, ValueError):
     """A file that is no profile, is broken, is of something else, or does not say which of its calls is meant."""
 
 

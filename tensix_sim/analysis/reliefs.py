@@ -11,7 +11,7 @@ from tensix_sim.doctor.check import check
 from tensix_sim.sdpa.free import BANK_NUMBERS, ISSUE_NUMBERS, LINK_NUMBERS, faster, moving_for_free
 from tensix_sim.sdpa.geometry import Geometry, program_config, spec_machine
 from tensix_sim.sdpa.op import Op
-from tensix_sim.trace import WAIT
+from tensix_sim.trace import Cause
 
 FPU, SFPU, UNPACK, PACK = "FPU", "SFPU", "unpack", "pack"
 HANDSHAKES, ISSUE, BARRIER = "hand-shakes", "reader issue", "barrier"
@@ -93,9 +93,9 @@ def _one_bank(spec: RunSpec, machine: Machine, servers: Mapping[str, float]) -> 
 
 def _buffers(spec: RunSpec, g: Geometry, core: Budget) -> Iterator[Relief]:
     """Twice the tiles in each circular buffer between RISCs whose producer waits for space, if they fit."""
-    waits = {name for lane in core.lanes.values() for name in lane}
+    spent = {what for lane in core.lanes.values() for what in lane}
     for b in g.buffers:
-        if b.producer != b.consumer and f"{WAIT}space {b.name}" in waits:
+        if b.producer != b.consumer and Cause("space", b.name) in spent:
             changed = _what_if(spec, buffers={**spec.what_if.buffers, b.name: 2 * b.tiles})
             if check(changed).ok:
                 yield Relief(f"buffer {b.name}", f"{2 * b.tiles} tiles in {b.name}, not {b.tiles}", changed)

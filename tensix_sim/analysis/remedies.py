@@ -21,20 +21,20 @@ from tensix_sim.analysis.reliefs import (
     STRAGGLER,
     UNPACK,
 )
-from tensix_sim.config import DataType, MathFidelity, RunSpec
+from tensix_sim.config import FidelityName, FormatName, RunSpec
 from tensix_sim.doctor.load import Work, countable
 from tensix_sim.doctor.nearest import grids, k_chunk_sizes, q_chunk_sizes
-from tensix_sim.doctor.report import shown
 from tensix_sim.doctor.rules import faults
 from tensix_sim.sdpa.case import Case
 from tensix_sim.sdpa.geometry import spec_machine
 from tensix_sim.sdpa.keys import DTYPE, FIDELITY, FP32_DEST, GRID, K_CHUNK, KV_DTYPE, Q_CHUNK, Change
 from tensix_sim.sdpa.op import Op
+from tensix_sim.text import shown
 
 OF_A_KIND = 2  # changes of the same setting
 OTHER_SIZE = 1.25  # times as large or as small, at least
 
-Kind = Callable[[Case], Iterable[Change]]
+Attempts = Callable[[Case], Iterable[Change]]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _note(c: Case, change: Change) -> str:
 
 
 def _lower_fidelity(c: Case) -> Iterator[Change]:
-    names = get_args(MathFidelity)
+    names = get_args(FidelityName)
     for name in reversed(names[: names.index(c[FIDELITY])]):
         yield {FIDELITY: name}
 
@@ -97,7 +97,7 @@ def _narrow_dst(c: Case) -> Iterator[Change]:
 def _narrow_kv(c: Case) -> Iterator[Change]:
     """Narrower K and V; all tensors in the ring, which has one type for them."""
     key, now = (DTYPE, c[DTYPE]) if c.op.ring else (KV_DTYPE, c.kv_dtype)
-    names = get_args(DataType)
+    names = get_args(FormatName)
     for name in names[names.index(now) + 1 :]:
         yield {key: name}
 
@@ -140,7 +140,7 @@ def _ring_id(c: Case) -> int:
     return c["ring_id"] or 0
 
 
-KINDS: Mapping[str, tuple[Kind, ...]] = {
+KINDS: Mapping[str, tuple[Attempts, ...]] = {
     FPU: (_lower_fidelity, _q_chunks, _k_chunks),
     SFPU: (_narrow_dst, _k_chunks, _q_chunks),
     UNPACK: (_narrow_kv, _q_chunks, _k_chunks),
@@ -157,6 +157,6 @@ KINDS: Mapping[str, tuple[Kind, ...]] = {
 }
 
 
-def _kinds(cause: str) -> tuple[Kind, ...]:
+def _kinds(cause: str) -> tuple[Attempts, ...]:
     """Of one bank those of all; of a buffer other chunks, which are what fills it."""
     return KINDS.get(BANKS if cause.startswith("DRAM") else cause, (_k_chunks, _q_chunks))

@@ -9,6 +9,7 @@ from tensix_sim.job import IllegalConfigError, Job
 from tensix_sim.sdpa.op import SDPA
 from tensix_sim.simulation import simulate
 from tensix_sim.trust import tells
+from tensix_sim.user_errors import UsageError
 from tensix_sim.workers import Progress, run_all, unwatched
 
 
@@ -40,14 +41,14 @@ def worth(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress = unwatche
     """Compare each spec of a ring with plain SDPA of the same inputs and configs, in cycles alone.
 
     Raises:
-        ValueError: a spec is of no ring, or of one that has no tail or no plain counterpart.
+        UsageError: a spec is of no ring, or of one that has no tail or no plain counterpart.
     """
     for spec in specs:
         problems = tail_problems(Job.legal(spec))
         if spec.paged_kv or spec.prefix:
             problems.append("a prefix in a paged cache has no plain sdpa beside it: leave out paged_kv and chunk_start_idx")
         if problems:
-            raise ValueError("; ".join(problems))
+            raise UsageError("; ".join(problems))
     return run_all(measure, [(spec,) for spec in specs], jobs, progress)
 
 

@@ -143,7 +143,7 @@ class Ethernet(Frozen):
 
 
 class TensixSpec(Frozen):
-    """Costs of one TensixSpec core: unpack (T0), math (T1: FPU and SFPU), pack (T2) and the RISCs' hand-shakes.
+    """Costs of one Tensix core: unpack (T0), math (T1: FPU and SFPU), pack (T2) and the RISCs' hand-shakes.
 
     A cost is per 32x32 tile where nothing else is said; a *column* is column 0 of a tile, as statistics have it.
     """
@@ -158,14 +158,14 @@ class TensixSpec(Frozen):
     copy_cycles: CycleCount  # tile to DST through SrcA
     max_pool_fpu_cycles: CycleCount  # row maximum, FPU busy
     max_pool_cycles: CycleCount  # row maximum, math thread
-    max_row_cycles: CycleCount  # row maximum: transpose and store, once per row of tiles: math thread,
-    max_row_fpu_cycles: CycleCount  # FPU busy,
-    max_row_fp32_cycles: CycleCount  # and both with a 32-bit DST
-    max_row_fp32_fpu_cycles: CycleCount
+    max_row_cycles: CycleCount  # row maximum's transpose and store, once per row of tiles, math thread
+    max_row_fpu_cycles: CycleCount  # the same, FPU busy
+    max_row_fp32_cycles: CycleCount  # `max_row_cycles` with a 32-bit DST
+    max_row_fp32_fpu_cycles: CycleCount  # `max_row_fpu_cycles` with a 32-bit DST
     exp_approx_cycles: MeanCycles  # SFPU, fast approximation
-    exp_column_cycles: CycleCount  # SFPU, accurate exponential of a column, with a 16-bit DST,
-    exp_column_exact_cycles: CycleCount  # the same with exp_approx_mode off,
-    exp_column_fp32_cycles: CycleCount  # with a 32-bit DST
+    exp_column_cycles: CycleCount  # SFPU, accurate exponential of a column, with a 16-bit DST and exp_approx_mode
+    exp_column_exact_cycles: CycleCount  # the same with exp_approx_mode off
+    exp_column_fp32_cycles: CycleCount  # the same with a 32-bit DST
     exp_init_cycles: CycleCount  # SFPU, constants of an exponential
     reciprocal_column_cycles: CycleCount  # SFPU, reciprocal of a column
     sfpu_start_cycles: CycleCount  # stall until the FPU is done, then set the DST base
@@ -184,7 +184,7 @@ class TensixSpec(Frozen):
 
 
 class Numbers(Frozen):
-    """How the arithmetic of a TensixSpec core differs from chip to chip."""
+    """How the arithmetic of a Tensix core differs from chip to chip."""
 
     ieee_vector_unit: StrictBool  # SFPU: zeros keep their sign and NaN is canonical; without it zeros are +0, NaN leaks
     fp32_dest_fault: StrictBool  # FPU, 32-bit DST: a sum of minus one last bit comes out 2^27 times as large

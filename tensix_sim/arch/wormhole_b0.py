@@ -2,9 +2,10 @@
 
 Sources: ISA = tt-isa-documentation WormholeB0; LLK = tt-llk; npe = tt-npe device model; NE = tt-metal noc_estimator
 latencies (measured); #n = tt-metal issue or pull request. *Derived*: worked out here from the facts named.
-UNVERIFIED: no published number for this chip; what it rests on is said.
+UNVERIFIED: no published number for this chip; what it rests on is said, or it is Blackhole's.
 """
 
+from tensix_sim.arch.blackhole import BLACKHOLE
 from tensix_sim.arch.model import L1, ChipSpec, Dram, Ethernet, NocSpec, Numbers, TensixSpec
 
 WORMHOLE_B0 = ChipSpec(
@@ -24,7 +25,7 @@ WORMHOLE_B0 = ChipSpec(
         flit_bytes=32,  # ISA NoC/README.md
         max_packet_bytes=8_192,  # ISA NoC/README.md: 256 data flits
         link_rate=32.0,  # ISA NoC/README.md: a flit a cycle
-        niu_rate=28.1,  # npe: TensixSpec inject and absorb
+        niu_rate=28.1,  # npe: Tensix inject and absorb
         router_cycles=9,  # ISA RoutingPaths.md
         round_trip_base=70,  # npe: read from the own tile
         software_cycles=0,  # derived: 70 + 9 * 22, issue and 2 flits already make 297; NE measures 293 for a 64 B L1 read
@@ -63,7 +64,7 @@ WORMHOLE_B0 = ChipSpec(
         unpack_rate_both=32.0,  # ISA UNPACR_Regular.md: x4 with x4 gives x2 each
         unpack_tile_overhead=12,  # derived from LLK llk_unpack_AB_matmul.h: 10 to 12 for the 5 instructions of a tile
         mvmul_cycles=16,  # ISA MatrixUnit.md: 16 MVMULs of one cycle
-        matmul_issue_cycles=3,  # UNVERIFIED: as on Blackhole
+        matmul_issue_cycles=BLACKHOLE.tensix.matmul_issue_cycles,  # UNVERIFIED
         eltwise_cycles=8,  # ISA MatrixUnit.md: 8 instructions of 8x16
         eltwise_overhead=4,  # derived from LLK: one counter instruction per face
         copy_cycles=12,  # derived: 8 MOVA2D (ISA) and a counter instruction per face
@@ -74,24 +75,24 @@ WORMHOLE_B0 = ChipSpec(
         max_row_fp32_cycles=25,  # derived from LLK, as without: 25 instructions with a 32-bit DST
         max_row_fp32_fpu_cycles=22,  # derived from LLK: without the counters
         exp_approx_cycles=70.7,  # tt-llk PR #1190, measured
-        exp_column_cycles=216,  # UNVERIFIED: as on Blackhole
-        exp_column_exact_cycles=160,  # UNVERIFIED: as on Blackhole
-        exp_column_fp32_cycles=284,  # UNVERIFIED: as on Blackhole
-        exp_init_cycles=22,  # UNVERIFIED: as on Blackhole
+        exp_column_cycles=BLACKHOLE.tensix.exp_column_cycles,  # UNVERIFIED
+        exp_column_exact_cycles=BLACKHOLE.tensix.exp_column_exact_cycles,  # UNVERIFIED
+        exp_column_fp32_cycles=BLACKHOLE.tensix.exp_column_fp32_cycles,  # UNVERIFIED
+        exp_init_cycles=BLACKHOLE.tensix.exp_init_cycles,  # UNVERIFIED
         reciprocal_column_cycles=125,  # UNVERIFIED, derived from LLK ckernel_sfpu_recip.h: 8 vectors of 12 to 16 slots
         sfpu_start_cycles=10,  # UNVERIFIED: STALLWAIT, drain of the 5-deep FPU, base and counters
         pack_rate=64.0,  # ISA Packers/README.md: 4 packers of 16 B/c
         pack_min_cycles=16,  # derived from tt-llk #916: a packer takes 16 rows of a face, one a cycle at best
-        pack_call_cycles=9.13,  # UNVERIFIED: as on Blackhole
+        pack_call_cycles=BLACKHOLE.tensix.pack_call_cycles,  # UNVERIFIED
         l1_accumulate_factor=2.0,  # ISA L1.md: 16 B in 2 cycles, not atomic
         accumulate_switch_cycles=10,  # UNVERIFIED, derived: twice a STALLWAIT for the packer and a configuration write
-        reconfigure_cycles=70,  # UNVERIFIED: as on Blackhole
+        reconfigure_cycles=BLACKHOLE.tensix.reconfigure_cycles,  # UNVERIFIED
         math_init_cycles=25,  # UNVERIFIED, derived: 16 MVMULs into the replay buffer, address modifiers
         dst_handshake_cycles=30,  # UNVERIFIED, derived: drain of the unit, STALLWAIT, semaphore post and wait, new DST base
-        eltwise_halves=1,  # UNVERIFIED: as on Blackhole
+        eltwise_halves=BLACKHOLE.tensix.eltwise_halves,  # UNVERIFIED
         cb_wait_cycles=40,  # UNVERIFIED, derived: half a poll, L1 load 8, a branch, then the first tile's addresses
         cb_update_cycles=30,  # UNVERIFIED, derived: L1 load 8, add, L1 store 5, pointer and its wrap
-        cb_visible_cycles=105,  # UNVERIFIED: as on Blackhole
+        cb_visible_cycles=BLACKHOLE.tensix.cb_visible_cycles,  # UNVERIFIED
     ),
     numbers=Numbers(
         ieee_vector_unit=False,  # ttsim fma.cpp

@@ -3,15 +3,16 @@
 A rule that needs a value which is itself invalid is skipped.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from tensix_sim.config import RunSpec, open_array
+from tensix_sim.config import RunSpec
+from tensix_sim.files import open_array
 from tensix_sim.formats import FORMATS, TILE
+from tensix_sim.host import memory_bytes
 from tensix_sim.sdpa.case import Case, Fault, InvalidOperandError
 from tensix_sim.sdpa.inputs import misfits
 from tensix_sim.sdpa.keys import (
@@ -141,15 +142,10 @@ def _values_fit_the_host(c: Case) -> Iterator[Fault]:
     if c["numerics"] == "off":
         return
     q, kv = c.elements
-    need, have = np.dtype(np.float32).itemsize * (3 * q + 4 * kv), host_memory_bytes()
+    need, have = np.dtype(np.float32).itemsize * (3 * q + 4 * kv), memory_bytes()
     if need > have:
         rule = f"the values take about {need:,} B of memory; this computer has {have:,} B, {need - have:,} too few"
         yield c.fault(rule, "numerics", SEQ_LEN, *([KV_LEN] if c[KV_LEN] else []), BATCH, Q_HEADS, KV_HEADS, HEAD_DIM)
-
-
-def host_memory_bytes() -> int:
-    """Memory of the computer that runs the simulation."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _output_is_interleaved(c: Case) -> Iterator[Fault]:

@@ -1,19 +1,20 @@
 """A run as files that other tools open: tt-metal's profiler formats, tt-npe, ttnn-visualizer, Perfetto."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tensix_sim.emit import device_log, npe, perf_results, perfetto, visualizer
 from tensix_sim.emit.perfetto import MissingPackageError
 from tensix_sim.emit.run import Emission
 from tensix_sim.trace import Run
+from tensix_sim.user_errors import UserError
 
 __all__ = ["KINDS", "EmitError", "MissingPackageError", "check_kinds", "emit"]
 
 KINDS = ("device-log", "perf-csv", "npe", "visualizer", "perfetto")
 
 
-class EmitError(ValueError):
+class EmitError(UserError, ValueError):
     """What was asked for cannot be made of this run."""
 
 
@@ -35,19 +36,14 @@ def emit(run: Run, kinds: Iterable[str], folder: Path, name: str | None = None) 
     check_kinds(wanted, emission.spec.trace)
     folder.mkdir(parents=True, exist_ok=True)
     results = f"ops_perf_results_{name or folder.resolve().name}.csv"
-    written: list[Path] = []
-    for kind in wanted:
-        if kind == "device-log":
-            written.append(device_log.write(emission, folder / "profile_log_device.csv"))
-        elif kind == "perf-csv":
-            written.append(perf_results.write(emission, folder / results))
-        elif kind == "npe":
-            written += npe.write_traces(emission, folder)
-        elif kind == "visualizer":
-            written += visualizer.write(emission, folder / "ttnn-visualizer", results)
-        else:
-            written.append(perfetto.write(emission, folder / "trace.pftrace"))
-    return written
+    write: dict[str, Callable[[], list[Path]]] = {
+        "device-log": lambda: [device_log.write(emission, folder / "profile_log_device.csv")],
+        "perf-csv": lambda: [perf_results.write(emission, folder / results)],
+        "npe": lambda: npe.write_traces(emission, folder),
+        "visualizer": lambda: visualizer.write(emission, folder / "ttnn-visualizer", results),
+        "perfetto": lambda: [perfetto.write(emission, folder / "trace.pftrace")],
+    }
+    return [path for kind in wanted for path in write[kind]()]
 
 
 def check_kinds(kinds: Sequence[str], level: str) -> None:

@@ -8,11 +8,10 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from tensix_sim.analysis.critical import BETWEEN_THREADS
 from tensix_sim.emit.run import Emission, host_id
+from tensix_sim.files import atomic
 from tensix_sim.sdpa.op import compute_kernel
-from tensix_sim.trace import WAIT, Totals
-from tensix_sim.trace.files import atomic
+from tensix_sim.trace import Cause, Totals
 from tensix_sim.trace.folder import MARK
 
 COLUMNS = (
@@ -56,9 +55,8 @@ def _rows(emission: Emission, totals: Totals, ring_id: int) -> Iterator[tuple[ob
 
 def _waited_for_buffers(totals: Totals, i: int, risc: str) -> int:
     """Cycles that a lane waited for tiles in circular buffers (unpack) or space in them (pack)."""
-    spent = zip(totals.names, totals.cycles[i].tolist(), strict=True)
-    waits = ((name.removeprefix(WAIT), n) for name, n in spent if name.startswith(WAIT))
-    return sum(n for cause, n in waits if cause not in BETWEEN_THREADS and cause.startswith("space ") == (risc == "TRISC_2"))
+    kind, spent = "space" if risc == "TRISC_2" else "tiles", zip(totals.names, totals.cycles[i].tolist(), strict=True)
+    return sum(n for what, n in spent if isinstance(what, Cause) and what.kind == kind)
 
 
 def buffer_waits(totals: Totals, risc: str) -> int:

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from tensix_sim.emit.run import Emission, host_id
+from tensix_sim.files import atomic
 from tensix_sim.hw.noc import Noc
-from tensix_sim.trace import Totals, Trace
-from tensix_sim.trace.files import atomic
+from tensix_sim.trace import Totals, Trace, What
 from tensix_sim.trace.folder import MARK
 from tensix_sim.trace.queries import Cycles
 from tensix_sim.trace.table import Records
 
-EVENTS = {"READ": "READ", "WRITE": "WRITE_"}
+EVENTS: dict[What, str] = {"READ": "READ", "WRITE": "WRITE_"}
 LINKS = (("NOC0_EAST", "NOC0_SOUTH"), ("NOC1_WEST", "NOC1_NORTH"))
 TIMESTEPS = 256  # most of them; what goes the same way within one is drawn as one
 Ends = tuple[int, int, int, int, int, int]  # NoC, source x and y, target x and y, kind
@@ -47,7 +47,7 @@ def _events(emission: Emission, trace: Trace, ring_id: int) -> Iterator[dict[str
     """The events of each data-movement RISC, within its kernel's zone."""
     totals, moved = Totals.of(trace), trace.transferred()
     noc = emission.machine.chip.noc
-    by_kind = {"READ": noc.read_issue_cycles, "WRITE": noc.write_issue_cycles}
+    by_kind: dict[What, int] = {"READ": noc.read_issue_cycles, "WRITE": noc.write_issue_cycles}
     gaps = np.array([by_kind.get(name, 0) for name in trace.names], np.int64)
     own = {"op_name": emission.op_code, "run_host_id": host_id(ring_id)}
     movers = [i for i, lane in enumerate(trace.lanes) if not lane.risc.startswith("TRISC")]

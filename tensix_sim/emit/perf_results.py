@@ -11,11 +11,11 @@ from typing import Any
 from tensix_sim.analysis.profile import kernel_column
 from tensix_sim.emit.device_log import buffer_waits
 from tensix_sim.emit.run import CALL, Emission, TailOp, host_id
+from tensix_sim.files import atomic
 from tensix_sim.formats import TILE
 from tensix_sim.logged import OpTensor
 from tensix_sim.sdpa.op import compute_kernel
 from tensix_sim.trace import RISCS, Totals, Trace
-from tensix_sim.trace.files import atomic
 from tensix_sim.trace.folder import MARK
 
 AXES = "WZYX"

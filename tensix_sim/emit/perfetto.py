@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from tensix_sim.emit.run import Emission
-from tensix_sim.trace import RISCS, WAIT, Trace
-from tensix_sim.trace.files import atomic_path
+from tensix_sim.files import atomic_path
+from tensix_sim.trace import RISCS, Cause, Trace, What
+from tensix_sim.user_errors import UserError
 
 SEQUENCE = 1
 NEEDS = "perfetto: needs the perfetto package: pip install 'tensix-sim[emit]'"
 
 
-class MissingPackageError(RuntimeError):
+class MissingPackageError(UserError):
     """A package of an extra is not installed."""
 
 
@@ -73,8 +74,7 @@ class _Device:
         for track, (core, risc) in zip(self.lanes, self.trace.lanes, strict=True):
             self._track(track, risc, self.cores[core], RISCS.index(risc))
         for rank, (track, series) in enumerate(zip(self.counters, self.trace.counters, strict=True)):
-            owner, name = series.owner
-            parent = self.cores[owner] if owner else self.chip
+            parent, name = (self.cores[series.core], series.what) if series.core else (self.chip, series.label)
             self._track(track, name, parent, len(RISCS) + len(self.cores) + rank, unit=series.unit)
         for block in self.trace.span_blocks():
             for lane, name, first, last in block.tolist():
@@ -94,13 +94,13 @@ class _Device:
             if unit:
                 track.counter.unit_name = unit
 
-    def _slice(self, track: int, name: str, first: int, last: int) -> None:
+    def _slice(self, track: int, what: What, first: int, last: int) -> None:
         with self._event(track, first, self.event.TYPE_SLICE_BEGIN) as event:
-            event.name = name
-            event.categories.append("wait" if name.startswith(WAIT) else "busy")
-            for what, cycles in (("first cycle", first), ("cycles", last - first)):
+            event.name = str(what)
+            event.categories.append("wait" if isinstance(what, Cause) else "busy")
+            for label, cycles in (("first cycle", first), ("cycles", last - first)):
                 note = event.debug_annotations.add()
-                note.name, note.int_value = what, cycles
+                note.name, note.int_value = label, cycles
         with self._event(track, last, self.event.TYPE_SLICE_END):
             pass
 

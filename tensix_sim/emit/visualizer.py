@@ -14,9 +14,9 @@ from typing import Any
 from tensix_sim.doctor.report import L1Buffer
 from tensix_sim.emit import device_log, npe, perf_results
 from tensix_sim.emit.run import Emission, host_id
+from tensix_sim.files import atomic_path, write_text
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.logged import OpTensor
-from tensix_sim.trace.files import atomic_path, write_text
 from tensix_sim.trace.folder import MARK
 
 OPERATION = 1

@@ -14,7 +14,7 @@ from tensix_sim.kernels import all_gather
 from tensix_sim.kernels.all_gather import Args, PageRun
 from tensix_sim.program import Program, Tensor
 
-Topology = Literal["ring", "line"]
+Joining = Literal["ring", "line"]
 
 PACKETS_HELD = 4  # in a worker's buffer
 # Packets of a long share move in runs, each one step of the simulation: what it makes coarse stays under 1 % of the share
@@ -34,7 +34,7 @@ class AllGather:
     shape: tuple[int, ...]
     dim: int
     dtype: str
-    topology: Topology
+    topology: Joining
     links: int
     reverse: bool = False
     packet_bytes: int | None = None
@@ -185,6 +185,6 @@ def has_ring(on: Machine, devices: int, mesh: Sequence[int]) -> bool:
     return around or (there_and_back and prod(mesh) == devices)
 
 
-def usual_topology(on: Machine, devices: int) -> Topology:
+def usual_topology(on: Machine, devices: int) -> Joining:
     """A ring where there is one."""
     return "ring" if has_ring(on, devices, on.mesh) else "line"

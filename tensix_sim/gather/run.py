@@ -9,7 +9,8 @@ from tensix_sim.arch import Machine
 from tensix_sim.formats import Values
 from tensix_sim.gather.all_gather import AllGather
 from tensix_sim.hw import Chip, Engine
-from tensix_sim.hw.ethernet import Fabric
+from tensix_sim.hw.fabric import Fabric
+from tensix_sim.hw.figures import Traffic
 from tensix_sim.kernel_api import run
 from tensix_sim.kernel_api.running import last_end
 from tensix_sim.kernels import move_tiles
@@ -77,7 +78,7 @@ def run_all_gather(
     contexts = run(*chips, starts=starts)
     figures, outputs = [], []
     for i, chip in enumerate(chips):
-        links = fabric.links_of(i)
+        links = fabric.ports[i].links_by_name()
         sent = {way: link.nbytes for way, link in links.items()}
         figures.append(_figures(name, i, chip, starts[i], last_end(contexts[i]), sent))
         for way, link in links.items():
@@ -89,15 +90,15 @@ def run_all_gather(
 
 
 def _figures(op: str, device: int, chip: Chip, start: int, end: int, ethernet: dict[str, int]) -> Moved:
-    traffic = chip.memory.traffic(end - start)
+    traffic = Traffic.of(chip.memory.routes, end - start)
     return Moved(
         op=op,
         device=device,
         start=start,
         cycles=end - start,
         duration_us=(end - start) / chip.machine.chip.clock_hz * 1e6,
-        dram_read_bytes=traffic["dram_read_bytes"],
-        dram_write_bytes=traffic["dram_write_bytes"],
+        dram_read_bytes=traffic.dram_read_bytes,
+        dram_write_bytes=traffic.dram_write_bytes,
         ethernet_bytes={name: nbytes for name, nbytes in ethernet.items() if nbytes},
     )
 
@@ -111,7 +112,7 @@ def _trace_bytes(trace: Trace, name: str, sent: Sequence[tuple[int, int]]) -> No
     bins = [0] * ((last - first) // width + 2)
     for left, nbytes in sent:
         bins[(left - first) // width] += nbytes
-    series = trace.series(f"{name} bytes", "bytes")
+    series = trace.series(name, "bytes")
     for i, nbytes in enumerate(bins):
         trace.count(series, first + i * width, nbytes)
 

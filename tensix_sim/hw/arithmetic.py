@@ -26,14 +26,12 @@ from tensix_sim.formats import (
     src_b_high,
     truncate_bf16,
 )
-from tensix_sim.hw import specification
+from tensix_sim.hw.specification import patterns, sfpu
 from tensix_sim.program import ComputeConfig
 
 # Schraudolph's exp as the LLK has it: the bits of exp(x) are round(A x + B) << 15 (ckernel_sfpu_exp.h), a 16-bit integer
 EXP_A = 256 / log(2)
-EXP_B, LOG2_E, *EXP_21F = np.array([specification.EXP_B, specification.LN2_RECIPROCAL, *specification.EXP_21F], np.uint32).view(
-    np.float32
-)
+EXP_B, LOG2_E, *EXP_21F = np.array([sfpu.EXP_B, sfpu.LN2_RECIPROCAL, *sfpu.EXP_21F], np.uint32).view(np.float32)
 HIDDEN = np.float32(-(2.0**100))  # for -inf, which the chip takes for a huge number: less itself it is 0, not NaN
 
 
@@ -79,10 +77,13 @@ class Arithmetic:
         bits = x.view(np.uint32) & np.uint32(0xFFFFE000 if self.fp32_dest else 0xFFFF0000)
         return bits.view(np.float32)
 
-    def sub_exp(self, x: Values, column: Values, scale: float, fmt: Format, column_format: Format) -> None:
-        """x <- relu(exp((x - column) * scale)) in place, by the approximation without clamping, packed to `fmt`."""
+    def subtract(self, x: Values, fmt: Format, column: Values, column_format: Format) -> None:
+        """x <- x - column in place, as it stands in DST."""
         np.subtract(self.unpacked(x, fmt), self.unpacked(column[..., :1], column_format), out=x)
         self.to_dst(x)
+
+    def exp_fast(self, x: Values, scale: float, fmt: Format) -> None:
+        """x <- relu(exp(x * scale)) in place, of what stands in DST, by the approximation without clamping, packed to `fmt`."""
         # EXP's integer belongs 15 bits up; of bfloat16 half of it is made, for one shift that drops the bit there is no room for
         wide = self.fp32_dest and fmt is not BFLOAT16
         half, up = (1, 15) if wide else (2, 16)
@@ -96,7 +97,7 @@ class Arithmetic:
         if fmt.is_block:
             x[:] = self.pack(x, fmt)
 
-    def row_sums(self, x: Values, x_format: Format, fmt: Format) -> Values:
+    def add_up(self, x: Values, x_format: Format, fmt: Format) -> Values:
         """Sum the tiles of each tile row as accumulating packs do, one addition in `fmt` a tile: [rows, 32, 1, 32]."""
         x = x if x_format is fmt else self.pack(x, fmt)
         total: Values = x[:, :, 0, :].copy()
@@ -117,14 +118,13 @@ class Arithmetic:
         best = self.unpacked(best, fmt)
         return best if before is None else np.maximum(best, self.unpacked(before[..., :1], before_format))
 
-    def exp_difference(self, a: Values, a_format: Format, b: Values, b_format: Format, scale: float, out: Format) -> Values:
-        """exp((a - b) * scale) of columns, by the accurate polynomial, packed to `out`; `scale` loses its lower 16 bits."""
-        difference = self.to_dst(self.unpacked(a[..., :1], a_format) - self.unpacked(b[..., :1], b_format))
-        scaled = difference * truncate_bf16(np.array(scale, np.float32))
+    def exp(self, x: Values, scale: float, fmt: Format) -> Values:
+        """E^(x * scale) of what stands in DST, by the accurate polynomial, packed to `fmt`; `scale` loses its lower 16 bits."""
+        scaled = x * truncate_bf16(np.array(scale, np.float32))
         with np.errstate(over="ignore", under="ignore"):
-            return self.pack(np.exp(scaled) if self.fp32_dest else round_bf16(exp_21f(scaled)), out)
+            return self.pack(np.exp(scaled) if self.fp32_dest else round_bf16(exp_21f(scaled)), fmt)
 
-    def mul_columns(self, x: Values, x_format: Format, column: Values, column_format: Format) -> Values:
+    def multiply(self, x: Values, x_format: Format, column: Values, column_format: Format) -> Values:
         """X * column, the column broadcast through SrcB; the result as it stands in DST."""
         x, column = self.unpacked(x, x_format), self.unpacked(column[..., :1], column_format)
         factor = column if self.phases >= 3 else src_b_high(column)
@@ -152,10 +152,10 @@ class Arithmetic:
                 dst = self.to_dst(dst + half.sum(axis=3, keepdims=True))
         return dst
 
-    def reciprocal(self, column: Values, fmt: Format, streaming: bool = False) -> Values:
-        """1 / column, packed to `fmt`: by the legacy kernel's body, or the one that the streaming kernel calls."""
+    def reciprocal(self, column: Values, fmt: Format, newer: bool = False) -> Values:
+        """1 / column, packed to `fmt`: by `recip_tile`'s older body or the newer one."""
         column = np.ascontiguousarray(column[..., :1])
-        if not (streaming and self.seeds.size):
+        if not (newer and self.seeds.size):
             inverse = older_reciprocal(column, 2 if self.approximate_reciprocal else 3)
             rounded = not self.fp32_dest and not self.approximate_reciprocal
         elif self.approximate_reciprocal:
@@ -168,14 +168,14 @@ class Arithmetic:
         return self.pack(inverse, fmt)
 
     def _reciprocal_seed(self, x: Values) -> Values:
-        """`specification.sfparecip`."""
+        """`specification.sfpu.sfparecip`."""
         bits = x.view(np.uint32)
         exponent = bits >> 23 & 0xFF
         size = np.where(exponent < 253, (253 - exponent) << 23 | self.seeds[bits >> 16 & 127] << 16, 0)
-        size = np.where(exponent == 0, specification.INFINITY, size)
-        return np.asarray(bits & specification.SIGN | size, np.uint32).view(np.float32)
+        size = np.where(exponent == 0, patterns.INFINITY, size)
+        return np.asarray(bits & patterns.SIGN | size, np.uint32).view(np.float32)
 
-    def stamp(self, onto: Values, tile: Values, tile_format: Format, fmt: Format) -> None:
+    def accumulate_tile(self, onto: Values, tile: Values, tile_format: Format, fmt: Format) -> None:
         """Add a tile of the mask to tiles of `onto`, in `fmt`, by accumulating packs, in place."""
         onto += self.pack(self.unpacked(np.maximum(tile, HIDDEN), tile_format), fmt)
         if fmt is BFLOAT16:
@@ -194,16 +194,16 @@ def alone(column: Values) -> Values:
 
 
 def exp_21f(x: Values) -> Values:
-    """The accurate exponential for a 16-bit DST, a parabola for 2^f: `specification.exp_16_bit` in float32, not yet rounded."""
-    t = np.clip(x * LOG2_E + np.float32(specification.BIAS), 0, 255)
+    """The accurate exponential for a 16-bit DST, a parabola for 2^f: `specification.sfpu.exp_16_bit` in float32, unrounded."""
+    t = np.clip(x * LOG2_E + np.float32(patterns.BIAS), 0, 255)
     power = np.floor(t)
     n = (t - power) * np.float32(2**23)
     g = EXP_21F[0] + n * (EXP_21F[1] + n * EXP_21F[2])
-    return np.where(power > 0, np.ldexp(g, power.astype(int) - specification.BIAS), np.float32(0))
+    return np.where(power > 0, np.ldexp(g, power.astype(int) - patterns.BIAS), np.float32(0))
 
 
 def older_reciprocal(x: Values, steps: int) -> Values:
-    """`specification.reciprocal_legacy` in float32: Newton's steps from 1.44 for a fraction of 1/2 to 1, exponents apart."""
+    """`specification.sfpu.reciprocal_legacy` in float32: Newton's steps from 1.44 for a fraction of 1/2 to 1, exponents apart."""
     bits = x.view(np.uint32)
     size = (bits & 0x7FFFFF | 126 << 23).view(np.float32)
     inverse = np.full_like(size, LOG2_E)
@@ -211,5 +211,5 @@ def older_reciprocal(x: Values, steps: int) -> Values:
         inverse = inverse * (np.float32(2) - size * inverse)
     found = inverse.view(np.uint32)
     exponent = (found >> 23).astype(np.int32) + 126 - (bits >> 23 & 0xFF)
-    result = np.where(exponent < 0, 0, bits & specification.SIGN | exponent << 23 | found & 0x7FFFFF)
+    result = np.where(exponent < 0, 0, bits & patterns.SIGN | exponent << 23 | found & 0x7FFFFF)
     return result.astype(np.uint32).view(np.float32)

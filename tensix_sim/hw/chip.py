@@ -1,10 +1,8 @@
 """One virtual chip: its clock, memory and cores, each with circular buffers, semaphores and a Tensix engine."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import simpy
 from numpy.typing import NDArray
 
 from tensix_sim.arch import Machine
@@ -12,40 +10,12 @@ from tensix_sim.arch.model import Coord, unknown_name
 from tensix_sim.formats import Values
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import Engine, SimulationError
+from tensix_sim.hw.ethernet import Port
 from tensix_sim.hw.memory import Memory
+from tensix_sim.hw.semaphore import Semaphore
 from tensix_sim.hw.tensix import Block, Costs, Tensix
 from tensix_sim.program import Program, Tensor
 from tensix_sim.trace import Trace
-
-if TYPE_CHECKING:
-    from tensix_sim.hw.ethernet import Fabric
-
-
-class Semaphore:
-    """A counter in one core's L1 that other cores may raise over the NoC."""
-
-    def __init__(self, label: str, engine: Engine) -> None:
-        self.label = label
-        self.engine = engine
-        self.value = 0
-        self.changed: simpy.Event | None = None
-
-    def set(self, value: int) -> None:
-        """Give it `value` and wake who waits."""
-        self.value = value
-        if self.changed is not None:
-            event, self.changed = self.changed, None
-            event.succeed()
-
-    def increase(self, event: simpy.Event) -> None:
-        """Engine callback: add the event's value."""
-        self.set(self.value + cast(int, event.value))
-
-    def next_change(self) -> simpy.Event:
-        """Event of the next change."""
-        if self.changed is None:
-            self.changed = self.engine.event()
-        return self.changed
 
 
 class Core:
@@ -56,7 +26,7 @@ class Core:
         self.logical = logical
         self.node = chip.machine.worker(logical)
         self.label = f"{chip.label}core ({logical[0]},{logical[1]})"
-        self.fifos = {b.name: CircularBuffer(b, chip.engine, f"{self.label} {b.name}") for b in program.buffers}
+        self.fifos = {b.name: CircularBuffer(b, chip.engine, f"{self.label} {b.name}", chip.values) for b in program.buffers}
         self.semaphores = {name: Semaphore(f"{self.label} {name}", chip.engine) for name in program.semaphores}
         self.tensix = Tensix()
         if chip.trace.zones:
@@ -67,7 +37,7 @@ class Core:
         for fifo in self.fifos.values():
             if not fifo.shared:
                 continue
-            fifo.on_change = self._counter(trace.series(f"({self.logical[0]},{self.logical[1]}) {fifo.spec.name}", "tiles"))
+            fifo.on_change = self._counter(trace.series(fifo.spec.name, "tiles", self.logical))
 
     def _counter(self, series: int) -> Callable[[CircularBuffer, int], None]:
         trace = self.chip.trace
@@ -101,11 +71,10 @@ class Core:
 class Chip:
     """The hardware that a program runs on; the clock is an argument, so that several chips can share one.
 
-    Those that do have a `label` each, which starts the names of their cores; `fabric` joins them, each at its `place`.
+    Those that do have a `label` each, which starts the names of their cores; a `Fabric` gives each the `port` to its neighbours.
     """
 
-    fabric: "Fabric | None" = None
-    place: int = 0
+    port: Port | None = None
 
     def __init__(self, machine: Machine, program: Program, trace: Trace, engine: Engine | None = None, label: str = "") -> None:
         problems = program.check(machine)

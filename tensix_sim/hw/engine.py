@@ -9,6 +9,8 @@ from typing import Any, Protocol, cast
 
 import simpy
 
+from tensix_sim.user_errors import UserError
+
 API = Path(__file__).resolve().parents[1] / "kernel_api"
 TICKS = 256  # servers keep time in 1/256 cycle, so that rates which are not whole add up without drift
 
@@ -23,8 +25,10 @@ def to_ticks(cycles: float) -> int:
     return round(cycles * TICKS)
 
 
-class SimulationError(Exception):
+class SimulationError(UserError):
     """The simulated program is wrong: a deadlock, a left-over tile, a read of memory that was never written."""
+
+    exit_code = 3
 
 
 class DeadlockError(SimulationError):

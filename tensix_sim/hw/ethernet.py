@@ -1,13 +1,12 @@
 """Chip-to-chip Ethernet: links with a rate and a hop latency, and the routers that pass packets along a row of chips.
 
-The row is a line, or a ring whose last chip is joined to the first. Each pair of neighbours has `links` cables. A packet
-of tiles goes a number of hops in one direction; every chip on its way writes it to its own memory and, but the last, sends it
-on. Packets that a worker sends one after the other go in runs: a run is one event a hop, its first and its last packet have
-their own times, and a router sends on what has come while the rest is on its way.
+A packet of tiles goes a number of hops in one direction; every chip on its way writes it to its own memory and, but the last,
+sends it on. Packets that a worker sends one after the other go in runs: a run is one event a hop, its first and its last
+packet have their own times, and a router sends on what has come while the rest is on its way.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -16,8 +15,10 @@ import simpy
 from tensix_sim.arch import model
 from tensix_sim.arch.model import Coord
 from tensix_sim.formats import Values
-from tensix_sim.hw.chip import Chip
-from tensix_sim.hw.engine import Engine, SimulationError, to_ticks, whole_cycles
+from tensix_sim.hw.engine import SimulationError, to_ticks, whole_cycles
+from tensix_sim.hw.memory import Memory
+from tensix_sim.hw.semaphore import Semaphore
+from tensix_sim.program import Tensor
 
 FORWARD, BACKWARD = 1, -1
 WAY = {FORWARD: "forward", BACKWARD: "backward"}
@@ -100,106 +101,112 @@ class Signal(NamedTuple):
     core: Coord
 
 
-class Fabric:
-    """Chips of one kind on one engine, in the order of a line or ring, and the cables between neighbours."""
+class Port:
+    """A chip's side of the Ethernet: the links to its neighbours, and what becomes of the packets that come to its routers.
 
-    def __init__(self, chips: Sequence[Chip], engine: Engine, links: int, ring: bool) -> None:
-        self.chips = chips
-        self.engine = engine
+    `place` is the chip's number among all of them. It has up to `links` links to each neighbour.
+    """
+
+    def __init__(
+        self,
+        place: int,
+        spec: model.Ethernet,
+        links: int,
+        memory: Memory,
+        tensors: Sequence[Tensor],
+        store: Callable[[Tensor, Sequence[int], Values | None], None],
+        semaphores: Mapping[Coord, Mapping[str, Semaphore]],
+    ) -> None:
+        self.place = place
+        self.spec = spec
         self.links = links
-        self.ring = ring
-        self._out: dict[tuple[int, int, int], EthernetLink] = {}
-        self._landing: Counter[tuple[int, ...]] = Counter()  # runs whose writes are under way, by chip, origin, step and link
+        self.out: dict[tuple[int, int], EthernetLink] = {}  # by step and number
+        self.neighbours: dict[int, Port] = {}  # by step
+        self._memory = memory
+        self._engine = memory.engine
+        self._tensors = tensors
+        self._store = store
+        self._semaphores = semaphores
+        self._landing: Counter[tuple[int, ...]] = Counter()  # runs whose writes are under way, by origin, step and link
         self._held: dict[tuple[int, ...], list[Signal]] = {}  # what their origin sent after them
-        engine.lookahead = self.hop = chips[0].machine.chip.ethernet.hop_cycles
-        for i, chip in enumerate(chips):
-            chip.fabric, chip.place = self, i
-            j = self.neighbour(i, FORWARD)
-            for link in range(links if j is not None else 0):
-                cable, spec = Cable(), chip.machine.chip.ethernet
-                self._out[i, FORWARD, link] = EthernetLink(spec, cable)
-                self._out[cast(int, j), BACKWARD, link] = EthernetLink(spec, cable)
 
-    def neighbour(self, i: int, step: int) -> int | None:
-        """The chip next to chip `i`, or none at the end of a line."""
-        j = i + step
-        if self.ring:
-            return j % len(self.chips)
-        return j if 0 <= j < len(self.chips) else None
+    def join(self, after: "Port") -> None:
+        """Lay the cables to the next chip."""
+        self.neighbours[FORWARD], after.neighbours[BACKWARD] = after, self
+        for link in range(self.links):
+            cable = Cable()
+            self.out[FORWARD, link] = EthernetLink(self.spec, cable)
+            after.out[BACKWARD, link] = EthernetLink(self.spec, cable)
 
-    def link_of(self, i: int, step: int, link: int) -> EthernetLink:
-        """The outgoing direction of one of chip `i`'s links.
+    def link_of(self, step: int, link: int) -> EthernetLink:
+        """The outgoing direction of a link.
 
         Raises:
             SimulationError: there is none.
         """
-        if (i, step, link) not in self._out:
-            raise SimulationError(f"device {i} has no Ethernet link {link} {WAY[step]}; it has {self.links} to each neighbour")
-        return self._out[i, step, link]
+        if (step, link) not in self.out:
+            raise SimulationError(
+                f"device {self.place} has no Ethernet link {link} {WAY[step]}; it has {self.links} to each neighbour"
+            )
+        return self.out[step, link]
 
-    def endpoint(self, i: int, step: int, link: int) -> Coord:
-        """NoC position of the Ethernet tile of chip `i` at which a link in that direction begins."""
-        endpoints = self.chips[i].machine.chip.ethernet.endpoints
-        return endpoints[(self.links if step == BACKWARD else 0) + link]
+    def links_by_name(self) -> dict[str, EthernetLink]:
+        """All outgoing links."""
+        return {f"ethernet link {link} {WAY[step]}": out for (step, link), out in self.out.items()}
 
-    def send(self, i: int, packets: Packets, since: int) -> int:
-        """Put packets, which came to chip `i`'s router from cycle `since` up to now, on their link; when the last has left."""
-        out, hop = self.link_of(i, packets.step, packets.link), self.hop
-        first, last = out.send(since, self.engine.now, packets.nbytes, packets.number)
-        j = cast(int, self.neighbour(i, packets.step))
-        trace = self.chips[i].trace
+    def endpoint(self, step: int, link: int) -> Coord:
+        """NoC position of the Ethernet tile at which a link in that direction begins."""
+        return self.spec.endpoints[(self.links if step == BACKWARD else 0) + link]
+
+    def send(self, packets: Packets, since: int) -> int:
+        """Put packets, which came to this router from cycle `since` up to now, on their link; when the last has left."""
+        out, hop = self.link_of(packets.step, packets.link), self.spec.hop_cycles
+        first, last = out.send(since, self._engine.now, packets.nbytes, packets.number)
+        there = self.neighbours[packets.step]
+        trace = self._memory.trace
         if trace.transfers:
-            ends = self.endpoint(i, packets.step, packets.link), self.endpoint(j, -packets.step, packets.link)
+            ends = self.endpoint(packets.step, packets.link), there.endpoint(-packets.step, packets.link)
             kind, lane = trace.name("ETHERNET"), trace.lane(packets.core, "BRISC")
             trace.transfer(since, last + hop, -1, *ends, packets.nbytes, lane=lane, kind=kind, requests=packets.number)
-        self.engine.at(last + hop, self._arrive, (j, packets._replace(hops=packets.hops - 1), first + hop))
+        self._engine.at(last + hop, there.arrive, (packets._replace(hops=packets.hops - 1), first + hop))
         return last
 
-    def _arrive(self, event: simpy.Event) -> None:
-        j, packets, since = cast(tuple[int, Packets, int], event.value)
+    def arrive(self, event: simpy.Event) -> None:
+        """Engine callback: packets, and the cycle from which they came."""
+        packets, since = cast(tuple[Packets, int], event.value)
         if packets.hops:
-            self.send(j, packets, since)
-        chip = self.chips[j]
-        tensor = chip.program.tensors[packets.tensor]
-        node = self.endpoint(j, -packets.step, packets.link)
-        plan = chip.memory.plan("write", 1, node, tensor, packets.pages, 0)
-        self._landing[j, packets.origin, packets.step, packets.link] += 1
-        chip.memory.start(plan).event.callbacks.append(lambda _: self._land(j, packets))
+            self.send(packets, since)
+        node = self.endpoint(-packets.step, packets.link)
+        plan = self._memory.routes.plan("write", 1, node, self._tensors[packets.tensor], packets.pages, 0)
+        self._landing[packets.origin, packets.step, packets.link] += 1
+        self._memory.start(plan).event.callbacks.append(lambda _: self._land(packets))
 
-    def _land(self, j: int, packets: Packets) -> None:
+    def _land(self, packets: Packets) -> None:
         """The tiles are in the chip's memory; what their origin sent after them may be given now."""
-        chip = self.chips[j]
-        chip.store(chip.program.tensors[packets.tensor], packets.pages, packets.block)
-        way = (j, packets.origin, packets.step, packets.link)
+        self._store(self._tensors[packets.tensor], packets.pages, packets.block)
+        way = (packets.origin, packets.step, packets.link)
         self._landing[way] -= 1
         if not self._landing[way]:
             for signal in self._held.pop(way, []):
-                self._raise(j, signal)
+                self._raise(signal)
 
-    def signal(self, i: int, signal: Signal) -> None:
+    def signal(self, signal: Signal) -> None:
         """Send a signal behind all that the link has to send."""
-        left = self.link_of(i, signal.step, signal.link).behind(self.engine.now)
-        j = self.neighbour(i, signal.step)
-        self.engine.at(left + self.hop, self._arrive_signal, (j, signal._replace(hops=signal.hops - 1)))
+        left = self.link_of(signal.step, signal.link).behind(self._engine.now)
+        there = self.neighbours[signal.step]
+        self._engine.at(left + self.spec.hop_cycles, there.arrive_signal, signal._replace(hops=signal.hops - 1))
 
-    def _arrive_signal(self, event: simpy.Event) -> None:
-        j, signal = cast(tuple[int, Signal], event.value)
+    def arrive_signal(self, event: simpy.Event) -> None:
+        """Engine callback: a signal."""
+        signal = cast(Signal, event.value)
         if signal.hops:
-            self.signal(j, signal)
-        way = (j, signal.origin, signal.step, signal.link)
+            self.signal(signal)
+        way = (signal.origin, signal.step, signal.link)
         if self._landing[way]:
             self._held.setdefault(way, []).append(signal)
         else:
-            self._raise(j, signal)
+            self._raise(signal)
 
-    def _raise(self, j: int, signal: Signal) -> None:
-        semaphore = self.chips[j].cores[signal.core].semaphores[signal.semaphore]
+    def _raise(self, signal: Signal) -> None:
+        semaphore = self._semaphores[signal.core][signal.semaphore]
         semaphore.set(semaphore.value + 1)
-
-    def bytes_sent(self) -> dict[tuple[int, int, int], int]:
-        """Bytes of tiles over each link: by chip that sends, direction (1 forward, -1 backward) and number of the link."""
-        return {place: link.nbytes for place, link in self._out.items()}
-
-    def links_of(self, i: int) -> dict[str, EthernetLink]:
-        """Outgoing links of a chip, by name."""
-        return {f"ethernet link {link} {WAY[step]}": out for (at, step, link), out in self._out.items() if at == i}

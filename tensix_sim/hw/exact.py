@@ -4,9 +4,10 @@ import numpy as np
 
 from tensix_sim.arch.model import Numbers
 from tensix_sim.formats import BFLOAT4_B, BFLOAT8_B, BFLOAT16, FLOAT32, TILE, Format, Values
-from tensix_sim.hw import bitwise
 from tensix_sim.hw.arithmetic import HIDDEN, alone
-from tensix_sim.hw.bitwise import Parts, Patterns
+from tensix_sim.hw.bitwise import fpu, packer, sfpu
+from tensix_sim.hw.bitwise.fpu import Parts
+from tensix_sim.hw.bitwise.patterns import Patterns
 from tensix_sim.program import ComputeConfig
 
 EXP_SLOPE = np.float32(256 * 1.4426950408889634)
@@ -45,7 +46,7 @@ class Exact:
         if "dst" in self.ideal:
             self._ideal_product(left, right, dst)
         else:
-            bitwise.matmul(left, right, dst, self._work, self.phases, self.wide, self.fault)
+            fpu.matmul(left, right, dst, self._work, self.phases, self.wide, self.fault)
         product = np.empty((rows, TILE, cols, TILE), np.float32)
         with np.errstate(over="ignore"):  # 2^128 is how DST has infinity here
             product[:] = dst.reshape(cols, rows, TILE, TILE).transpose(1, 2, 0, 3)
@@ -54,7 +55,7 @@ class Exact:
     def _parts(self, x: Values, src_a: bool) -> Parts:
         """Values [n, m] as a source register's reals [n, 3, m]."""
         parts = np.empty((x.shape[0], 3, x.shape[1]))
-        bitwise.cut(self._register(x), src_a, parts)
+        fpu.cut(self._register(x), src_a, parts)
         if "fidelity" in self.ideal:
             if src_a and self.phases > 1:
                 parts[:, 2] = (x - parts[:, 1]) * 2.0**5
@@ -90,17 +91,17 @@ class Exact:
             return a + b
         out = np.empty(a.shape, np.float32)
         a, b = self._unpacked(a, a_format), self._unpacked(b, b_format)
-        bitwise.add(_flat(a), _flat(b), _flat(out), self.wide, self.fault)
+        fpu.add(_flat(a), _flat(b), _flat(out), self.wide, self.fault)
         return out
 
-    def mul_columns(self, x: Values, x_format: Format, column: Values, column_format: Format) -> Values:
+    def multiply(self, x: Values, x_format: Format, column: Values, column_format: Format) -> Values:
         """X * column, the column broadcast through SrcB; the result as it stands in DST."""
         if "dst" in self.ideal:
             return x * column[..., :1]
         x, column = self._unpacked(x, x_format), self._unpacked(column, column_format)
         out = np.empty(x.shape, np.float32)
         phases = 4 if "fidelity" in self.ideal else self.phases
-        bitwise.mul_columns(_bits(x), _bits(column), _bits(out), phases, self.wide, self.fault)
+        fpu.mul_columns(_bits(x), _bits(column), _bits(out), phases, self.wide, self.fault)
         return out
 
     def sum_columns(self, x: Values, fmt: Format) -> Values:
@@ -116,48 +117,45 @@ class Exact:
         best = np.empty((x.shape[0], TILE, 1, 1), np.float32)
         if before is not None:
             best[:] = self._unpacked(before[..., :1], before_format)
-        bitwise.max_rows(_bits(self._unpacked(x, fmt)), _bits(best), before is None)
+        fpu.max_rows(_bits(self._unpacked(x, fmt)), _bits(best), before is None)
         return best
 
     # -- FPU, then SFPU, then the packer ------------------------------------------------------------------------------------
 
-    def sub_exp(self, x: Values, column: Values, scale: float, fmt: Format, column_format: Format) -> None:
-        """x <- relu(exp((x - column) * scale)) in place, by the approximation without clamping, packed to `fmt`."""
-        packs = "pack" not in self.ideal
+    def subtract(self, x: Values, fmt: Format, column: Values, column_format: Format) -> None:
+        """x <- x - column in place, as it stands in DST."""
         if "dst" in self.ideal:
             x -= column[..., :1]
         else:
             x[:] = self._unpacked(x, fmt)
-            bitwise.sub_columns(_bits(x), _bits(self._unpacked(column, column_format)), self.wide, self.fault)
+            fpu.sub_columns(_bits(x), _bits(self._unpacked(column, column_format)), self.wide, self.fault)
+
+    def exp_fast(self, x: Values, scale: float, fmt: Format) -> None:
+        """x <- relu(exp(x * scale)) in place, of what stands in DST, by the approximation without clamping, packed to `fmt`."""
+        packs = "pack" not in self.ideal
         if "vector" in self.ideal:
             with np.errstate(under="ignore"):
                 x[:] = np.exp(x.astype(np.float64) * scale)
             if packs and not self.wide:
                 x.view(np.uint32)[...] &= UPPER
         else:
-            bitwise.exponentials(_bits(x), _pattern(EXP_SLOPE * np.float32(scale)), self.blackhole, self.wide or not packs)
-        bitwise.relu(_bits(x))
+            sfpu.exponentials(_bits(x), _pattern(EXP_SLOPE * np.float32(scale)), self.blackhole, self.wide or not packs)
+        packer.relu(_bits(x))
         x[:] = self.pack(x, fmt)
 
-    def exp_difference(self, a: Values, a_format: Format, b: Values, b_format: Format, scale: float, out: Format) -> Values:
-        """exp((a - b) * scale) of columns, by the accurate polynomial, packed to `out`; `scale` loses its lower 16 bits."""
-        difference = np.array(self._unpacked(a[..., :1], a_format), np.float32)
-        if "dst" in self.ideal:
-            difference -= b[..., :1]
-        else:
-            bitwise.sub_columns(_bits(difference), _bits(self._unpacked(b, b_format)), self.wide, self.fault)
+    def exp(self, x: Values, scale: float, fmt: Format) -> Values:
+        """E^(x * scale) of what stands in DST, by the accurate polynomial, packed to `fmt`; `scale` loses its lower 16 bits."""
         if "vector" in self.ideal:
-            difference = np.exp(difference.astype(np.float64) * scale).astype(np.float32)
-        else:
-            bitwise.exp_columns(_flat(difference), _pattern(np.float32(scale)), self.wide, self.blackhole)
-        return self.pack(difference, out)
+            return self.pack(np.exp(x.astype(np.float64) * scale).astype(np.float32), fmt)
+        sfpu.exp_columns(_flat(x), _pattern(np.float32(scale)), self.wide, self.blackhole)
+        return self.pack(x, fmt)
 
-    def reciprocal(self, column: Values, fmt: Format, streaming: bool = False) -> Values:
-        """1 / column, packed to `fmt`: by the legacy kernel's body, or the one that the streaming kernel calls."""
+    def reciprocal(self, column: Values, fmt: Format, newer: bool = False) -> Values:
+        """1 / column, packed to `fmt`: by `recip_tile`'s older body or the newer one."""
         inverse = np.array(column[..., :1], np.float32)
         if "vector" in self.ideal:
             return self.pack(np.float32(1) / inverse, fmt)
-        bitwise.reciprocals(_flat(inverse), self.approximate_reciprocal, self.wide, self.blackhole, streaming, self.seeds)
+        sfpu.reciprocals(_flat(inverse), self.approximate_reciprocal, self.wide, self.blackhole, newer, self.seeds)
         return self.pack(inverse, fmt)
 
     # -- packer ---------------------------------------------------------------------------------------------------------------
@@ -170,16 +168,16 @@ class Exact:
             return self.pack(alone(x), fmt)[..., :1]
         packed = np.array(x, np.float32, order="C")
         if fmt.is_block:
-            bitwise.pack_groups(packed.view(np.uint32).reshape(-1, 16), KEPT[fmt], self.wide)
+            packer.pack_groups(packed.view(np.uint32).reshape(-1, 16), KEPT[fmt], self.wide)
         else:  # to float32, too, a 16-bit DST goes by way of bfloat16
-            bitwise.pack_all(_flat(packed))
+            packer.pack_all(_flat(packed))
         return packed
 
     def accumulate(self, onto: Values, x: Values, fmt: Format) -> None:
         """Packer L1 accumulation: onto <- onto + x, both in `fmt`, in place."""
         self._accumulate(onto, self.pack(x, fmt), fmt)
 
-    def row_sums(self, x: Values, x_format: Format, fmt: Format) -> Values:
+    def add_up(self, x: Values, x_format: Format, fmt: Format) -> Values:
         """Sum the tiles of each tile row as accumulating packs do, one addition in `fmt` a tile: [rows, 32, 1, 32]."""
         if "accumulate" in self.ideal:
             return np.asarray(x.sum(axis=2, keepdims=True, dtype=np.float64), np.float32)
@@ -189,7 +187,7 @@ class Exact:
             self._accumulate(total, x[:, :, tile : tile + 1], fmt)
         return total
 
-    def stamp(self, onto: Values, tile: Values, tile_format: Format, fmt: Format) -> None:
+    def accumulate_tile(self, onto: Values, tile: Values, tile_format: Format, fmt: Format) -> None:
         """Add a tile of the mask to tiles of `onto`, in `fmt`, by accumulating packs, in place."""
         tile = self.pack(self._unpacked(tile, tile_format), fmt)
         hidden = np.maximum(tile, HIDDEN) if self.ideal else tile
@@ -199,7 +197,7 @@ class Exact:
         if "accumulate" in self.ideal:
             onto += x
         else:
-            bitwise.accumulate(_bits(onto), _bits(x), fmt is not FLOAT32)
+            packer.accumulate(_bits(onto), _bits(x), fmt is not FLOAT32)
 
 
 def _bits(x: Values) -> Patterns:

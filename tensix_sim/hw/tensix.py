@@ -16,6 +16,7 @@ from typing import NamedTuple
 from tensix_sim.arch import model
 from tensix_sim.formats import Format
 from tensix_sim.program import ComputeConfig
+from tensix_sim.trace.causes import DST, MATH, PACK, UNPACK, Cause, LaneWait
 
 
 class Window(NamedTuple):
@@ -175,6 +176,7 @@ class Costs:
         self.spec = spec
         self.phases = config.phases
         self.fp32_dest = config.fp32_dest_acc_en
+        self.dst_tiles = config.dst_tiles
         self.handshake = spec.dst_handshake_cycles
 
     def unpack(self, a: Format, a_tiles: int, b: Format | None = None, b_tiles: int = 0, b_faces: int = 4) -> int:
@@ -224,7 +226,7 @@ class Tensix:
         self.dst = (0, 0)
         self.counts: dict[Outcome, int] = {}
         self.extra: Counter[str] = Counter()  # what is not in `counts`: it held more and was cleared, or there was no block
-        self.waits: Counter[str] = Counter()
+        self.waits: Counter[Cause] = Counter()  # of T0 for tiles, of T2 for space
 
     def run(self, block: Block, ready: tuple[int, ...], space: int) -> Outcome:
         """Run a block whose stages' tiles come `ready` and whose space comes `space` cycles after the unpack clock."""
@@ -262,16 +264,16 @@ class Tensix:
             self.counts.clear()
         self.counts[outcome] = 1
 
-    def lane_waits(self) -> dict[str, int]:
-        """Cycles that each thread waited, by "thread: cause"; with its busy cycles (and T0's pops) they add up to its clock."""
-        waits = {f"unpack: {cause}": cycles for cause, cycles in self.waits.items() if not cause.startswith("wait space")}
-        waits |= {f"pack: {cause}": cycles for cause, cycles in self.waits.items() if cause.startswith("wait space")}
-        waits["unpack: wait math"] = self.total("unpack_src")
-        waits["unpack: wait pack"] = self.total("unpack_pack")
-        waits["math: wait dst"] = self.total("math_dst")
-        waits["math: wait unpack"] = self.math - self.total("math_busy") - self.total("math_dst")
-        waits["pack: wait math"] = self.pack - self.total("pack_busy") - self.total("pack_space")
-        return waits
+    def lane_waits(self) -> dict[LaneWait, int]:
+        """Cycles that each thread waited, by cause; with its busy cycles (and T0's pops) they add up to its clock."""
+        of_buffers = {LaneWait("pack" if cause.kind == "space" else "unpack", cause): n for cause, n in self.waits.items()}
+        return of_buffers | {
+            LaneWait("unpack", MATH): self.total("unpack_src"),
+            LaneWait("unpack", PACK): self.total("unpack_pack"),
+            LaneWait("math", DST): self.total("math_dst"),
+            LaneWait("math", UNPACK): self.math - self.total("math_busy") - self.total("math_dst"),
+            LaneWait("pack", MATH): self.pack - self.total("pack_busy") - self.total("pack_space"),
+        }
 
     def total(self, what: str) -> int:
         """Sum of one of `Outcome`'s cycle counts over all blocks so far."""

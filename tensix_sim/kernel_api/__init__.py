@@ -1,24 +1,65 @@
-"""What kernels may use: the verbs of the data-movement RISCs and of the compute kernel, and `run`."""
+"""What kernels may use: the data-movement RISCs, the compute kernel and its verbs, parts to make verbs of, and `run`."""
 
 from tensix_sim.hw.circular_buffer import CircularBuffer
+from tensix_sim.hw.engine import SimulationError
+from tensix_sim.hw.tensix import Costs, Stage, Window
 from tensix_sim.kernel_api.compute import Compute
 from tensix_sim.kernel_api.data_movement import DataMovement
-from tensix_sim.kernel_api.matrix import ExpDifference, Matrix, SubExp
+from tensix_sim.kernel_api.matrix import Matrix, check_adds, check_column, check_fills, check_whole
 from tensix_sim.kernel_api.running import launch, run
+from tensix_sim.kernel_api.verb import EACH, Pushes, Reads, Units, Updates, Verb
+from tensix_sim.kernel_api.verbs import Add, Matmul, MulColumn, RowMax, RowSum
+from tensix_sim.kernel_api.windows import (
+    COLUMN_FACES,
+    Windows,
+    begin,
+    check_window,
+    in_place,
+    maxima,
+    one_by_one,
+    product,
+    window,
+)
 from tensix_sim.program import BufferSpec, ComputeConfig, Kernel, Program, Tensor
 
 __all__ = [
+    "COLUMN_FACES",
+    "EACH",
+    "Add",
     "BufferSpec",
     "CircularBuffer",
     "Compute",
     "ComputeConfig",
+    "Costs",
     "DataMovement",
-    "ExpDifference",
     "Kernel",
+    "Matmul",
     "Matrix",
+    "MulColumn",
     "Program",
-    "SubExp",
+    "Pushes",
+    "Reads",
+    "RowMax",
+    "RowSum",
+    "SimulationError",
+    "Stage",
     "Tensor",
+    "Units",
+    "Updates",
+    "Verb",
+    "Window",
+    "Windows",
+    "begin",
+    "check_adds",
+    "check_column",
+    "check_fills",
+    "check_whole",
+    "check_window",
+    "in_place",
     "launch",
+    "maxima",
+    "one_by_one",
+    "product",
     "run",
+    "window",
 ]  # fmt: skip

@@ -12,9 +12,11 @@ from tensix_sim.formats import TILE, Values
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import SimulationError, Task, happened
-from tensix_sim.hw.ethernet import Fabric, Packets, Signal
-from tensix_sim.hw.memory import Direction, Transfer
+from tensix_sim.hw.ethernet import Packets, Port, Signal
+from tensix_sim.hw.memory import Transfer
+from tensix_sim.hw.routes import Direction
 from tensix_sim.program import RISC_OF, Role, Tensor
+from tensix_sim.trace.causes import BANK, ETHERNET, LATENCY, LINK, Cause, What
 
 
 class DataMovement:
@@ -31,7 +33,7 @@ class DataMovement:
         self.task: Task | None = None
         self.idle_from = chip.engine.now
         self._peers = {role: f"{core.label} {risc}" for role, risc in RISC_OF.items()}
-        self.waits: Counter[str] = Counter()
+        self.waits: Counter[Cause] = Counter()
         self.trace = chip.trace
         self._zones = chip.trace.zones
         self._lane = chip.trace.lane(core.logical, RISC_OF[role]) if self._zones else 0
@@ -58,15 +60,14 @@ class DataMovement:
                 cb.spec.consumer,
             )
             while cb.space < tiles:
-                await happened(cb.next_pop())
+                await happened(cb.pops.next())
             self._end_wait(cb.wait_space)
         cb.reserve(tiles)
 
     def push(self, cb: CircularBuffer, tiles: int) -> None:
         """Hand `tiles` written tiles to the consumer."""
         self._check_end(cb, cb.spec.producer, "push")
-        now = self.engine.now
-        cb.push(tiles, now, now + self._cb_visible)
+        cb.push_written(tiles, self.engine.now, self._cb_visible)
 
     async def wait(self, cb: CircularBuffer, tiles: int) -> None:
         """Wait until `tiles` tiles are there."""
@@ -75,7 +76,7 @@ class DataMovement:
         if cb.front < tiles:
             self._block(lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
             while cb.front < tiles:
-                await happened(cb.next_push())
+                await happened(cb.pushes.next())
             self._end_wait(cb.wait_tiles)
 
     def pop(self, cb: CircularBuffer, tiles: int) -> None:
@@ -160,11 +161,11 @@ class DataMovement:
         (cb_there,) = there.cbs((cb.spec.name,))
         if cb.written < tiles:
             raise SimulationError(f"{cb.label}: forward of {tiles} tiles; {cb.written} are written and not pushed")
-        plan = self._memory.copy_plan(self.noc, self.core.node, there.node, tiles * cb.spec.format.tile_bytes)
+        plan = self._memory.routes.copy_plan(self.noc, self.core.node, there.node, tiles * cb.spec.format.tile_bytes)
         self._block(lambda: f"the NoC, to forward {cb.spec.name}", None)
         transfer = self._memory.start(plan, self._lane)
         await happened(transfer.event)
-        cb_there.write(tiles, cb.pending[-1] if cb.pending else None)
+        cb_there.write(tiles, cb.values.blocks[-1] if self.values else None)
         if self._zones:
             self._span(f"forward {cb.spec.name}", self.idle_from, self.engine.now)
         self.idle_from = self.engine.now
@@ -183,37 +184,36 @@ class DataMovement:
         They go in packets of `packet_tiles`. Each chip writes the tiles to the same pages of its own tensor in the place of
         `tensor` in its program. Waits until all are with the router of this chip's link number `link`.
         """
-        fabric, chip = self._fabric, self.core.chip
+        port = self._port
         cb.check_front(len(pages))
         nbytes, packets = len(pages) * cb.spec.format.tile_bytes, -(-len(pages) // packet_tiles)
-        out = fabric.link_of(chip.place, step, link)
+        out = port.link_of(step, link)
         began = self.engine.now
-        router = fabric.endpoint(chip.place, step, link)
-        plan = self._memory.copy_plan(self.noc, self.core.node, router, nbytes, packets)
+        router = port.endpoint(step, link)
+        plan = self._memory.routes.copy_plan(self.noc, self.core.node, router, nbytes, packets)
         self._block(lambda: "the NoC, to reach an Ethernet tile", None)
         transfer = self._memory.start(plan, self._lane)
         await happened(transfer.event)
         self._end_move(transfer, f"send {tensor.name}")
         block = cb.block(len(pages), 1) if tensor.values is not None else None
-        number = next(i for i, known in enumerate(chip.program.tensors) if known is tensor)
+        number = next(i for i, known in enumerate(self.core.chip.program.tensors) if known is tensor)
         since = began + (self.engine.now - began) // packets  # the first packet is with the router
-        run = Packets(chip.place, step, link, hops, packets, nbytes, number, tuple(pages), block, self.core.logical)
-        room = out.room_from(fabric.send(chip.place, run, since), nbytes, packets)
+        run = Packets(port.place, step, link, hops, packets, nbytes, number, tuple(pages), block, self.core.logical)
+        room = out.room_from(port.send(run, since), nbytes, packets)
         if room > self.engine.now:
             await self._sleep(room, "the Ethernet link")
-            self._end_wait("wait ethernet link")
+            self._end_wait(ETHERNET)
 
     def signal(self, name: str, step: int, link: int, hops: int, core: tuple[int, int]) -> None:
         """Raise semaphore `name` of `core` on the next `hops` chips, after all that this link has sent; does not wait."""
-        place = self.core.chip.place
-        self._fabric.signal(place, Signal(place, step, link, hops, name, core))
+        self._port.signal(Signal(self._port.place, step, link, hops, name, core))
 
     @property
-    def _fabric(self) -> Fabric:
-        fabric = self.core.chip.fabric
-        if fabric is None:
+    def _port(self) -> Port:
+        port = self.core.chip.port
+        if port is None:
             raise SimulationError(f"{self.core.label}: this chip has no neighbours; give a Fabric of several chips")
-        return fabric
+        return port
 
     async def _sleep(self, until: int, what: str) -> None:
         event = self.engine.event()
@@ -243,7 +243,7 @@ class DataMovement:
         while semaphore.value < value:
             self._block(lambda: f"semaphore {name} to reach {value}; it is {semaphore.value}", None)
             await happened(semaphore.next_change())
-        self._end_wait(f"wait semaphore {name}")
+        self._end_wait(Cause("semaphore", name))
 
     def semaphore_set(self, name: str, value: int) -> None:
         """Give this core's semaphore `name` a value."""
@@ -252,13 +252,13 @@ class DataMovement:
     def semaphore_increase(self, target: tuple[int, int], name: str, by: int = 1) -> None:
         """Raise semaphore `name` of core `target` over the NoC; does not wait."""
         chip, there = self.core.chip, self._other(target)
-        travel = chip.memory.nocs[self.noc].one_way(self.core.node, there.node) + chip.machine.chip.noc.semaphore_cycles
+        travel = chip.memory.routes.nocs[self.noc].one_way(self.core.node, there.node) + chip.machine.chip.noc.semaphore_cycles
         self.engine.at(self.engine.now + travel, there.semaphores[name].increase, by)
 
     # -- inside -------------------------------------------------------------------------------------------
 
     def _start(self, verb: Direction, tensor: Tensor, pages: Sequence[int], barrier: int, answered: bool = False) -> Transfer:
-        plan = self._memory.plan(verb, self.noc, self.core.node, tensor, pages, barrier, answered)
+        plan = self._memory.routes.plan(verb, self.noc, self.core.node, tensor, pages, barrier, answered)
         self._block(lambda: f"the NoC, to {verb} {tensor.name}", None)
         return self._memory.start(plan, self._lane)
 
@@ -276,15 +276,12 @@ class DataMovement:
         latency = left - issue - bank - link
         waits = self.waits
         if bank:
-            waits["wait dram bank"] += bank
+            waits[BANK] += bank
         if link:
-            waits["wait noc link"] += link
-        waits["wait noc latency"] += latency
+            waits[LINK] += link
+        waits[LATENCY] += latency
         if self._zones:
-            self.trace.tile(
-                self._lane, start, (what, issue), ("wait dram bank", bank), ("wait noc link", link),
-                ("wait noc latency", latency),
-            )  # fmt: skip
+            self.trace.tile(self._lane, start, (what, issue), (BANK, bank), (LINK, link), (LATENCY, latency))
 
     def _other(self, target: tuple[int, int]) -> Core:
         chip = self.core.chip
@@ -328,7 +325,7 @@ class DataMovement:
             self.task.blocked = what
             self.task.waits_for = self._peers[owner] if owner else ""
 
-    def _end_wait(self, cause: str) -> None:
+    def _end_wait(self, cause: Cause) -> None:
         start, now = self.idle_from, self.engine.now
         if now > start:
             self.waits[cause] += now - start
@@ -336,6 +333,6 @@ class DataMovement:
                 self._span(cause, start, now)
             self.idle_from = now
 
-    def _span(self, name: str, start: int, end: int) -> None:
+    def _span(self, what: What, start: int, end: int) -> None:
         if end > start:
-            self.trace.span(self._lane, self.trace.name(name), start, end)
+            self.trace.span(self._lane, self.trace.name(what), start, end)

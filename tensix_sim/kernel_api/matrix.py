@@ -1,110 +1,99 @@
-"""A circular buffer's tiles seen as a matrix, and work on rows of matrices that the pack thread does beside a product."""
-
-from collections.abc import Callable
-from typing import NamedTuple
+"""A circular buffer's tiles seen as a matrix."""
 
 from tensix_sim.formats import TILE, Values
-from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import SimulationError
-from tensix_sim.hw.exact import Exact
-from tensix_sim.hw.tensix import Stage
-from tensix_sim.kernel_api.windows import Windows
-
-Math = Arithmetic | Exact
 
 
 class Matrix:
-    """The tiles of a circular buffer as `rows` x `cols`. A `column` keeps one value a row, in column 0 of its tiles.
+    """The front tiles of a circular buffer as `rows` x `cols`. Of a `transposed` one the unpacker transposes each tile.
 
-    Rows of a buffer that the compute kernel fills count from the buffer's start, which holds exactly one matrix;
-    rows of a reader's buffer count from its front.
+    A `column` keeps one value a row, in column 0 of its tiles. Verbs on rows address a buffer that the compute kernel fills
+    from the buffer's start, which holds exactly one matrix then; rows of a reader's buffer count from its front.
     """
 
-    __slots__ = ("cb", "cols", "format", "rows", "tiles", "width")
+    __slots__ = ("_front", "cb", "cols", "format", "label", "rows", "tiles", "transposed", "width")
 
-    def __init__(self, cb: CircularBuffer, rows: int, cols: int, column: bool = False) -> None:
-        if not cb.shared and cb.tiles != rows * cols:
-            raise SimulationError(f"{cb.label}: a matrix of {rows}x{cols} tiles in a buffer of {cb.tiles}; it must fill it")
+    def __init__(self, cb: CircularBuffer, rows: int, cols: int, column: bool = False, transposed: bool = False) -> None:
         self.cb = cb
         self.rows = rows
         self.cols = cols
         self.tiles = rows * cols
         self.format = cb.spec.format
+        self.label = cb.label
         self.width = 1 if column else TILE
+        self.transposed = transposed
+        self._front: Matrix | None = None
+
+    @property
+    def front(self) -> "Matrix":
+        """Its first row of tiles, one and the same matrix each time."""
+        if self._front is None:
+            self._front = Matrix(self.cb, 1, self.cols, self.width == 1, self.transposed)
+        return self._front
+
+    # -- values, [rows, 32, cols, 32], or [rows, 32, cols, 1] of a column --------------------------------------
+
+    def block(self) -> Values:
+        """The front tiles, as many columns of them as are known."""
+        return self.cb.block(self.rows, self.cols)
+
+    def whole(self) -> Values:
+        """The front tiles, of which all columns are known.
+
+        Raises:
+            SimulationError: they are not.
+        """
+        block = self.block()
+        if block.shape[3] < TILE:
+            raise SimulationError(
+                f"{self.label}: holds a column, of whose tiles only column 0 is known; whole tiles are read here"
+            )
+        return block
+
+    def keep(self, block: Values) -> None:
+        """Take the values of tiles that are pushed."""
+        self.cb.values.write(block)
+
+    def replace(self, block: Values) -> None:
+        """Take the values of tiles that are changed in place."""
+        self.cb.values.replace(block)
 
     def values(self, rows: range) -> Values:
-        """Values of some rows, [rows, 32, cols, 32], a view: [rows, 32, cols, 1] of a column."""
+        """Some rows, a view."""
         if self.cb.shared:
             return self.cb.rows(rows.start, rows.stop, self.cols)
-        return self.cb.grid(self.cols, self.width)[rows.start : rows.stop]
+        return self.cb.values.grid(self.cols, self.width)[rows.start : rows.stop]
 
 
-class SubExp(NamedTuple):
-    """x[rows, :n] <- relu(exp((x - column) * scale)) in place, by the fast approximation; sums[rows] = those tiles added up.
-
-    In windows of all rows and `width` columns: the FPU subtracts, the pack thread issues the exponentials.
-    """
-
-    x: Matrix
-    column: Matrix
-    sums: Matrix
-    rows: range
-    n: int
-    width: int
-    scale: float
-
-    def stages(self, windows: Windows) -> list[Stage]:
-        """Its windows."""
-        return windows.sub_exp_rows(self.x.format, self.sums.format, len(self.rows), self.n, self.width)
-
-    def inputs(self) -> tuple[tuple[CircularBuffer, int], ...]:
-        """Tiles that must be there."""
-        return (self.x.cb, self.rows.stop * self.x.cols), (self.column.cb, self.rows.stop)
-
-    def outputs(self) -> tuple[CircularBuffer | None, int]:
-        """What it pushes."""
-        return None, 0
-
-    def compute(self, at: Callable[[str, CircularBuffer], Math]) -> None:
-        """Its values, by what computes those of a verb that writes a buffer."""
-        block = self.x.values(self.rows)[:, :, : self.n]
-        factors, fmt = self.column.values(self.rows), self.x.format
-        at("sub_exp", self.x.cb).sub_exp(block, factors, self.scale, fmt, self.column.format)
-        self.sums.values(self.rows)[:] = at("sub_exp", self.sums.cb).row_sums(block, fmt, self.sums.format)
+def check_whole(*matrices: Matrix) -> None:
+    """Rows are addressed in a buffer that holds just the matrix; of a column only column 0 is known."""
+    check_fills(*matrices)
+    for matrix in matrices:
+        if matrix.width < TILE:
+            raise SimulationError(
+                f"{matrix.label}: a column, of whose tiles only column 0 is known, where whole tiles are needed"
+            )
 
 
-class ExpDifference(NamedTuple):
-    """out[rows] = exp((a - b) * scale) of columns, by an accurate exponential, in one window; pushed at its end.
-
-    The FPU subtracts, the pack thread issues the exponentials. `approximate` is the flag of that name, which chooses
-    between two bodies, the dearer one if set; the values are the same here.
-    """
-
-    a: Matrix
-    b: Matrix
-    out: Matrix
-    rows: range
-    scale: float
-    approximate: bool = True
-
-    def stages(self, windows: Windows) -> list[Stage]:
-        """Its one window."""
-        return windows.exp_difference_rows(self.a.format, len(self.rows), self.approximate)
-
-    def inputs(self) -> tuple[tuple[CircularBuffer, int], ...]:
-        """Tiles that must be there."""
-        return (self.a.cb, self.rows.stop), (self.b.cb, self.rows.stop)
-
-    def outputs(self) -> tuple[CircularBuffer | None, int]:
-        """What it pushes."""
-        return self.out.cb, len(self.rows)
-
-    def compute(self, at: Callable[[str, CircularBuffer], Math]) -> None:
-        """Its values, by what computes those of a verb that writes a buffer."""
-        math = at("exp_difference", self.out.cb)
-        columns = self.a.values(self.rows), self.a.format, self.b.values(self.rows), self.b.format
-        self.out.values(self.rows)[:] = math.exp_difference(*columns, self.scale, self.out.format)
+def check_column(matrix: Matrix) -> None:
+    """What is one value a row goes to a column."""
+    check_fills(matrix)
+    if matrix.width == TILE:
+        raise SimulationError(
+            f"{matrix.label}: one value a row goes to a column, which `column` makes of a buffer; this is a matrix"
+        )
 
 
-Beside = SubExp | ExpDifference
+def check_fills(*matrices: Matrix) -> None:
+    """Rows count from the start of a buffer of compute's own: another size would move them."""
+    for x in matrices:
+        if not x.cb.shared and x.cb.tiles != x.tiles:
+            raise SimulationError(f"{x.label}: a matrix of {x.rows}x{x.cols} tiles in a buffer of {x.cb.tiles}; it must fill it")
+
+
+def check_adds(*matrices: Matrix) -> None:
+    """The packer adds in L1 to float32 and bfloat16 only."""
+    for x in matrices:
+        if x.format.is_block:
+            raise SimulationError(f"{x.label}: the packer cannot add in {x.format.name}; give it bfloat16 or float32")

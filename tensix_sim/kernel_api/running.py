@@ -8,9 +8,11 @@ import simpy
 
 from tensix_sim.arch.model import Coord
 from tensix_sim.hw.chip import Chip, Core
+from tensix_sim.hw.figures import bytes_over_time
 from tensix_sim.kernel_api.compute import Compute
 from tensix_sim.kernel_api.data_movement import DataMovement
 from tensix_sim.program import RISC_OF, Role
+from tensix_sim.trace import LaneWait
 
 Contexts = dict[tuple[Coord, Role], DataMovement | Compute]  # of a chip's kernels, by logical core and role
 
@@ -57,19 +59,19 @@ def of_core(contexts: Contexts, core: Coord) -> Contexts:
     return {(core, role): contexts[core, role] for role in RISC_OF if (core, role) in contexts}
 
 
-def core_waits(contexts: Contexts, core: Core) -> Counter[str]:
-    """Cycles for which a core waited, by lane and cause: "unpack: wait k_in"."""
+def core_waits(contexts: Contexts, core: Core) -> Counter[LaneWait]:
+    """Cycles for which a core waited, by lane and cause."""
     waits = Counter(core.tensix.lane_waits())
     for (_, role), context in of_core(contexts, core.logical).items():
         if isinstance(context, DataMovement):
-            waits.update({f"{role}: {cause}": n for cause, n in context.waits.items()})
+            waits.update({LaneWait(role, cause): n for cause, n in context.waits.items()})
     return waits
 
 
 def record_bytes(chip: Chip) -> None:
     """Enter bytes over time into the trace of a chip that has run: the sum in each bin, at the bin's start."""
     trace = chip.trace
-    for name, (width, bins) in chip.memory.bytes_over_time().items():
-        series = trace.series(f"{name} bytes", "bytes")
+    for name, (width, bins) in bytes_over_time(chip.memory.routes).items():
+        series = trace.series(name, "bytes")
         for i, nbytes in enumerate(bins):
             trace.count(series, i * width, nbytes)

@@ -6,8 +6,9 @@ from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import DeadlockError, SimulationError, Task, happened
 from tensix_sim.hw.tensix import Outcome
-from tensix_sim.kernel_api.operations import Operation
+from tensix_sim.kernel_api.verb import Operation
 from tensix_sim.program import RISC_OF, Role
+from tensix_sim.trace.causes import DST, MATH, PACK, UNPACK, What
 
 
 class Threads:
@@ -48,10 +49,10 @@ class Threads:
         outcome = tensix.run(block, ready, space)
         packed = outcome.packed
         if changed is not None:
-            changed.renew(changed_tiles, start, packed[renewed], self._visible, older)
+            changed.rewrite(changed_tiles, start, packed[renewed], self._visible, older)
         if out is not None:
             times = packed[pushed] if early is None else (max(packed[early[0]], packed[-1] - early[1]),)
-            out.put(count, start, times, self._visible)
+            out.push(count, start, times, self._visible)
         if outcome.unpack_tiles:
             tensix.waits[source.wait_tiles] += outcome.unpack_tiles
         if outcome.pack_space and out is not None:
@@ -87,7 +88,7 @@ class Threads:
         if cb.space < tiles:
             raise SimulationError(f"{cb.label}: push of {tiles} tiles; {cb.space} are free")
         self.spend_on_pack("push", self._spec.cb_update_cycles)
-        cb.put(tiles, self.tensix.pack, (0,), self._visible)
+        cb.push(tiles, self.tensix.pack, (0,), self._visible)
 
     def pop(self, cb: CircularBuffer, tiles: int) -> None:
         """Give `tiles` tiles back when the unpacker has read what was issued so far."""
@@ -118,7 +119,7 @@ class Threads:
         if packed > tensix.unpack:
             tensix.extra["unpack_pack"] += packed - tensix.unpack
             if self._zones:
-                self._span(0, "wait pack", tensix.unpack, packed)
+                self._span(0, PACK, tensix.unpack, packed)
             tensix.unpack = packed
 
     # -- inside ---------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ class Threads:
         cb.check_request(tiles, "wait for")
         self._block_on(cb, lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
         while cb.front < tiles:
-            await happened(cb.next_push())
+            await happened(cb.pushes.next())
 
     async def _freed(self, cb: CircularBuffer, tiles: int) -> int:
         """Suspend the kernel until `tiles` tiles are free; the cycle from which they are."""
@@ -146,7 +147,7 @@ class Threads:
         why = f"space for {tiles} tiles in {cb.spec.name}, which has {cb.space} of {cb.spec.tiles} free"
         self._block_on(cb, lambda: why, cb.spec.consumer)
         while cb.space < tiles:
-            await happened(cb.next_pop())
+            await happened(cb.pops.next())
         return self.engine.now
 
     def _block_on(self, cb: CircularBuffer, what: Callable[[], str], other: Role) -> None:
@@ -165,17 +166,17 @@ class Threads:
         tensix, tile, (t0, t1, t2) = self.tensix, self._trace.tile, self._lanes
         unpack, math, pack = before
         tile(
-            t0, unpack, (source.wait_tiles, outcome.unpack_tiles), ("wait pack", outcome.unpack_pack),
-            ("wait math", outcome.unpack_src), (name, outcome.unpack_busy),
+            t0, unpack, (source.wait_tiles, outcome.unpack_tiles), (PACK, outcome.unpack_pack),
+            (MATH, outcome.unpack_src), (name, outcome.unpack_busy),
         )  # fmt: skip
         waited = tensix.math - math - outcome.math_dst - outcome.math_busy
-        tile(t1, math, ("wait unpack", waited), ("wait dst", outcome.math_dst), (name, outcome.math_busy))
+        tile(t1, math, (UNPACK, waited), (DST, outcome.math_dst), (name, outcome.math_busy))
         waited = tensix.pack - pack - outcome.pack_space - outcome.pack_busy
-        tile(t2, pack, ("wait math", waited), (out.wait_space, outcome.pack_space), (name, outcome.pack_busy))
+        tile(t2, pack, (MATH, waited), (out.wait_space, outcome.pack_space), (name, outcome.pack_busy))
 
-    def _span(self, lane: int, name: str, start: int, end: int) -> None:
+    def _span(self, lane: int, what: What, start: int, end: int) -> None:
         if end > start:
-            self._trace.span(self._lanes[lane], self._trace.name(name), start, end)
+            self._trace.span(self._lanes[lane], self._trace.name(what), start, end)
 
 
 def check_consumer(cb: CircularBuffer, verb: str) -> None:

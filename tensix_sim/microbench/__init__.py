@@ -7,10 +7,11 @@ taken from entries that are compared here: docs/fidelity.md names them beside th
 
 import json
 from pathlib import Path
-from statistics import mean, median
 from typing import Any
 
 from tensix_sim.microbench.entries import Entry, Point, points, reason
+from tensix_sim.text import columns
+from tensix_sim.walls import sizes
 
 __all__ = ["SHIPPED", "Point", "compare", "summary", "table"]
 
@@ -43,8 +44,13 @@ def read() -> list[Entry]:
 def summary(points: list[Point], left_out: dict[str, list[str]]) -> dict[str, Any]:
     """As `validate --micro --json` writes it."""
     rows = [vars(point) | {"error": point.error} for point in points]
-    groups = [{"group": group, "chip": chip, **_errors(errors)} for (group, chip), errors in _groups(points)]
-    return {"rows": rows, "groups": groups, "summary": _errors([p.error for p in points]), "not_compared": left_out}
+    groups = [{"group": group, "chip": chip, "points": len(errors), **sizes(errors)} for (group, chip), errors in _groups(points)]
+    return {
+        "rows": rows,
+        "groups": groups,
+        "summary": {"points": len(points), **sizes([p.error for p in points])},
+        "not_compared": left_out,
+    }
 
 
 def _groups(points: list[Point]) -> list[tuple[tuple[str, str], list[float]]]:
@@ -55,23 +61,14 @@ def _groups(points: list[Point]) -> list[tuple[tuple[str, str], list[float]]]:
     return sorted(found.items())
 
 
-def _errors(errors: list[float]) -> dict[str, float]:
-    size = [abs(error) for error in errors]
-    return {
-        "points": len(errors), "median_abs_error": median(size), "mean_abs_error": mean(size), "worst_abs_error": max(size),
-        "mean_error": mean(errors),
-    }  # fmt: skip
-
-
 def table(points: list[Point], left_out: dict[str, list[str]]) -> str:
     """What `validate --micro` prints: a line a group and chip, then all, then what was left out."""
-    lines = [f"{'group':<36}{'chip':<12}{'points':>8}{'median':>8}{'mean':>8}{'worst':>8}{'bias':>8}"]
+    layout = "<36 <12 >8 >8 >8 >8 >8"
+    lines = [columns(layout, "group", "chip", "points", "median", "mean", "worst", "bias")]
     for (group, chip), errors in [*_groups(points), (("all", ""), [p.error for p in points])]:
-        e = _errors(errors)
-        lines.append(
-            f"{group:<36}{chip:<12}{e['points']:>8}{e['median_abs_error']:>8.1%}{e['mean_abs_error']:>8.1%}"
-            f"{e['worst_abs_error']:>8.1%}{e['mean_error']:>+8.1%}"
-        )
+        average, middle, worst, bias = sizes(errors).values()
+        shares = (f"{size:.1%}" for size in (middle, average, worst))
+        lines.append(columns(layout, group, chip, len(errors), *shares, f"{bias:+.1%}"))
     lines += ["", f"not compared: {sum(map(len, left_out.values()))} entries"]
     lines += [f"{len(ids):>6}  {reason}" for reason, ids in sorted(left_out.items(), key=lambda item: -len(item[1]))]
     return "\n".join(lines)

@@ -7,9 +7,9 @@ from typing import Any
 
 from tensix_sim.arch import Machine, machine
 from tensix_sim.formats import FORMATS, TILE
-from tensix_sim.gather.all_gather import AllGather, Topology
+from tensix_sim.gather.all_gather import AllGather, Joining
 from tensix_sim.gather.run import run_all_gather
-from tensix_sim.hw.memory import Direction
+from tensix_sim.hw.routes import Direction
 from tensix_sim.microbench import on_core, transfers
 from tensix_sim.program import ComputeConfig
 
@@ -276,7 +276,7 @@ def _all_gathers(entry: Entry) -> Iterator[Point]:
         yield _point(entry, f"all-gather, {topology}", f"{n} devices, {nbytes} B", "us", entry["value"], found)
 
 
-def all_gather_us(devices: int, topology: Topology, nbytes: int) -> float:
+def all_gather_us(devices: int, topology: Joining, nbytes: int) -> float:
     """Microseconds of an all-gather of `nbytes` bfloat16 in all over one link of a T3000, with the packets of the CCL results."""
     tiles = nbytes // devices // FORMATS["bfloat16"].tile_bytes
     op = AllGather(devices, (1, 1, TILE, tiles * TILE), 3, "bfloat16", topology, links=1, packet_bytes=6144)

@@ -8,7 +8,19 @@ from tensix_sim.config import RunSpec
 from tensix_sim.formats import BFLOAT16, TILE, Format
 from tensix_sim.hw import Chip
 from tensix_sim.hw.chip import Core
-from tensix_sim.kernel_api import BufferSpec, Compute, ComputeConfig, DataMovement, Kernel, Program, run
+from tensix_sim.kernel_api import (
+    BufferSpec,
+    Compute,
+    ComputeConfig,
+    DataMovement,
+    Kernel,
+    Matmul,
+    Matrix,
+    Program,
+    RowMax,
+    run,
+)
+from tensix_sim.kernels.sdpa.verbs import SubExp
 from tensix_sim.program import Fidelity
 from tensix_sim.sdpa.op import SDPA
 from tensix_sim.simulation import DeviceFigures, simulate
@@ -32,6 +44,10 @@ class Product:
     k: int
     steps: int
     subblock: tuple[int, int]
+
+    def matrices(self, t: Compute) -> tuple[Matrix, Matrix, Matrix]:
+        """A, B and C; the scaler of a maximum is any tile."""
+        return t.matrix("a_in", self.m, self.k), t.matrix("b_in", self.k, self.n), t.matrix("c", self.m, self.n)
 
     def buffers(self, fmt: Format) -> tuple[BufferSpec, ...]:
         """Two blocks of each operand, and one of C."""
@@ -59,36 +75,38 @@ async def provide(dm: DataMovement, a: Product) -> None:
 
 async def multiply(t: Compute, a: Product) -> None:
     """C = A B, the packer adding up the products of the steps."""
-    left, right, c = t.cbs("a_in", "b_in", "c")
+    A, B, C = a.matrices(t)
     for step in range(a.steps):
-        await t.matmul(left, right, c, a.m, a.n, a.k, a.subblock, accumulate=step > 0)
-        t.pop(left, a.m * a.k)
-        t.pop(right, a.k * a.n)
+        await t.do(Matmul, A, B, C, a.subblock, step > 0)
+        t.pop(A)
+        t.pop(B)
 
 
 async def multiply_only(t: Compute, a: Product) -> None:
     """C = A B."""
     await multiply(t, a)
-    t.pop(t.cbs("c")[0], a.m * a.n)
+    t.pop(a.matrices(t)[2])
 
 
 async def take_maxima(t: Compute, a: Product) -> None:
     """The largest value of each row of C."""
-    c, scaler, maxima = t.cbs("c", "a_in", "maxima")
+    A, B, C = a.matrices(t)
+    maxima = t.column("maxima", a.m)
     await multiply(t, replace(a, steps=a.steps - 1))
-    await t.max_rows(c, scaler, maxima, a.m, a.n, 1)
-    for cb, tiles in ((c, a.m * a.n), (maxima, a.m), (scaler, a.m * a.k), (t.cbs("b_in")[0], a.k * a.n)):
-        t.pop(cb, tiles)
+    await t.do(RowMax, C, A, maxima, 1)
+    for x in (C, maxima, A, B):
+        t.pop(x)
 
 
 async def exponentiate(t: Compute, a: Product) -> None:
     """The exponentials of C's differences to its maxima, and their sums, a row of tiles each."""
-    c, scaler, maxima, sums = t.cbs("c", "a_in", "maxima", "sums")
+    A, B, C = a.matrices(t)
+    maxima, sums = t.column("maxima", a.m), t.matrix("sums", a.m)
     await multiply(t, replace(a, steps=a.steps - 1))
-    await t.max_rows(c, scaler, maxima, a.m, a.n, 1)
-    await t.sub_exp(c, maxima, sums, a.m, a.n, a.subblock[1], 1.0)
-    for cb, tiles in ((c, a.m * a.n), (maxima, a.m), (sums, a.m), (scaler, a.m * a.k), (t.cbs("b_in")[0], a.k * a.n)):
-        t.pop(cb, tiles)
+    await t.do(RowMax, C, A, maxima, 1)
+    await t.do(SubExp, C, maxima, sums, a.subblock[1], 1.0)
+    for x in (C, maxima, sums, A, B):
+        t.pop(x)
 
 
 def run_core(

@@ -12,7 +12,9 @@ from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.formats import Format
 from tensix_sim.hw.engine import Engine
-from tensix_sim.hw.memory import Direction, Memory
+from tensix_sim.hw.memory import Memory
+from tensix_sim.hw.routes import Direction
+from tensix_sim.kernels.sdpa.barrier import barrier_threshold
 from tensix_sim.program import MemoryKind, Tensor
 from tensix_sim.trace import Trace
 
@@ -37,7 +39,7 @@ class Moving:
 def run(m: Machine, moves: Sequence[Moving]) -> list[int]:
     """Cycle at which each of some moves has landed, on a chip that does nothing else."""
     engine = Engine()
-    chip = Memory(m, engine, Trace("off"))
+    memory = Memory(m, engine, Trace("off"))
     ends = dict.fromkeys(range(len(moves)), 0)
 
     def begin(event: Event) -> None:
@@ -45,8 +47,8 @@ def run(m: Machine, moves: Sequence[Moving]) -> list[int]:
         move = moves[i]
         fmt = Format("bytes", move.size, move.size, False, 0)
         tensor = Tensor("t", 1 + max(move.pages), 1, fmt, move.place, opaque=True)
-        plan = chip.plan(move.direction, move.noc, move.core, tensor, move.pages, move.barrier)
-        chip.start(plan).event.callbacks.append(lambda _: ends.update({i: engine.now}))
+        plan = memory.routes.plan(move.direction, move.noc, move.core, tensor, move.pages, move.barrier)
+        memory.start(plan).event.callbacks.append(lambda _: ends.update({i: engine.now}))
 
     for i, move in enumerate(moves):
         engine.at(move.start, begin, i)
@@ -174,7 +176,7 @@ def to_sharded(m: Machine, grid: Coord, by_rows: bool, tiles: int, gap: int, ske
     m = m.override({"noc.read_issue_cycles": gap})
     places, size, width = workers(m, grid), 2048, 16
     cores = len(places)
-    barrier = barrier_threshold(size, cores)
+    barrier = barrier_threshold(cores, size)
     moves = [
         Moving(
             place, _shard(i, (tiles // width, width), grid, by_rows), size, 0, barrier=barrier, start=_staggered(i, cores, skew)
@@ -185,11 +187,6 @@ def to_sharded(m: Machine, grid: Coord, by_rows: bool, tiles: int, gap: int, ske
     barriers = tiles // cores // barrier + 1  # the last one comes whether or not reads are left
     waited = mean([end - move.start - len(move.pages) * gap for move, end in zip(moves, ends, strict=True)])
     return max(ends), waited / barriers
-
-
-def barrier_threshold(nbytes: int, readers: int) -> int:
-    """Pages that ttnn's data movement kernels let each reader have in flight: 576 KiB over all of them."""
-    return max(1, 512 // readers * (1024 + 128) // nbytes)
 
 
 def reshard(m: Machine, source: Coord, grid: Coord, by_rows: bool, nocs: int, gap: int, skew: int) -> int:

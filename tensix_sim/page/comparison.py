@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from tensix_sim.analysis import Comparison, DeviceChange, FigureChange
+from tensix_sim.files import atomic
 from tensix_sim.page.page import part
-from tensix_sim.trace import atomic
+from tensix_sim.text import shown
 
 SHOWN = 14  # changes of a path; the rest is one line
 EACH_WAY = 50  # of a bar, per cent of its width
@@ -28,7 +28,7 @@ def comparison_page(c: Comparison) -> str:
     """The page of a comparison as text."""
     sections = [_section("First of all", "".join(f"<p>{escape(note)}</p>" for note in c.notes))] if c.notes else []
     if c.settings:
-        rows = ([_cell(key), _cell(_text(a)), _cell(_text(b))] for key, a, b in c.settings)
+        rows = ([_cell(key), _cell(shown(a, " x ")), _cell(shown(b, " x "))] for key, a, b in c.settings)
         sections.append(_section("Settings that differ", _table(("setting", "before", "after"), rows)))
     sections += [_section("Devices", _devices(c))]
     sections += [_device(device) for device in c.devices]
@@ -102,9 +102,3 @@ def _bar(by: float, most: float) -> str:
     side = f"right:{EACH_WAY}%" if by < 0 else f"left:{EACH_WAY}%"
     kind = "less" if by < 0 else "more"
     return f'<td><span class="both"><i class="{kind}" style="{side};width:{width:.1f}%"></i></span></td>'
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return " x ".join(map(str, value))
-    return "none" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -4,24 +4,24 @@ Times are cycles of the device's clock. A span's name is its place in `names`, w
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.analysis import Verdict, budgets, critical_path, merged, roofline
-from tensix_sim.analysis.compare import flat
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.doctor.report import L1Buffer
+from tensix_sim.files import finite
 from tensix_sim.gather.tail import OPS
 from tensix_sim.job import Job
-from tensix_sim.page.families import DONE, FAMILIES, GAP, Family, family
+from tensix_sim.page.families import DONE, FAMILIES, GAP, OTHER_WAIT, Family, family
 from tensix_sim.page.packing import deltas, pack
 from tensix_sim.program import BufferSpec, Program
-from tensix_sim.trace import LANES, RISCS, SPAN, WAIT, Run, Trace
-from tensix_sim.trace.files import finite
+from tensix_sim.text import flat, shown
+from tensix_sim.trace import LANES, RISCS, SPAN, Cause, Run, Trace, What
 from tensix_sim.trace.table import Records
 from tensix_sim.trust import trust
 
@@ -32,13 +32,14 @@ FLOWS = ("read", "write", "noc0", "noc1")
 
 @dataclass
 class Names:
-    """Numbers of span names, the same for all devices."""
+    """Numbers of what lanes do, the same for all devices."""
 
-    known: dict[str, int]
+    known: dict[What, int]
+    units: dict[str, str] = field(default_factory=dict)
 
-    def number(self, name: str) -> int:
-        """The place of a name, which is new or known."""
-        return self.known.setdefault(name, len(self.known))
+    def number(self, what: What) -> int:
+        """The place of a step or a wait, which is new or known."""
+        return self.known.setdefault(what, len(self.known))
 
 
 def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> dict[str, Any]:
@@ -82,15 +83,14 @@ def describe_program(machine: Machine, program: Program, trace: Trace, figures: 
 
 def _of_any(machine: Machine, level: str, buffers: Sequence[BufferSpec], names: Names) -> dict[str, Any]:
     """What a page has of any program: all names that its devices used are known."""
-    known = {buffer.name for buffer in buffers}
     l1 = machine.chip.l1
     return {
         "clock_hz": machine.chip.clock_hz,
         "trace": level,
         "lanes": list(LANES.values()),
         "riscs": list(RISCS),
-        "names": list(names.known),
-        "family_of": ["wait" if name == SEVERAL else family(name, known) for name in names.known],
+        "names": list(map(str, names.known)),
+        "family_of": [OTHER_WAIT if what == SEVERAL else family(what, names.units) for what in names.known],
         "families": [{**f._asdict(), "label": _label(f, names)} for f in FAMILIES],
         "chip": _chip(machine),
         "l1": {"size": l1.size, "base": l1.base, "buffers": [b.model_dump() for b in L1Buffer.table(buffers, l1.base)]},
@@ -152,13 +152,11 @@ def _chip(machine: Machine) -> dict[str, Any]:
 
 def _settings(nested: Mapping[str, Any]) -> list[list[str]]:
     """Keys with dots and values as text."""
-    return [[key, _text(value)] for key, value in flat(nested).items()]
+    return [[key, shown(value, " x " if _is_pair(value) else ", ")] for key, value in flat(nested).items()]
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple) and all(isinstance(item, int | str) for item in value):
-        return " x ".join(map(str, value)) if len(value) == 2 else ", ".join(map(str, value))
-    return "none" if value is None or value == {} else f"{value:.6g}" if isinstance(value, float) else str(value)
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2
 
 
 def _device(figures: Mapping[str, Any], trace: Trace | None, job: Job, names: Names, spans: int) -> dict[str, Any]:
@@ -177,6 +175,7 @@ def _traced(trace: Trace | None, buffers: Sequence[BufferSpec], names: Names, sp
     if trace is None or not trace.lanes:
         return {"cores": []}
     cores = sorted({lane.core for lane in trace.lanes}, key=lambda core: core[::-1])
+    names.units |= trace.units
     numbers = np.array([names.number(name) for name in trace.names] or [0])
     rows = [
         (i, RISCS.index(risc), names.number(name), cycles)
@@ -210,13 +209,13 @@ def _bytes_of(trace: Trace, cores: Sequence[Coord]) -> list[int]:
 
 def _flows(trace: Trace) -> list[dict[str, Any]]:
     """Bytes over time: of all reads and writes, of each NoC, of each bank. `width` is that of a bin, in cycles."""
-    labels = [label.removesuffix(" bytes") for label, unit in trace.counters if unit == "bytes"]
+    moved = [series for series in trace.counters if series.unit == "bytes"]
     order = {name: i for i, name in enumerate(FLOWS)}
     flows = []
-    for name in sorted(labels, key=lambda name: order.get(name, len(order))):
-        starts, nbytes = trace.counter(f"{name} bytes")
+    for series in sorted(moved, key=lambda series: order.get(series.what, len(order))):
+        starts, nbytes = trace.counter(series.label)
         width = int(starts[1] - starts[0]) if len(starts) > 1 else max(1, trace.end)
-        flows.append({"name": name, "width": width, "bytes": pack(nbytes)})
+        flows.append({"name": series.what, "width": width, "bytes": pack(nbytes)})
     return flows
 
 
@@ -227,7 +226,7 @@ def _lanes(trace: Trace, cores: Sequence[Coord], numbers: NDArray[np.int64], nam
     """Spans and circular buffers of the cores that tell most, as many as the budget holds, one at least."""
     at = {core: i for i, core in enumerate(cores)}
     of_lane = np.array([at[lane.core] for lane in trace.lanes])
-    works = np.array([not name.startswith(WAIT) for name in trace.names], bool)
+    works = np.array([not isinstance(name, Cause) for name in trace.names], bool)
     spans, work, end = (np.zeros(len(cores), np.int64) for _ in range(3))
     for block in trace.span_blocks():
         core = of_lane[block["lane"]]
@@ -284,11 +283,8 @@ def _rows_of(trace: Trace, cores: Sequence[Coord]) -> dict[tuple[Coord, str], Re
 
 def _counters_of(trace: Trace, cores: Sequence[Coord]) -> dict[Coord, dict[str, tuple[Any, Any]]]:
     """Tiles in the circular buffers of some cores, over time, in one pass."""
-    wanted = {}
-    for i, series in enumerate(trace.counters):
-        core, name = series.owner
-        if core is not None and core in cores and series.unit == "tiles":
-            wanted[i] = core, name
+    of_cores = [(i, s.core, s.what) for i, s in enumerate(trace.counters) if s.core and s.unit == "tiles"]
+    wanted = {i: (core, what) for i, core, what in of_cores if core in cores}
     pieces = [block[np.isin(block["series"], list(wanted))] for block in trace.count_blocks()]
     found: dict[Coord, dict[str, tuple[Any, Any]]] = {core: {} for core in cores}
     if pieces:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tensix_sim.analysis import Verdict
+from tensix_sim.files import atomic
 from tensix_sim.page.data import describe
-from tensix_sim.trace import Run, atomic
+from tensix_sim.trace import Run
 
 
 def write_report(run: Run, verdicts: Sequence[Verdict], path: Path) -> None:

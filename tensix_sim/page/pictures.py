@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from tensix_sim.analysis import Verdict
 from tensix_sim.error import LengthError
+from tensix_sim.files import atomic_path
 from tensix_sim.page.data import describe
-from tensix_sim.page.families import DONE
+from tensix_sim.page.families import DONE, WORK
 from tensix_sim.page.packing import unpack
-from tensix_sim.trace import Run, atomic_path
+from tensix_sim.trace import Run
 from tensix_sim.tuning import Tuning
 
 if TYPE_CHECKING:
@@ -136,8 +137,9 @@ def _cores(data: Data, device: Data) -> Figure:
 def _busy(data: Data, device: Data) -> NDArray[np.float64]:
     size = np.max(device["cores"], axis=0) + 1
     grid = np.zeros((size[1], size[0]))
+    work = {family.key for family in WORK}
     for core, lane, name, cycles in zip(*unpack(device["totals"]), strict=True):
-        if data["lanes"][lane] == "math" and name > 1 and not data["names"][name].startswith("wait "):
+        if data["lanes"][lane] == "math" and data["family_of"][name] in work:
             x, y = device["cores"][core]
             grid[y, x] += cycles / device["wall"]
     return grid
@@ -314,6 +316,15 @@ def _ink_on(colour: str) -> str:
     return INK if 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.22 else "white"
 
 
+def _save(draw: Callable[[], Figure], path: Path) -> None:
+    """Write a figure in the format that the suffix of `path` names; the same figure gives the same bytes."""
+    from matplotlib import rc_context
+
+    with rc_context(STYLE | {"svg.hashsalt": "tensix_sim"}), atomic_path(path) as target:
+        kind = path.suffix.removeprefix(".") or "png"
+        draw().savefig(target, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+
+
 def write_lengths_plot(tunings: Sequence[Tuning], path: Path) -> None:
     """Draw the times of the given and the best config over sequence lengths; the suffix of `path` names the format.
 
@@ -322,11 +333,7 @@ def write_lengths_plot(tunings: Sequence[Tuning], path: Path) -> None:
         OSError: the file cannot be written.
         ValueError: a format that matplotlib does not know.
     """
-    from matplotlib import rc_context
-
-    with rc_context(STYLE | {"svg.hashsalt": "tensix_sim"}), atomic_path(path) as target:
-        kind = path.suffix.removeprefix(".") or "png"
-        _lengths(tunings).savefig(target, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    _save(lambda: _lengths(tunings), path)
 
 
 def _lengths(tunings: Sequence[Tuning]) -> Figure:
@@ -360,11 +367,7 @@ def write_length_errors_plot(errors: Sequence[LengthError], path: Path) -> None:
         OSError: the file cannot be written.
         ValueError: a format that matplotlib does not know.
     """
-    from matplotlib import rc_context
-
-    with rc_context(STYLE | {"svg.hashsalt": "tensix_sim"}), atomic_path(path) as target:
-        kind = path.suffix.removeprefix(".") or "png"
-        _length_errors(errors).savefig(target, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    _save(lambda: _length_errors(errors), path)
 
 
 def _length_errors(errors: Sequence[LengthError]) -> Figure:

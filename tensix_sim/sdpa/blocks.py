@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tensix_sim.formats import BFLOAT4_B, BFLOAT16, FLOAT32, Format
+from tensix_sim.kernels.sdpa import Dst
 from tensix_sim.program import BufferSpec
 
 SUBBLOCKS = (
@@ -83,6 +84,12 @@ class Blocks:
     def reduce(self) -> int:
         """Row maxima in a DST window."""
         return granularity(self.M, self.dst // 2)
+
+    @cached_property
+    def in_dst(self) -> Dst:
+        """What the compute kernel puts into a DST half."""
+        subblocks = self.qk_subblock, self.pv_subblock, self.pv_rows, self.out_band
+        return Dst(*subblocks, maxima=self.reduce, exps=self.sub_exp, scaled=self.dht, sums=self.stats, stamps=self.dst)
 
     def buffers(
         self, q_chunks: int, palette: int, page_table_stick_bytes: int, dense_mask: bool = False

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tensix_sim.arch import Machine, machine
-from tensix_sim.config import OP_CHUNK_SIZE, RunSpec, SDPAProgramConfig, WhatIf, open_array
+from tensix_sim.config import OP_CHUNK_SIZE, RunSpec, SDPAProgramConfig, WhatIf
+from tensix_sim.files import open_array
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.kernels.sdpa import Mask
+from tensix_sim.kernels.sdpa.barrier import barrier_threshold
 from tensix_sim.program import BufferSpec, ComputeConfig
 from tensix_sim.sdpa.blocks import Blocks
 from tensix_sim.sdpa.chains import Chain, chains
@@ -192,7 +194,7 @@ class Geometry:
         """Tiles that a core moves before it waits for all of them; 0 is no such wait."""
         if self.what_if.barrier_tiles is not None:
             return self.what_if.barrier_tiles
-        return 512 // self.cores * 1152 // tile_bytes
+        return barrier_threshold(self.cores, tile_bytes)
 
     @property
     def q_chunks_held(self) -> int:

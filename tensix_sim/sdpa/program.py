@@ -42,21 +42,17 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: N
         stick = next(buffer.format for buffer in g.buffers if buffer.name == "page_table")
         pages = Tensor("page table", g.B, 1, stick, opaque=True)
         tensors.append(pages)
-    shared = {
-        "q": q, "k": k, "v": v, "out": out, "page_table": pages,
-        "pages": [] if paged is None else paged.tolist(), "block_rows": g.block_rows,
-        "NQH": g.NQH, "NKH": g.NKH, "q_rows": q_rows, "kv_rows": g.valid_Skt, "out_rows": out_rows,
-        "M": g.M, "N": g.N, "D": g.D, "E": g.E, "q_chunks": g.nq, "mask": g.mask, "streaming": b.streaming,
-        "qk_subblock": b.qk_subblock, "pv_subblock": b.pv_subblock, "pv_rows": b.pv_rows, "out_band": b.out_band,
-        "stats": b.stats, "sub_exp": b.sub_exp, "dht": b.dht, "reduce": b.reduce, "stamps": b.dst,
-        "scale": g.scale, "exp_approx": g.exp_approx,
-        "barrier": g.barrier_threshold(b.q.tile_bytes), "phases": phases(g, ring_id),
-    }  # fmt: skip
+    paging = None if pages is None or paged is None else sdpa.Paging(pages, paged.tolist(), g.block_rows)
+    shared = (
+        sdpa.Tensors(q, k, v, out), paging, sdpa.Chunk(g.M, g.N, g.D, g.E),
+        sdpa.Heads(g.NQH, g.NKH, q_rows, g.valid_Skt, out_rows, g.nq), b.in_dst, g.mask,
+        g.scale, g.exp_approx, g.barrier_threshold(b.q.tile_bytes), phases(g, ring_id),
+    )  # fmt: skip
     cores = [(i % g.grid[0], i // g.grid[0]) for i in range(g.cores)]
     chains = g.chains if only is None else []
     links = chain_links(chains, g.what_if.chains, cores, [machine.worker(core)[0] for core in cores])
     counts = [g.deal.count(i) if only in (None, i) else 0 for i in range(g.cores)]
-    args = [sdpa.Args(**shared, start=g.deal.start(i), count=counts[i], link=links[i]) for i in range(g.cores)]
+    args = [sdpa.Args(*shared, sdpa.Share(g.deal.start(i), counts[i], links[i])) for i in range(g.cores)]
     return Program(
         grid=g.grid,
         buffers=g.buffers,

@@ -1,37 +1,30 @@
-"""Where an SDPA kernel loses accuracy: its stages, in the order in which data pass, as places of `ComputeConfig.ideal`."""
+"""Where an SDPA kernel loses accuracy: its stages, each as places of `ComputeConfig.ideal`."""
 
-from itertools import product
-
-SCORES, OUTPUTS, SUMS = ("qk_im",), ("out_im_A", "out_im_B"), ("sum_A", "sum_B")
-PRODUCTS = ("matmul", "multiply")  # of the legacy kernel and of the streaming one
-IdealPlace = tuple[str, str, str]
-
-
-def _places(verbs: tuple[str, ...], buffers: tuple[str, ...], *steps: str) -> tuple[IdealPlace, ...]:
-    return tuple(product(verbs, buffers, steps))
-
+from tensix_sim.kernel_api import Matmul, MulColumn, RowMax, RowSum, Verb
+from tensix_sim.kernels.sdpa import row_verbs, verbs
+from tensix_sim.kernels.sdpa.losses import OUTPUTS, PRODUCTS, SCALED, SUMS, SUMS_MULTIPLIED, Losses
+from tensix_sim.kernels.sdpa.losses import STAGES as NAMES
 
 INPUT = "input format"
-STAGES: dict[str, tuple[IdealPlace, ...]] = {
-    "fidelity truncation": (
-        *_places(PRODUCTS, (*SCORES, *OUTPUTS), "fidelity"),
-        *_places(("scale_rows", "rescale"), (*OUTPUTS, *SUMS, "out"), "fidelity"),
-        *_places(("mul_columns", "sum_columns"), SUMS, "fidelity"),
-        *_places(("sum_reciprocal",), ("recip_scratch",), "fidelity"),
-    ),
-    "DST rounding": _places((*PRODUCTS, "sub_exp"), SCORES, "dst"),
-    "score pack": (*_places(PRODUCTS, SCORES, "pack"), *_places(("stamp", "mark"), SCORES, "accumulate")),
-    "approximate exp": _places(("sub_exp",), SCORES, "vector"),
-    "probability pack": _places(("sub_exp",), SCORES, "pack"),
-    "PV accumulation": _places(PRODUCTS, OUTPUTS, "dst", "pack", "accumulate"),
-    "correction": (
-        *_places(("exp_difference",), ("exp_max_diff",), "dst", "vector", "pack"),
-        *_places(("scale_rows", "rescale"), OUTPUTS, "dst", "pack", "accumulate"),
-    ),
-    "running sum": (
-        *_places(("sub_exp",), SUMS, "accumulate"),
-        *_places(("mul_columns", "add_to", "sum_columns", "reciprocal", "rescale"), SUMS, "dst", "vector", "pack", "accumulate"),
-        *_places(("sum_reciprocal",), ("recip_scratch",), "dst", "vector", "pack"),
-    ),
-    "output format": _places(("scale_rows",), ("out",), "dst", "pack"),
-}
+Place = tuple[str, str, str]
+
+LOSSES: dict[type[Verb], Losses] = {
+    Matmul: PRODUCTS,
+    MulColumn: SCALED,
+    RowMax: {},
+    RowSum: SUMS_MULTIPLIED,
+} | {verb: verb.losses for room in (verbs, row_verbs) for verb in vars(room).values() if hasattr(verb, "losses")}
+
+
+def _places(stage: str) -> tuple[Place, ...]:
+    return tuple(
+        (verb.__name__, name, step)
+        for verb, losses in LOSSES.items()
+        for buffer, steps in losses.items()
+        for name in ((f"{buffer}_A", f"{buffer}_B") if buffer in (OUTPUTS, SUMS) else (buffer,))
+        for step, lost in steps.items()
+        if lost == stage
+    )
+
+
+STAGES: dict[str, tuple[Place, ...]] = {name: _places(name) for name in NAMES}

@@ -1,16 +1,15 @@
 """The folder of a run, which is replaced whole: what stands under its name is of one run, whoever is killed and when."""
 
-import ctypes
-import fcntl
 import os
 import re
 import secrets
 import shutil
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
+
+from tensix_sim.host import exchange, locked
 
 # Names within a run's folder that `run`, its --emit and `report` give; what has another is the user's
 OURS = (
@@ -24,8 +23,6 @@ MARK = "tensix_sim run"  # beside the id, in formats that hardware has too
 MARKED = ("profile_log_device.csv", "ops_perf_results_*.csv", "noc_trace_dev*_ID*.json")  # which without it are not ours
 HEAD = 1 << 16  # bytes of a file in which its id is to stand
 HALF_WRITTEN = re.compile(r"(^|/)\.([^/]+)\.[0-9a-f]{8}(-journal)?$")  # names of `files.atomic_path`, and SQLite's beside them
-EXCHANGE = 2  # of Linux's renameat2
-HERE = -100  # its AT_FDCWD
 
 
 @contextmanager
@@ -41,22 +38,23 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     target = folder.resolve()
     missing = [parent for parent in target.parents if not parent.exists()]
     new = target.with_name(f".{target.name}.new-{secrets.token_hex(4)}")
+    alive = ExitStack()
     try:
         _refuse_foreign(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target.parent):
+        with locked(target.parent):
             _remove_dead(target)
             new.mkdir()
-            alive = _lock(new)
+            alive.enter_context(locked(new))
         try:
             yield new
-            with _locked(target.parent):
+            with locked(target.parent):
                 _refuse_foreign(target)
                 _take_name(new, target)
         finally:
             with suppress(KeyboardInterrupt):  # what is left the next run removes
                 shutil.rmtree(new, ignore_errors=True)
-            os.close(alive)
+            alive.close()
     except BaseException as error:
         for parent in missing:
             with suppress(OSError):
@@ -97,7 +95,7 @@ def _take_name(new: Path, target: Path) -> None:
     """Let `new` have the name of `target`, and that, if it is there, the name of `new`: in one step where the system has such."""
     if not target.exists():
         new.rename(target)
-    elif not _exchange(new, target):
+    elif not exchange(new, target):
         old = target.with_name(f".{target.name}.old-{secrets.token_hex(4)}")
         target.rename(old)
         try:
@@ -108,38 +106,9 @@ def _take_name(new: Path, target: Path) -> None:
         old.rename(new)
 
 
-def _exchange(a: Path, b: Path) -> bool:
-    """Exchange two names in one step; false where that is not possible."""
-    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
-    return rename is not None and rename(HERE, os.fsencode(a), HERE, os.fsencode(b), EXCHANGE) == 0
-
-
 def _remove_dead(target: Path) -> None:
     """Remove what runs into this name left when they were killed: folders that nobody has locked."""
     for path in target.parent.iterdir():
         if re.fullmatch(rf"\.{re.escape(target.name)}\.new-[0-9a-f]{{8}}", path.name):
-            with suppress(OSError):
-                descriptor = os.open(path, os.O_RDONLY)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(path, ignore_errors=True)
-                finally:
-                    os.close(descriptor)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other runs from making, removing and renaming what is in a folder."""
-    descriptor = _lock(folder)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(folder: Path) -> int:
-    """Lock a folder until the descriptor is closed or the process ends; where folders cannot be locked, nothing is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor
+            with suppress(OSError), locked(path, wait=False):
+                shutil.rmtree(path, ignore_errors=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tensix_sim.trace.causes import Cause, What
 from tensix_sim.trace.table import Records
-from tensix_sim.trace.trace import WAIT, Lane, Trace
+from tensix_sim.trace.trace import Lane, Trace
 
 Cycles = NDArray[np.int64]
 UNKNOWN = -1
@@ -16,13 +17,13 @@ UNKNOWN = -1
 
 @dataclass(frozen=True, eq=False)
 class Totals:
-    """Cycles of a trace, by lane and span name.
+    """Cycles of a trace, by lane and by what it did.
 
     `cycles` is [lanes, names]; `start` and `end` bound the spans of each lane, 0 and 0 where there are none.
     """
 
     lanes: list[Lane]
-    names: list[str]
+    names: list[What]
     cycles: Cycles
     start: Cycles
     end: Cycles
@@ -40,8 +41,8 @@ class Totals:
             np.maximum.at(end, block["lane"], block["end"])
         return cls(lanes, names, cycles, np.minimum(start, end), end)
 
-    def by_name(self, core: tuple[int, int] | None = None, risc: str | None = None) -> dict[str, int]:
-        """Cycles of each span name: of all lanes, or of one core, one RISC or both; the longest first."""
+    def by_name(self, core: tuple[int, int] | None = None, risc: str | None = None) -> dict[What, int]:
+        """Cycles of each step and wait: of all lanes, or of one core, one RISC or both; the longest first."""
         chosen = [core in (None, lane.core) and risc in (None, lane.risc) for lane in self.lanes]
         cycles = self.cycles[np.array(chosen, bool)].sum(axis=0).tolist()
         return {name: n for name, n in Counter(dict(zip(self.names, cycles, strict=True))).most_common() if n}
@@ -51,24 +52,13 @@ class Totals:
         lives = (self.end - self.start).tolist()
         return max((life for life, lane in zip(lives, self.lanes, strict=True) if lane.risc == risc), default=0)
 
-    def waits(self, core: tuple[int, int] | None = None, risc: str | None = None) -> dict[str, int]:
+    def waits(self, core: tuple[int, int] | None = None, risc: str | None = None) -> dict[Cause, int]:
         """Cycles of each cause of waiting, the longest first."""
-        names = self.by_name(core, risc)
-        return {name.removeprefix(WAIT): cycles for name, cycles in names.items() if name.startswith(WAIT)}
+        return {what: cycles for what, cycles in self.by_name(core, risc).items() if isinstance(what, Cause)}
 
     def busy(self, core: tuple[int, int] | None = None, risc: str | None = None) -> int:
         """Cycles of all spans that are no waits."""
-        return sum(cycles for name, cycles in self.by_name(core, risc).items() if not name.startswith(WAIT))
-
-
-def waits(trace: Trace) -> dict[str, int]:
-    """Cycles of each cause of waiting, over all lanes, the longest first."""
-    return Totals.of(trace).waits()
-
-
-def busy(trace: Trace) -> int:
-    """Cycles of all spans that are no waits, over all lanes."""
-    return Totals.of(trace).busy()
+        return sum(cycles for what, cycles in self.by_name(core, risc).items() if not isinstance(what, Cause))
 
 
 def check_lanes(trace: Trace, lives: Mapping[Lane, tuple[int, int]] | None = None) -> str | None:
@@ -77,7 +67,7 @@ def check_lanes(trace: Trace, lives: Mapping[Lane, tuple[int, int]] | None = Non
     `lives` gives the first cycle of a lane's life and the cycle after its last one. A lane that it does not
     name lives from its first span to its last.
     """
-    lanes, names = trace.lanes, trace.names
+    lanes, names = trace.lanes, [str(name) for name in trace.names]
     lives = lives or {}
     reached = np.array([lives.get(lane, (UNKNOWN,))[0] for lane in lanes], np.int64)
     doing = np.full(len(lanes), UNKNOWN)

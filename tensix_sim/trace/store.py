@@ -5,6 +5,7 @@
 """
 
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -22,10 +23,13 @@ from pydantic import ValidationError
 
 from tensix_sim.arch import machine
 from tensix_sim.config import RunSpec, load_spec
-from tensix_sim.trace.files import Devices, atomic_path, write_chrome, write_core_csv, write_transfers_csv
+from tensix_sim.files import atomic_path
+from tensix_sim.trace.causes import read
 from tensix_sim.trace.folder import MARK, MARKED, starts_with
 from tensix_sim.trace.table import BLOCK, Records, Table
-from tensix_sim.trace.trace import Level, Trace
+from tensix_sim.trace.trace import Level, Series, Trace
+from tensix_sim.trace.writers import Devices, write_chrome, write_core_csv, write_transfers_csv
+from tensix_sim.user_errors import UserError
 
 SUMMARY = "summary.json"
 SCHEMA = 1  # of a summary; another one is not read
@@ -44,7 +48,7 @@ PLACES: dict[str, dict[str, Callable[[Trace], int]]] = {
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every member: same trace, same bytes
 
 
-class RunError(ValueError):
+class RunError(UserError, ValueError):
     """A folder or file that holds no run."""
 
 
@@ -119,12 +123,14 @@ def save(path: Path, trace: Trace, run: str = "") -> None:
         OSError: the file cannot be written; an older one stays as it was.
     """
     with atomic_path(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-        about = {"level": trace.level, "notes": trace.notes} | ({"run": run, "file": path.name} if run else {})
+        about = {"level": trace.level, "notes": trace.notes, "units": trace.units} | (
+            {"run": run, "file": path.name} if run else {}
+        )
         words = {
             "about": [json.dumps(about, sort_keys=True)],
-            "names": trace.names,
+            "names": list(map(str, trace.names)),
             "lanes": [f"{x},{y} {risc}" for (x, y), risc in trace.lanes],
-            "counters": [f"{label}\t{unit}" for label, unit in trace.counters],
+            "counters": [f"{series.label}\t{series.unit}" for series in trace.counters],
         }
         for name, texts in words.items():
             with _member(file, name) as member:
@@ -148,15 +154,15 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
             about = json.loads(words["about"][0])
             trace = Trace(cast(Level, about["level"]), spill_rows)
             trace.notes.update(about["notes"])
+            trace.units.update(about.get("units", {}))
             for name in words["names"]:
-                trace.name(name)
+                trace.name(read(name))
             for lane in words["lanes"]:
                 core, risc = lane.split(" ")
                 x, y = core.split(",")
                 trace.lane((int(x), int(y)), risc)
             for counter in words["counters"]:
-                label, unit = counter.split("\t")
-                trace.series(label, unit)
+                trace.series(*_series(*counter.split("\t")))
             for name, table in trace.tables.items():
                 for rows in _read_rows(file, name, table.dtype):
                     _check_rows(trace, name, rows)
@@ -164,6 +170,13 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
     except BROKEN as error:
         raise _not_a_trace(path, error) from error
     return trace
+
+
+def _series(label: str, unit: str) -> Series:
+    """The counter with this label: the inverse of `Series.label`."""
+    if of_core := re.fullmatch(r"\((\d+),(\d+)\) (.*)", label):
+        return Series(of_core[3], unit, (int(of_core[1]), int(of_core[2])))
+    return Series(label.removesuffix(f" {unit}"), unit)
 
 
 def _not_a_trace(path: Path, error: Exception) -> RunError:

@@ -7,13 +7,13 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tensix_sim.trace.causes import WAIT, Cause, What
 from tensix_sim.trace.table import Records, Table
 
 Level = Literal["off", "zones", "transfers"]
 # What each RISC does, in the order in which a tile meets them
 LANES = {"NCRISC": "reader", "TRISC_0": "unpack", "TRISC_1": "math", "TRISC_2": "pack", "BRISC": "writer"}
 RISCS = tuple(LANES)
-WAIT = "wait "  # starts the name of a span that waits; the cause follows
 
 SPAN = np.dtype([("lane", "<i4"), ("name", "<i4"), ("start", "<i8"), ("end", "<i8")])
 COUNT = np.dtype([("series", "<i4"), ("time", "<i8"), ("value", "<i8")])
@@ -39,19 +39,16 @@ class Lane(NamedTuple):
 
 
 class Series(NamedTuple):
-    """A counter: what it counts, in which unit."""
+    """A counter: what it counts, in which unit, and on which core; none for one of the whole chip."""
 
-    label: str
+    what: str
     unit: str
+    core: tuple[int, int] | None = None
 
     @property
-    def owner(self) -> tuple[tuple[int, int] | None, str]:
-        """The core of a counter such as "(3,1) k_in", and what it counts there; no core for one of the whole chip."""
-        if not self.label.startswith("("):
-            return None, self.label
-        place, _, name = self.label[1:].partition(") ")
-        x, y = place.split(",")
-        return (int(x), int(y)), name
+    def label(self) -> str:
+        """As files and screens have it: "(3,1) k_in" of a core, "read bytes" of a chip."""
+        return f"({self.core[0]},{self.core[1]}) {self.what}" if self.core else f"{self.what} {self.unit}"
 
 
 class Trace:
@@ -59,7 +56,8 @@ class Trace:
 
     Level `off` records nothing, `zones` spans and counters, `transfers` also every NoC transfer. Names, lanes
     and series are numbered in the order of their first use. At most `spill_rows` rows of each kind stay in
-    memory, the rest goes to an anonymous temporary file. `notes` are facts about the run, shown in files.
+    memory, the rest goes to an anonymous temporary file. `notes` are facts about the run, shown in files; `units` says which
+    unit does a step, by its name: matmul, fpu or sfpu.
     """
 
     def __init__(self, level: Level = "zones", spill_rows: int = 1 << 20) -> None:
@@ -69,7 +67,8 @@ class Trace:
         self.zones = level != "off"
         self.transfers = level == "transfers"
         self.notes: dict[str, str] = {}
-        self._names: dict[str, int] = {}
+        self.units: dict[str, str] = {}
+        self._names: dict[What, int] = {}
         self._lanes: dict[Lane, int] = {}
         self._series: dict[Series, int] = {}
         self._spans = Table(SPAN, spill_rows)
@@ -78,9 +77,11 @@ class Trace:
 
     # -- recording ------------------------------------------------------------------------------------------
 
-    def name(self, text: str) -> int:
-        """Give a span name its number. One that starts with "wait " is a wait; what follows is its cause."""
-        return self._names.setdefault(text, len(self._names))
+    def name(self, what: What) -> int:
+        """Give what a span or a transfer is, a step's name or a cause of waiting, its number."""
+        if isinstance(what, str) and what.startswith(WAIT):
+            raise ValueError(f"step {what!r}: what starts so is a wait; give its Cause")
+        return self._names.setdefault(what, len(self._names))
 
     def lane(self, core: tuple[int, int], risc: str) -> int:
         """Give a RISC, one of `RISCS`, of a core, by logical coordinates, the number of its lane."""
@@ -88,24 +89,24 @@ class Trace:
             raise ValueError(f"RISC {risc!r}: must be one of {', '.join(RISCS)}")
         return self._lanes.setdefault(Lane(core, risc), len(self._lanes))
 
-    def series(self, label: str, unit: str) -> int:
-        """Give a counter its number, such as "(0,0) k_in" in "tiles"."""
-        return self._series.setdefault(Series(label, unit), len(self._series))
+    def series(self, what: str, unit: str, core: tuple[int, int] | None = None) -> int:
+        """Give a counter its number, such as "k_in" in "tiles" on core (0, 0)."""
+        return self._series.setdefault(Series(what, unit, core), len(self._series))
 
     def span(self, lane: int, name: int, start: int, end: int) -> None:
         """Record that a lane did `name` from cycle `start` up to `end`; its spans come in order of time."""
         if start != end and self.zones:
             self._spans.append(lane, name, start, end)
 
-    def tile(self, lane: int, start: int, *parts: tuple[str, int]) -> None:
-        """Record what a lane did from cycle `start` on, one thing after the other: (name, cycles) of each."""
+    def tile(self, lane: int, start: int, *parts: tuple[What, int]) -> None:
+        """Record what a lane did from cycle `start` on, one thing after the other: (what, cycles) of each."""
         if not self.zones:
             return
         names, rows, pack = self._names, self._spans.rows, self._spans.pack
-        for name, cycles in parts:
+        for what, cycles in parts:
             if cycles:
-                number = names.get(name)
-                rows += pack(lane, self.name(name) if number is None else number, start, start + cycles)
+                number = names.get(what)
+                rows += pack(lane, self.name(what) if number is None else number, start, start + cycles)
                 start += cycles
         self._spans.trim()
 
@@ -138,8 +139,8 @@ class Trace:
     # -- what was recorded ----------------------------------------------------------------------------------
 
     @property
-    def names(self) -> list[str]:
-        """Span names by number."""
+    def names(self) -> list[What]:
+        """What spans and transfers are, by number."""
         return list(self._names)
 
     @property
@@ -173,15 +174,16 @@ class Trace:
 
     def waits(self, by: Literal["cause", "core", "risc"] = "cause") -> dict[Any, int]:
         """Cycles of waiting over all lanes by cause, by core or by RISC, the longest first."""
-        waits = np.array([name.startswith(WAIT) for name in self.names], bool)
+        names, lanes = self.names, self.lanes
+        waits = np.array([isinstance(name, Cause) for name in names], bool)
         cycles: Counter[Any] = Counter()
         for block in self._spans.blocks():
             rows = block[waits[block["name"]]]
             keys = rows["name" if by == "cause" else "lane"]
-            spent = np.zeros(max(len(self._names), len(self._lanes)), np.int64)
+            spent = np.zeros(max(len(names), len(lanes)), np.int64)
             np.add.at(spent, keys, rows["end"] - rows["start"])
             for i in np.flatnonzero(spent).tolist():
-                cycles[self.names[i].removeprefix(WAIT) if by == "cause" else getattr(self.lanes[i], by)] += int(spent[i])
+                cycles[names[i] if by == "cause" else getattr(lanes[i], by)] += int(spent[i])
         return dict(cycles.most_common())
 
     def counter(self, label: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -9,8 +9,9 @@ from tensix_sim.ttnn.clock import CLOCK
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.moves import common_mesh, record
 from tensix_sim.ttnn.session import SESSION, recorded
-from tensix_sim.ttnn.tensor import Array, Tensor
-from tensix_sim.ttnn.types import BufferType, CoreRangeSet, Layout, MemoryConfig, NotModelledError, Topology
+from tensix_sim.ttnn.tensor import Tensor
+from tensix_sim.ttnn.types import BufferType, CoreRangeSet, Layout, MemoryConfig, NotModelledError, Topology, refuse
+from tensix_sim.ttnn.values import Array
 
 
 class GlobalSemaphore:
@@ -52,8 +53,7 @@ def all_gather(
         RuntimeError: the board has no such ring or links, or tiles would be cut.
         NotModelledError: a sub-device.
     """
-    if subdevice_id is not None:
-        raise NotModelledError("all_gather: subdevice_id is not modelled; leave it out")
+    refuse("all_gather", subdevice_id=subdevice_id)
     return gather("all_gather", input_tensor, dim, cluster_axis, topology, num_links, memory_config)
 
 
@@ -93,7 +93,7 @@ def gather(
             shards[i] = known.get(key)
     shape = list(tensor.shape)
     shape[dim] *= len(lines[0])
-    result = Tensor.of(shards, shape, tensor.dtype, tensor.layout, mesh, memory_config or tensor.memory_config())
+    result = tensor.like(shards, shape, memory_config=memory_config)
     if into is not None:
         into.take_values(result)
         return into

@@ -1,15 +1,17 @@
 """ttnn.experimental: heads apart and together, rotary embedding, a paged cache, all-gathers of the model's tail."""
 
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
 
 from tensix_sim.ttnn.collectives import gather
 from tensix_sim.ttnn.moves import rearranged
-from tensix_sim.ttnn.operations import _filled, _mapped, refuse
+from tensix_sim.ttnn.operations import _filled, _mapped
 from tensix_sim.ttnn.session import recorded
-from tensix_sim.ttnn.tensor import Array, Tensor
-from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig, missing
+from tensix_sim.ttnn.tensor import Tensor
+from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig, missing, refuse
+from tensix_sim.ttnn.values import Array
 
 __all__ = [
     "all_gather_async",
@@ -130,7 +132,10 @@ def paged_fill_cache(
     return _filled("paged_fill_cache", cache_tensor, input_tensor, fill)
 
 
-def all_gather_async(
+def _gather_async(
+    op: str,
+    reverse: bool,
+    /,
     input_tensor: Tensor,
     *,
     dim: int,
@@ -154,45 +159,18 @@ def all_gather_async(
         NotModelledError: a sub-device, or other sizes of its pipeline.
     """
     refuse(
-        "all_gather_async", subdevice_id=subdevice_id, chunks_per_sync=chunks_per_sync,
+        op, subdevice_id=subdevice_id, chunks_per_sync=chunks_per_sync,
         num_workers_per_link=num_workers_per_link, num_buffers_per_channel=num_buffers_per_channel,
     )  # fmt: skip
     buffer = persistent_output_buffer or persistent_output_tensor
     config = memory_config or (buffer.memory_config() if buffer else None)
-    return gather("all_gather_async", input_tensor, dim, cluster_axis, topology, num_links, config, into=buffer)
+    return gather(op, input_tensor, dim, cluster_axis, topology, num_links, config, reverse, buffer)
 
 
-def all_gather_async_reversed(
-    input_tensor: Tensor,
-    *,
-    dim: int,
-    multi_device_global_semaphore: Any = None,
-    persistent_output_buffer: Tensor | None = None,
-    persistent_output_tensor: Tensor | None = None,
-    num_links: int = 1,
-    memory_config: MemoryConfig | None = None,
-    topology: Topology = Topology.Ring,
-    cluster_axis: int | None = None,
-    mesh_device: Any = None,
-    subdevice_id: Any = None,
-    barrier_semaphore: Any = None,
-    chunks_per_sync: int | None = None,
-    num_workers_per_link: int | None = None,
-    num_buffers_per_channel: int | None = None,
-) -> Tensor:
-    """As `all_gather_async`, with the slice of the last device first.
-
-    Raises:
-        NotModelledError: a sub-device, or other sizes of its pipeline.
-    """
-    refuse(
-        "all_gather_async_reversed", subdevice_id=subdevice_id, chunks_per_sync=chunks_per_sync,
-        num_workers_per_link=num_workers_per_link, num_buffers_per_channel=num_buffers_per_channel,
-    )  # fmt: skip
-    buffer = persistent_output_buffer or persistent_output_tensor
-    config = memory_config or (buffer.memory_config() if buffer else None)
-    name = "all_gather_async_reversed"
-    return gather(name, input_tensor, dim, cluster_axis, topology, num_links, config, reverse=True, into=buffer)
+all_gather_async = partial(_gather_async, "all_gather_async", False)
+all_gather_async.__doc__ = _gather_async.__doc__
+all_gather_async_reversed = partial(_gather_async, "all_gather_async_reversed", True)
+all_gather_async_reversed.__doc__ = "As `all_gather_async`, with the slice of the last device first."
 
 
 def __getattr__(name: str) -> NoReturn:

@@ -1,15 +1,20 @@
 """Ops that only move tiles: one function of arrays says what they do, to values and to the numbers of pages alike."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.session import SESSION, Call
-from tensix_sim.ttnn.tensor import Array, Tensor
 from tensix_sim.ttnn.types import BufferType, Layout, MemoryConfig, NotModelledError, Shape
+from tensix_sim.ttnn.values import Array, each
+
+if TYPE_CHECKING:
+    from tensix_sim.ttnn.tensor import Tensor
 
 Rearrange = Callable[[list[Array], int], list[Array]]
 PAGES = 1 << 32  # more than any tensor has
@@ -30,19 +35,11 @@ def rearranged(
             raise RuntimeError(f"{op}: tensors of {first.dtype.value} and {tensor.dtype.value}, or of other layouts, together")
     blank = [np.broadcast_to(np.float32(0), tensor.shape) for tensor in inputs]
     shapes = [array.shape for array in rearrange(blank, 1)]
-    known: dict[tuple[int, ...], list[Array]] = {}
-    outputs: list[list[Array | None]] = []
-    for arrays in zip(*(tensor.shards for tensor in inputs), strict=True):
-        key = tuple(map(id, arrays))
-        held = [array for array in arrays if array is not None]
-        if key not in known and held:
-            known[key] = [np.ascontiguousarray(array) for array in rearrange(held, 1)]
-        outputs.append([*known[key]] if key in known else [None] * len(shapes))
+    made = each(lambda *arrays: [*map(np.ascontiguousarray, rearrange([*arrays], 1))], *(tensor.shards for tensor in inputs))
     if mesh:
         record(op, mesh, inputs, _cycles(op, mesh, inputs, shapes, rearrange, about))
-    config = memory_config or first.memory_config()
-    shards = zip(*outputs, strict=True)
-    return [Tensor.of(s, shape, first.dtype, first.layout, mesh, config) for s, shape in zip(shards, shapes, strict=True)]
+    shards = zip(*(arrays or [None] * len(shapes) for arrays in made), strict=True)
+    return [first.like(s, shape, memory_config=memory_config) for s, shape in zip(shards, shapes, strict=True)]
 
 
 def common_mesh(op: str, tensors: Sequence[Tensor]) -> MeshDevice | None:

@@ -1,27 +1,20 @@
 """What attention code calls around the op: splits and joins, which move tiles, and glue whose cycles are not modelled."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tensix_sim.formats import TILE
-from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.moves import common_mesh, rearranged, record
 from tensix_sim.ttnn.session import SESSION, recorded
-from tensix_sim.ttnn.tensor import Array, Tensor, quantised
-from tensix_sim.ttnn.types import DataType, Layout, MemoryConfig, NotModelledError, Shape, WormholeComputeKernelConfig
+from tensix_sim.ttnn.types import DataType, Layout, MemoryConfig, NotModelledError, Shape, WormholeComputeKernelConfig, refuse
+from tensix_sim.ttnn.values import Array, each, quantised
 
-
-def refuse(op: str, **given: Any) -> None:
-    """Refuse arguments that are not modelled.
-
-    Raises:
-        NotModelledError: one is given.
-    """
-    for name, value in given.items():
-        if value is not None and value is not False:
-            raise NotModelledError(f"{op}: {name} is not modelled; leave it out")
+if TYPE_CHECKING:
+    from tensix_sim.ttnn.tensor import Tensor
 
 
 # -- moves of tiles -----------------------------------------------------------------------------------------------
@@ -82,15 +75,14 @@ def _filled(op: str, cache: Tensor, new: Tensor, fill: Callable[[Array, Array], 
     if cache.dtype is not new.dtype:
         raise RuntimeError(f"{op}: the cache is {cache.dtype.value}, the input {new.dtype.value}; typecast it first")
     rearranged(op, [new], lambda arrays, unit: arrays)
-    known: dict[tuple[int, int], Array] = {}
-    for i, (cached, one) in enumerate(zip(cache.shards, new.shards, strict=True)):
-        if cached is None or one is None:
-            continue
-        key = id(cached), id(one)
-        if key not in known:
-            known[key] = cached.copy()
-            fill(known[key], one)
-        cache.shards[i] = known[key]
+
+    def filled(cached: Array, one: Array) -> Array:
+        result = cached.copy()
+        fill(result, one)
+        return result
+
+    after = each(filled, cache.shards, new.shards)
+    cache.shards = [old if changed is None else changed for old, changed in zip(cache.shards, after, strict=True)]
     return cache
 
 
@@ -121,17 +113,11 @@ def _mapped(op: str, inputs: Sequence[Tensor], values: Callable[..., Array], dty
     """A tensor whose shards are `values` of the inputs' shards, rounded to `dtype`; its cycles are not modelled."""
     mesh = common_mesh(op, inputs)
     layout, config = more.get("layout", inputs[0].layout), more.get("memory_config") or inputs[0].memory_config()
-    known: dict[tuple[int, ...], Array | None] = {}
-    shards = []
-    for arrays in zip(*(tensor.shards for tensor in inputs), strict=True):
-        key = tuple(map(id, arrays))
-        if key not in known:
-            known[key] = None if any(a is None for a in arrays) else quantised(values(*arrays), dtype)
-        shards.append(known[key])
+    shards = each(lambda *arrays: quantised(values(*arrays), dtype), *(tensor.shards for tensor in inputs))
     if mesh:
         record(op, mesh, inputs, None, (dtype, str(config)))
     shape = more.get("shape") or np.broadcast_shapes(*(tuple(tensor.shape) for tensor in inputs))
-    return Tensor.of(shards, shape, dtype, layout, mesh, config)
+    return inputs[0].like(shards, shape, dtype, layout, config)
 
 
 @recorded
@@ -158,21 +144,11 @@ def reshape(input_tensor: Tensor, shape: Any, *, memory_config: MemoryConfig | N
     rows = old[-2:-1] == Shape(new[-2:-1]) or not (old[-2] % TILE or new[-2] % TILE) if min(len(old), len(new)) > 1 else False
     if (old[-1] == new[-1] and rows) or input_tensor.layout is Layout.ROW_MAJOR or input_tensor.device() is None:
         input_tensor.need("reshape")
-        shards = _shared(input_tensor.shards, lambda x: x.reshape(new))
-        config = memory_config or input_tensor.memory_config()
-        return Tensor.of(shards, new, input_tensor.dtype, input_tensor.layout, input_tensor.device(), config)
+        shards = each(lambda x: x.reshape(new), input_tensor.shards)
+        return input_tensor.like(shards, new, memory_config=memory_config)
     return _mapped(
         "reshape", [input_tensor], lambda x: x.reshape(new), input_tensor.dtype, shape=new, memory_config=memory_config
     )
-
-
-def _shared(shards: Sequence[Array | None], change: Callable[[Array], Array]) -> list[Array | None]:
-    """Each shard changed; devices that hold the same go on sharing it."""
-    known: dict[int, Array] = {}
-    for array in shards:
-        if array is not None and id(array) not in known:
-            known[id(array)] = change(array)
-    return [None if array is None else known[id(array)] for array in shards]
 
 
 def unsqueeze_to_4D(tensor: Tensor) -> Tensor:  # noqa: N802
@@ -267,9 +243,9 @@ mul = multiply
 
 
 def _pairwise(op: str, f: Callable[..., Array], a: Tensor, b: Any, config: MemoryConfig | None, dtype: DataType | None) -> Tensor:
-    if isinstance(b, Tensor):
-        return _mapped(op, [a, b], f, dtype or a.dtype, memory_config=config)
-    return _mapped(op, [a], lambda x: f(x, np.float32(b)), dtype or a.dtype, memory_config=config)
+    if isinstance(b, int | float | np.number):
+        return _mapped(op, [a], lambda x: f(x, np.float32(b)), dtype or a.dtype, memory_config=config)
+    return _mapped(op, [a, b], f, dtype or a.dtype, memory_config=config)
 
 
 @recorded
@@ -311,31 +287,3 @@ def matmul(input_tensor_a: Tensor, input_tensor_b: Tensor, **more: Any) -> Tenso
     """The product of matrices; as `linear` without a bias."""
     refuse("matmul", bias=more.pop("bias", None))
     return linear(input_tensor_a, input_tensor_b, **more)
-
-
-# -- new tensors ----------------------------------------------------------------------------------------------------
-
-
-def full(
-    shape: Any,
-    fill_value: float,
-    dtype: DataType = DataType.BFLOAT16,
-    layout: Layout = Layout.TILE,
-    device: MeshDevice | None = None,
-    memory_config: MemoryConfig | None = None,
-) -> Tensor:
-    """A tensor of one value, the same on every device; made by the host."""
-    from tensix_sim.ttnn.tensor import from_numpy
-
-    array = np.full(tuple(shape), fill_value, np.float32)
-    return from_numpy(array, dtype, layout=layout, device=device, memory_config=memory_config)
-
-
-def zeros(shape: Any, *args: Any, **more: Any) -> Tensor:
-    """A tensor of zeros; arguments as for `full`."""
-    return full(shape, 0.0, *args, **more)
-
-
-def ones(shape: Any, *args: Any, **more: Any) -> Tensor:
-    """A tensor of ones; arguments as for `full`."""
-    return full(shape, 1.0, *args, **more)

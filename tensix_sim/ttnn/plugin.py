@@ -19,8 +19,8 @@ imports.install()
 import ttnn  # type: ignore[import-not-found]  # noqa: E402
 
 from tensix_sim.emit import EmitError, MissingPackageError, check_kinds, emit  # noqa: E402
+from tensix_sim.ttnn.costs import HEAD, lines  # noqa: E402
 from tensix_sim.ttnn.session import SESSION, VARIABLE, Call  # noqa: E402
-from tensix_sim.ttnn.table import HEAD, lines  # noqa: E402
 
 SESSION.settings.set(host_clock=os.environ.get(VARIABLE + "HOST_CLOCK", "simulated"))  # before the user's files import clocks
 SETTINGS = ("board", "mesh", "numerics", "kernel", "branch", "host_clock")

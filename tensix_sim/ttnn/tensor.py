@@ -1,15 +1,17 @@
 """Tensors: NumPy arrays on the host, and one for each device of a mesh; how they get there and back."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tensix_sim.formats import FORMATS, TILE, to_format
+from tensix_sim.formats import TILE
 from tensix_sim.ttnn.clock import CLOCK
 from tensix_sim.ttnn.device import MeshDevice
+from tensix_sim.ttnn.distribution import Composer, Mapper
+from tensix_sim.ttnn.operations import reshape
+from tensix_sim.ttnn.operations import slice as slice_
 from tensix_sim.ttnn.session import SESSION
 from tensix_sim.ttnn.types import (
     DRAM_MEMORY_CONFIG,
@@ -22,22 +24,32 @@ from tensix_sim.ttnn.types import (
     StorageType,
     Tile,
 )
+from tensix_sim.ttnn.values import Array, as_array, each, quantised
 
-Array = NDArray[Any]
-Mapper = Callable[[Array], list[Array]]
-NUMPY = {
-    DataType.UINT8: np.uint8,
-    DataType.UINT16: np.uint16,
-    DataType.UINT32: np.uint32,
-    DataType.INT8: np.int8,
-    DataType.INT32: np.int32,
-}
-DTYPES = {np.dtype(numpy): ours for ours, numpy in NUMPY.items()} | {
-    np.dtype(np.float32): DataType.FLOAT32,
-    np.dtype(np.float64): DataType.FLOAT32,
-    np.dtype(np.float16): DataType.FLOAT32,
-    np.dtype(np.int64): DataType.INT32,
-}
+
+def _or_of_numbers(init: Callable[..., None]) -> Callable[..., None]:
+    """Let a constructor also take ttnn's other list: numbers, shape, data_type, layout[, device, memory_config]."""
+
+    @wraps(init)
+    def either(self: "Tensor", data: Any, *args: Any, **kwargs: Any) -> None:
+        if isinstance(data, list | tuple):
+            self.__dict__.update(_of_numbers(data, *args, **kwargs).__dict__)
+        else:
+            init(self, data, *args, **kwargs)
+
+    return either
+
+
+def _of_numbers(
+    data: Sequence[Any],
+    shape: Any,
+    data_type: DataType | None = None,
+    layout: Layout | None = None,
+    device: MeshDevice | None = None,
+    memory_config: MemoryConfig | None = None,
+) -> "Tensor":
+    array = np.asarray(data).reshape(tuple(shape))
+    return from_torch(array, data_type, layout=layout, device=device, memory_config=memory_config)
 
 
 class Tensor:
@@ -55,26 +67,19 @@ class Tensor:
     _memory_config: MemoryConfig
     _allocated: bool
 
+    @_or_of_numbers
     def __init__(
         self,
         data: Any,
-        data_type: Any = None,
-        device: Any = None,
-        layout: Any = None,
-        mem_config: Any = None,
+        data_type: DataType | None = None,
+        device: MeshDevice | None = None,
+        layout: Layout | None = None,
+        mem_config: MemoryConfig | None = None,
         tile: Tile | None = None,
         cq_id: int | None = None,
         pad_value: float | None = None,
         mesh_mapper: Mapper | None = None,
-        *,
-        shape: Any = None,
-        memory_config: MemoryConfig | None = None,
     ) -> None:
-        if isinstance(data, list | tuple):
-            if shape is None:  # (data, shape, data_type, layout[, device, memory_config])
-                shape, data_type, layout, device, mem_config = data_type, device, layout, mem_config, tile
-                tile = None
-            data = np.asarray(data).reshape(tuple(shape))
         made = from_torch(
             data,
             data_type,
@@ -82,7 +87,7 @@ class Tensor:
             pad_value=pad_value,
             layout=layout,
             device=device,
-            memory_config=memory_config or mem_config,
+            memory_config=mem_config,
             mesh_mapper=mesh_mapper,
         )
         self.__dict__.update(made.__dict__)
@@ -107,6 +112,19 @@ class Tensor:
         self._memory_config = memory_config
         self._allocated = True
         return self
+
+    def like(
+        self,
+        shards: Sequence[Array | None],
+        shape: Sequence[int] | None = None,
+        dtype: DataType | None = None,
+        layout: Layout | None = None,
+        memory_config: MemoryConfig | None = None,
+    ) -> "Tensor":
+        """Make a tensor of other values on the same devices; what is not given is as here."""
+        size = self._shape if shape is None else shape
+        about = dtype or self._dtype, layout or self._layout, self._device, memory_config or self._memory_config
+        return Tensor.of(shards, size, *about)
 
     def __repr__(self) -> str:
         where = f"on {self._device!r}" if self._device else "on the host"
@@ -180,7 +198,7 @@ class Tensor:
             raise RuntimeError(
                 f"copy of {list(other._shape)} on {len(other.shards)} devices to {list(self._shape)} on {len(self.shards)}"
             )
-        self.shards = [None if a is None else quantised(a, self._dtype) for a in other.shards]
+        self.shards = each(partial(quantised, dtype=self._dtype), other.shards)
 
     def to(self, *where: Any, **more: Any) -> "Tensor":
         """The same in another layout, or on a device: `to(layout)`, `to(device[, memory_config])`.
@@ -216,14 +234,10 @@ class Tensor:
 
     def reshape(self, *shape: Any) -> "Tensor":
         """The same elements in another shape; see `ttnn.reshape`."""
-        from tensix_sim.ttnn.operations import reshape
-
         return reshape(self, shape[0] if len(shape) == 1 else shape)
 
     def __getitem__(self, pick: Any) -> "Tensor":
         """Part of each dimension, by slices; see `ttnn.slice`."""
-        from tensix_sim.ttnn.operations import slice as slice_
-
         picks = pick if isinstance(pick, tuple) else (pick,)
         if not all(isinstance(one, slice) for one in picks):
             raise NotModelledError(f"tensor[{pick!r}]: slices only, as tensor[:, :, :32, :]")
@@ -231,46 +245,7 @@ class Tensor:
         return slice_(self, [r.start for r in ranges], [r.stop for r in ranges], [r.step for r in ranges])
 
 
-def quantised(array: Array, dtype: DataType) -> Array:
-    """The values that `dtype` holds."""
-    if dtype in NUMPY:
-        return np.ascontiguousarray(array).astype(NUMPY[dtype])
-    if dtype is DataType.FP8_E4M3:
-        raise NotModelledError("fp8_e4m3: its values are not modelled; there are bfloat16, bfloat8_b, bfloat4_b and float32")
-    values = np.ascontiguousarray(array, np.float32)
-    if dtype is DataType.FLOAT32 or not values.size:
-        return values
-    if not dtype.is_block or values.shape[-1] % TILE == 0:
-        return to_format(values, FORMATS[dtype.value])
-    columns = values.shape[-1]
-    padded = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, -columns % TILE)])
-    return to_format(padded, FORMATS[dtype.value])[..., :columns]
-
-
 # -- to and from the host's libraries ----------------------------------------------------------------------------
-
-
-def is_torch(value: Any) -> bool:
-    """Whether it is a torch tensor, without importing torch."""
-    return type(value).__module__.partition(".")[0] == "torch"
-
-
-def _as_array(tensor: Any, dtype: DataType | None) -> tuple[Array, DataType]:
-    """The values, and the data type asked for or that of the values."""
-    if isinstance(tensor, Tensor):
-        raise TypeError("from_torch of a ttnn tensor; it takes torch tensors and NumPy arrays")
-    own = None
-    if is_torch(tensor):
-        name = str(tensor.dtype).removeprefix("torch.")
-        own = DataType.BFLOAT16 if name == "bfloat16" else None
-        tensor = tensor.detach().cpu()
-        array = (tensor.float() if name in ("bfloat16", "float16") else tensor).numpy()
-    else:
-        array = np.asarray(tensor)
-    own = own or DTYPES.get(array.dtype)
-    if own is None:
-        raise TypeError(f"no data type of ttnn holds {array.dtype}; convert it first")
-    return array, dtype or own
 
 
 def from_torch(
@@ -301,7 +276,9 @@ def from_torch(
             raise NotModelledError(f"from_torch: {name} = {given!r} is not modelled; leave it out")
     if pad_value:
         raise NotModelledError(f"from_torch: pad_value = {pad_value}; padding here is 0")
-    array, dtype = _as_array(tensor, dtype)
+    if isinstance(tensor, Tensor):
+        raise TypeError("from_torch of a ttnn tensor; it takes torch tensors and NumPy arrays")
+    array, dtype = as_array(tensor, dtype)
     layout = layout or (Layout.TILE if dtype.is_block else Layout.ROW_MAJOR)
     if dtype.is_block and layout is Layout.ROW_MAJOR:
         raise RuntimeError(f"{dtype} in row-major layout; block formats are in tile layout")
@@ -309,26 +286,16 @@ def from_torch(
     if device and len(pieces) != len(device.ids):
         raise RuntimeError(f"the mapper makes {len(pieces)} shards; the mesh has {len(device.ids)} devices")
     shape = pieces[0].shape
-    return Tensor.of(_stored(pieces, dtype), shape, dtype, layout, device, memory_config or DRAM_MEMORY_CONFIG)
-
-
-def _stored(pieces: Sequence[Array], dtype: DataType) -> list[Array | None]:
-    """What each device holds; devices that hold the same share it."""
-    if SESSION.settings.numerics == "off" and not dtype.is_integer:
-        return [None] * len(pieces)
-    known: dict[int, Array] = {}
-    return [known.setdefault(id(piece), _quantised_once(piece, dtype, known)) for piece in pieces]
-
-
-def _quantised_once(piece: Array, dtype: DataType, known: dict[int, Array]) -> Array:
-    return known[id(piece)] if id(piece) in known else quantised(piece, dtype)
+    computed = SESSION.settings.numerics != "off" or dtype.is_integer
+    shards = each(partial(quantised, dtype=dtype), pieces) if computed else [None] * len(pieces)
+    return Tensor.of(shards, shape, dtype, layout, device, memory_config or DRAM_MEMORY_CONFIG)
 
 
 from_numpy = from_torch
 as_tensor = from_torch
 
 
-def to_numpy(tensor: Tensor, mesh_composer: "Composer | None" = None) -> Array:
+def to_numpy(tensor: Tensor, mesh_composer: Composer | None = None) -> Array:
     """The values of a tensor; NaN where numbers were not computed. Block formats and bfloat16 as float32.
 
     Raises:
@@ -350,7 +317,7 @@ def to_torch(
     dtype: Any = None,
     *,
     torch_rank: int | None = None,
-    mesh_composer: "Composer | None" = None,
+    mesh_composer: Composer | None = None,
     device: MeshDevice | None = None,
     cq_id: int | None = None,
 ) -> Any:
@@ -411,8 +378,7 @@ def to_layout(tensor: Tensor, layout: Layout, dtype: DataType | None = None, mem
         raise RuntimeError(f"to_layout: {dtype} in row-major layout; block formats are in tile layout")
     if tensor.device() and layout is not tensor.layout:
         SESSION.note("to_layout on a device: cycles of tilize and untilize are not modelled, and counted as none")
-    shards = [None if a is None else quantised(a, dtype) for a in tensor.shards]
-    return Tensor.of(shards, tensor.shape, dtype, layout, tensor.device(), memory_config or tensor.memory_config())
+    return tensor.like(each(partial(quantised, dtype=dtype), tensor.shards), None, dtype, layout, memory_config)
 
 
 def get_device_tensors(tensor: Tensor) -> list[Tensor]:
@@ -439,83 +405,27 @@ def combine_device_tensors(tensors: Sequence[Tensor]) -> Tensor:
 aggregate_as_tensor = combine_device_tensors
 
 
-# -- mappers and composers -----------------------------------------------------------------------------------------
+# -- new tensors ----------------------------------------------------------------------------------------------------
 
 
-def _split(array: Array, parts: int, dim: int) -> list[Array]:
-    if array.shape[dim] % parts:
-        raise RuntimeError(f"dimension {dim} of {list(array.shape)} does not split into {parts} equal shards")
-    return np.split(array, parts, axis=dim)
+def full(
+    shape: Any,
+    fill_value: float,
+    dtype: DataType = DataType.BFLOAT16,
+    layout: Layout = Layout.TILE,
+    device: MeshDevice | None = None,
+    memory_config: MemoryConfig | None = None,
+) -> Tensor:
+    """A tensor of one value, the same on every device; made by the host."""
+    array = np.full(tuple(shape), fill_value, np.float32)
+    return from_numpy(array, dtype, layout=layout, device=device, memory_config=memory_config)
 
 
-@dataclass(frozen=True)
-class ReplicateTensorToMesh:
-    """Every device of the mesh gets all of the tensor."""
-
-    mesh_device: MeshDevice
-
-    def __call__(self, array: Array) -> list[Array]:
-        """One array for each device."""
-        return [array] * len(self.mesh_device.ids)
+def zeros(shape: Any, *args: Any, **more: Any) -> Tensor:
+    """A tensor of zeros; arguments as for `full`."""
+    return full(shape, 0.0, *args, **more)
 
 
-@dataclass(frozen=True)
-class ShardTensorToMesh:
-    """The devices get equal shards along `dim`, in their order."""
-
-    mesh_device: MeshDevice
-    dim: int
-
-    def __call__(self, array: Array) -> list[Array]:
-        """One array for each device."""
-        return _split(array, len(self.mesh_device.ids), self.dim)
-
-
-@dataclass(frozen=True)
-class ShardTensor2dMesh:
-    """Shards along `dims`: the first over the rows of the mesh, the second over its columns; None: all of it."""
-
-    mesh_device: MeshDevice
-    mesh_shape: Any
-    dims: tuple[int | None, int | None]
-
-    def __call__(self, array: Array) -> list[Array]:
-        """One array for each device, row by row."""
-        rows, columns = self.mesh_shape
-        by_row = [array] * rows if self.dims[0] is None else _split(array, rows, self.dims[0])
-        if self.dims[1] is None:
-            return [piece for piece in by_row for _ in range(columns)]
-        known: dict[int, list[Array]] = {}
-        for piece in by_row:
-            known.setdefault(id(piece), _split(piece, columns, self.dims[1]))
-        return [shard for piece in by_row for shard in known[id(piece)]]
-
-
-Composer = Callable[[list[Array]], Array]
-
-
-@dataclass(frozen=True)
-class ConcatMeshToTensor:
-    """Put the shards of all devices one after the other along `dim`."""
-
-    mesh_device: MeshDevice
-    dim: int
-
-    def __call__(self, pieces: list[Array]) -> Array:
-        """The whole."""
-        return np.concatenate(pieces, axis=self.dim)
-
-
-@dataclass(frozen=True)
-class ConcatMesh2dToTensor:
-    """Put shards together along `dims`: those of the rows of the mesh along the first, of its columns along the second."""
-
-    mesh_device: MeshDevice
-    mesh_shape: Any
-    dims: tuple[int, int]
-
-    def __call__(self, pieces: list[Array]) -> Array:
-        """The whole."""
-        _, columns = self.mesh_shape
-        rows = [np.concatenate(pieces[i : i + columns], axis=self.dims[1]) for i in range(0, len(pieces), columns)]
-        return np.concatenate(rows, axis=self.dims[0])
+def ones(shape: Any, *args: Any, **more: Any) -> Tensor:
+    """A tensor of ones; arguments as for `full`."""
+    return full(shape, 1.0, *args, **more)

@@ -21,7 +21,9 @@ from tensix_sim.ttnn.types import (
     SDPAPrecision,
     SDPAProgramConfig,
     WormholeComputeKernelConfig,
+    demand,
     missing,
+    refuse,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ __all__ = [
     "ring_distributed_scaled_dot_product_attention",
     "scaled_dot_product_attention",
 ]
+
+FLOATS = DataType.BFLOAT16, DataType.BFLOAT8_B, DataType.BFLOAT4_B
 
 REFERENCE_ROWS = 128  # of each head, that are set beside float64 attention
 
@@ -66,7 +70,7 @@ def ring_distributed_scaled_dot_product_attention(
         RuntimeError: shapes or configs break a rule of the op; all of them are listed.
         NotModelledError: a precision recipe, or a window where the branch is set to main.
     """
-    _refuse("ring_distributed_scaled_dot_product_attention", precision=precision)
+    refuse("ring_distributed_scaled_dot_product_attention", precision=precision)
     if sliding_window_size:
         if SESSION.settings.branch == "main":
             raise NotModelledError(
@@ -112,7 +116,7 @@ def scaled_dot_product_attention(
         NotModelledError: a mask, a sink or windows given by the user.
     """
     given = {"attn_mask": attn_mask, "attention_sink": attention_sink, "cu_window_seqlens": cu_window_seqlens}
-    _refuse("scaled_dot_product_attention", **given)
+    refuse("scaled_dot_product_attention", **given)
     own = {"is_causal": is_causal, "sliding_window_size": sliding_window_size or None}
     configs = scale, memory_config, program_config, compute_kernel_config
     return attend("sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), None, own, *configs)
@@ -148,19 +152,12 @@ def chunked_scaled_dot_product_attention(
         "chunk_start_idx_tensor": chunk_start_idx_tensor, "block_size": block_size, "num_kv_heads": num_kv_heads,
         "paged_cache_geometry": paged_cache_geometry,
     }  # fmt: skip
-    _refuse("chunked_scaled_dot_product_attention", **given)
+    refuse("chunked_scaled_dot_product_attention", **given)
     if chunk_start_idx is None:
         raise RuntimeError("chunked_scaled_dot_product_attention: give chunk_start_idx, the rows that the cache holds already")
     own = {"chunk_start_idx": chunk_start_idx}
     configs = scale, memory_config, program_config, compute_kernel_config
     return attend("chunked_sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), page_table_tensor, own, *configs)
-
-
-def _refuse(op: str, **given: Any) -> None:
-    """Refuse what is not modelled."""
-    for name, value in given.items():
-        if value is not None:
-            raise NotModelledError(f"{op}: {name} is not modelled; leave it out")
 
 
 # -- a call as a run ----------------------------------------------------------------------------------------------------
@@ -284,29 +281,26 @@ def _common_mesh(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor
     mesh = qkv[0].device()
     for what, tensor in zip("qkv", qkv, strict=True):
         tensor.need(op)
-        if tensor.device() is None or mesh is None:
-            raise RuntimeError(f"{op}: {what} is on the host; put it on a device")
-        if len(tensor.shape) != 4:
-            raise RuntimeError(f"{op}: {what} has {len(tensor.shape)} dimensions; [batch, heads, rows, head_dim] are needed")
-        if tensor.layout is not Layout.TILE:
-            raise RuntimeError(f"{op}: {what} is in row-major layout; tile layout is needed")
-        if tensor.dtype not in (DataType.BFLOAT16, DataType.BFLOAT8_B, DataType.BFLOAT4_B):
-            raise RuntimeError(f"{op}: {what} is {tensor.dtype.value}; bfloat16, bfloat8_b or bfloat4_b is needed")
-        if tensor.is_sharded():
-            raise RuntimeError(f"{op}: {what} is sharded; it must be interleaved")
+        demand(
+            f"{op}: {what}",
+            (tensor.device(), "is on the host; put it on a device"),
+            (len(tensor.shape) == 4, f"has {len(tensor.shape)} dimensions; [batch, heads, rows, head_dim] are needed"),
+            (tensor.layout is Layout.TILE, "is in row-major layout; tile layout is needed"),
+            (tensor.dtype in FLOATS, f"is {tensor.dtype.value}; bfloat16, bfloat8_b or bfloat4_b is needed"),
+            (not tensor.is_sharded(), "is sharded; it must be interleaved"),
+        )
         if tensor.memory_config().buffer_type is not BufferType.DRAM:
             raise NotModelledError(f"{op}: {what} is in L1; the simulated readers take their inputs from DRAM")
     assert mesh is not None
     if page_table is not None:
         page_table.need(op)
-        if page_table.device() is None:
-            raise RuntimeError(f"{op}: the page table is on the host; put it on a device")
-        if page_table.dtype is not DataType.INT32 or len(page_table.shape) != 2:
-            raise RuntimeError(
-                f"{op}: the page table is {page_table.dtype.value} {list(page_table.shape)}; int32 [batch, pages] is needed"
-            )
-        if page_table.layout is not Layout.ROW_MAJOR:
-            raise RuntimeError(f"{op}: the page table is in tile layout; row-major layout is needed")
+        sizes = f"{page_table.dtype.value} {list(page_table.shape)}"
+        demand(
+            f"{op}: the page table is",
+            (page_table.device(), "on the host; put it on a device"),
+            (page_table.dtype is DataType.INT32 and len(page_table.shape) == 2, f"{sizes}; int32 [batch, pages] is needed"),
+            (page_table.layout is Layout.ROW_MAJOR, "in tile layout; row-major layout is needed"),
+        )
     for tensor in (*qkv, *_given(page_table)):
         if len(tensor.shards) != len(mesh.ids):
             raise RuntimeError(f"{op}: a tensor has {len(tensor.shards)} shards; the mesh has {len(mesh.ids)} devices")
@@ -317,26 +311,23 @@ def _shapes(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | No
     """The inputs of a run spec."""
     q, k, v = qkv
     batch, heads, rows, width = q.shape
-    if k.shape != v.shape:
-        raise RuntimeError(f"{op}: k is {list(k.shape)} and v {list(v.shape)}; their shapes must agree")
-    if k.dtype is not v.dtype:
-        raise RuntimeError(f"{op}: k is {k.dtype.value} and v {v.dtype.value}; they must agree")
-    if k.shape[3] != width:
-        raise RuntimeError(f"{op}: rows of k have {k.shape[3]} elements, those of q {width}; they must agree")
-    if page_table is None:
-        if k.shape[0] != batch:
-            raise RuntimeError(f"{op}: q has {batch} batches, k {k.shape[0]}; they must agree")
-        keys = k.shape[2]
-    else:
-        keys = prefix + rows
-        pages = -(-keys // k.shape[2])
-        if page_table.shape[0] != batch:
-            raise RuntimeError(f"{op}: the page table has {page_table.shape[0]} rows; each of {batch} batches needs one")
-        if page_table.shape[1] < pages:
-            raise RuntimeError(
-                f"{op}: the page table has {page_table.shape[1]} pages a row; {prefix} + {rows} rows in blocks of "
-                f"{k.shape[2]} need {pages}"
-            )
+    demand(
+        f"{op}:",
+        (k.shape == v.shape, f"k is {list(k.shape)} and v {list(v.shape)}; their shapes must agree"),
+        (k.dtype is v.dtype, f"k is {k.dtype.value} and v {v.dtype.value}; they must agree"),
+        (k.shape[3] == width, f"rows of k have {k.shape[3]} elements, those of q {width}; they must agree"),
+        (page_table or k.shape[0] == batch, f"q has {batch} batches, k {k.shape[0]}; they must agree"),
+    )
+    keys = prefix + rows if page_table else k.shape[2]
+    if page_table:
+        table_rows, pages = page_table.shape
+        needed = -(-keys // k.shape[2])
+        blocks = f"{prefix} + {rows} rows in blocks of {k.shape[2]} need {needed}"
+        demand(
+            f"{op}: the page table has",
+            (table_rows == batch, f"{table_rows} rows; each of {batch} batches needs one"),
+            (pages >= needed, f"{pages} pages a row; {blocks}"),
+        )
     inputs: dict[str, Any] = {
         "batch": batch, "q_heads": heads, "kv_heads": k.shape[1], "seq_len": rows, "head_dim": width, "dtype": q.dtype.value,
     }  # fmt: skip

@@ -17,6 +17,24 @@ class NotModelledError(NotImplementedError):
     """ttnn has it, and this simulator has not; the message says what."""
 
 
+def demand(what: str, *demands: tuple[object, str]) -> None:
+    """Raise, as ttnn does, where the first of some demands does not hold: (whether it does, what to say after `what` if not)."""
+    for holds, wrong in demands:
+        if not holds:
+            raise RuntimeError(f"{what} {wrong}")
+
+
+def refuse(op: str, **given: Any) -> None:
+    """Refuse arguments that are not modelled.
+
+    Raises:
+        NotModelledError: one is given.
+    """
+    for name, value in given.items():
+        if value is not None and value is not False:
+            raise NotModelledError(f"{op}: {name} is not modelled; leave it out")
+
+
 def missing(name: str, where: str, known: Iterable[str]) -> str:
     """What to say of a name that is not there, with what is near."""
     near = get_close_matches(name, known, n=4, cutoff=0.3)
@@ -327,9 +345,25 @@ class MemoryConfig:
         return self.memory_layout is not TensorMemoryLayout.INTERLEAVED
 
 
-class SDPAProgramConfig:
-    """Chunk sizes, grid and exponential of the attention ops; its fields can be read and written."""
+class _Config:
+    """A config whose fields can be read and written, and no others."""
 
+    _NAMED: str
+    _FIELDS: tuple[str, ...]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self._FIELDS:
+            raise AttributeError(f"{self._NAMED} has no field {name!r}; it has {', '.join(self._FIELDS)}")
+        super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)}' for name in self._FIELDS)})"
+
+
+class SDPAProgramConfig(_Config):
+    """Chunk sizes, grid and exponential of the attention ops."""
+
+    _NAMED = "SDPAProgramConfig"
     _FIELDS = tuple(config.SDPAProgramConfig.model_fields)
 
     def __init__(
@@ -349,14 +383,6 @@ class SDPAProgramConfig:
         self.exp_approx_mode = exp_approx_mode
         self.max_cores_per_head_batch = max_cores_per_head_batch
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self._FIELDS:
-            raise AttributeError(f"SDPAProgramConfig has no field {name!r}; it has {', '.join(self._FIELDS)}")
-        super().__setattr__(name, value)
-
-    def __repr__(self) -> str:
-        return f"SDPAProgramConfig({', '.join(f'{name}={getattr(self, name)}' for name in self._FIELDS)})"
-
     def as_spec(self) -> dict[str, Any]:
         """The config as a run spec has it."""
         fields = {name: getattr(self, name) for name in self._FIELDS}
@@ -366,9 +392,10 @@ class SDPAProgramConfig:
         return fields
 
 
-class WormholeComputeKernelConfig:
+class WormholeComputeKernelConfig(_Config):
     """Fidelity and DST of a compute kernel. Invalid, and so made without a fidelity, it means LoFi, as in ttnn."""
 
+    _NAMED = "a compute-kernel config"
     _FIELDS = tuple(config.ComputeKernelConfig.model_fields)
 
     def __init__(
@@ -387,14 +414,6 @@ class WormholeComputeKernelConfig:
         self.packer_l1_acc = packer_l1_acc
         self.dst_full_sync_en = dst_full_sync_en
         self.throttle_level = throttle_level
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self._FIELDS:
-            raise AttributeError(f"a compute-kernel config has no field {name!r}; it has {', '.join(self._FIELDS)}")
-        super().__setattr__(name, value)
-
-    def __repr__(self) -> str:
-        return f"WormholeComputeKernelConfig({', '.join(f'{name}={getattr(self, name)}' for name in self._FIELDS)})"
 
     def as_spec(self) -> dict[str, Any]:
         """The config as a run spec has it."""

@@ -21,10 +21,10 @@ from tensix_sim.job import Job
 from tensix_sim.sdpa.geometry import spec_machine
 from tensix_sim.sdpa.op import positions
 from tensix_sim.trust import Trust, tells, trust
+from tensix_sim.tuning.cluster import Workers, dask_workers, local_workers
+from tensix_sim.tuning.database import Store
 from tensix_sim.tuning.space import Config, Space, given_config, legal_configs, less_faithful
-from tensix_sim.tuning.store import Store
-from tensix_sim.tuning.work import What, error_of, measure
-from tensix_sim.tuning.workers import Workers, dask_workers, local_workers
+from tensix_sim.tuning.work import Figure, error_of, measure
 from tensix_sim.workers import Progress, unwatched
 
 SURE = 0.97  # of a core's time alone: by chance, others' requests may put its own in a better order; 0.5 % was seen
@@ -147,7 +147,7 @@ class _Candidate:
     least: float
     steps: int
     active_cores: int
-    tasks: list[tuple[What, int]]
+    tasks: list[tuple[Figure, int]]
     cycles: list[int] = field(default_factory=list)
     missing: int = 0
     error: float | None = None
@@ -157,7 +157,7 @@ class _Candidate:
         job = Job.legal(config.spec)
         ring_ids, work = job.ring_ids, Work(job.geometry)
         least, steps = work.floor(job.machine.chip, ring_ids).cycles, int(work.of_cores(work.steps)[ring_ids[0]].sum())
-        tasks: list[tuple[What, int]] = [("alone", ring_ids[0]), *(("device", r) for r in ring_ids)]
+        tasks: list[tuple[Figure, int]] = [("alone", ring_ids[0]), *(("device", r) for r in ring_ids)]
         active = work.g.deal.active_cores
         return cls(config, index, wanted, in_space, least, steps, active, tasks, missing=len(ring_ids))
 
@@ -178,7 +178,7 @@ class _Task(NamedTuple):
     """One number to measure."""
 
     candidate: _Candidate
-    what: What
+    what: Figure
     ring_id: int
 
 
@@ -256,7 +256,7 @@ class _Sweep:
         if config is None:
             return
         lower = _Candidate.of(config, len(self._candidates), wanted=False, in_space=False)
-        whats: list[tuple[What, int]] = [("device", r) for r in positions(config.spec)]
+        whats: list[tuple[Figure, int]] = [("device", r) for r in positions(config.spec)]
         whats += [("error", 0)] * accuracy
         tasks = iter([_Task(lower, what, ring_id) for what, ring_id in whats])
         self._work(workers, lambda: next(tasks, None), self._learn_aside)

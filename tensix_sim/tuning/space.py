@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PositiveInt, ValidationError
 
-from tensix_sim.config import ComputeKernel, DataType, MathFidelity, Pair, RunSpec, Strict
+from tensix_sim.config import ComputeKernel, FidelityName, FormatName, Pair, RunSpec, Strict
 from tensix_sim.doctor.check import check
 from tensix_sim.doctor.nearest import tried
 from tensix_sim.doctor.report import Report
@@ -15,6 +15,7 @@ from tensix_sim.doctor.rules import broken, buffers_fit_l1, faults
 from tensix_sim.formats import TILE
 from tensix_sim.sdpa.case import Case, make_machine
 from tensix_sim.sdpa.keys import DTYPE, FIDELITY, FP32_DEST, GRID, K_CHUNK, Q_CHUNK, SEQ_LEN
+from tensix_sim.user_errors import UsageError, UserError
 
 KEYS = {
     "q_chunk": Q_CHUNK,
@@ -28,8 +29,10 @@ KEYS = {
 Varied = Literal["fixed", "free"]
 
 
-class EmptySpaceError(ValueError):
+class EmptySpaceError(UserError, ValueError):
     """No config of the space is legal; `report` is on the first one."""
+
+    exit_code = 1
 
     def __init__(self, report: Report) -> None:
         wrong = "\n".join(f"- {violation.message}" for violation in report.violations)
@@ -48,9 +51,9 @@ class Space(Strict):
     q_chunk: Varied | Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = "free"
     k_chunk: Varied | Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = "free"
     grid: Varied | Annotated[tuple[Pair, ...], Field(strict=False, min_length=1)] = "fixed"
-    fidelity: Varied | Annotated[tuple[MathFidelity, ...], Field(strict=False, min_length=1)] = "fixed"
+    fidelity: Varied | Annotated[tuple[FidelityName, ...], Field(strict=False, min_length=1)] = "fixed"
     fp32_dest: Varied | Annotated[tuple[bool, ...], Field(strict=False, min_length=1)] = "fixed"
-    dtype: Varied | Annotated[tuple[DataType, ...], Field(strict=False, min_length=1)] = "fixed"
+    dtype: Varied | Annotated[tuple[FormatName, ...], Field(strict=False, min_length=1)] = "fixed"
     kernel: Varied | Annotated[tuple[ComputeKernel, ...], Field(strict=False, min_length=1)] = "fixed"
     within: Annotated[float, Field(ge=1)] = 1.25
 
@@ -85,10 +88,10 @@ def given_config(space: Space) -> Config | None:
 def less_faithful(space: Space, config: Config) -> Config | None:
     """The config with the next lower math fidelity; None at LoFi, or where that is illegal."""
     case = _timing(config.spec)
-    below = get_args(MathFidelity).index(case[FIDELITY]) - 1
+    below = get_args(FidelityName).index(case[FIDELITY]) - 1
     if below < 0:
         return None
-    lower = case.put({FIDELITY: get_args(MathFidelity)[below]})
+    lower = case.put({FIDELITY: get_args(FidelityName)[below]})
     return None if any(faults(lower)) else _config(space, lower)
 
 
@@ -139,9 +142,9 @@ def _config(space: Space, case: Case) -> Config:
     settings = {name: case[KEYS[name]] for name in space.varied}
     used = sum(buffer.bytes for buffer in g.buffers) + case.l1_output_bytes
     rank = (
-        get_args(MathFidelity).index(case[FIDELITY]),
+        get_args(FidelityName).index(case[FIDELITY]),
         int(case[FP32_DEST]),
-        *(-get_args(DataType).index(dtype) for dtype in (case[DTYPE], case.kv_dtype)),
+        *(-get_args(FormatName).index(dtype) for dtype in (case[DTYPE], case.kv_dtype)),
     )
     return Config(settings, case.spec, used, rank)
 
@@ -161,7 +164,7 @@ def _free(name: str, case: Case) -> Sequence[Any]:
     if name in ("q_chunk", "k_chunk"):
         most = tried(lambda: [case.slab if name == "q_chunk" else case.kv_len]) or [case[SEQ_LEN]]
         return range(TILE, -(-most[0] // TILE) * TILE + 1, TILE)
-    values = {"fidelity": MathFidelity, "dtype": DataType, "kernel": ComputeKernel}
+    values = {"fidelity": FidelityName, "dtype": FormatName, "kernel": ComputeKernel}
     return (False, True) if name == "fp32_dest" else get_args(values[name])
 
 
@@ -169,21 +172,21 @@ def read_space(spec: RunSpec, vary: Sequence[str], within: float) -> Space:
     """A space from words of the command line: ``q_chunk`` is free, ``q_chunk=64,128`` one of a list.
 
     Raises:
-        ValueError: a word that names no setting, or a value that it cannot have.
+        UsageError: a word that names no setting, or a value that it cannot have.
 
     """
     choices: dict[str, Any] = dict.fromkeys(("q_chunk", "k_chunk"), "fixed") if vary else {}
     for word in vary:
         name, equals, values = word.partition("=")
         if name not in KEYS:
-            raise ValueError(f"{word!r}: there is no setting {name!r} to vary; there are {', '.join(KEYS)}")
+            raise UsageError(f"{word!r}: there is no setting {name!r} to vary; there are {', '.join(KEYS)}")
         choices[name] = tuple(_word(name, value.strip()) for value in values.split(",")) if equals else "free"
     try:
         return Space(spec=spec, within=within, **choices)
     except ValidationError as error:
         wrong = {str(problem["loc"][0]) for problem in error.errors()}
         shown = [word for word in vary if word.partition("=")[0] in wrong] or [f"within={within}"]
-        raise ValueError(f"{', '.join(shown)}: {error.errors()[0]['msg'].lower()}") from error
+        raise UsageError(f"{', '.join(shown)}: {error.errors()[0]['msg'].lower()}") from error
 
 
 def _word(name: str, value: str) -> Any:
@@ -195,20 +198,20 @@ def _word(name: str, value: str) -> Any:
     return {"true": True, "false": False}.get(value.lower(), value) if name == "fp32_dest" else value
 
 
-def read_lengths(text: str) -> list[int]:
+def read_lengths(text: str, option: str = "--seq-lens") -> list[int]:
     """Sequence lengths from ``2048..131072``, each double the one before, or from a list ``2048,6144``.
 
     Raises:
-        ValueError: neither of the two.
+        UsageError: neither of the two.
 
     """
     first, dots, last = text.partition("..")
     parts = [first, last] if dots else text.split(",")
     if not all(part.strip().isdecimal() and int(part) for part in parts):
-        raise ValueError(f"--seq-lens {text!r}: is neither like 2048..131072 nor like 2048,4096")
+        raise UsageError(f"{option} {text!r}: is neither like 2048..131072 nor like 2048,4096")
     numbers = [int(part) for part in parts]
     if not dots:
         return numbers
     if numbers[0] > numbers[1]:
-        raise ValueError(f"--seq-lens {text!r}: begins after its end")
+        raise UsageError(f"{option} {text!r}: begins after its end")
     return [numbers[0] << n for n in range((numbers[1] // numbers[0]).bit_length())]

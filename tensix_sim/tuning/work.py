@@ -1,4 +1,4 @@
-"""What a worker measures of a config: one number each."""
+"""Figure a worker measures of a config: one number each."""
 
 from math import lcm
 from typing import Literal
@@ -11,11 +11,11 @@ from tensix_sim.sdpa.free import moving_for_free
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.simulation import run_device, simulate
 
-What = Literal["alone", "device", "error"]
+Figure = Literal["alone", "device", "error"]
 ERROR_ROWS = 8192
 
 
-def measure(what: What, spec: RunSpec, ring_id: int) -> float:
+def measure(what: Figure, spec: RunSpec, ring_id: int) -> float:
     """Cycles of the busiest core alone on its device, cycles of a device, or relative L2 error of one head."""
     if what == "error":
         return relative_error(spec)
@@ -41,7 +41,7 @@ def relative_error(spec: RunSpec) -> float:
 
 
 def error_of(spec: RunSpec) -> str:
-    """What `relative_error` is the error of, in words."""
+    """Figure `relative_error` is the error of, in words."""
     if spec.inputs.from_files:
         return "all heads of the given files"
     short = shortened(spec)

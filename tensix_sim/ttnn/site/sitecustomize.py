@@ -14,8 +14,8 @@ def tell() -> None:
     """Write what the script's ops took, if it had any, and what else is to be said; a pytest run has told it by now."""
     if "tensix_sim.ttnn.plugin" in sys.modules:
         return
+    from tensix_sim.ttnn.costs import HEAD, lines
     from tensix_sim.ttnn.session import SESSION
-    from tensix_sim.ttnn.table import HEAD, lines
 
     table = (HEAD, *lines(SESSION.calls)) if SESSION.calls else ()
     for line in (*table, *(f"note: {note}" for note in SESSION.told())):

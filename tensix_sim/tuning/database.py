@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tensix_sim.config import RunSpec
 from tensix_sim.sources import version_of
+from tensix_sim.user_errors import UserError
 
 TABLE = """
 create table if not exists runs (
@@ -20,7 +21,7 @@ create table if not exists runs (
 MEASURES = "tensix_sim.tuning.work"  # the module whose `measure` finds the numbers
 
 
-class StoreError(RuntimeError):
+class StoreError(UserError):
     """A store that cannot be read or written; the message names the file."""
 
 

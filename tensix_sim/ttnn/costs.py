@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from tensix_sim.text import columns
 from tensix_sim.ttnn.session import Call
 
-HEAD = f"{'op':<50} {'shape of input':<21} {'devices':<14} {'ring':>4} {'cycles':>13} {'us':>12} {'PCC':>9} {'rel L2':>8}"
+LAYOUT = "<51 <22 <14 >5 >14 >13 >10 >9"
+HEAD = columns(LAYOUT, "op", "shape of input", "devices", "ring", "cycles", "us", "PCC", "rel L2")
 
 
 def lines(calls: Iterable[Call]) -> Iterator[str]:
@@ -20,11 +22,12 @@ def lines(calls: Iterable[Call]) -> Iterator[str]:
 def _line(group: list[Call]) -> str:
     one = group[0]
     ring = "" if one.ring_id is None else one.ring_id
-    took = f"{'not modelled':>13} {'':>12}" if one.microseconds is None else f"{one.cycles:>13,} {one.microseconds:>12,.1f}"
-    worst = "" if one.pcc is None else f" {min(c.pcc or 0 for c in group):>9.6f} {max(c.rel_l2 or 0 for c in group):>8.3%}"
-    worst += "  suspect" if any(c.suspect for c in group) else ""
+    took = ("not modelled", "") if one.microseconds is None else (f"{one.cycles:,}", f"{one.microseconds:,.1f}")
+    pcc, rel_l2 = min(c.pcc or 0 for c in group), max(c.rel_l2 or 0 for c in group)
+    worst = ("", "") if one.pcc is None else (f"{pcc:.6f}", f"{rel_l2:.3%}")
     devices = _spans(call.device for call in group)
-    return f"{one.op:<50} {one.shape:<21} {devices:<14} {ring:>4} {took}{worst}".rstrip()
+    suspect = "  suspect" if any(c.suspect for c in group) else ""
+    return columns(LAYOUT, one.op, one.shape, devices, ring, *took, *worst) + suspect
 
 
 def _spans(numbers: Iterable[int]) -> str:

@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tensix_sim.tuning.store import model_version
+from tensix_sim.tuning.database import model_version
+from tensix_sim.user_errors import UserError
 from tensix_sim.workers import WorkerError, worker_processes
 
 
-class ClusterError(RuntimeError):
+class ClusterError(UserError):
     """A cluster that cannot be reached or used."""
 
 

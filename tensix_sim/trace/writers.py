@@ -2,51 +2,19 @@
 
 import csv
 import json
-import math
-import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tensix_sim.files import atomic
+from tensix_sim.trace.causes import Cause
 from tensix_sim.trace.queries import Cycles, Totals
-from tensix_sim.trace.trace import RISCS, WAIT, Trace
+from tensix_sim.trace.trace import RISCS, Trace
 
 Devices = Sequence[tuple[int, Trace]]  # ring position, trace
-
-
-@contextmanager
-def atomic(path: str | Path) -> Iterator[TextIO]:
-    """Open a text file that takes its name only when the block ends well; until then an older file keeps it."""
-    with atomic_path(path) as written, open(written, "w", encoding="utf-8", newline="\n") as file:
-        yield file
-
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a name under which to write a file that takes the name `path` only when the block ends well.
-
-    What is no regular file, such as /dev/stdout, is written as it stands. An OSError names `path`, whatever
-    the file was called when it went wrong.
-    """
-    path = Path(path)
-    in_place = path.exists() and not path.is_file()
-    target = path if in_place else path.resolve()
-    written = target if in_place else target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        yield written
-        if not in_place:
-            written.replace(target)
-    except BaseException as error:
-        if not in_place:
-            with suppress(OSError):
-                written.unlink()
-        if isinstance(error, OSError) and error.filename in (None, str(written)):
-            error.filename = str(path)
-        raise
 
 
 def write_chrome(path: str | Path, devices: Devices, clock_hz: int, run: str = "") -> None:
@@ -87,8 +55,7 @@ def _chrome_events(pid: int, trace: Trace, clock_hz: int, cores: Iterable[tuple[
         yield about("thread_name", {"name": str(lane)}, tid)
         yield about("thread_sort_index", {"sort_index": tid}, tid)
 
-    categories = ["wait" if name.startswith(WAIT) else "busy" for name in trace.names]
-    names = [f'"name":{json.dumps(n)},"cat":"{c}"' for n, c in zip(trace.names, categories, strict=True)]
+    names = [f'"name":{json.dumps(str(n))},"cat":"{"wait" if isinstance(n, Cause) else "busy"}"' for n in trace.names]
     span = f'{{"ph":"X","pid":{pid},"tid":%d,%s,"ts":%d.%03d2,"dur":%d.%03d,"args":{{"cycles":[%d,%d]}}}}'
     for block in trace.span_blocks():
         who = (tids[lane] for lane in block["lane"].tolist())
@@ -98,7 +65,7 @@ def _chrome_events(pid: int, trace: Trace, clock_hz: int, cores: Iterable[tuple[
         times = _lists(ts // 1000, ts % 1000, dur // 1000, dur % 1000, block["start"], block["end"])
         yield from (span % row for row in zip(who, what, *times, strict=True))
 
-    labels_and_units = [(json.dumps(label), json.dumps(unit)) for label, unit in trace.counters]
+    labels_and_units = [(json.dumps(series.label), json.dumps(series.unit)) for series in trace.counters]
     count = f'{{"ph":"C","pid":{pid},"name":%s,"ts":%d.%03d2,"args":{{%s:%d}}}}'
     for block in trace.count_blocks():
         ts = _nanoseconds(block["time"], clock_hz)
@@ -124,7 +91,7 @@ def _lists(*columns: NDArray[np.integer[Any]]) -> list[list[int]]:
 def write_core_csv(path: str | Path, devices: Devices, run: str = "") -> None:
     """Write a row of cycles for each RISC of each core: first, last, busy, and waiting by cause; last the run's id, if given."""
     totals = [(ring_id, Totals.of(trace)) for ring_id, trace in devices]
-    waits = sorted({name for _, t in totals for name in t.names if name.startswith(WAIT)})
+    waits = sorted({name for _, t in totals for name in t.names if isinstance(name, Cause)}, key=str)
     header, last = (["run"], [run]) if run else ([], [])
     with atomic(path) as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -132,7 +99,7 @@ def write_core_csv(path: str | Path, devices: Devices, run: str = "") -> None:
         for ring_id, t in totals:
             for i in sorted(range(len(t.lanes)), key=lambda i: t.lanes[i].rank):
                 spent = dict(zip(t.names, t.cycles[i].tolist(), strict=True))
-                busy = sum(cycles for name, cycles in spent.items() if not name.startswith(WAIT))
+                busy = sum(cycles for name, cycles in spent.items() if not isinstance(name, Cause))
                 core, risc = t.lanes[i]
                 life = t.start[i], t.end[i]
                 rows.writerow([ring_id, *core, risc, *life, busy, *(spent.get(name, 0) for name in waits), *last])
@@ -155,40 +122,17 @@ def write_transfers_csv(path: str | Path, devices: Devices, run: str = "") -> No
                 rows.writerow([ring_id, *core, risc, names[row["kind"]], *(int(row[c]) for c in columns[1:]), *last])
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write a small file."""
-    with atomic(path) as file:
-        file.write(text)
-    return path
-
-
-def write_summary(path: str | Path, data: Mapping[str, Any]) -> None:
-    """Write figures as JSON with sorted keys; NaN and infinity, which JSON lacks, become null."""
-    with atomic(path) as file:
-        json.dump(finite(data), file, indent=2, sort_keys=True, allow_nan=False)
-        file.write("\n")
-
-
-def finite(value: Any) -> Any:
-    """The same with None in place of NaN and infinities, which JSON lacks."""
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def write_golden(trace: Trace) -> str:
     """Return a small trace as text, for files that people review as diffs.
 
     One line a span, by lane and then time: lane, name, start, end. Then one line a counter value, by
     counter and then time: counter, unit, cycle, value. Tabs separate the columns.
     """
-    lanes, names, counters = trace.lanes, trace.names, trace.counters
+    lanes, names = trace.lanes, trace.names
+    counters = [f"{series.label}\t{series.unit}" for series in trace.counters]
     lines = []
     for lane, name, start, end in sorted(trace.spans().tolist(), key=lambda span: lanes[span[0]].rank):
         lines.append(f"{lanes[lane]}\t{names[name]}\t{start}\t{end}\n")
     for series, time, value in sorted(trace.counts().tolist(), key=lambda count: counters[count[0]]):
-        label, unit = counters[series]
-        lines.append(f"{label}\t{unit}\t{time}\t{value}\n")
+        lines.append(f"{counters[series]}\t{time}\t{value}\n")
     return "".join(lines)

@@ -1,0 +1,77 @@
+"""What all commands do with the terminal: results on stdout, progress and complaints on stderr."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from tensix_sim.user_errors import UserError
+
+UNWRITTEN = "nothing was written"
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """Say what is wrong and end with `code`."""
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn what goes wrong into one message and an exit code: the user's errors, and what lies outside the simulator."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except UserError as error:
+            fail("\n".join([str(error), *getattr(error, "__notes__", [])]), error.exit_code)
+        except KeyboardInterrupt:
+            fail(f"interrupted; {UNWRITTEN}", 130)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except MemoryError:
+            fail(f"out of memory; set numerics: off or trace: off, or give --jobs 1; {UNWRITTEN}")
+        except OSError as error:
+            fail(f"{error.filename or 'output'}: {error.strerror or error}; nothing was written there")
+
+    return run
+
+
+def need(given: object, use: str, package: str, extra: str) -> None:
+    """Refuse a use that was `given` of a package that is not installed, and say which of our extras has it."""
+    if given and find_spec(package) is None:
+        fail(f"{use} {package}, which is not installed: pip install 'tensix-sim[{extra}]'")
+
+
+def show(screen: str, json_file: str | None, data: Callable[[], Any]) -> None:
+    """Print a screen; before it, write what it shows to the file of --json."""
+    if json_file:
+        from tensix_sim.files import write_json
+
+        write_json(Path(json_file), data())
+    if screen:
+        click.echo(screen)
+
+
+@contextmanager
+def progress(label: str, left: str = "") -> Iterator[Callable[[float], None]]:
+    """A bar on stderr while the work lasts, where that is a terminal. `left` is what to say is left if a worker dies."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from tensix_sim.workers import WorkerError
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    try:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task(label, total=1.0)
+            yield lambda share: bar.update(task, completed=share)
+    except WorkerError as error:
+        raise WorkerError(f"{error}; {left}" if left else str(error)) from error

@@ -1,0 +1,107 @@
+"""The options that several commands have, each declared once; SPEC, --set and --preset become one `Given`."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from tensix_sim.cli.console import fail
+from tensix_sim.user_errors import UsageError
+
+if TYPE_CHECKING:
+    from tensix_sim.config import RunSpec
+    from tensix_sim.doctor.report import Report
+
+Command = Callable[..., None]
+Option = Callable[[Command], Command]
+
+JSON = click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write what the screen shows to FILE.")
+SET = click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override a key of the spec.")
+PRESET = click.option("--preset", metavar="MODEL", help="The spec of a model in place of SPEC: tensix-sim presets lists them.")
+SPEC = click.argument("spec", type=click.Path(dir_okay=False), required=False)
+
+
+def jobs_option(what: str) -> Option:
+    """How many of `what` run at once."""
+    every = os.cpu_count() or 1
+    return click.option("--jobs", type=click.IntRange(1), default=every, help=f"{what} side by side.  [default: all CPUs]")
+
+
+def file_option(name: str, about: str | None, **more: Any) -> Option:
+    """A file to write."""
+    return click.option(name, type=click.Path(dir_okay=False, path_type=Path), help=about, **more)
+
+
+def lengths_option(about: str) -> Option:
+    """Sequence lengths; `about` says what is done for each."""
+    return click.option("--seq-lens", metavar="A..B", help=f"{about}: A, 2A, 4A ... up to B, or a list A,B,C.")
+
+
+def spec_options(command: Command) -> Command:
+    """SPEC, --set and --preset of a command, which gets them as one `given`."""
+
+    @SPEC
+    @SET
+    @PRESET
+    @wraps(command)
+    def run(*args: Any, spec: str | None, overrides: tuple[str, ...], preset: str | None, **kwargs: Any) -> None:
+        command(*args, given=Given(spec, overrides, preset), **kwargs)
+
+    return run
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user says of a run: a spec file or a model's preset, the built-in example without either, and overrides."""
+
+    spec: str | None
+    overrides: tuple[str, ...]
+    preset: str | None
+
+    def read(self, seq_len: int | None = None) -> dict[str, Any]:
+        """The spec as written, at another sequence length if one is given.
+
+        Raises:
+            UsageError: SPEC and --preset were both given.
+            SpecError: it cannot be read, or an override cannot be placed.
+        """
+        from tensix_sim.config import BUILT_IN, read_spec
+        from tensix_sim.presets import preset
+
+        if self.spec and self.preset:
+            raise UsageError(f"SPEC {self.spec} and --preset {self.preset}: give one of them")
+        if self.preset:
+            return preset(self.preset, self.overrides, seq_len)
+        more = () if seq_len is None else (f"inputs.seq_len={seq_len}",)
+        return read_spec(self.spec if self.spec is not None else BUILT_IN, [*self.overrides, *more])
+
+    def typed(self, seq_len: int | None = None) -> "RunSpec":
+        """A spec whose values have the right types; what else may be wrong with it is for others to say."""
+        from pydantic import ValidationError
+
+        from tensix_sim.config import load_spec
+        from tensix_sim.doctor.check import check
+
+        raw = self.read(seq_len)
+        try:
+            return load_spec(raw)
+        except ValidationError:
+            _refuse(check(raw))
+
+    def legal(self) -> "RunSpec":
+        """A spec that can run; ends the command if it cannot."""
+        from tensix_sim.config import load_spec
+        from tensix_sim.doctor.check import check
+
+        raw = self.read()
+        if not (report := check(raw)).ok:
+            _refuse(report)
+        return load_spec(raw)
+
+
+def _refuse(report: "Report") -> NoReturn:
+    fail("\n".join([f"illegal: {len(report.violations)} rules broken", *(f"- {v.message}" for v in report.violations)]), 1)

@@ -1,0 +1,228 @@
+"""Commands on one spec or one run: `run`, `check`, `report`, `compare`; and what there is to run: `boards`, `presets`."""
+
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tensix_sim.cli.console import UNWRITTEN, fail, guarded, need, progress, show
+from tensix_sim.cli.options import JSON, PRESET, SET, Given, file_option, jobs_option, lengths_option, spec_options
+from tensix_sim.cli.studies import compare_lengths
+from tensix_sim.user_errors import UserError
+
+if TYPE_CHECKING:
+    from tensix_sim.config import RunSpec
+
+
+@click.command()
+@spec_options
+@JSON
+@jobs_option("Devices simulated")
+@click.option("--gather", is_flag=True, help="Also gather the whole sequence on every device: split, two all-gathers, concat.")
+@click.option("--name", help="Name of the folder with the traces.  [default: from the spec]")
+@click.option("--traces", type=click.Path(file_okay=False, path_type=Path), default=Path("traces/runs"), show_default=True)
+@click.option(
+    "--emit",
+    "kinds",
+    multiple=True,
+    type=click.Choice(("device-log", "perf-csv", "npe", "visualizer", "perfetto")),
+    help="Also write files that other tools open.",
+)
+@click.option("--explain-error", is_flag=True, help="Take the error apart by its causes; needs numerics: exact.")
+@click.option("--strict", is_flag=True, help="Exit with 3 if the accuracy is not what the formats give.")
+@guarded
+def run(
+    given: Given,
+    json_file: str | None,
+    jobs: int,
+    gather: bool,
+    name: str | None,
+    traces: Path,
+    kinds: tuple[str, ...],
+    explain_error: bool,
+    strict: bool,
+) -> None:
+    """Run the op of SPEC on its device or on every device of its ring; without SPEC, the built-in example."""
+    from tensix_sim.emit import emit
+    from tensix_sim.error import explain
+    from tensix_sim.screen import run_screen
+    from tensix_sim.sdpa.op import Op
+    from tensix_sim.simulation import simulate
+    from tensix_sim.trace import whole_folder
+
+    spec = given.legal()
+    _refuse_beforehand(spec, kinds, explain_error, gather)
+    folder = traces / (name or _run_name(spec, given.preset))
+    with whole_folder(folder) as new:
+        where = f"ring of {spec.ring_size}" if Op.of(spec).ring else spec.op
+        with progress(f"{where} on {spec.board}", UNWRITTEN) as bar:
+            result = simulate(spec, jobs, bar, gather=gather)
+        if explain_error:
+            with progress("error by stage", UNWRITTEN) as bar:
+                result.error = explain(spec, jobs, bar).model_dump()
+        result.write_into(new)
+        emit(result.as_run(), kinds, new, folder.resolve().name)
+    show(run_screen(result), json_file, result.summary)
+    if not result.opens_in_a_viewer:
+        click.echo(
+            f"no {folder / 'trace.json'}: the trace is too long for Perfetto; `tensix-sim report {folder}` shows it", err=True
+        )
+    click.echo(f"traces in {folder}", err=True)
+    if strict and result.accuracy and result.accuracy.suspect:
+        sys.exit(3)
+
+
+def _refuse_beforehand(spec: "RunSpec", kinds: tuple[str, ...], explain_error: bool, gather: bool) -> None:
+    """End the command if one of its options does not go with the spec."""
+    from tensix_sim.emit import check_kinds
+    from tensix_sim.gather.tail import tail_problems
+    from tensix_sim.job import Job
+
+    if explain_error and spec.numerics != "exact":
+        fail(f"--explain-error: numerics is {spec.numerics}; an error is explained bit for bit: set numerics: exact")
+    if gather and (problems := tail_problems(Job.legal(spec))):
+        fail("\n".join(f"--gather: {problem}" for problem in problems), 1)
+    try:
+        check_kinds(kinds, spec.trace)
+    except UserError as error:
+        fail(f"--emit {error}")
+
+
+def _run_name(spec: "RunSpec", preset: str | None) -> str:
+    from tensix_sim.sdpa.op import Op
+
+    if preset:
+        return f"{preset}-s{spec.inputs.seq_len}"
+    return f"{spec.op}-{spec.board}-s{spec.inputs.seq_len}" + (f"-r{spec.ring_size}" if Op.of(spec).ring else "")
+
+
+@click.command()
+@spec_options
+@click.option(
+    "--reserve", multiple=True, type=click.IntRange(0), metavar="BYTES",
+    help="Bytes at the top of L1 that others hold, summed up: machine.l1.reserved.",
+)  # fmt: skip
+@click.option("--github", is_flag=True, help="Also annotate SPEC's lines in a GitHub workflow.")
+@JSON
+@guarded
+def check(given: Given, reserve: tuple[int, ...], github: bool, json_file: str | None) -> None:
+    """Say everything that is wrong with SPEC, what its kernels would really use, who computes what, and what would be better."""
+    from tensix_sim.config import BUILT_IN
+    from tensix_sim.doctor.check import check as check_spec
+    from tensix_sim.doctor.github import annotations
+
+    if reserve:
+        given = replace(given, overrides=(*given.overrides, f"machine.l1.reserved={sum(reserve)}"))
+    written = given.spec if given.spec is not None else BUILT_IN
+    report = check_spec(given.read()) if given.preset else check_spec(written, given.overrides)
+    show(report.text(), json_file, lambda: report.model_dump(mode="json"))
+    if github:
+        click.echo("\n".join(["", *annotations(report, Path(given.spec) if given.spec is not None else None)]))
+    if not report.ok:
+        sys.exit(1)
+
+
+@click.command()
+@JSON
+@guarded
+def boards(json_file: str | None) -> None:
+    """List the boards, with what matters most about each."""
+    from tensix_sim.arch import BOARDS
+    from tensix_sim.screen import boards_screen
+
+    show(
+        boards_screen(BOARDS.values()),
+        json_file,
+        lambda: {name: board.model_dump(mode="json") for name, board in BOARDS.items()},
+    )
+
+
+@click.command()
+@JSON
+@guarded
+def presets(json_file: str | None) -> None:
+    """List the presets: models, as they call the op."""
+    from tensix_sim.presets import presets as all_presets
+    from tensix_sim.screen import presets_screen
+
+    found = all_presets()
+    show(presets_screen(found), json_file, lambda: {name: preset.model_dump(mode="json") for name, preset in found.items()})
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN")
+@file_option("--output", "The page.  [default: RUN/report.html]")
+@click.option("--png", is_flag=True, help="Also pictures of the main charts, beside the page.")
+@click.option("--what-ifs/--no-what-ifs", default=True, help="Run each device again, relieved and changed.")
+@jobs_option("What-ifs run")
+@JSON
+@guarded
+def report(folder: Path, output: Path | None, png: bool, what_ifs: bool, jobs: int, json_file: str | None) -> None:
+    """Write a page on RUN, the folder of a run: what binds each device, what helps, where its cycles went. It opens offline."""
+    from tensix_sim.analysis import judge
+    from tensix_sim.page import write_pngs, write_report
+    from tensix_sim.screen import verdict_screen
+    from tensix_sim.simulation import DeviceFigures
+    from tensix_sim.summary import read_run
+
+    need(png, "--png draws with", "matplotlib", "plot")
+    done = read_run(folder)
+    verdicts = []
+    if what_ifs and done.traces:
+        devices = [DeviceFigures.model_validate({**device, "accuracy": None}) for device in done.summary["devices"]]
+        with progress("what-ifs") as bar:
+            verdicts = judge(done.spec, [(device, done.traces[device.ring_id]) for device in devices], jobs, bar)
+    page = output or folder / "report.html"
+    write_report(done, verdicts, page)
+    pictures = write_pngs(done, verdicts, page.parent) if png else []
+    show(verdict_screen(verdicts), json_file, lambda: [verdict.summary() for verdict in verdicts])
+    click.echo("\n".join(f"wrote {path}" for path in [page, *pictures]), err=True)
+
+
+@click.command()
+@click.argument("before", required=False, type=click.Path(exists=True, path_type=Path))
+@click.argument("after", required=False, type=click.Path(exists=True, path_type=Path))
+@file_option("--html", "Write the comparison as a page to FILE.")
+@click.option("--call", type=click.IntRange(0), help="Which call of a profile that has several.")
+@lengths_option("Ring-distributed against plain SDPA")
+@SET
+@PRESET
+@jobs_option("Lengths")
+@JSON
+@guarded
+def compare(
+    before: Path | None,
+    after: Path | None,
+    html: Path | None,
+    call: int | None,
+    seq_lens: str | None,
+    overrides: tuple[str, ...],
+    preset: str | None,
+    jobs: int,
+    json_file: str | None,
+) -> None:
+    """Say what changed between two runs, a run and a hardware profile, or two profiles, and why.
+
+    A run is its folder, a profile an ops_perf_results*.csv or a profile_log_device.csv; one of another op or chip is refused,
+    and settings that differ stand above the numbers. With --seq-lens, BEFORE is the spec
+    of a ring, by default the built-in example: is the ring worth it against plain SDPA on every device, with all that
+    the model needs behind it to have the whole sequence on each?
+    """
+    if seq_lens:
+        if after or html or call is not None:
+            fail("--seq-lens compares one spec with plain SDPA: it takes neither AFTER nor --html nor --call")
+        compare_lengths(Given(str(before) if before else None, overrides, preset), seq_lens, jobs, json_file)
+        return
+    if before is None or after is None or overrides or preset:
+        fail("two runs are compared by their folders, BEFORE and AFTER; a spec, --set and --preset need --seq-lens")
+    from tensix_sim.analysis import compare as compare_sides
+    from tensix_sim.analysis import read_sides
+    from tensix_sim.page import write_comparison
+    from tensix_sim.screen import compare_screen
+
+    comparison = compare_sides(*read_sides(before, after, call))
+    if html:
+        write_comparison(comparison, html)
+    show(compare_screen(comparison), json_file, lambda: asdict(comparison))

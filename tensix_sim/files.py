@@ -1,0 +1,88 @@
+"""Files: written whole or not at all, JSON that is JSON, arrays that are mapped."""
+
+import json
+import math
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[TextIO]:
+    """Open a text file that takes its name only when the block ends well; until then an older file keeps it."""
+    with atomic_path(path) as written, open(written, "w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a name under which to write a file that takes the name `path` only when the block ends well.
+
+    What is no regular file, such as /dev/stdout, is written as it stands. An OSError names `path`, whatever
+    the file was called when it went wrong.
+    """
+    path = Path(path)
+    in_place = path.exists() and not path.is_file()
+    target = path if in_place else path.resolve()
+    written = target if in_place else target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        yield written
+        if not in_place:
+            written.replace(target)
+    except BaseException as error:
+        if not in_place:
+            with suppress(OSError):
+                written.unlink()
+        if isinstance(error, OSError) and error.filename in (None, str(written)):
+            error.filename = str(path)
+        raise
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a small file."""
+    with atomic(path) as file:
+        file.write(text)
+    return path
+
+
+def write_json(path: str | Path, data: Mapping[str, Any]) -> None:
+    """Write figures as JSON with sorted keys; NaN and infinity, which JSON lacks, become null."""
+    with atomic(path) as file:
+        json.dump(finite(data), file, indent=2, sort_keys=True, allow_nan=False)
+        file.write("\n")
+
+
+def finite(value: Any) -> Any:
+    """The same with None in place of NaN and infinities, which JSON lacks."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def open_array(path: str, rank: int, kind: str) -> NDArray[Any]:
+    """Map an .npy file of `rank` dimensions and NumPy dtype kind `kind` into memory, without reading its values.
+
+    Raises:
+        ValueError: there is no such array; the message is the end of a sentence about the file.
+
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise ValueError("is not a whole .npy file of numbers") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError("is an archive; one .npy array is needed")
+    if array.dtype.kind != kind:
+        raise ValueError(f"holds {array.dtype}; {'floating-point' if kind == 'f' else 'int32'} numbers are needed")
+    if array.ndim != rank or 0 in array.shape:
+        raise ValueError(f"has shape {array.shape}; {rank} dimensions, none of them 0, are needed")
+    return array

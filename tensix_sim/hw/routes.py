@@ -1,0 +1,257 @@
+"""Ways between cores and banks: which banks a tensor's tiles lie in, which links they pass, and what each step takes.
+
+A `Plan` is a read or write that has been worked out: its tiles' banks, and the routes to them in the compiled loop's records.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from numpy.typing import NDArray
+
+from tensix_sim.arch import Machine
+from tensix_sim.arch.model import Coord
+from tensix_sim.hw.engine import TICKS, to_ticks
+from tensix_sim.hw.network import Network
+from tensix_sim.hw.noc import LinkId, Noc
+from tensix_sim.hw.tables import BANK, MOVE, ROUTE, SERVER, rows
+from tensix_sim.program import Tensor
+
+Direction = Literal["read", "write"]
+
+PIECE_BYTES = 1024  # of a long packet; about a tile, so that neither waits long for the other
+
+
+class Path(NamedTuple):
+    """A kind of tile between one core and all banks of a memory."""
+
+    direction: Direction
+    noc: int
+    core: Coord  # NoC position
+    memory: str
+    tile_bytes: int
+    acknowledged: bool = True  # the core waits for the answer to a write; else only until the data are there
+
+
+@dataclass(eq=False, slots=True)
+class Plan:
+    """The tiles of one read or write, and how often it was issued."""
+
+    path: Path
+    move: int  # its place in the network
+    banks: int  # place of the first tile's bank
+    tiles: int
+    in_flight: int  # tiles that may be under way at a time
+    issue: int  # cycles that the RISC spends on all of them
+    hop_tiles: int
+    uses: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes moved each time."""
+        return self.tiles * self.path.tile_bytes
+
+
+class Routes:
+    """One chip's banks, links and core ports by name, and the plans of what moves over them.
+
+    Banks are numbered: DRAM first, then, for each NoC, which has an interface of its own there, the L1 of the worker cores
+    and that of the Ethernet tiles. `flows` are the names under which bytes are counted over time, if they are.
+    """
+
+    def __init__(self, machine: Machine, watch: bool, count: bool) -> None:
+        """`watch` tells of each burst, `count` counts bytes over time."""
+        chip = machine.chip
+        self.dram, self.spec = chip.dram, chip.noc
+        self.nocs = (Noc(0, chip.noc), Noc(1, chip.noc))
+        l1 = [machine.worker((x, y)) for y in range(machine.grid[1]) for x in range(machine.grid[0])]
+        self.nodes = {"dram": list(chip.dram.endpoints), "l1": l1, "ethernet": list(chip.ethernet.endpoints)}
+        self.bank_names, self._first_bank = self._numbered()
+        self.flows = ("read", "write", "noc0", "noc1", *self.bank_names[: chip.dram.banks]) if count else ()
+        self.network = Network(self._banks(), watch, len(self.flows))
+        self.servers: dict[str, int] = {}  # links and core ports by name
+        self._plans: tuple[dict[object, Plan], ...] = ({}, {})
+        self._routes: dict[Path, int] = {}
+        self._patterns: dict[tuple[int, ...], int] = {}
+        self._retired: list[Plan] = []
+
+    # -- banks ----------------------------------------------------------------------------------------------
+
+    def _numbered(self) -> tuple[list[str], dict[tuple[str, int], int]]:
+        """The names of all banks, and the first one of each memory from each NoC."""
+        names = [f"dram bank {b}" for b in range(self.dram.banks)]
+        first = {("dram", 0): 0, ("dram", 1): 0}
+        for noc in (0, 1):
+            for memory, label in (("l1", "l1"), ("ethernet", "ethernet tile")):
+                first[memory, noc] = len(names)
+                names += [f"{label} {x}-{y} noc{noc}" for x, y in self.nodes[memory]]
+        return names, first
+
+    def _banks(self) -> NDArray[Any]:
+        """Records `BANK` of all of them; only those of DRAM have rows to open."""
+        banks = rows(BANK, len(self.bank_names), buffer=to_ticks(self.spec.buffer_bytes / self.spec.link_rate))
+        dram = banks[: self.dram.banks]
+        dram["open"], dram["row_miss"] = self.dram.open_rows, to_ticks(self.dram.row_miss_cycles)
+        return banks
+
+    # -- plans ----------------------------------------------------------------------------------------------
+
+    def plan(
+        self,
+        direction: Direction,
+        noc: int,
+        core: Coord,
+        tensor: Tensor,
+        pages: Sequence[int],
+        barrier: int,
+        answered: bool = False,
+    ) -> Plan:
+        """How to move `pages` of `tensor` to or from `core` (NoC position) in bursts of at most `barrier` tiles (0: no limit).
+
+        A burst of writes goes when the one before it has left the core, or with `answered` when its answers are back.
+        """
+        banks = len(self.nodes[tensor.memory])
+        where: object
+        if isinstance(pages, range) and pages.step == 1:
+            where = ("from", pages.start % banks, len(pages))
+        else:
+            where = tuple([p % banks for p in pages])
+        key = (direction, core, tensor.memory, tensor.format.tile_bytes, where, barrier, answered)
+        plan = self._plans[noc].get(key)
+        if plan is None:
+            self._learn_sources(direction, noc, "ethernet" if core in self.nodes["ethernet"] else tensor.memory)
+            path = Path(direction, noc, core, tensor.memory, tensor.format.tile_bytes)
+            gap = self.spec.read_issue_cycles if direction == "read" else self.spec.write_issue_cycles
+            targets = tuple([p % banks for p in pages])
+            plan = self._plans[noc][key] = self._make_plan(path, targets, barrier or len(pages), gap, answered)
+        return plan
+
+    def copy_plan(self, noc: int, source: Coord, target: Coord, nbytes: int, parts: int = 1) -> Plan:
+        """How to write `nbytes` from a core's L1 to that of another, or of an Ethernet tile, without waiting for an answer.
+
+        They go in `parts` equal parts, one after the other. Other packets go between the flits of a long one, on other virtual
+        channels: a part moves in pieces.
+        """
+        key = ("copy", source, target, nbytes, parts)
+        plan = self._plans[noc].get(key)
+        if plan is None:
+            self._learn_sources("write", noc, "l1")
+            pieces = -(-nbytes // (parts * PIECE_BYTES))
+            memory = "ethernet" if target in self.nodes["ethernet"] else "l1"
+            path = Path("write", noc, source, memory, -(-nbytes // (parts * pieces)), acknowledged=False)
+            bank = self.nodes[memory].index(target)
+            plan = self._plans[noc][key] = self._make_plan(path, (bank,) * (parts * pieces), pieces, 0, answered=True)
+            plan.issue = self.spec.write_issue_cycles * -(-nbytes // self.spec.max_packet_bytes)
+        return plan
+
+    def plans(self) -> list[Plan]:
+        """All that were ever made."""
+        return [*self._retired, *self._plans[0].values(), *self._plans[1].values()]
+
+    def banks_of(self, plan: Plan, first: int = 0, end: int | None = None) -> list[int]:
+        """The bank of each of its tiles in their memory, or of some of them."""
+        end = plan.tiles if end is None else end
+        banks: list[int] = self.network.net.lists[plan.banks + first : plan.banks + end].tolist()
+        return banks
+
+    def ends(self, path: Path, bank: int) -> tuple[Coord, Coord]:
+        """NoC positions that a tile goes from and to."""
+        node = self.nodes[path.memory][bank]
+        return (node, path.core) if path.direction == "read" else (path.core, node)
+
+    def _learn_sources(self, direction: Direction, noc: int, memory: str) -> None:
+        """Note which nodes send data on this NoC from now on; what was planned without them is planned again."""
+        senders = memory if direction == "read" or memory == "ethernet" else "l1"
+        new = set(self.nodes[senders])
+        if not new <= self.nocs[noc].sources:
+            self.nocs[noc].sources |= new
+            self._retired += self._plans[noc].values()
+            self._plans[noc].clear()
+            self._routes.clear()
+
+    def _make_plan(self, path: Path, banks: tuple[int, ...], barrier: int, gap: int, answered: bool = False) -> Plan:
+        if path not in self._routes:
+            self._routes[path] = self.network.add_routes(self._to_banks(path))
+        if banks not in self._patterns:
+            self._patterns[banks] = self.network.add("lists", banks)
+        noc, reading, tiles = self.nocs[path.noc], path.direction == "read", len(banks)
+        banks_at, barrier, answered = self._patterns[banks], min(barrier, tiles), answered and not reading
+        move = rows(
+            MOVE, 1, writing=not reading, routes=self._routes[path], banks=banks_at, tiles=tiles,
+            barrier=barrier, gap=gap * TICKS, answered=answered,
+        )  # fmt: skip
+        in_flight = barrier if reading or answered else tiles
+        hops = sum(noc.hops(*self.ends(path, bank)) for bank in banks)
+        return Plan(path, self.network.add("moves", move), banks_at, tiles, in_flight, gap * tiles, hops)
+
+    # -- routes ---------------------------------------------------------------------------------------------
+
+    def _to_banks(self, path: Path) -> NDArray[Any]:
+        """Records `ROUTE` of a path, one for each bank of its memory."""
+        spec, first_bank = self.spec, self._first_bank[path.memory, path.noc]
+        routes = rows(
+            ROUTE, len(self.nodes[path.memory]), nbytes=path.tile_bytes,
+            link_ticks=to_ticks(self.packet(path) / spec.link_rate), port_ticks=to_ticks(self.packet(path) / spec.niu_rate),
+        )  # fmt: skip
+        for bank, route in enumerate(routes):
+            route["bank"] = first_bank + bank
+            route["service"] = self._service(path, bank)
+            there, back = self._latencies(path, bank)
+            route["there"], route["back"] = there * TICKS, back * TICKS
+            links = self._contended(path, bank, slow_source=route["service"] >= route["link_ticks"])
+            route["links"], route["links_end"] = self._listed(links)
+            route["flows"], route["flows_end"] = self._listed(self._flows_of(path, bank))
+            route["port"] = self._port(path)
+        return routes
+
+    def _listed(self, places: list[int]) -> tuple[int, int]:
+        """Where they begin and end in the network's `lists`."""
+        first = self.network.add("lists", places)
+        return first, first + len(places)
+
+    def _service(self, path: Path, bank: int) -> int:
+        """Ticks of a tile in the bank's hands."""
+        if path.memory != "dram":
+            return to_ticks(path.tile_bytes / self.spec.niu_rate)
+        return to_ticks(max(self.dram.request_cycles, path.tile_bytes / self.dram.rate_of(bank)))
+
+    def _latencies(self, path: Path, bank: int) -> tuple[int, int]:
+        """Cycles from the core to the bank, and from the service until the core's RISC knows."""
+        noc, node, reading = self.nocs[path.noc], self.nodes[path.memory][bank], path.direction == "read"
+        there = noc.one_way(path.core, node)
+        if not path.acknowledged:
+            return there, 0
+        fixed = self.spec.software_cycles if reading else self.spec.write_ack_base
+        if path.memory == "dram":
+            fixed += self.dram.read_cycles if reading else self.dram.write_cycles
+        return there, noc.round_trip(path.core, node) + fixed - there
+
+    def _contended(self, path: Path, bank: int, slow_source: bool) -> list[int]:
+        """Servers of the links at which a path's data can meet others; a slow bank sends nothing that queues before that."""
+        slow = path.direction == "read" and slow_source
+        links = self.nocs[path.noc].contended(*self.ends(path, bank), slow_source=slow)
+        return [self._server(link_name(path.noc, link)) for link in links]
+
+    def _flows_of(self, path: Path, bank: int) -> list[int]:
+        """The flows that count the bytes of a path's tiles."""
+        names = [path.direction, f"noc{path.noc}", *([f"dram bank {bank}"] if path.memory == "dram" else [])]
+        return [self.flows.index(name) for name in names] if self.flows else []
+
+    def packet(self, path: Path) -> int:
+        """Bytes of one tile on a link."""
+        return self.nocs[0].packet_bytes(path.tile_bytes)
+
+    def _port(self, path: Path) -> int:
+        x, y = path.core
+        return self._server(f"noc{path.noc} {'into' if path.direction == 'read' else 'out of'} {x}-{y}")
+
+    def _server(self, name: str) -> int:
+        if name not in self.servers:
+            self.servers[name] = self.network.add("servers", rows(SERVER, 1))
+        return self.servers[name]
+
+
+def link_name(noc: int, link: LinkId) -> str:
+    """A link in words: the router that it leaves, and where to."""
+    x, y, axis = link
+    return f"noc{noc} link {x}-{y} {(('east', 'south'), ('west', 'north'))[noc][axis]}"
