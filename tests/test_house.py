@@ -114,7 +114,6 @@ def test_a_type_has_one_meaning() -> None:
     assert doubles == {}
 
 
-@pytest.mark.xfail(strict=True, reason="what an op is moves to sdpa/op.py")
 def test_few_files_name_an_op() -> None:
     """Outside the rooms of attention and the function that ttnn has for it: those that a new op has to change."""
     elsewhere = [str(place) for place in PLACES if not str(place).startswith(ROOMS_OF_OPS)]

@@ -14,8 +14,8 @@ from tensix_sim.doctor.rules import FILE_RULES, broken, faults, shape_rules
 from tensix_sim.doctor.settings import settings
 from tensix_sim.doctor.types import part_in_doubt, read_types
 from tensix_sim.formats import TILE
-from tensix_sim.sdpa.case import Case, Fault, make_machine
-from tensix_sim.sdpa.keys import FIDELITY, Change
+from tensix_sim.sdpa.case import Case, make_machine
+from tensix_sim.sdpa.keys import FIDELITY, Change, Fault
 from tensix_sim.sdpa.op import compute_kernel, positions
 
 __all__ = ["Report", "check", "examine"]

@@ -15,7 +15,7 @@ from tensix_sim.config import BUILT_IN, PagedKV
 from tensix_sim.doctor.rules import buffers_fit_l1, dram_bytes, dram_capacity, faults, still_broken
 from tensix_sim.doctor.types import annotation_of
 from tensix_sim.formats import TILE
-from tensix_sim.sdpa.case import Case, Fault, InvalidOperandError
+from tensix_sim.sdpa.case import Case, InvalidOperandError
 from tensix_sim.sdpa.keys import (
     BATCH,
     BLOCK,
@@ -31,6 +31,7 @@ from tensix_sim.sdpa.keys import (
     SEQ_LEN,
     WINDOW,
     Change,
+    Fault,
 )
 from tensix_sim.sdpa.op import MAX_RING, OPS
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 from tensix_sim.arch import machine
 from tensix_sim.config import BUILT_IN, RunSpec, SpecError
-from tensix_sim.sdpa.case import Fault
 from tensix_sim.sdpa.geometry import program_config
+from tensix_sim.sdpa.keys import Fault
 from tensix_sim.sdpa.op import OPS
 
 

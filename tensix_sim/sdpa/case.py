@@ -31,25 +31,13 @@ from tensix_sim.sdpa.keys import (
     TABLE,
     WINDOW,
     Change,
+    Fault,
 )
 from tensix_sim.sdpa.op import OPS, Op
 
 
 class InvalidOperandError(Exception):
     """A rule asked for a value that is itself invalid."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A rule broken by some values."""
-
-    found: Change
-    rule: str
-
-    @property
-    def key(self) -> str:
-        """The blamed key."""
-        return next(iter(self.found))
 
 
 @dataclass(frozen=True)

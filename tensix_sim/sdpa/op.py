@@ -3,10 +3,10 @@
 A new op is an `Op` here, its rules above it, its kernels, and its function in `tensix_sim.ttnn.transformer`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tensix_sim.arch.model import unknown_name
 from tensix_sim.config import RunSpec
@@ -28,12 +28,10 @@ from tensix_sim.sdpa.keys import (
     RING_SIZE,
     SEQ_LEN,
     WINDOW,
+    Asked,
+    Fault,
+    OpRule,
 )
-
-if TYPE_CHECKING:
-    from tensix_sim.sdpa.case import Case, Fault
-
-Rule = Callable[["Case"], Iterator["Fault"]]
 
 MAX_RING = 32
 OF_SOME_OPS = (RING_SIZE, RING_IDS, RING_ID, MESH, PAGED, PREFIX, CAUSAL, WINDOW)  # keys that not every op takes
@@ -52,7 +50,7 @@ class Op:
     ttnn_name: str
     codes: tuple[str, ...]
     takes: tuple[str, ...]
-    rules: tuple[Rule, ...]
+    rules: tuple[OpRule, ...]
     example: Mapping[str, Any]
     takes_unshown: tuple[str, ...] = ()
     ring: bool = False
@@ -103,81 +101,81 @@ def compute_kernel(spec: RunSpec) -> AttentionKernel:
 # -- causal attention whose queries are shared among an even ring of devices ----------------------------------
 
 
-def ring_is_even(c: "Case") -> Iterator["Fault"]:
+def ring_is_even(c: Asked) -> Iterator[Fault]:
     """A ring is even, and not too long."""
     ring = c[RING_SIZE]
     if ring % 2 or ring > MAX_RING:
         yield c.fault(f"a ring has an even number of devices, {MAX_RING} at most", RING_SIZE)
 
 
-def _position_lies_on_the_ring(c: "Case") -> Iterator["Fault"]:
+def _position_lies_on_the_ring(c: Asked) -> Iterator[Fault]:
     ring = c[RING_SIZE]
     if c[RING_ID] is not None and c[RING_ID] >= ring:
         yield c.fault(f"positions on the ring are 0 to {ring - 1}", RING_ID, RING_SIZE)
 
 
-def _positions_are_distinct(c: "Case") -> Iterator["Fault"]:
+def _positions_are_distinct(c: Asked) -> Iterator[Fault]:
     ids = c[RING_IDS]
     if ids != "all" and (len(set(ids)) != len(ids) or not ids):
         yield c.fault("lists at least one position and none twice", RING_IDS)
 
 
-def _positions_lie_on_the_ring(c: "Case") -> Iterator["Fault"]:
+def _positions_lie_on_the_ring(c: Asked) -> Iterator[Fault]:
     ring, ids = c[RING_SIZE], c[RING_IDS]
     if ids != "all" and (outside := [i for i in ids if i >= ring]):
         yield c.fault(f"positions on the ring are 0 to {ring - 1}, so {outside} are none", RING_IDS, RING_SIZE)
 
 
-def _mesh_tells_the_position(c: "Case") -> Iterator["Fault"]:
+def _mesh_tells_the_position(c: Asked) -> Iterator[Fault]:
     if c[MESH] is not None and c[RING_ID] is None and c[RING_SIZE] not in c[MESH]:
         rule = "a device's position is its place along the mesh axis as long as the ring, and neither axis is; give ring_id"
         yield c.fault(rule, RING_SIZE, MESH)
 
 
-def _sequence_has_a_tile_for_each_slab(c: "Case") -> Iterator["Fault"]:
+def _sequence_has_a_tile_for_each_slab(c: Asked) -> Iterator[Fault]:
     least = 2 * TILE * c[RING_SIZE]
     if c[SEQ_LEN] < least:
         yield c.fault(f"two slabs a device, a tile each, need {least} rows: {least - c[SEQ_LEN]} more", SEQ_LEN, RING_SIZE)
 
 
-def _sequence_makes_equal_slabs(c: "Case") -> Iterator["Fault"]:
+def _sequence_makes_equal_slabs(c: Asked) -> Iterator[Fault]:
     slabs = 2 * c[RING_SIZE]
     if rest := c[SEQ_LEN] % slabs:
         yield c.fault(f"the sequence is cut in {slabs} equal slabs; {rest} left over", SEQ_LEN, RING_SIZE)
 
 
-def _q_chunks_fill_a_slab(c: "Case") -> Iterator["Fault"]:
+def _q_chunks_fill_a_slab(c: Asked) -> Iterator[Fault]:
     if rest := c.slab % c[Q_CHUNK]:
         over = f"is {c[Q_CHUNK] - c.slab} rows longer than" if c[Q_CHUNK] > c.slab else f"leaves {rest} rows of"
         yield c.fault(f"a Q chunk {over} a slab, which is {c.slab} rows", Q_CHUNK, SEQ_LEN, RING_SIZE)
 
 
-def _one_dtype(c: "Case") -> Iterator["Fault"]:
+def _one_dtype(c: Asked) -> Iterator[Fault]:
     if c.kv_dtype != c[DTYPE]:
         yield c.fault("Q, K and V have one data type in this op", KV_DTYPE, DTYPE)
 
 
-def _prefix_is_paged(c: "Case") -> Iterator["Fault"]:
+def _prefix_is_paged(c: Asked) -> Iterator[Fault]:
     if c[PREFIX] is not None and c[PAGED] is None:
         yield c.fault("a prefix is read through a page table, and there is none", PAGED, PREFIX)
 
 
-def _prefix_is_whole_q_chunks(c: "Case") -> Iterator["Fault"]:
+def _prefix_is_whole_q_chunks(c: Asked) -> Iterator[Fault]:
     if c[PREFIX] is not None and (rest := c[PREFIX] % c[Q_CHUNK]):
         yield c.fault(f"a prefix is whole Q chunks; {rest} left over", PREFIX, Q_CHUNK)
 
 
-def _prefix_is_whole_blocks(c: "Case") -> Iterator["Fault"]:
+def _prefix_is_whole_blocks(c: Asked) -> Iterator[Fault]:
     if c.paged and (rest := c[PREFIX] % c[BLOCK]):
         yield c.fault(f"a prefix is whole blocks; {rest} left over", PREFIX, BLOCK)
 
 
-def _sequence_is_whole_blocks(c: "Case") -> Iterator["Fault"]:
+def _sequence_is_whole_blocks(c: Asked) -> Iterator[Fault]:
     if c.paged and (rest := c[SEQ_LEN] % c[BLOCK]):
         yield c.fault(f"the new rows are whole blocks; {rest} left over", BLOCK, SEQ_LEN)
 
 
-def _paged_rows_are_whole_k_chunks(c: "Case") -> Iterator["Fault"]:
+def _paged_rows_are_whole_k_chunks(c: Asked) -> Iterator[Fault]:
     if c[PREFIX] is not None and (rest := c.kv_len % c[K_CHUNK]):
         rule = f"prefix and new rows, {c.kv_len} together, are whole K chunks; {rest} left over"
         yield c.fault(rule, K_CHUNK, PREFIX, SEQ_LEN)
@@ -217,7 +215,7 @@ RING_DISTRIBUTED_SDPA = Op(
 # -- causal or not, with a sliding window or without, over dense K and V on one device -------------------------
 
 
-def _every_query_sees_a_key(c: "Case") -> Iterator["Fault"]:
+def _every_query_sees_a_key(c: Asked) -> Iterator[Fault]:
     if c[WINDOW] is None or c[CAUSAL]:
         return
     if (blind := c[SEQ_LEN] - c.kv_len - c[WINDOW] // 2) > 0:
@@ -238,17 +236,17 @@ SDPA = Op(
 # -- causal attention of new queries behind a prefix, K and V in a paged cache, on one device ------------------
 
 
-def _keys_are_paged(c: "Case") -> Iterator["Fault"]:
+def _keys_are_paged(c: Asked) -> Iterator[Fault]:
     if c[PAGED] is None:
         yield c.fault("K and V are read through a page table, and there is none", PAGED)
 
 
-def _chunk_has_a_start(c: "Case") -> Iterator["Fault"]:
+def _chunk_has_a_start(c: Asked) -> Iterator[Fault]:
     if c[PREFIX] is None:
         yield c.fault("the op needs to know how many rows the cache holds already", PREFIX)
 
 
-def _prefix_is_whole_chunks(c: "Case") -> Iterator["Fault"]:
+def _prefix_is_whole_chunks(c: Asked) -> Iterator[Fault]:
     for key, what in ((Q_CHUNK, "Q"), (K_CHUNK, "K")):
         if rest := (c[PREFIX] or 0) % c[key]:
             yield c.fault(f"a prefix is whole {what} chunks; {rest} left over", PREFIX, key)
