@@ -16,7 +16,7 @@ from tensix_sim.config import BUILT_IN, RunSpec, load_spec
 from tensix_sim.hw import Chip
 from tensix_sim.kernel_api import run
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
-from tensix_sim.sdpa.inputs import InputValues, Numbers, make_inputs
+from tensix_sim.sdpa.inputs import InputValues, RunNumbers, make_inputs
 from tensix_sim.sdpa.program import build
 from tensix_sim.trace import Trace
 
@@ -62,7 +62,7 @@ def against_numpy() -> None:
     times = []
     with threadpool_limits(1):
         for _ in range(3):
-            program = build(given, g, machine, 0, Numbers(inputs))
+            program = build(given, g, machine, 0, RunNumbers(inputs))
             times.append((seconds(simulated), seconds(lambda: flash_attention(g, inputs))))
     line("S=8192 with numbers against blocked NumPy flash attention", min(t[0] for t in times) / min(t[1] for t in times), 2, "x")
 

@@ -14,7 +14,7 @@ from tensix_sim.formats import to_format
 from tensix_sim.job import Job
 from tensix_sim.kernels.sdpa.compute_kernels import LEGACY
 from tensix_sim.sdpa.geometry import Geometry
-from tensix_sim.sdpa.inputs import InputValues, Numbers, make_inputs
+from tensix_sim.sdpa.inputs import InputValues, RunNumbers, make_inputs
 from tensix_sim.sdpa.op import SDPA, compute_kernel, positions
 from tensix_sim.sdpa.stages import INPUT, STAGES
 from tensix_sim.simulation import run_device
@@ -111,7 +111,7 @@ def _squared_errors(spec: RunSpec, ideal: Sequence[str]) -> Errors:
     """Squared error of each simulated row [slab, head, row] with some stages ideal."""
     places = tuple(place for name in ideal if name != INPUT for place in STAGES[name])
     job = Job.legal(spec.model_copy(update={"trace": "off"}))
-    numbers = Numbers(ideal=places, quantised=INPUT not in ideal)
+    numbers = RunNumbers(ideal=places, quantised=INPUT not in ideal)
     outputs = {r: run_device(job, r, numbers=numbers).output for r in job.ring_ids}
     parts = []
     for g, ring_id, b, rows, seen in _slabs(spec, make_inputs(spec)):

@@ -9,7 +9,7 @@ from tensix_sim.doctor.check import examine
 from tensix_sim.doctor.report import Report
 from tensix_sim.program import Program
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
-from tensix_sim.sdpa.inputs import Numbers
+from tensix_sim.sdpa.inputs import RunNumbers
 from tensix_sim.sdpa.op import Op, positions
 from tensix_sim.sdpa.program import build
 from tensix_sim.user_errors import UserError
@@ -67,6 +67,6 @@ class Job:
         """Ring positions to simulate."""
         return positions(self.spec)
 
-    def program(self, ring_id: int, numbers: Numbers, only: int | None = None) -> Program:
+    def program(self, ring_id: int, numbers: RunNumbers, only: int | None = None) -> Program:
         """The program of a device, of all its cores or of one with the others idle; see `sdpa.program.build`."""
         return build(self.spec, self.geometry, self.machine, ring_id, numbers, only)

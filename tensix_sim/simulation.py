@@ -31,7 +31,7 @@ from tensix_sim.job import IllegalConfigError, Job
 from tensix_sim.kernel_api import run
 from tensix_sim.kernel_api.running import Contexts, core_waits, last_end, of_core, record_bytes
 from tensix_sim.sdpa.geometry import Geometry
-from tensix_sim.sdpa.inputs import AS_GIVEN, InputValues, Numbers, input_misfits
+from tensix_sim.sdpa.inputs import AS_GIVEN, InputValues, RunNumbers, input_misfits
 from tensix_sim.sdpa.program import output_rows
 from tensix_sim.trace import SCHEMA, SUMMARY, LaneWait, Run, Trace, WaitKey, opens_in_a_viewer, whole_folder, write_traces
 from tensix_sim.trust import Trust, trust
@@ -257,7 +257,7 @@ def simulate(
         raise ValueError("; ".join(problems))
     began = time.perf_counter()
     values = values_digest(job.spec, (inputs.q, inputs.k, inputs.v, inputs.page_table) if inputs else ())
-    count, numbers = len(job.ring_ids), Numbers(inputs)
+    count, numbers = len(job.ring_ids), RunNumbers(inputs)
     if min(jobs, count) > 1:
         runs = _in_processes(job, jobs, progress, numbers)
     else:
@@ -291,7 +291,7 @@ def _part(whole: Progress, i: int, parts: int) -> Progress:
 
 
 def run_device(
-    job: Job, ring_id: int, progress: Progress = unwatched, numbers: Numbers = AS_GIVEN, only: int | None = None
+    job: Job, ring_id: int, progress: Progress = unwatched, numbers: RunNumbers = AS_GIVEN, only: int | None = None
 ) -> DeviceRun:
     """Simulate one device of a job, or one core of it, `only`, with the others idle."""
     g, inputs = job.geometry, numbers.of(job.spec)
@@ -423,14 +423,14 @@ def _start_worker(shares: "Synchronized[Any]") -> None:
     _shares = shares
 
 
-def _work(job: Job, ring_id: int, slot: int, numbers: Numbers) -> DeviceRun:
+def _work(job: Job, ring_id: int, slot: int, numbers: RunNumbers) -> DeviceRun:
     def progress(share: float) -> None:
         _shares[slot] = share
 
     return run_device(job, ring_id, progress, numbers)
 
 
-def _in_processes(job: Job, jobs: int, progress: Progress, numbers: Numbers) -> list[DeviceRun]:
+def _in_processes(job: Job, jobs: int, progress: Progress, numbers: RunNumbers) -> list[DeviceRun]:
     count = len(job.ring_ids)
     shares = multiprocessing.get_context("spawn").Array("d", count, lock=False)
     with worker_processes(min(jobs, count), _start_worker, (shares,)) as submit:

@@ -3,7 +3,7 @@
 A rule that needs a value which is itself invalid is skipped.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +13,7 @@ from tensix_sim.config import RunSpec
 from tensix_sim.files import open_array
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.host import memory_bytes
-from tensix_sim.sdpa.case import Case, InvalidOperandError, Rule
+from tensix_sim.sdpa.case import Case, InvalidOperandError
 from tensix_sim.sdpa.inputs import misfits
 from tensix_sim.sdpa.keys import (
     BATCH,
@@ -161,6 +161,9 @@ RESOURCE_RULES = (
     _grid_lies_on_the_board, _page_table_rows_are_aligned, buffers_fit_l1, _tensors_fit_dram, _values_fit_the_host,
     _output_is_interleaved,
 )  # fmt: skip
+
+
+Rule = Callable[[Case], Iterator[Fault]]
 
 
 def faults(c: Case) -> Iterator[tuple[str, Fault]]:

@@ -1,6 +1,5 @@
 """A spec under check: its values by dotted key, with stand-ins for those that are invalid."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -198,9 +197,6 @@ class Case:
         for key in (BLOCK, SEQ_LEN, PREFIX, KV_LEN):
             self.need(key)
         return pages(self.spec)
-
-
-Rule = Callable[[Case], Iterator[Fault]]
 
 
 def _put(model: Any, path: list[str], value: Any) -> Any:

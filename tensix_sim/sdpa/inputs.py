@@ -22,7 +22,7 @@ class InputValues:
 
 
 @dataclass(frozen=True)
-class Numbers:
+class RunNumbers:
     """The numbers of a run: `inputs` in place of those that the spec gives, and how they are looked at.
 
     `ideal` places cost no accuracy (see `ComputeConfig`), nor do inputs that are not `quantised`, which no chip would have.
@@ -39,7 +39,7 @@ class Numbers:
         return None if spec.numerics == "off" else self.inputs or make_inputs(spec)
 
 
-AS_GIVEN = Numbers()
+AS_GIVEN = RunNumbers()
 
 
 def make_inputs(spec: RunSpec) -> InputValues:

@@ -1,7 +1,8 @@
-"""Keys of a spec that rules, advice and searches speak of, and values by them."""
+"""What rules, advice and searches speak of: keys of a spec, values by them, and what is wrong with some."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 Q_CHUNK, K_CHUNK = "program_config.q_chunk_size", "program_config.k_chunk_size"
 GRID = "program_config.compute_with_storage_grid_size"
@@ -28,3 +29,32 @@ class Fault:
     def key(self) -> str:
         """The blamed key."""
         return next(iter(self.found))
+
+
+class Asked(Protocol):
+    """What an op's rule sees of a spec under check (`case.Case`); one that needs a value which is invalid is skipped."""
+
+    def __getitem__(self, key: str) -> Any:
+        """A value by its dotted key."""
+
+    def fault(self, rule: str, *keys: str) -> Fault:
+        """A fault that blames the first of some keys and shows the values of all."""
+
+    @property
+    def paged(self) -> bool:
+        """Whether K and V are read through a page table."""
+
+    @property
+    def kv_len(self) -> int:
+        """Rows of K and V."""
+
+    @property
+    def kv_dtype(self) -> str:
+        """Data type of K and V."""
+
+    @property
+    def slab(self) -> int:
+        """Rows of a slab."""
+
+
+OpRule = Callable[[Asked], Iterator[Fault]]

@@ -3,10 +3,10 @@
 A new op is an `Op` here, its rules above it, its kernels, and its function in `tensix_sim.ttnn.transformer`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from tensix_sim.arch.model import unknown_name
 from tensix_sim.config import RunSpec
@@ -28,35 +28,10 @@ from tensix_sim.sdpa.keys import (
     RING_SIZE,
     SEQ_LEN,
     WINDOW,
+    Asked,
     Fault,
+    OpRule,
 )
-
-
-class Asked(Protocol):
-    """A spec under check, as a rule asks it: its values by dotted key, and what follows from them; see `case.Case`."""
-
-    def __getitem__(self, key: str, /) -> Any: ...
-    def fault(self, rule: str, *keys: str) -> Fault:
-        """Blame the first of the keys."""
-
-    @property
-    def kv_len(self) -> int:
-        """Rows of K and V."""
-
-    @property
-    def kv_dtype(self) -> str:
-        """Data type of K and V."""
-
-    @property
-    def paged(self) -> bool:
-        """Whether K and V are read through a page table."""
-
-    @property
-    def slab(self) -> int:
-        """Rows of a slab."""
-
-
-OpRule = Callable[[Asked], Iterator[Fault]]
 
 MAX_RING = 32
 OF_SOME_OPS = (RING_SIZE, RING_IDS, RING_ID, MESH, PAGED, PREFIX, CAUSAL, WINDOW)  # keys that not every op takes

@@ -16,11 +16,11 @@ from tensix_sim.kernels import sdpa
 from tensix_sim.program import Kernel, MemoryKind, Program, Tensor
 from tensix_sim.sdpa.chains import chain_links
 from tensix_sim.sdpa.geometry import Geometry, compute_config
-from tensix_sim.sdpa.inputs import Numbers, page_table
+from tensix_sim.sdpa.inputs import RunNumbers, page_table
 from tensix_sim.sdpa.op import compute_kernel
 
 
-def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: Numbers, only: int | None = None) -> Program:
+def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: RunNumbers, only: int | None = None) -> Program:
     """The program of device `ring_id`, of all cores or `only` one, the others idle. With numerics off, it has shapes only.
 
     Its output is [B * NQH * rows, DH], where a head's rows are the device's slabs, in whole tiles.

@@ -174,7 +174,7 @@ def attend(
     compute_kernel_config: WormholeComputeKernelConfig | None,
 ) -> Tensor:
     """Run an attention op on every device of its tensors' mesh; equal work is simulated once."""
-    from tensix_sim.sdpa.inputs import Numbers, input_misfits
+    from tensix_sim.sdpa.inputs import RunNumbers, input_misfits
     from tensix_sim.sdpa.op import OPS
     from tensix_sim.simulation import run_device
 
@@ -208,7 +208,7 @@ def attend(
             inputs = _inputs(qkv, arrays, spec.kv_len)
             if inputs and (wrong := input_misfits(spec, inputs)):
                 raise RuntimeError(f"{name}: " + "; ".join(f"{what}: {said}" for what, said in wrong.items()))
-            runs[key] = run_device(job, key[0], numbers=Numbers(inputs, reference_rows=REFERENCE_ROWS))
+            runs[key] = run_device(job, key[0], numbers=RunNumbers(inputs, reference_rows=REFERENCE_ROWS))
     by_device = [runs[key] for key in work]
     _record(name, job, mesh, q.shape, by_device)
     b, heads, rows, width = q.shape
