@@ -67,7 +67,7 @@ class CircularBuffer:
 
     def arrivals(self, tiles: Sequence[int], now: int) -> tuple[int, ...]:
         """Cycles after `now` until the consumer can see the first so many tiles, for each number of `tiles`; 0 where it can."""
-        return tuple([max(0, self.visible_at(count) - now) if count else 0 for count in tiles])
+        return tuple([wait if count and (wait := self.visible_at(count) - now) > 0 else 0 for count in tiles])
 
     def check_request(self, tiles: int, verb: str) -> None:
         """A request for more tiles than the buffer holds can never be met."""
@@ -186,7 +186,8 @@ class CircularBuffer:
     def _tell(self, changes: "Changes") -> None:
         if self.on_change is not None:
             self.on_change(self.engine.now, self.received - self.acked)
-        changes.happen()
+        if changes.event is not None:
+            changes.happen()
 
     # -- values -------------------------------------------------------------------------------------------
 
@@ -227,7 +228,7 @@ class Changes:
         return self.event
 
     def happen(self) -> None:
-        """Wake who waits."""
-        if self.event is not None:
-            event, self.event = self.event, None
-            self.engine.wake(event)
+        """Wake who waits: someone does."""
+        event, self.event = self.event, None
+        assert event is not None
+        self.engine.wake(event)
