@@ -23,6 +23,7 @@ def compared():
     return b.compare()
 
 
+@pytest.mark.slow
 def test_every_entry_is_compared_or_left_out_for_a_reason(compared):
     """Nothing is dropped, nothing is both: points and reasons share out the files."""
     points, left_out = compared
@@ -33,6 +34,7 @@ def test_every_entry_is_compared_or_left_out_for_a_reason(compared):
     assert listed == set(without)
 
 
+@pytest.mark.slow
 def test_the_median_error_is_at_most_ten_percent(compared):
     """The bar for the table as a whole, and for either chip alone."""
     told = b.summary(*compared)
@@ -50,6 +52,7 @@ def test_an_entry_that_nobody_knows_is_an_error():
 # -- transfers ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_median_error_of_all_gathers_is_at_most_fifteen_percent(compared):
     """Of lines and rings together; every published time is there."""
     points, left_out = compared
@@ -138,6 +141,7 @@ def test_accumulating_packs_take_half_as_long_again():
         assert adding == pytest.approx(factor * bytes_at_rate + call, rel=0.05)
 
 
+@pytest.mark.slow
 def test_micro_prints_groups_and_what_is_left_out(tmp_path, monkeypatch, compared):
     """And writes them as JSON."""
     monkeypatch.setattr(b, "compare", lambda: compared)

@@ -232,6 +232,7 @@ def hasty_workers() -> Iterator[Workers]:
         yield Workers(lambda function, *args: pool.submit(later, function, *args), lambda: 3)
 
 
+@pytest.mark.slow
 def test_the_answer_does_not_depend_on_who_is_done_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that finish in any order, and other processes, find the same to the byte."""
     alone = tune(quick())

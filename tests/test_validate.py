@@ -159,6 +159,7 @@ def predicted(name):
     return v.predict(next(row for row in w.read_rows(w.SHIPPED) if row.id == name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), PUBLISHED.values(), ids=PUBLISHED)
 def test_a_published_change_goes_the_same_way(first, second):
     """And by about as much: within a tenth of the chip's ratio."""
