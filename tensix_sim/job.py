@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec, Source, load_spec
@@ -51,6 +52,10 @@ class Job:
         """Resolve a spec that is known to be legal, without asking again."""
         machine = spec_machine(spec)
         return cls(spec, machine, Geometry.of(spec, machine))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # to another process it goes as its spec: formats are known by identity, and those of a copy would be strangers
+        return Job.legal, (self.spec,)
 
     @cached_property
     def report(self) -> Report:

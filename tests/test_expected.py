@@ -94,7 +94,6 @@ def test_a_right_run_is_not_suspect(name: str) -> None:
         assert accuracy.suspicion() is None
 
 
-@pytest.mark.slow
 def test_workers_judge_alike() -> None:
     """Devices in processes of their own give the same rows and figures."""
     assert judged(simulate(spec(), jobs=2)) == judged(spec())
