@@ -596,3 +596,12 @@ def test_a_report_shows_itself(tmp_path: Path) -> None:
     assert "&lt;b&gt;" in report._repr_html_()
     with pytest.raises(AssertionError, match="ring_size = 3"):
         assert report.ok, report.text()
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_approximate_reciprocal_has_an_effect_at_any_width(wide: bool) -> None:
+    """Newton's steps are two with it and three without, whatever the DST; so it is never said to have none."""
+    config = {"fp32_dest_acc_en": wide, "math_approx_mode": True}
+    report = check({"inputs": {"q_heads": 1, "kv_heads": 1, "seq_len": 1024, "head_dim": 64}, "compute_kernel_config": config})
+    (told,) = [setting for setting in report.settings if setting.key == "compute_kernel_config.math_approx_mode"]
+    assert told.effective is True

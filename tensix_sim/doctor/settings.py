@@ -90,8 +90,7 @@ def _used_compute(c: Case, key: str) -> Used:
             heeds = "no exponential heeds it with a 32-bit DST" if wide else "for the correction; the scores' is fast"
             return None if wide else c.geometry.exp_approx, heeds
         case "compute_kernel_config.math_approx_mode":
-            rounds = "for the rounding of 1 / row sum"
-            return (None, f"{rounds}, and not with a 32-bit DST") if wide else (value, rounds)
+            return value, "for how exact 1 / row sum is"
         case "compute_kernel_config.fp32_dest_acc_en" if wide:
             return value, "DST of 4 tiles instead of 8" + ("" if c.op.kernel.wide_dst else ", and the legacy kernel")
     return value, ""
