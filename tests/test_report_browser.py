@@ -131,6 +131,7 @@ def test_the_page_of_a_program_of_ones_own_has_what_applies(tmp_path: Path) -> N
     drawn_whole(dom, OF_ANY_PROGRAM)
     for section in set(SECTIONS) - set(OF_ANY_PROGRAM):
         assert re.search(rf'<section id="{section}" hidden', dom), section
+        assert f'href="#{section}"' not in dom
 
 
 def test_the_budget_on_the_page_says_that_it_adds_up(report: Path) -> None:

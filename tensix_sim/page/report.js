@@ -894,7 +894,7 @@ function drawTabs() {
   document.getElementById("devices").replaceChildren(...(devices.length > 1 ? ["device ", ...tabs] : []));
 }
 function drawContents() {
-  const links = [...document.querySelectorAll("main section[id]")].filter((s) => s.id !== "head" && !s.hidden).map((s) => el("a", { href: `#${s.id}` }, s.querySelector("h2").textContent));
+  const links = [...document.querySelectorAll("main section[id]")].filter((s) => s.id !== "head" && !s.hidden && !data.without?.includes(s.id)).map((s) => el("a", { href: `#${s.id}` }, s.querySelector("h2").textContent));
   document.getElementById("contents").replaceChildren(...links);
 }
 async function chooseDevice(i, core = null) {
