@@ -6,6 +6,7 @@ push remembers from when its tiles can be seen.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import simpy
 
@@ -13,7 +14,9 @@ from tensix_sim.formats import Values
 from tensix_sim.hw.engine import Engine, SimulationError
 from tensix_sim.hw.tiles import Tiles
 from tensix_sim.program import BufferSpec
-from tensix_sim.trace import Cause
+from tensix_sim.trace.causes import Cause
+
+cause = cache(Cause)  # one for all cores
 
 
 class CircularBuffer:
@@ -33,8 +36,7 @@ class CircularBuffer:
         self.engine = engine
         self.label = label
         self.tiles = spec.tiles
-        self.wait_tiles = Cause("tiles", spec.name)
-        self.wait_space = Cause("space", spec.name)
+        self.wait_tiles, self.wait_space = cause("tiles", spec.name), cause("space", spec.name)
         self.shared = spec.producer != spec.consumer
         self.pushed = self.popped = self.received = self.acked = 0
         self.reserved = self.written = 0  # by a data-movement kernel, and not pushed
@@ -80,7 +82,8 @@ class CircularBuffer:
         """Tiles that are used must be there."""
         if tiles > self.front:
             raise SimulationError(f"{self.label}: use of {tiles} tiles; {self.front} are there")
-        self._check_wrap(self.popped, tiles, "use")
+        if self.popped % self.tiles + tiles > self.tiles:
+            self._check_wrap(self.popped, tiles, "use")
 
     def _check_wrap(self, done: int, tiles: int, verb: str) -> None:
         before_the_end = self.tiles - done % self.tiles
@@ -102,7 +105,8 @@ class CircularBuffer:
             raise SimulationError(
                 f"{self.label}: write of {tiles} tiles; {self.reserved - self.written} of the reserved are left"
             )
-        self._check_wrap(self.pushed + self.written, tiles, "write")
+        if (self.pushed + self.written) % self.tiles + tiles > self.tiles:
+            self._check_wrap(self.pushed + self.written, tiles, "write")
         if block is not None:
             if block.shape[0] * block.shape[2] != tiles:
                 raise SimulationError(f"{self.label}: a block of {block.shape[0]}x{block.shape[2]} tiles written as {tiles}")
@@ -123,7 +127,12 @@ class CircularBuffer:
         """Push `tiles` free tiles, an equal part at each cycle `start` + `times`, seen by the consumer `delay` cycles later."""
         if self.pushed % self.tiles + tiles > self.tiles:
             self._check_wrap(self.pushed, tiles, "write")
-        self._push(tiles, start, times, delay)
+        if self.shared:
+            self._push(tiles, start, times, delay)
+            return
+        self.pushed = self.received = self.pushed + tiles  # NOTE: `_push` in line, for speed
+        self.settled = start + delay + times[-1]
+        self.log.append((self.pushed, tiles // len(times), start + delay, times))
 
     def _push(self, tiles: int, start: int, times: Sequence[int], delay: int) -> None:
         part = tiles // len(times)
@@ -135,7 +144,10 @@ class CircularBuffer:
             return
         since = start if self.spec.consumer == "compute" else start + delay  # compute reads the log, on a clock of its own
         for time in times:
-            self._at(since + time, self._receive, part)
+            if since + time <= self.engine.now:
+                self._receive(part)
+            else:
+                self.engine.at(since + time, lambda _: self._receive(part))
 
     def rewrite(self, tiles: int, start: int, times: Sequence[int], delay: int, older: int = 0) -> None:
         """Change the newest `tiles` tiles in place, an equal part at each cycle `start` + `times`, seen `delay` cycles later."""
@@ -150,7 +162,10 @@ class CircularBuffer:
 
     def _receive(self, tiles: int) -> None:
         self.received += tiles
-        self._tell(self.pushes)
+        if self.on_change is not None:
+            self.on_change(self.engine.now, self.received - self.acked)
+        if self.pushes.event is not None:
+            self.pushes.happen()
 
     # -- the consumer's end ------------------------------------------------------------------------------
 
@@ -166,28 +181,19 @@ class CircularBuffer:
             del log[0]
         if self._values is not None:
             self._values.pop(tiles)
-        if self.shared:
-            self._at(time, self._ack, tiles)
-        else:
+        if not self.shared:
             self.acked += tiles
+        elif time <= self.engine.now:
+            self._ack(tiles)
+        else:
+            self.engine.at(time, lambda _: self._ack(tiles))
 
     def _ack(self, tiles: int) -> None:
         self.acked += tiles
-        self._tell(self.pops)
-
-    # -- what one end does reaches the other --------------------------------------------------------------
-
-    def _at(self, time: int, reach: Callable[[int], None], tiles: int) -> None:
-        if time <= self.engine.now:
-            reach(tiles)
-        else:
-            self.engine.at(time, lambda _: reach(tiles))
-
-    def _tell(self, changes: "Changes") -> None:
         if self.on_change is not None:
             self.on_change(self.engine.now, self.received - self.acked)
-        if changes.event is not None:
-            changes.happen()
+        if self.pops.event is not None:
+            self.pops.happen()
 
     # -- values -------------------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ class DataMovement:
         self._peers = {role: f"{core.label} {risc}" for role, risc in RISC_OF.items()}
         self.waits: Counter[Cause] = Counter()
         self.trace = chip.trace
+        self._zones = chip.trace.zones
         self._lane = chip.trace.lane(core.logical, RISC_OF[role]) if chip.trace.zones else 0
         self._cb_visible = chip.machine.chip.tensix.cb_visible_cycles
 
@@ -270,15 +271,21 @@ class DataMovement:
 
     def _spent_on(self, what: What) -> None:
         """Say what all cycles since the last verb's end went to."""
-        self._spent((what, self.engine.now - self.idle_from))
+        start, now = self.idle_from, self.engine.now
+        self.idle_from = now
+        if now > start and type(what) is Cause:
+            self.waits[what] += now - start
+        if self._zones:
+            self.trace.tile(self._lane, start, (what, now - start))
 
     def _spent(self, *parts: tuple[What, int]) -> None:
         """Say where the cycles since the last verb's end went, one thing after the other."""
+        start, self.idle_from = self.idle_from, self.engine.now
         for what, cycles in parts:
-            if cycles and isinstance(what, Cause):
+            if cycles and type(what) is Cause:
                 self.waits[what] += cycles
-        self.trace.tile(self._lane, self.idle_from, *parts)
-        self.idle_from = self.engine.now
+        if self._zones:
+            self.trace.tile(self._lane, start, *parts)
 
     def _other(self, target: tuple[int, int]) -> Core:
         chip = self.core.chip
