@@ -65,7 +65,7 @@ class Compute:
 
     async def do(self, verb: type[Verb], *operands: Any, **options: Any) -> None:
         """Do a verb, which is made of its operands and options when they are first seen."""
-        call = (verb, operands, *options.items()) if options else (verb, operands)
+        call = (verb, *operands, *options.items()) if options else (verb, *operands)
         made, operation = self._known.get(call) or self._learn(call, verb(*operands, **options))
         await self._run(operation)
         if self.values:
@@ -73,7 +73,7 @@ class Compute:
 
     def prepare(self, verb: type[V], *operands: Any) -> V:
         """Make a verb that another one takes along, one and the same for the same operands."""
-        call = (verb, operands)
+        call = (verb, *operands)
         return cast(V, (self._known.get(call) or self._learn(call, verb(*operands)))[0])
 
     def _learn(self, call: tuple[object, ...], verb: Verb) -> Prepared:
