@@ -1,6 +1,5 @@
 """A program of your own on a virtual chip: run to its end, and what it did."""
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from tensix_sim.formats import Values
 from tensix_sim.hw import Chip
 from tensix_sim.hw.figures import Traffic, busy_shares
 from tensix_sim.kernel_api import run
-from tensix_sim.kernel_api.running import Contexts, core_waits, last_end, record_bytes
+from tensix_sim.kernel_api.running import Contexts, last_end, mean_waits, record_bytes
 from tensix_sim.page.data import describe_program
 from tensix_sim.page.page import html
 from tensix_sim.program import Program
-from tensix_sim.trace import LaneWait, Level, Trace, whole_folder, write_traces
+from tensix_sim.trace import Level, Trace, whole_folder, write_traces
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,7 @@ class Ran:
     @property
     def waits(self) -> dict[str, float]:
         """Cycles for which a core waited, by lane and cause, "unpack: wait x_in" for one: means over all cores."""
-        waits: Counter[LaneWait] = Counter()
-        for core in self.chip.cores.values():
-            waits.update(core_waits(self.contexts, core))
-        return {str(wait): waits[wait] / len(self.chip.cores) for wait in sorted(waits, key=str) if waits[wait]}
+        return {str(wait): cycles for wait, cycles in mean_waits(self.contexts, self.chip.cores.values()).items()}
 
     @property
     def trace(self) -> Trace:

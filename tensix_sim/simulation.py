@@ -2,7 +2,6 @@
 
 import multiprocessing
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
@@ -29,11 +28,11 @@ from tensix_sim.hw.figures import Traffic, busy_shares
 from tensix_sim.identity import run_id, values_digest
 from tensix_sim.job import IllegalConfigError, Job
 from tensix_sim.kernel_api import run
-from tensix_sim.kernel_api.running import Contexts, core_waits, last_end, of_core, record_bytes
+from tensix_sim.kernel_api.running import Contexts, last_end, mean_waits, of_core, record_bytes
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sdpa.inputs import AS_GIVEN, InputValues, RunNumbers, input_misfits
 from tensix_sim.sdpa.program import output_rows
-from tensix_sim.trace import SCHEMA, SUMMARY, LaneWait, Run, Trace, WaitKey, opens_in_a_viewer, whole_folder, write_traces
+from tensix_sim.trace import SCHEMA, SUMMARY, Run, Trace, WaitKey, opens_in_a_viewer, whole_folder, write_traces
 from tensix_sim.trust import Trust, trust
 from tensix_sim.workers import Progress, unwatched, worker_processes
 
@@ -386,9 +385,6 @@ def _figures(
     active = [i for i in range(g.cores) if g.deal.count(i) and only in (None, i)]
     cores = [chip.cores[program.cores[i]] for i in active]
     steps = [g.steps(i, ring_id) for i in active]
-    waits: Counter[LaneWait] = Counter()
-    for core in cores:
-        waits.update(core_waits(contexts, core))
 
     def mean(what: str) -> float:
         return sum(core.tensix.total(what) for core in cores) / len(cores)
@@ -410,7 +406,7 @@ def _figures(
         servers=busy_shares(routes, cycles) if chip.trace.zones else {},
         ideal_cycles=g.ideal_cycles,
         math_utilization=g.ideal_cycles / cycles,
-        waits={wait: waits[wait] / len(cores) for wait in sorted(waits, key=str) if waits[wait]},
+        waits=mean_waits(contexts, cores),
         accuracy=accuracy,
     )
 

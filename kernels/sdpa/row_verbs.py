@@ -32,7 +32,7 @@ from tensix_sim.kernel_api import (
 )
 from tensix_sim.kernels.sdpa import losses as lost
 from tensix_sim.kernels.sdpa.mask import Marks
-from tensix_sim.kernels.sdpa.verbs import onto_sums, stamps
+from tensix_sim.kernels.sdpa.verbs import add_marks, exponentials, factors, onto_sums, stamps
 
 FIRST = slice(0, 1)  # after the first stage
 NOTHING = Window(0, 0, 0, 0, 0, 0, 0)
@@ -76,11 +76,9 @@ class SubExpRows:
         return Windows([Stage(w, math_setup=spec.math_init_cycles) for w in (first, *[other] * (self.n // self.width - 1))])
 
     def values(self, units: Units) -> None:
-        S, fmt = self.S.values(self.rows)[:, :, : self.n], self.S.format
-        on = units(self, self.S)
-        on.subtract(S, fmt, self.m.values(self.rows), self.m.format)
-        on.exp_fast(S, self.scale, fmt)
-        self.l.values(self.rows)[:] = units(self, self.l).add_up(S, fmt, self.l.format)
+        S = self.S.values(self.rows)[:, :, : self.n]
+        exponentials(units(self, self.S), self.S, S, self.m, self.m.values(self.rows), self.scale)
+        self.l.values(self.rows)[:] = units(self, self.l).add_up(S, self.S.format, self.l.format)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -118,9 +116,8 @@ class ExpDifferenceRows:
         return Windows([Stage(made, math_setup=spec.math_init_cycles, seen=spec.cb_wait_cycles)])
 
     def values(self, units: Units) -> None:
-        on, difference = units(self, self.out), self.a.values(self.rows)[..., :1].copy()
-        on.subtract(difference, self.a.format, self.b.values(self.rows), self.b.format)
-        self.out.values(self.rows)[:] = on.exp(difference, self.scale, self.out.format)
+        a, b = self.a.values(self.rows), self.b.values(self.rows)
+        self.out.values(self.rows)[:] = factors(units(self, self.out), self.a, a, self.b, b, self.out, self.scale)
 
 
 Exponentials = SubExpRows | ExpDifferenceRows
@@ -271,10 +268,7 @@ class StampRows:
         return Windows(stamps(c, self.mask, self.S, [1] * sum(len(cols) for _, _, cols in self.marks)))
 
     def values(self, units: Units) -> None:
-        S = self.S.values(range(self.S.rows))
-        for index, row, cols in self.marks:
-            tile = self.mask.whole()[:, :, index : index + 1]
-            units(self, self.S).accumulate_tile(S[row : row + 1, :, cols.start : cols.stop], tile, self.mask.format, self.S.format)
+        add_marks(units(self, self.S), self.mask, self.S, self.S.values(range(self.S.rows)), self.marks)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -325,10 +319,10 @@ class Rescale:
         return window(unpack, tiles, *c.eltwise(tiles, multiply=True), c.pack(fmt, tiles, accumulate=True))
 
     def values(self, units: Units) -> None:
-        factors = self.column.values(self.rows)
+        column = self.column.values(self.rows)
         for x, onto in ((self.O, self.onto_O), (self.l, self.onto_l)):
             on = units(self, onto)
-            made = on.multiply(x.values(self.rows), x.format, factors, self.column.format)
+            made = on.multiply(x.values(self.rows), x.format, column, self.column.format)
             on.accumulate(onto.values(self.rows), made, onto.format)
         if self.beside is not None:
             self.beside.values(units)

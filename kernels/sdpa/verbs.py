@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar
 
+from tensix_sim.formats import Values
 from tensix_sim.kernel_api import (
     COLUMN_FACES,
     Costs,
@@ -15,9 +16,11 @@ from tensix_sim.kernel_api import (
     Pushes,
     Reads,
     Stage,
+    Unit,
     Units,
     Updates,
     Windows,
+    added,
     begin,
     check_adds,
     check_window,
@@ -57,10 +60,7 @@ class Stamp:
         return Windows(stamps(c, self.mask, self.S, sizes))
 
     def values(self, units: Units) -> None:
-        S = self.S.whole()
-        for index, row, cols in self.marks:
-            tile = self.mask.whole()[:, :, index : index + 1]
-            units(self, self.S).accumulate_tile(S[row : row + 1, :, cols.start : cols.stop], tile, self.mask.format, self.S.format)
+        add_marks(units(self, self.S), self.mask, self.S, self.S.whole(), self.marks)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -102,11 +102,9 @@ class SubExp:
         return Windows([begin(c, stages[0], spec.cb_wait_cycles), *stages[1:]], spec.eltwise_halves)
 
     def values(self, units: Units) -> None:
-        S, fmt = self.S.whole(), self.S.format
-        on = units(self, self.S)
-        on.subtract(S, fmt, self.m.block(), self.m.format)
-        on.exp_fast(S, self.scale, fmt)
-        self.l.keep(units(self, self.l).add_up(S, fmt, self.l.format))
+        S = self.S.whole()
+        exponentials(units(self, self.S), self.S, S, self.m, self.m.block(), self.scale)
+        self.l.keep(units(self, self.l).add_up(S, self.S.format, self.l.format))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -136,9 +134,8 @@ class ExpDifference:
         return Windows(one_by_one(c, made, self.out.rows), c.spec.eltwise_halves)
 
     def values(self, units: Units) -> None:
-        on, difference = units(self, self.out), self.a.block()[..., :1].copy()
-        on.subtract(difference, self.a.format, self.b.block(), self.b.format)
-        self.out.keep(on.exp(difference, self.scale, self.out.format))
+        a, b = self.a.block(), self.b.block()
+        self.out.keep(factors(units(self, self.out), self.a, a, self.b, b, self.out, self.scale))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -190,10 +187,7 @@ class AddSums:
         return in_place(c, c.unpack(fmt, 1, fmt, 1), *c.eltwise(1), c.pack(fmt, 1), self.l.rows)
 
     def values(self, units: Units) -> None:
-        on, l, y = units(self, self.l), self.l.block(), self.y.block()
-        width = min(l.shape[3], y.shape[3])
-        made = on.add(l[..., :width], self.l.format, y[..., :width], self.y.format)
-        self.l.replace(on.pack(made, self.l.format))
+        self.l.replace(added(units(self, self.l), self.l, self.y, self.l))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -239,3 +233,26 @@ def onto_sums(c: Costs, l: Matrix, tiles: int, new: int) -> int:
     """Cycles to pack a window's tiles once more, the first `new` of them over their row's sum and the others onto it."""
     sums = c.pack(l.format, new) + c.pack(l.format, tiles - new, accumulate=True)
     return sums + c.spec.accumulate_switch_cycles
+
+
+# -- parts of values, of both kernels' verbs: a matrix gives the format, and beside it are those of its tiles that are meant
+
+
+def add_marks(on: Unit, mask: Matrix, S: Matrix, tiles: Values, marks: Marks) -> None:
+    """tiles += tiles of the mask, by accumulating packs."""
+    masks = mask.whole()
+    for index, row, cols in marks:
+        on.accumulate_tile(tiles[row : row + 1, :, cols.start : cols.stop], masks[:, :, index : index + 1], mask.format, S.format)
+
+
+def exponentials(on: Unit, S: Matrix, tiles: Values, m: Matrix, largest: Values, scale: float) -> None:
+    """tiles <- relu(exp((tiles - largest) scale)), by the fast approximation."""
+    on.subtract(tiles, S.format, largest, m.format)
+    on.exp_fast(tiles, scale, S.format)
+
+
+def factors(on: Unit, a: Matrix, left: Values, b: Matrix, right: Values, out: Matrix, scale: float) -> Values:
+    """exp((left - right) scale) of columns, by the accurate exponential."""
+    difference = left[..., :1].copy()
+    on.subtract(difference, a.format, right, b.format)
+    return on.exp(difference, scale, out.format)

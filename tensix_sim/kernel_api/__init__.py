@@ -7,8 +7,8 @@ from tensix_sim.kernel_api.compute import Compute
 from tensix_sim.kernel_api.data_movement import DataMovement
 from tensix_sim.kernel_api.matrix import Matrix, check_adds, check_column, check_fills, check_whole
 from tensix_sim.kernel_api.running import launch, run
-from tensix_sim.kernel_api.verb import EACH, Pushes, Reads, Units, Updates, Verb
-from tensix_sim.kernel_api.verbs import Add, Matmul, MulColumn, RowMax, RowSum
+from tensix_sim.kernel_api.verb import EACH, Pushes, Reads, Unit, Units, Updates, Verb
+from tensix_sim.kernel_api.verbs import Add, Matmul, MulColumn, RowMax, RowSum, added
 from tensix_sim.kernel_api.windows import (
     COLUMN_FACES,
     Windows,
@@ -44,11 +44,13 @@ __all__ = [
     "SimulationError",
     "Stage",
     "Tensor",
+    "Unit",
     "Units",
     "Updates",
     "Verb",
     "Window",
     "Windows",
+    "added",
     "begin",
     "check_adds",
     "check_column",

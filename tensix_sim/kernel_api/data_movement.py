@@ -271,12 +271,7 @@ class DataMovement:
 
     def _spent_on(self, what: What) -> None:
         """Say what all cycles since the last verb's end went to."""
-        start, now = self.idle_from, self.engine.now
-        self.idle_from = now
-        if now > start and type(what) is Cause:
-            self.waits[what] += now - start
-        if self._zones:
-            self.trace.tile(self._lane, start, (what, now - start))
+        self._spent((what, self.engine.now - self.idle_from))
 
     def _spent(self, *parts: tuple[What, int]) -> None:
         """Say where the cycles since the last verb's end went, one thing after the other."""

@@ -1,7 +1,7 @@
 """Programs run to their ends: on one chip, or on chips that share a clock."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 import simpy
@@ -59,8 +59,15 @@ def of_core(contexts: Contexts, core: Coord) -> Contexts:
     return {(core, role): contexts[core, role] for role in RISC_OF if (core, role) in contexts}
 
 
-def core_waits(contexts: Contexts, core: Core) -> Counter[LaneWait]:
-    """Cycles for which a core waited, by lane and cause."""
+def mean_waits(contexts: Contexts, cores: Collection[Core]) -> dict[LaneWait, float]:
+    """Cycles for which a core waited, by lane and cause: means over some cores."""
+    waits: Counter[LaneWait] = Counter()
+    for core in cores:
+        waits.update(_waits(contexts, core))
+    return {wait: waits[wait] / len(cores) for wait in sorted(waits, key=str) if waits[wait]}
+
+
+def _waits(contexts: Contexts, core: Core) -> Counter[LaneWait]:
     waits = Counter(core.tensix.lane_waits())
     for (_, role), context in of_core(contexts, core.logical).items():
         if isinstance(context, DataMovement):

@@ -16,7 +16,8 @@ from tensix_sim.kernel_api.windows import Windows
 
 END, EACH = slice(-1, None), slice(None)  # after a verb's last stage, after each
 
-Units = Callable[["Verb", Matrix], Arithmetic | Exact]  # FPU, SFPU and packer of a verb where it writes a matrix
+Unit = Arithmetic | Exact  # FPU, SFPU and packer
+Units = Callable[["Verb", Matrix], Unit]  # of a verb where it writes a matrix
 
 
 class Reads(NamedTuple):

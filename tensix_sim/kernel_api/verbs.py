@@ -6,10 +6,11 @@ A column is a tile of which column 0 counts; of a column that a verb makes the o
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tensix_sim.formats import Values
 from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.tensix import Costs, Stage
 from tensix_sim.kernel_api.matrix import Matrix, check_adds
-from tensix_sim.kernel_api.verb import EACH, Pushes, Reads, Units, Updates, bands
+from tensix_sim.kernel_api.verb import EACH, Pushes, Reads, Unit, Units, Updates, bands
 from tensix_sim.kernel_api.windows import (
     COLUMN_FACES,
     Windows,
@@ -94,10 +95,7 @@ class Add:
         return Windows(one_by_one(c, made, self.out.tiles))
 
     def values(self, units: Units) -> None:
-        on, a, b = units(self, self.out), self.a.block(), self.b.block()
-        width = min(a.shape[3], b.shape[3])
-        made = on.add(a[..., :width], self.a.format, b[..., :width], self.b.format)
-        self.out.keep(on.pack(made, self.out.format))
+        self.out.keep(added(units(self, self.out), self.a, self.b, self.out))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -203,3 +201,10 @@ class RowSum:
     def values(self, units: Units) -> None:
         on, x = units(self, self.x), self.x
         x.replace(on.pack(on.sum_columns(x.whole(), x.format), x.format))
+
+
+def added(on: Unit, a: Matrix, b: Matrix, out: Matrix) -> Values:
+    """a + b as `out` has it, in as many columns of their tiles as are known of both."""
+    left, right = a.block(), b.block()
+    width = min(left.shape[3], right.shape[3])
+    return on.pack(on.add(left[..., :width], a.format, right[..., :width], b.format), out.format)
