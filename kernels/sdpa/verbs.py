@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar
 
-from tensix_sim.formats import Values
 from tensix_sim.kernel_api import (
     COLUMN_FACES,
     Costs,
@@ -19,6 +18,7 @@ from tensix_sim.kernel_api import (
     Unit,
     Units,
     Updates,
+    Values,
     Windows,
     added,
     begin,

@@ -1,5 +1,6 @@
 """What kernels may use: the data-movement RISCs, the compute kernel and its verbs, parts to make verbs of, and `run`."""
 
+from tensix_sim.formats import Values
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.tensix import Costs, Stage, Window
@@ -47,6 +48,7 @@ __all__ = [
     "Unit",
     "Units",
     "Updates",
+    "Values",
     "Verb",
     "Window",
     "Windows",
