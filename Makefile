@@ -6,6 +6,7 @@ CAN_TEST := $(VENV)/can-test
 CAN_LINT := $(VENV)/can-lint
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+TORCH := torch==2.13.0+cpu
 TORCH_ON_CPU := https://download.pytorch.org/whl/cpu
 TOOLS := .tools
 
@@ -20,7 +21,7 @@ test: $(CAN_TEST)  ## all that is not marked slow
 test-all: $(CAN_TEST) torch test-tools  ## the rest: what is slow, against torch where there is one, and with others' tools
 	$(PYTEST) -m slow
 
-lint: $(CAN_LINT)
+lint: $(CAN_TEST) $(CAN_LINT)  ## the package's pytest plugin is typed too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -39,11 +40,10 @@ $(CAN_LINT): $(CAN_RUN)
 	$(PIP) -e '.[lint]'
 	touch $@
 
-torch: $(CAN_TEST)  ## the build without CUDA, which is gigabytes smaller; without it some tests are skipped
+torch: $(CAN_TEST)  ## the build without CUDA, which is gigabytes smaller, from its index or a local one; else some tests are skipped
 	@$(BIN)/python -c "import torch" 2>/dev/null \
-	|| { $(BIN)/python -c "from urllib.request import urlopen; urlopen('$(TORCH_ON_CPU)/torch/', timeout=30)" 2>/dev/null \
-	     && $(PIP) 'torch>=2.2,<3' --index-url $(TORCH_ON_CPU); } \
-	|| echo "no torch: $(TORCH_ON_CPU) cannot be reached; tests against torch are skipped" >&2
+	|| $(PIP) --retries 0 --extra-index-url $(TORCH_ON_CPU) '$(TORCH)' 2>/dev/null \
+	|| echo "no torch: no index has $(TORCH); tests against torch are skipped" >&2
 
 test-tools: $(CAN_TEST)  ## tt-perf-report and ttnn-visualizer as released, on emitted files; each in its own environment
 	$(PYTHON) -m venv $(TOOLS)/perf-report
