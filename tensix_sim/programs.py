@@ -47,7 +47,7 @@ class Ran:
     @property
     def figures(self) -> dict[str, Any]:
         """Cycles, microseconds, waits, bytes and how busy banks and links were, under the names of `DeviceFigures`."""
-        routes, cycles = self.chip.memory.routes, self.cycles
+        routes, cycles = self.chip.hardware.routes, self.cycles
         return {
             "cycles": cycles,
             "duration_us": cycles / self.chip.machine.chip.clock_hz * 1e6,

@@ -379,7 +379,7 @@ def _sample(rows: int, about: int | None) -> list[tuple[int, int]]:
 def _figures(
     g: Geometry, chip: Chip, ring_id: int, contexts: Contexts, accuracy: Accuracy | None, only: int | None
 ) -> DeviceFigures:
-    program, routes = chip.program, chip.memory.routes
+    program, routes = chip.program, chip.hardware.routes
     ends = [last_end(of_core(contexts, core)) for core in program.cores]
     cycles = max(ends)
     active = [i for i in range(g.cores) if g.deal.count(i) and only in (None, i)]
@@ -400,7 +400,7 @@ def _figures(
         fpu_cycles=mean("fpu"),
         sfpu_cycles=mean("sfpu"),
         math_cycles=mean("fpu") + mean("sfpu") - mean("overlap"),
-        unpack_cycles=mean("unpack_busy") + sum(core.tensix.popping for core in cores) / len(cores),
+        unpack_cycles=mean("unpack_busy") + mean("popping"),
         pack_cycles=mean("pack_busy"),
         **Traffic.of(routes, cycles)._asdict(),
         servers=busy_shares(routes, cycles) if chip.trace.zones else {},

@@ -1,4 +1,6 @@
-"""Circular buffers: the counters, the wrap rule, what each end may see and when, and the values in order."""
+"""Circular buffers as kernels see them: the counters, the wrap rule, what may change in place, and the values in order."""
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +18,12 @@ def fifo(tiles: int = 8, producer: Role = "reader", consumer: Role = "compute", 
     return CircularBuffer(BufferSpec("x_in", tiles, BFLOAT16, producer, consumer), Engine(), "core (0,0) x_in", values)
 
 
-def put(cb: CircularBuffer, tiles: int, time: int = 0, visible: int = 0, block: np.ndarray | None = None) -> None:
-    """Reserve, write and push."""
-    cb.reserve(tiles)
+def put(cb: CircularBuffer, tiles: int, block: np.ndarray | None = None) -> None:
+    """Reserve, write and push, and have the consumer wait for all that is there."""
+    cb.reserved = tiles
     cb.write(tiles, block)
-    cb.push_written(tiles, time, visible - time)
+    cb.push_written(tiles)
+    cb.see(cb.front)
 
 
 # -- counters -----------------------------------------------------------------------------------------------
@@ -29,25 +32,26 @@ def put(cb: CircularBuffer, tiles: int, time: int = 0, visible: int = 0, block: 
 def test_a_tile_is_space_then_present_then_space() -> None:
     """Reserve takes nothing, push makes tiles present, wait takes nothing, pop gives the space back."""
     cb = fifo(4)
-    cb.reserve(3)
+    cb.reserved = 3
     assert (cb.space, cb.front) == (4, 0)
     cb.write(3)
     assert (cb.space, cb.front) == (4, 0)
-    cb.push_written(3, 0, 0)
+    cb.push_written(3)
     assert (cb.space, cb.front) == (1, 3)
-    cb.pop(1, 0)
+    cb.see(3)
+    cb.pop(1)
     assert (cb.space, cb.front) == (2, 2)
 
 
 def test_a_reservation_can_be_pushed_in_parts() -> None:
     """Reserve once, push tile by tile; not one more."""
     cb = fifo(4)
-    cb.reserve(3)
+    cb.reserved = 3
     cb.write(3)
     for _ in range(3):
-        cb.push_written(1, 0, 0)
+        cb.push_written(1)
     with pytest.raises(SimulationError, match=r"push of 1 tiles; 0 are reserved"):
-        cb.push_written(1, 0, 0)
+        cb.push_written(1)
 
 
 @pytest.mark.parametrize(
@@ -62,17 +66,17 @@ def test_a_reservation_can_be_pushed_in_parts() -> None:
 def test_only_tiles_reserved_and_written_can_be_pushed(reserve: int, write: int, push: int, message: str) -> None:
     """A push of more is an error that names the buffer and both numbers."""
     cb = fifo(8)
-    cb.reserve(reserve)
+    cb.reserved = reserve
     cb.write(write)
     with pytest.raises(SimulationError, match=rf"core \(0,0\) x_in: {message}"):
-        cb.push_written(push, 0, 0)
+        cb.push_written(push)
 
 
 def test_more_tiles_than_reserved_cannot_be_written() -> None:
     """A write past the reservation would run into tiles that the consumer still reads."""
     cb = fifo(4)
     put(cb, 3)
-    cb.reserve(1)
+    cb.reserved = 1
     with pytest.raises(SimulationError, match="x_in"):
         cb.write(2)
 
@@ -84,7 +88,21 @@ def test_more_tiles_than_present_cannot_be_popped(present: int, pop: int) -> Non
     if present:
         put(cb, present)
     with pytest.raises(SimulationError, match=rf"x_in: pop of {pop} tiles; {present} are there"):
-        cb.pop(pop, 0)
+        cb.pop(pop)
+
+
+@pytest.mark.parametrize("use", [CircularBuffer.pop, CircularBuffer.check_front])
+def test_what_was_not_waited_for_cannot_be_used(use: Any) -> None:
+    """Another kernel's tiles are there early or late: only a wait says that they are, for as many tiles as it names."""
+    cb = fifo(8)
+    put(cb, 2)
+    cb.reserved = 2
+    cb.write(2)
+    cb.push_written(2)
+    with pytest.raises(SimulationError, match=r"x_in: (pop|use) of 3 tiles; 2 were waited for"):
+        use(cb, 3)
+    cb.see(3)
+    use(cb, 3)
 
 
 @pytest.mark.parametrize(("tiles", "legal"), [(0, False), (1, True), (8, True), (9, False), (-1, False)])
@@ -107,7 +125,7 @@ def test_tiles_across_the_end_are_an_error(verb: str, size: int, before: int, ti
     cb = fifo(size)
     for _ in range(before):
         put(cb, 1)
-        cb.pop(1, 0)
+        cb.pop(1)
     if verb == "push":
         with pytest.raises(
             SimulationError, match=rf"write of {tiles} tiles runs over the buffer's end, which is {away} tiles away"
@@ -119,7 +137,7 @@ def test_tiles_across_the_end_are_an_error(verb: str, size: int, before: int, ti
         with pytest.raises(
             SimulationError, match=rf"pop of {tiles} tiles runs over the buffer's end, which is {away} tiles away"
         ):
-            cb.pop(tiles, 0)
+            cb.pop(tiles)
 
 
 @pytest.mark.parametrize(("size", "steps"), [(8, [6, 2, 8]), (8, [4, 4, 4, 4]), (6, [3, 2, 1, 6]), (1, [1, 1, 1])])
@@ -128,100 +146,47 @@ def test_the_pointers_wrap_when_they_meet_the_end(size: int, steps: list[int]) -
     cb = fifo(size)
     for tiles in steps * 3:
         put(cb, tiles)
-        cb.pop(tiles, 0)
+        cb.pop(tiles)
     assert cb.pushed == cb.popped == 3 * sum(steps)
 
 
-# -- time ---------------------------------------------------------------------------------------------------
-
-
-def test_waits_are_cumulative_and_see_the_push_that_completes_them() -> None:
-    """The first n tiles are visible when the push that brought tile n is; waiting takes nothing."""
-    cb = fifo(8)
-    for tiles, visible in ((2, 10), (1, 15), (3, 40)):
-        put(cb, tiles, 0, visible)
-    assert [cb.visible_at(n) for n in range(1, 7)] == [10, 10, 15, 40, 40, 40]
-    cb.pop(3, 0)
-    assert [cb.visible_at(n) for n in range(1, 4)] == [40, 40, 40]
-    put(cb, 1, 0, 50)
-    assert [cb.visible_at(n) for n in range(1, 5)] == [40, 40, 40, 50]
-
-
-def test_a_push_in_the_future_arrives_then_and_not_a_cycle_before() -> None:
-    """The compute kernel runs ahead: its push at cycle 20 is seen by the writer at 20, at 19 it is not."""
-    cb = fifo(8, "compute", "writer")
-    seen = {}
-    put(cb, 2, 20, 20)
-    assert (cb.pushed, cb.front, cb.space) == (2, 0, 6)
-    for time in (19, 20):
-        cb.engine.at(time, lambda _, time=time: seen.update({time: cb.front}))
-    cb.engine.run()
-    assert seen == {19: 0, 20: 2}
-
-
-def test_a_pop_in_the_future_frees_its_space_then_and_not_a_cycle_before() -> None:
-    """The compute kernel's pop at cycle 20 gives the reader space at 20, at 19 it does not."""
-    cb = fifo(4)
-    seen = {}
-    put(cb, 4)
-    cb.pop(2, 20)
-    assert (cb.front, cb.space) == (2, 0)
-    for time in (19, 20):
-        cb.engine.at(time, lambda _, time=time: seen.update({time: cb.space}))
-    cb.engine.run()
-    assert seen == {19: 0, 20: 2}
-
-
-def test_a_private_buffer_needs_no_event() -> None:
-    """Both ends with the compute kernel: pushes and pops in its future are done at once, and the engine has nothing to do."""
-    cb = fifo(4, "compute", "compute")
-    put(cb, 4, 50, 80)
-    assert (cb.front, cb.visible_at(4)) == (4, 80)
-    cb.pop(4, 90)
-    assert cb.space == 4
-    cb.engine.run()
-    assert cb.engine.now == 0
-
-
-@pytest.mark.parametrize("consumer", ["compute", "writer"])
-def test_a_push_in_parts_is_so_many_pushes(consumer: Role) -> None:
-    """Parts of a block's output are pushed each at its own cycle, whoever reads the buffer."""
-    banded, plain = fifo(6, "compute", consumer), fifo(6, "compute", consumer)
-    plain.reserve(6)
-    plain.write(6)
-    banded.push(6, 100, [5, 9, 30], 7)
-    for time in (105, 109, 130):
-        plain.push_written(2, time, 7)
-    for cb in (banded, plain):
-        cb.engine.run()
-        assert [cb.visible_at(n) for n in range(1, 7)] == [112, 112, 116, 116, 137, 137]
-        assert cb.settled == 137
-    assert (banded.front, banded.engine.now) == (plain.front, plain.engine.now)
-
-
-def test_a_push_ends_at_the_buffers_end() -> None:
+def test_a_push_of_the_packer_ends_at_the_buffers_end() -> None:
     """Two tiles into one are the error of any write across the end."""
     cb = fifo(4, "compute", "compute")
-    cb.push(3, 0, [0], 0)
-    cb.pop(3, 0)
+    cb.push(3)
+    cb.pop(3)
     with pytest.raises(SimulationError, match="write of 2 tiles runs over the buffer's end, which is 1 tiles away"):
-        cb.push(2, 0, [0], 0)
+        cb.push(2)
 
 
-@pytest.mark.parametrize(("before", "tiles", "legal"), [(0, 4, True), (2, 2, True), (2, 4, False), (0, 3, False)])
-def test_tiles_change_in_place_when_they_are_all_there_is(before: int, tiles: int, legal: bool) -> None:
-    """Rewritten tiles are seen when they are packed anew; a buffer that holds others as well would move them."""
-    cb = fifo(4, "compute", "compute")
-    cb.push(4, 0, [0], 0)
-    if before:
-        cb.pop(before, 0)
+# -- in place -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("popped", "tiles", "legal"), [(0, 4, True), (2, 2, True), (2, 4, False), (0, 3, False), (0, 5, False)])
+def test_tiles_change_in_place_when_they_are_all_there_is(popped: int, tiles: int, legal: bool) -> None:
+    """A buffer that holds others as well would move them."""
+    cb = fifo(8, "compute", "compute")
+    cb.push(4)
+    cb.pop(popped)
     if legal:
-        cb.rewrite(tiles, 50, [10, 20], 7)
-        assert [cb.visible_at(n) for n in (1, tiles)] == [67, 77]
-        assert (cb.front, cb.settled) == (tiles, 77)
+        cb.check_newest(tiles, 0)
+        assert cb.front == tiles
     else:
-        with pytest.raises(SimulationError, match=f"in-place change of {tiles} tiles .* it holds {4 - before}"):
-            cb.rewrite(tiles, 50, [10, 20], 7)
+        with pytest.raises(SimulationError, match=f"in-place change of {tiles} tiles .* it holds {4 - popped}"):
+            cb.check_newest(tiles, 0)
+
+
+@pytest.mark.parametrize(("older", "tiles", "legal"), [(4, 2, True), (2, 4, True), (0, 6, True), (0, 2, False), (4, 4, False)])
+def test_the_newest_tiles_change_in_place_behind_a_known_number_of_older_ones(older: int, tiles: int, legal: bool) -> None:
+    """The two must be all that the buffer holds, and the error tells of both."""
+    cb = fifo(8, "compute", "compute")
+    cb.push(6)
+    if legal:
+        cb.check_newest(tiles, older)
+    else:
+        before = f" and {older} before" if older else ""
+        with pytest.raises(SimulationError, match=f"in-place change of {tiles} tiles .* just them{before}; it holds 6"):
+            cb.check_newest(tiles, older)
 
 
 def test_what_is_shared_does_not_change_in_place() -> None:
@@ -229,36 +194,7 @@ def test_what_is_shared_does_not_change_in_place() -> None:
     cb = fifo(2)
     put(cb, 2)
     with pytest.raises(SimulationError, match="a buffer of the compute kernel's own"):
-        cb.rewrite(2, 0, [0], 0)
-
-
-@pytest.mark.parametrize("now", [0, 15, 16, 39, 40, 41])
-@pytest.mark.parametrize("popped", [0, 1, 4])
-def test_arrivals_are_the_waits_for_the_first_tiles(now: int, popped: int) -> None:
-    """Numbers that meet no push's end wait for the push that covers them; what is seen already, and nothing, have no wait."""
-    cb = fifo(12, "compute", "compute")
-    cb.push(4, 0, [10, 16], 0)
-    cb.push(6, 10, [20, 25, 30], 0)
-    seen = {1: 10, 2: 10, 3: 16, 4: 16, 5: 30, 6: 30, 7: 35, 8: 35, 9: 40, 10: 40}
-    if popped:
-        cb.pop(popped, 0)
-    for tiles in ([0], [0, 1, 5], [1, 2, 3, 6], [6, 6], [3]):
-        expected = [max(0, seen[popped + n] - now) if n else 0 for n in tiles]
-        assert cb.arrivals(tiles, now) == tuple(expected)
-
-
-@pytest.mark.parametrize(("older", "tiles", "legal"), [(4, 2, True), (2, 4, True), (0, 6, True), (0, 2, False), (4, 4, False)])
-def test_the_newest_tiles_can_change_in_place(older: int, tiles: int, legal: bool) -> None:
-    """What is older keeps the cycle at which it was seen; the two must be all that the buffer holds."""
-    cb = fifo(8, "compute", "compute")
-    for end in (10, 20, 30):
-        cb.push(2, 0, [end], 0)
-    if legal:
-        cb.rewrite(tiles, 0, [100], 7, older)
-        assert [cb.visible_at(n) for n in range(2, 7, 2)] == [10, 20, 30][: older // 2] + [107] * (tiles // 2)
-    else:
-        with pytest.raises(SimulationError, match="it holds 6"):
-            cb.rewrite(tiles, 0, [100], 7, older)
+        cb.check_newest(2, 0)
 
 
 # -- values -------------------------------------------------------------------------------------------------
@@ -283,11 +219,12 @@ def test_any_pushes_come_out_as_the_same_row_major_grid(data: st.DataObject) -> 
     pushes = data.draw(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5)), min_size=1, max_size=6), label="pushes")
     total = sum(rows * cols for rows, cols in pushes)
     cb = fifo(total)
-    cb.reserve(total)
+    cb.reserved = total
     start = 0
     for rows, cols in pushes:
         cb.write(rows * cols, grid(rows, cols, start))
-        cb.push_written(rows * cols, 0, 0)
+        cb.push_written(rows * cols)
+        cb.see(cb.front)
         start += rows * cols
     seen = 0
     while seen < total:
@@ -297,7 +234,7 @@ def test_any_pushes_come_out_as_the_same_row_major_grid(data: st.DataObject) -> 
         assert block.shape == (rows, 32, cols, 32)
         assert numbers(block) == list(range(seen, seen + rows * cols))
         tiles = data.draw(st.integers(1, rows * cols), label="popped")
-        cb.pop(tiles, 0)
+        cb.pop(tiles)
         seen += tiles
     assert not cb.values.blocks
 
@@ -315,7 +252,7 @@ def test_without_values_nothing_is_kept() -> None:
     """Shapes only: the counters count, and there is nothing to look at."""
     cb = fifo(4, values=False)
     put(cb, 4)
-    cb.pop(2, 0)
+    cb.pop(2)
     assert cb.front == 2
     with pytest.raises(SimulationError, match="x_in: values of a program whose tensors have none"):
         cb.block(1, 2)
@@ -328,7 +265,7 @@ def test_rows_are_a_view_of_what_is_there() -> None:
         put(cb, 2, block=grid(1, 2, 2 * row))
     assert numbers(cb.rows(1, 3, 2)) == [2, 3, 4, 5]
     assert np.shares_memory(cb.rows(0, 1, 2), cb.rows(0, 4, 2))
-    cb.pop(2, 0)
+    cb.pop(2)
     assert numbers(cb.rows(0, 1, 2)) == [2, 3]
     with pytest.raises(SimulationError, match="use of 8 tiles; 6 are there"):
         cb.rows(3, 4, 2)
@@ -338,12 +275,12 @@ def test_rows_of_one_chunk_do_not_mind_the_next_one_beyond_the_end() -> None:
     """Two chunks in bands of a row, the second across the end of the buffer: whoever reads the first sees its rows."""
     cb = fifo(4)
     put(cb, 2, block=grid(2, 1))
-    cb.pop(2, 0)
+    cb.pop(2)
     for row in range(4):
         put(cb, 1, block=grid(1, 1, 10 + row))
     assert numbers(cb.rows(0, 1, 1)) == [10]
     assert numbers(cb.rows(1, 2, 1)) == [11]
-    cb.pop(2, 0)
+    cb.pop(2)
     assert numbers(cb.rows(0, 2, 1)) == [12, 13]
 
 
@@ -354,12 +291,12 @@ def test_addressed_memory_is_nan_until_written_and_stays_where_it_is() -> None:
     assert memory.shape == (2, 32, 2, 32)
     assert np.isnan(memory).all()
     memory[:] = grid(2, 2)
-    cb.push(4, 0, [0], 0)
+    cb.push(4)
     assert numbers(cb.block(2, 2)) == [0, 1, 2, 3]
-    cb.pop(2, 0)
+    cb.pop(2)
     assert numbers(cb.block(1, 2)) == [2, 3]
-    cb.pop(2, 0)
-    cb.push(2, 0, [0], 0)
+    cb.pop(2)
+    cb.push(2)
     assert numbers(cb.block(1, 2)) == [0, 1]
     assert np.shares_memory(cb.values.grid(2), memory)
     assert fifo(3, "compute", "compute").values.grid(1, 1).shape == (3, 32, 1, 1)

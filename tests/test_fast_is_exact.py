@@ -113,9 +113,9 @@ class Draw:
 
         async def kernel(t: Compute, _: None) -> None:
             for name, block in verb.held.items():
-                cb = t.matrix(name).cb
-                cb.push(block.shape[0] * block.shape[2], 0, (0,), 0)
-                cb.values.blocks.append(block.copy())
+                x = t.matrix(name, block.shape[0], block.shape[2])
+                t.push(x)
+                x.cb.values.blocks.append(block.copy())
             seen.update(await verb.call(t))
 
         buffers = tuple(BufferSpec(name, tiles, fmt, "compute", "compute") for name, (fmt, tiles) in verb.buffers.items())

@@ -170,7 +170,7 @@ FAULTS: dict[str, Fault] = {
     "last pop dropped": in_compute(
         POP_X, f"if _ < 3: {POP_X}", cb("x_in", "1 tiles left over; its compute kernel popped 3 of 4"), **AT_THE_END
     ),
-    "pop twice": in_compute(POP_X, f"{POP_X}; {POP_X}", cb("x_in", "pop of 1 tiles; 0 are there")),
+    "pop twice": in_compute(POP_X, f"{POP_X}; {POP_X}", cb("x_in", "pop of 1 tiles; 0 were waited for")),
     "compute pops the writer's tile": in_compute(
         POP_Y, f"{POP_Y}; t.pop(out)", cb("out", "pop by the compute kernel; this end belongs to the writer")
     ),
@@ -204,7 +204,7 @@ FAULTS: dict[str, Fault] = {
     "output's pop dropped": in_writer(
         POP, "pass", waits(COMPUTE, "space for 1 tiles in out, which has 0 of 2 free", WRITER), **DEADLOCK
     ),
-    "output popped twice": in_writer(POP, f"{POP}; {POP}", cb("out", "pop of 1 tiles; 0 are there")),
+    "output popped twice": in_writer(POP, f"{POP}; {POP}", cb("out", "pop of 1 tiles; 0 were waited for")),
     # nobody awaits
     "reserve not awaited": in_reader(
         RESERVE, RESERVE.removeprefix("await "), cb("x_in", ".* of 1 tiles; 0 .*reserved"), forgotten="DataMovement.reserve"
@@ -216,7 +216,7 @@ FAULTS: dict[str, Fault] = {
         forgotten="DataMovement.read",
     ),
     "add not awaited": in_compute(
-        ADD, ADD.removeprefix("await "), cb("x_in", "pop of 1 tiles; 0 are there"), forgotten="Compute.do"
+        ADD, ADD.removeprefix("await "), cb("x_in", "pop of 1 tiles; 0 were waited for"), forgotten="Compute.do"
     ),
     "wait not awaited": in_writer(WAIT, WAIT.removeprefix("await "), r"core \(1,0\) out: .*\b0 ", forgotten="DataMovement.wait"),
     "write not awaited": in_writer(

@@ -1,11 +1,12 @@
 """The verbs a kernel may call: when each of them is done, what it moves, and what it refuses."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
+from tensix_sim import Ran
 from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT8_B, BFLOAT16, FLOAT32, round_bf16, round_bf16_even
 from tensix_sim.hw import DeadlockError, SimulationError
@@ -22,6 +23,7 @@ from tensix_sim.kernel_api import (
     Program,
     Tensor,
 )
+from tensix_sim.program import Role
 from tensix_sim.trace import Cause
 
 P100 = machine("p100a")
@@ -57,33 +59,57 @@ async def spend(dm: DataMovement, tensor: Tensor, scratch: str = "scratch") -> N
     dm.push(into, 1)
 
 
+class Threads(NamedTuple):
+    """Where the threads of a compute kernel are."""
+
+    unpack: int
+    math: int
+    pack: int
+
+
+def cycle(ran: Ran, role: Role, note: str, core: tuple[int, int] = (0, 0)) -> int:
+    """When a data-movement kernel made a note."""
+    (noted,) = ran.contexts[core, role].notes[note]
+    return noted
+
+
+def threads(ran: Ran, note: str, core: tuple[int, int] = (0, 0)) -> Threads:
+    """Where the threads of a compute kernel were when it made a note."""
+    return Threads(*ran.contexts[core, "compute"].notes[note])
+
+
+def hold_unpack(t: Compute, cycles: int) -> None:
+    """Let the unpacker stand still until so many cycles after what the packer has done so far."""
+    t.spend_on_pack("late", cycles - TENSIX.dst_handshake_cycles, "sfpu")
+    t.hand_over()
+
+
 # -- hand-shakes --------------------------------------------------------------------------------------------
 
 
 def test_compute_sees_a_tile_one_visibility_after_its_push(run: Any, tensor: Any) -> None:
     """Pushed at cycle t, the tile holds the unpacker until t + `cb_visible_cycles`, to the cycle."""
-    pushed, x = [], tensor("x", 1, 1)
+    x = tensor("x", 1, 1)
 
     async def reader(dm: DataMovement, _: int) -> None:
         await spend(dm, x, "x_in")
-        pushed.append(dm.engine.now)
+        dm.note("pushed")
 
     async def compute(t: Compute, _: int) -> None:
         x_in = t.matrix("x_in")
         await t.wait(x_in)
-        seen.append(t.tensix.unpack)
+        t.note("seen")
         t.pop(x_in)
 
-    seen: list[int] = []
     ran = run(P100, program({"reader": reader, "compute": compute}, (cb("x_in", 1),), (x,)))
-    assert pushed[0] > 0
-    assert seen == [pushed[0] + TENSIX.cb_visible_cycles]
-    assert ran.chip.cores[0, 0].tensix.waits == {Cause("tiles", "x_in"): seen[0]}
+    pushed, seen = cycle(ran, "reader", "pushed"), threads(ran, "seen").unpack
+    assert pushed > 0
+    assert seen == pushed + TENSIX.cb_visible_cycles
+    assert ran.chip.cores[0, 0].tensix.waits == {Cause("tiles", "x_in"): seen}
 
 
 def test_compute_that_is_late_does_not_wait(run: Any) -> None:
     """A tile that has been visible for long costs the unpacker nothing."""
-    seen = []
 
     async def reader(dm: DataMovement, _: int) -> None:
         (x_in,) = dm.cbs("x_in")
@@ -93,40 +119,43 @@ def test_compute_that_is_late_does_not_wait(run: Any) -> None:
 
     async def compute(t: Compute, late: int) -> None:
         x_in = t.matrix("x_in")
-        t.tensix.unpack = TENSIX.cb_visible_cycles + late - 1
+        hold_unpack(t, TENSIX.cb_visible_cycles + late - 1)
+        t.note("asked")
         await t.wait(x_in)
-        seen.append(t.tensix.unpack)
+        t.note("seen")
         t.pop(x_in)
 
-    run(P100, program({"reader": reader, "compute": compute}, (cb("x_in", 1),), grid=(3, 1)))
-    assert [time - TENSIX.cb_visible_cycles for time in seen] == [0, 0, 1]  # a cycle early, in time, a cycle late
+    ran = run(P100, program({"reader": reader, "compute": compute}, (cb("x_in", 1),), grid=(3, 1)))
+    asked, seen = ([threads(ran, note, (x, 0)).unpack - TENSIX.cb_visible_cycles for x in range(3)] for note in ("asked", "seen"))
+    assert asked == [-1, 0, 1]  # a cycle early, in time, a cycle late
+    assert seen == [0, 0, 1]
 
 
 def test_space_is_there_when_the_unpacker_has_popped_and_not_a_cycle_before(run: Any) -> None:
     """The reader's reserve of a full buffer ends at the cycle of the compute kernel's pop, which is in its future."""
-    times = {}
 
     async def reader(dm: DataMovement, _: int) -> None:
         (x_in,) = dm.cbs("x_in")
         for i in range(2):
             await dm.reserve(x_in, 1)
-            times[i] = dm.engine.now
+            dm.note(f"reserved {i}")
             dm.fill(x_in, 1, ONES)
             dm.push(x_in, 1)
-        times["waits"] = dm.waits
 
     async def compute(t: Compute, _: int) -> None:
         x_in = t.matrix("x_in")
         for i in range(2):
             await t.wait(x_in)
-            t.tensix.unpack += 1000
+            hold_unpack(t, TENSIX.cb_visible_cycles + 1000)
             t.pop(x_in)
-            times["pop", i] = t.tensix.unpack
+            t.note(f"popped {i}")
 
-    run(P100, program({"reader": reader, "compute": compute}, (cb("x_in", 1),)))
-    assert times[0] == 0
-    assert times[1] == times["pop", 0] == TENSIX.cb_visible_cycles + 1000 + TENSIX.cb_update_cycles
-    assert times["waits"] == {Cause("space", "x_in"): times[1]}
+    ran = run(P100, program({"reader": reader, "compute": compute}, (cb("x_in", 1),)))
+    reserved = [cycle(ran, "reader", f"reserved {i}") for i in range(2)]
+    popped = threads(ran, "popped 0").unpack
+    assert popped == TENSIX.cb_visible_cycles + 1000 + TENSIX.cb_update_cycles
+    assert reserved == [0, popped]
+    assert ran.contexts[(0, 0), "reader"].waits == {Cause("space", "x_in"): popped}
 
 
 def provide(rounds: int = 1) -> Any:
@@ -142,20 +171,20 @@ def provide(rounds: int = 1) -> Any:
     return reader
 
 
-def pushes_to_writer(times: dict[str, int]) -> dict[str, Any]:
-    """Kernels that copy one tile from the reader through compute to the writer and note when."""
+def pushes_to_writer() -> dict[str, Any]:
+    """Kernels that copy one tile from the reader through compute to the writer, and note when it is pushed and seen."""
 
     async def compute(t: Compute, _: int) -> None:
         x_in, y_in, out = map(t.matrix, ("x_in", "y_in", "out"))
         await t.do(Add, x_in, y_in, out)
-        times["pushed"] = t.tensix.pack
+        t.note("pushed")
         t.pop(x_in)
         t.pop(y_in)
 
     async def writer(dm: DataMovement, _: int) -> None:
         (out,) = dm.cbs("out")
         await dm.wait(out, 1)
-        times["seen"] = dm.engine.now
+        dm.note("seen")
         dm.pop(out, 1)
 
     return {"reader": provide(), "compute": compute, "writer": writer}
@@ -166,28 +195,25 @@ THREE = (cb("x_in", 1), cb("y_in", 1), cb("out", 1, "compute", "writer"))
 
 def test_the_writer_sees_no_tile_before_it_is_packed(run: Any) -> None:
     """The compute kernel is ahead of the clock; the writer's wait ends when the pack has."""
-    times: dict[str, int] = {}
-    run(P100, program(pushes_to_writer(times), THREE))
-    assert times["seen"] >= times["pushed"] > 0
+    ran = run(P100, program(pushes_to_writer(), THREE))
+    assert cycle(ran, "writer", "seen") >= threads(ran, "pushed").pack > 0
 
 
 def test_the_writer_sees_a_tile_one_visibility_after_its_push(run: Any) -> None:
     """The delay from a push until another RISC's poll sees it is the same in both directions."""
-    times: dict[str, int] = {}
-    run(P100, program(pushes_to_writer(times), THREE))
-    assert times["seen"] == times["pushed"] + TENSIX.cb_visible_cycles
+    ran = run(P100, program(pushes_to_writer(), THREE))
+    assert cycle(ran, "writer", "seen") == threads(ran, "pushed").pack + TENSIX.cb_visible_cycles
 
 
 def test_the_packer_begins_when_the_writer_has_popped_and_not_a_cycle_before(run: Any, tensor: Any) -> None:
     """Its output buffer full, a pack starts at the cycle of the pop that makes space, and the wait is counted as such."""
-    times: dict[Any, int] = {}
     out = tensor("o", 1, 3, output=True)
 
     async def compute(t: Compute, _: int) -> None:
         x_in, y_in, o = map(t.matrix, ("x_in", "y_in", "out"))
         for i in range(3):
             await t.do(Add, x_in, y_in, o)
-            times["packed", i] = t.tensix.pack
+            t.note(f"packed {i}")
             t.pop(x_in)
             t.pop(y_in)
 
@@ -197,20 +223,21 @@ def test_the_packer_begins_when_the_writer_has_popped_and_not_a_cycle_before(run
             await dm.wait(o, 1)
             await dm.write(o, out, [i], (1, 1))
             dm.pop(o, 1)
-            times["popped", i] = dm.engine.now
+            dm.note(f"popped {i}")
 
     ran = run(P100, program({"reader": provide(3), "compute": compute, "writer": writer}, THREE, (out,)))
     pack = ran.chip.costs.pack(BFLOAT16, 1) + TENSIX.cb_wait_cycles + TENSIX.cb_update_cycles
-    assert [times["packed", i] - times["popped", i - 1] for i in (1, 2)] == [pack, pack]
+    assert [threads(ran, f"packed {i}").pack - cycle(ran, "writer", f"popped {i - 1}") for i in (1, 2)] == [pack, pack]
     assert ran.chip.cores[0, 0].tensix.waits[Cause("space", "out")] > 0
 
 
 @pytest.mark.xfail(
-    strict=True, reason="one coroutine for three threads: a pop after a wait for space is seen at the end of that wait"
+    strict=True,
+    raises=AssertionError,
+    reason="one queue of operations for three threads: a pop after a wait for space is seen at the end of that wait",
 )
 def test_a_stalled_packer_does_not_hold_back_the_unpackers_pop(run: Any, tensor: Any) -> None:
     """Unpack has read its tiles and pops them at its own clock, although the packer waits for the writer's space."""
-    times: dict[Any, int] = {}
     x, out = tensor("x", 1, 1), tensor("o", 1, 1, output=True)
 
     async def reader(dm: DataMovement, _: int) -> None:
@@ -220,7 +247,7 @@ def test_a_stalled_packer_does_not_hold_back_the_unpackers_pop(run: Any, tensor:
                 await dm.reserve(buffer, 1)
                 dm.fill(buffer, 1, ONES)
                 dm.push(buffer, 1)
-            times["reserved", i] = dm.engine.now
+            dm.note(f"reserved {i}")
 
     async def compute(t: Compute, _: int) -> None:
         x_in, y_in, o = map(t.matrix, ("x_in", "y_in", "out"))
@@ -228,7 +255,7 @@ def test_a_stalled_packer_does_not_hold_back_the_unpackers_pop(run: Any, tensor:
             await t.do(Add, x_in, y_in, o)
             t.pop(x_in)
             t.pop(y_in)
-            times["popped", i] = t.tensix.unpack
+            t.note(f"popped {i}")
 
     async def writer(dm: DataMovement, _: int) -> None:
         (o,) = dm.cbs("out")
@@ -237,8 +264,8 @@ def test_a_stalled_packer_does_not_hold_back_the_unpackers_pop(run: Any, tensor:
             await dm.write(o, out, [0], (1, 1))
             dm.pop(o, 1)
 
-    run(P100, program({"reader": reader, "compute": compute, "writer": writer}, THREE, (x, out)))
-    assert [times["reserved", i] for i in (1, 2)] == [times["popped", i] for i in (0, 1)]
+    ran = run(P100, program({"reader": reader, "compute": compute, "writer": writer}, THREE, (x, out)))
+    assert [cycle(ran, "reader", f"reserved {i}") for i in (1, 2)] == [threads(ran, f"popped {i}").unpack for i in (0, 1)]
 
 
 def test_resident_tiles_may_stay(run: Any) -> None:
@@ -374,6 +401,7 @@ def test_a_tile_read_stays_as_it_was_read(run: Any, tensor: Any) -> None:
     async def reader(dm: DataMovement, _: int) -> None:
         (x,) = dm.cbs("x")
         dm.core.chip.written(source)[:] = True
+        dm.core.chip.land(source, [0])
         await dm.reserve(x, 1)
         await dm.read(source, range(1), x, (1, 1))
         source.values[:] = 7  # as another core's write would
@@ -403,7 +431,7 @@ def test_values_in_some_tensors_only_are_refused(run: Any, tensor: Any) -> None:
         for source, into in ((x, "x_in"), (y, "y_in")):
             await spend(dm, source, into)
 
-    kernels = {**pushes_to_writer({}), "reader": reader}
+    kernels = {**pushes_to_writer(), "reader": reader}
     with pytest.raises(SimulationError, match=r"\by\b"):
         run(P100, program(kernels, THREE, (x, y)))
 
@@ -501,11 +529,9 @@ def test_float32_tiles_lose_thirteen_bits_on_their_way_to_a_source_register() ->
 @pytest.mark.parametrize(("role", "noc"), [("reader", 0), ("writer", 1)])
 @pytest.mark.parametrize("target", [(0, 0), (1, 0), (10, 0), (0, 9), (7, 5)])
 def test_a_remote_increase_arrives_after_its_way_and_not_a_cycle_before(
-    run: Any, role: str, noc: int, target: tuple[int, int]
+    run: Any, role: Role, noc: int, target: tuple[int, int]
 ) -> None:
-    """The header's hops on the sender's NoC, and what the atomic and the poll take."""
-    times: dict[str, int] = {}
-    seen: dict[int, int] = {}
+    """The header's hops on the sender's NoC, and what the atomic and the poll take; no part of it is there before."""
     x = P100.worker(target)[0] - P100.worker((0, 0))[0]
     y = P100.worker(target)[1] - P100.worker((0, 0))[1]
     hops = x % NOC.columns + y % NOC.rows if noc == 0 else -x % NOC.columns + -y % NOC.rows
@@ -514,34 +540,37 @@ def test_a_remote_increase_arrives_after_its_way_and_not_a_cycle_before(
     async def kernel(dm: DataMovement, core: int) -> None:
         if core == 0:
             dm.semaphore_increase(target, "go", 3)
-            semaphore = dm.core.chip.cores[target].semaphores["go"]
-            for time in (arrival - 1, arrival):
-                dm.engine.at(time, lambda _: seen.update({dm.engine.now: semaphore.value}))
         if core == target[0] + 11 * target[1]:
-            await dm.semaphore_wait("go", 3)
-            times["there"] = dm.engine.now
+            for value in (1, 3):
+                await dm.semaphore_wait("go", value)
+                dm.note(f"{value} there")
 
-    run(P100, program({role: kernel}, grid=(11, 10)))
-    assert times["there"] == arrival
-    assert seen[arrival - 1] == 0
+    ran = run(P100, program({role: kernel}, grid=(11, 10)))
+    assert [cycle(ran, role, f"{value} there", target) for value in (1, 3)] == [arrival, arrival]
 
 
 def test_a_semaphore_counts_all_increases(run: Any) -> None:
     """Waiting for 3 ends with the third core's increase; setting it starts over."""
-    seen = []
+    values = []
 
     async def reader(dm: DataMovement, core: int) -> None:
         if core:
             dm.semaphore_increase((0, 0), "go")
             return
         await dm.semaphore_wait("go", 3)
-        seen.append(dm.engine.now)
+        dm.note("counted")
         dm.semaphore_set("go", 0)
-        seen.append(dm.core.semaphores["go"].value)
+        values.append(dm.core.semaphores["go"].value)
+        dm.semaphore_increase((0, 0), "go")
+        await dm.semaphore_wait("go", 1)
+        dm.note("counted again")
 
-    run(P100, program({"reader": reader}, grid=(4, 1)))
-    farthest = max(NOC.router_cycles * (-x % NOC.columns) for x in (1, 2, 3)) + NOC.round_trip_base // 2 + NOC.semaphore_cycles
-    assert seen == [farthest, 0]
+    ran = run(P100, program({"reader": reader}, grid=(4, 1)))
+    nearest = NOC.round_trip_base // 2 + NOC.semaphore_cycles
+    farthest = max(NOC.router_cycles * (-x % NOC.columns) for x in (1, 2, 3)) + nearest
+    assert values == [0]
+    assert cycle(ran, "reader", "counted") == farthest
+    assert cycle(ran, "reader", "counted again") == farthest + nearest
 
 
 @pytest.mark.parametrize("role", ["reader", "writer"])

@@ -284,6 +284,6 @@ def test_a_second_run_is_the_first_one(run: Any, make: Make) -> None:
         *((run(machine("p100a"), program), made) for program, made in (make((4, 2)) for _ in range(2))), strict=True
     )
     assert ends(ran[0]) == ends(ran[1])
-    assert len({Traffic.of(one.chip.memory.routes, one.cycles) for one in ran}) == 1
+    assert len({Traffic.of(one.chip.hardware.routes, one.cycles) for one in ran}) == 1
     for one, other in zip(*tensors, strict=True):
         np.testing.assert_array_equal(one.values, other.values)

@@ -10,7 +10,7 @@ from tensix_sim.arch import Machine, machine
 from tensix_sim.formats import BFLOAT8_B, BFLOAT16, FORMATS
 from tensix_sim.hw.engine import Engine
 from tensix_sim.hw.figures import Traffic, busy_ticks, bytes_over_time, link_bytes
-from tensix_sim.hw.memory import Memory
+from tensix_sim.hw.hardware import Hardware
 from tensix_sim.hw.routes import Direction, Plan
 from tensix_sim.program import Tensor
 from tensix_sim.trace import Trace
@@ -24,13 +24,13 @@ def shapes(pages: int, memory: str = "dram", fmt: Any = BFLOAT16) -> Tensor:
     return Tensor("t", pages, 1, fmt, memory=memory)  # type: ignore[arg-type]
 
 
-def ends(memory: Memory, plans: list[Plan], start: int = 0) -> list[int]:
+def ends(memory: Hardware, plans: list[Plan], start: int = 0) -> list[int]:
     """Start a transfer of each plan at cycle `start`: the cycles at which they are done."""
     engine, times = memory.engine, dict[int, int]()
 
     def begin(_: object) -> None:
         for i, plan in enumerate(plans):
-            memory.start(plan).event.callbacks.append(lambda _, i=i: times.update({i: engine.now}))
+            memory.start(plan, lambda i=i: times.update({i: memory.now}))
 
     engine.at(start, begin)
     engine.run()
@@ -39,14 +39,14 @@ def ends(memory: Memory, plans: list[Plan], start: int = 0) -> list[int]:
 
 def plan_of(
     m: Machine, pages: Sequence[int], direction: Direction = "read", barrier: int = 0, **more: Any
-) -> tuple[Memory, Plan]:
+) -> tuple[Hardware, Plan]:
     """A plan for core (0, 0) on the direction's usual NoC, and its memory."""
-    memory = Memory(m, Engine(), Trace("off"))
+    memory = Hardware(m, Engine(), Trace("off"))
     tensor = shapes(max(pages) + 1, **more)
-    return memory, memory.routes.plan(direction, int(direction == "write"), m.worker((0, 0)), tensor, pages, barrier)
+    return memory, memory.plan(direction, int(direction == "write"), m.worker((0, 0)), tensor, pages, barrier)
 
 
-def banks_of(memory: Memory, plan: Plan) -> list[str]:
+def banks_of(memory: Hardware, plan: Plan) -> list[str]:
     """Names of the banks that serve a plan's tiles."""
     ends(memory, [plan])
     return [name for name, ticks in busy_ticks(memory.routes).items() if ticks and name.startswith(("dram", "l1"))]
@@ -81,17 +81,17 @@ def test_an_l1_page_lies_in_a_worker_row_by_row() -> None:
 )
 def test_the_plan_of_other_pages_is_not_mistaken_for_this_one(first: Sequence[int], second: Sequence[int]) -> None:
     """A plan that is kept for later moves exactly the pages asked for."""
-    memory = Memory(P100, Engine(), Trace("off"))
+    memory = Hardware(P100, Engine(), Trace("off"))
     tensor, node = shapes(32), P100.worker((2, 3))
     for pages in (first, second):
-        plan = memory.routes.plan("read", 0, node, tensor, pages, 0)
+        plan = memory.plan("read", 0, node, tensor, pages, 0)
         assert plan.nbytes == len(pages) * 2048
         assert memory.routes.banks_of(plan) == [p % 7 for p in pages]
 
 
 def test_bytes_are_counted_by_kind_and_survive_new_plans() -> None:
     """Totals are pages times bytes of a page, by direction and memory, also when links are found to be shared later on."""
-    memory = Memory(P100, Engine(), Trace("off"))
+    memory = Hardware(P100, Engine(), Trace("off"))
     node = P100.worker((0, 0))
     dram, l1 = shapes(20), shapes(20, "l1", BFLOAT8_B)
     for direction, tensor, pages in (
@@ -101,8 +101,8 @@ def test_bytes_are_counted_by_kind_and_survive_new_plans() -> None:
         ("read", l1, range(3)),
         ("read", dram, [4]),
     ):
-        ends(memory, [memory.routes.plan(direction, 0, node, tensor, pages, 4)], memory.engine.now)
-    traffic = Traffic.of(memory.routes, memory.engine.now)
+        ends(memory, [memory.plan(direction, 0, node, tensor, pages, 4)], memory.now)
+    traffic = Traffic.of(memory.routes, memory.now)
     assert traffic.dram_read_bytes == 21 * 2048
     assert traffic.dram_write_bytes == 5 * 2048
     assert traffic.l1_write_bytes == 7 * 1088
@@ -114,7 +114,7 @@ def test_bytes_are_counted_by_kind_and_survive_new_plans() -> None:
 def lone(m: Machine, core: tuple[int, int], bank: int, tile_bytes: int) -> int:
     """Cycles of one DRAM read when nobody else is there."""
     noc, dram = m.chip.noc, m.chip.dram
-    memory = Memory(m, Engine(), Trace("off"))
+    memory = Hardware(m, Engine(), Trace("off"))
     packet = memory.routes.nocs[0].packet_bytes(tile_bytes)
     moving = max(dram.request_cycles, tile_bytes / dram.bank_rate, packet / noc.link_rate, packet / noc.niu_rate)
     trip = memory.routes.nocs[0].round_trip(m.worker(core), dram.endpoints[bank])
@@ -127,8 +127,8 @@ def lone(m: Machine, core: tuple[int, int], bank: int, tile_bytes: int) -> int:
 def test_a_lone_read_takes_issue_latency_and_its_slowest_server(board: str, fmt: Any, core: tuple[int, int]) -> None:
     """One page: issue, round trip, software, DRAM, and the page through the bank, the links or the port."""
     m = machine(board)
-    memory = Memory(m, Engine(), Trace("off"))
-    plan = memory.routes.plan("read", 0, m.worker(core), shapes(1, fmt=fmt), [0], 0)
+    memory = Hardware(m, Engine(), Trace("off"))
+    plan = memory.plan("read", 0, m.worker(core), shapes(1, fmt=fmt), [0], 0)
     assert ends(memory, [plan], start=1000) == [1000 + lone(m, core, 0, fmt.tile_bytes)]
 
 
@@ -159,7 +159,7 @@ def test_far_reads_are_bound_by_issue_and_many_from_one_bank_by_its_rate() -> No
     assert one[1] - one[0] == pytest.approx(2048 / dram.bank_rate, abs=1)
 
 
-def _one(planned: tuple[Memory, Plan]) -> tuple[Memory, list[Plan]]:
+def _one(planned: tuple[Hardware, Plan]) -> tuple[Hardware, list[Plan]]:
     return planned[0], [planned[1]]
 
 
@@ -173,11 +173,12 @@ def test_a_write_is_done_with_its_last_acknowledgement() -> None:
 
 def test_a_copy_moves_at_the_cores_rate() -> None:
     """Between two L1s a long copy takes its bytes over the port, and one latency."""
-    memory = Memory(P100, Engine(), Trace("off"))
+    memory = Hardware(P100, Engine(), Trace("off"))
     a, b = P100.worker((0, 0)), P100.worker((1, 0))
+    memory.learn(0, "l1")
     times = []
     for nbytes in (16_384, 32_768):
-        start = memory.engine.now
+        start = memory.now
         times.append(ends(memory, [memory.routes.copy_plan(0, a, b, nbytes)], start)[0] - start)
     assert times[1] - times[0] == pytest.approx(16_384 / P100.chip.noc.niu_rate * 65 / 64, rel=0.06)
     assert Traffic.of(memory.routes, 1).l1_write_bytes == 49_152
@@ -202,9 +203,9 @@ def test_readers_of_different_banks_do_not_meet() -> None:
     near, far = P100.worker((0, 9)), P100.worker((10, 1))  # endpoints (0, 11) and (9, 3)
 
     def times(*chosen: int) -> list[int]:
-        memory = Memory(P100, Engine(), Trace("off"))
+        memory = Hardware(P100, Engine(), Trace("off"))
         pairs = [((near, 0), (far, 5))[i] for i in chosen]
-        return ends(memory, [memory.routes.plan("read", 0, node, shapes(7), [bank] * 8, 0) for node, bank in pairs])
+        return ends(memory, [memory.plan("read", 0, node, shapes(7), [bank] * 8, 0) for node, bank in pairs])
 
     assert times(0, 1) == times(0) + times(1)
 
@@ -215,12 +216,11 @@ def test_noc_0_is_the_one_to_read_with(board: str) -> None:
     m = machine(board)
 
     def slowest(direction: Direction, noc: int) -> int:
-        memory = Memory(m, Engine(), Trace("off"))
+        memory = Hardware(m, Engine(), Trace("off"))
         tensor = shapes(64 * m.cores)
         cores = [(x, y) for y in range(m.grid[1]) for x in range(m.grid[0])]
         plans = [
-            memory.routes.plan(direction, noc, m.worker(core), tensor, range(64 * i, 64 * i + 64), 0)
-            for i, core in enumerate(cores)
+            memory.plan(direction, noc, m.worker(core), tensor, range(64 * i, 64 * i + 64), 0) for i, core in enumerate(cores)
         ]
         return max(ends(memory, plans))
 
@@ -233,13 +233,13 @@ def test_noc_0_is_the_one_to_read_with(board: str) -> None:
 
 def test_a_transfer_is_counted_once_in_its_direction(tensor: Callable[..., Tensor]) -> None:
     """Reads and writes have bins of their own, and both add up to what moved."""
-    memory = Memory(P100, Engine(), Trace("zones"))
+    memory = Hardware(P100, Engine(), Trace("zones"))
     node = P100.worker((0, 0))
     ends(
         memory,
         [
-            memory.routes.plan("read", 0, node, tensor("t", 3, 1), range(3), 1),
-            memory.routes.plan("write", 1, node, tensor("u", 2, 1), range(2), 1),
+            memory.plan("read", 0, node, tensor("t", 3, 1), range(3), 1),
+            memory.plan("write", 1, node, tensor("u", 2, 1), range(2), 1),
         ],
     )
     moved = {name: sum(bins) for name, (_, bins) in bytes_over_time(memory.routes).items()}
@@ -250,8 +250,8 @@ def test_a_transfer_is_counted_once_in_its_direction(tensor: Callable[..., Tenso
 
 def test_bytes_over_links_are_those_of_the_routes(tensor: Callable[..., Tensor]) -> None:
     """A tile and its header flit count on every link of its route, contended or not."""
-    memory = Memory(P100, Engine(), Trace("off"))
+    memory = Hardware(P100, Engine(), Trace("off"))
     node = P100.worker((0, 0))
-    plan = memory.routes.plan("read", 0, node, tensor("t", 3, 1), range(3), 1)
+    plan = memory.plan("read", 0, node, tensor("t", 3, 1), range(3), 1)
     ends(memory, [plan, plan])
     assert sum(link_bytes(memory.routes).values()) == 2 * plan.hop_tiles * (2048 + P100.chip.noc.flit_bytes)

@@ -6,11 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from tensix_sim.hw.engine import TICKS, SimulationError
-from tensix_sim.hw.network import Network
 from tensix_sim.hw.queues import NEVER
+from tensix_sim.hw.silicon import Silicon
 from tensix_sim.hw.tables import BANK, BIN_SHIFT, BINS, MOVE, NOBODY, ROUTE, SERVER
 from tensix_sim.hw.tables import rows as records
 
+FOREVER = NEVER // 2 // TICKS
 SERVICE, BACK, GAP = 100 * TICKS, 200 * TICKS, 10 * TICKS
 
 
@@ -20,8 +21,9 @@ class Rig:
     def __init__(
         self, banks: int = 1, buffer: int = 1 << 30, watch: bool = False, flows: int = 0, rows: int = 1, miss: int = 0
     ) -> None:
-        self.net = Network(records(BANK, banks, open=rows, row_miss=miss, buffer=buffer), watch, flows)
+        self.net = Silicon(records(BANK, banks, open=rows, row_miss=miss, buffer=buffer), watch, flows)
         self.landed: list[tuple[int, int]] = []
+        self.waited: dict[int, int] = {}  # ticks for banks, by transfer
 
     def link(self) -> int:
         """A new server."""
@@ -40,7 +42,7 @@ class Rig:
 
     def add_route(self, **fields: int) -> int:
         """A route of a bank that takes `SERVICE`, whose core knows `BACK` later."""
-        return self.net.add_routes(records(ROUTE, 1, service=SERVICE, back=BACK, **fields))
+        return self.net.add("routes", records(ROUTE, 1, service=SERVICE, back=BACK, **fields))
 
     def start(self, route: int, tiles: int = 1, barrier: int = 0, now: int = 0, gap: int = 0, writing: bool = False) -> int:
         """Tiles over one route."""
@@ -49,16 +51,24 @@ class Rig:
     def start_to(self, banks: list[int], now: int = 0, **fields: int) -> int:
         """A tile to each of some banks."""
         move = records(MOVE, 1, banks=self.net.add("lists", banks), tiles=len(banks), **fields)
-        return self.net.start(now, self.net.add("moves", move), len(banks) if fields.get("writing") else fields["barrier"])
+        self.net.reserve(len(banks) if fields.get("writing") else fields["barrier"], transfers=1)
+        return self.net.start(now, self.net.add("moves", move))
 
-    def run(self, step: Callable[[], int] = lambda: NEVER) -> list[tuple[int, int]]:
-        """Advance in steps of so many ticks until nothing is left: (transfer, cycle) as they land."""
+    def advance(self, now: int) -> int:
+        """Go on to a cycle, or to what is told first: its place."""
+        place = self.net.run(now)
+        if place != NOBODY:
+            record = self.net.net.transfers[place]
+            self.landed.append((place, int(record["landed"]) // TICKS))
+            self.waited[place] = int(record["sum_bank"])
+        return place
+
+    def run(self, step: Callable[[], int] = lambda: FOREVER) -> list[tuple[int, int]]:
+        """Advance in steps of so many cycles until nothing is left: (transfer, cycle) as they land."""
         now = 0
         while self.net.due < NEVER:
-            now = min(now + step(), NEVER - 1)
-            place, end, _, _ = self.net.advance(now)
-            if place != NOBODY:
-                self.landed.append((place, end // TICKS))
+            now = min(now + step(), FOREVER)
+            self.advance(now)
         return self.landed
 
 
@@ -93,12 +103,9 @@ def test_a_bank_is_free_when_its_service_ends(late: int) -> None:
     a, b = rig.route(), rig.route()
     rig.start(a)
     rig.start(b, now=SERVICE + late)
-    rig.net.advance(SERVICE + late)
-    place, end, waited, _ = -1, 0, 0, 0
-    while place != 1:
-        place, end, waited, _ = rig.net.advance(NEVER - 1)
-    assert waited == max(0, -late)
-    assert end == cycles(SERVICE + late + max(0, -late), SERVICE, BACK) * TICKS
+    ends = dict(rig.run())
+    assert rig.waited[1] == max(0, -late)
+    assert ends[1] == cycles(SERVICE + late + max(0, -late), SERVICE, BACK)
 
 
 def test_who_comes_first_is_served_first() -> None:
@@ -217,7 +224,7 @@ def test_data_that_find_a_link_taken_hold_up_what_follows_from_their_core(buffer
         for bank, first in enumerate([rig.net.add("lists", [link])] * 2)
     )
     rig.start(blocked, writing=True)
-    rig.net.advance(49 * TICKS)
+    rig.advance(49)
     second = rig.start(other, now=50 * TICKS, writing=True)
     ends = dict(rig.run())
     assert ends[second] == cycles(max(50, 100 - buffer) * TICKS, SERVICE, BACK)
@@ -278,7 +285,7 @@ def test_how_far_it_advances_at_a_time_changes_nothing(seed: int) -> None:
     whole, _ = random_traffic(seed)
     steps, _ = random_traffic(seed)
     rng = random.Random(seed)
-    assert steps.run(lambda: rng.randrange(1, 300) * TICKS) == whole.run()
+    assert steps.run(lambda: rng.randrange(1, 300)) == whole.run()
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -289,10 +296,9 @@ def test_nothing_is_told_before_it_is_due(seed: int) -> None:
     rng = random.Random(seed)
     while rig.net.due < NEVER:
         due = rig.net.due
-        now += rng.randrange(1, 500) * TICKS
-        place, end, _, _ = rig.net.advance(now)
-        if place != NOBODY:
-            assert end >= due
+        now += rng.randrange(1, 500)
+        if rig.advance(now) != NOBODY:
+            assert rig.landed[-1][1] >= due
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -302,13 +308,13 @@ def test_being_told_of_each_burst_changes_nothing(seed: int) -> None:
     watched, _ = random_traffic(seed, watch=True)
     last: dict[int, int] = {}
     while watched.net.due < NEVER:
-        place, end, _, _ = watched.net.advance(NEVER - 1)
+        place = watched.advance(FOREVER)
         if place == NOBODY:
             continue
-        last[place] = end // TICKS
+        last[place] = watched.landed[-1][1]
         record, moves = watched.net.net.transfers[place], watched.net.net.moves
         if record["issued"] < moves[record["move"]]["tiles"]:
-            watched.net.resume(place, end)
+            watched.net.resume(place)
     assert last == dict(plain.run())
 
 
@@ -346,7 +352,7 @@ def test_each_flow_counts_its_own_bytes_in_the_bin_of_their_service() -> None:
     expected: list[dict[int, int]] = [{}, {}, {}]
     for i, cycle in enumerate(starts):
         rig.start(routes[i % 3], now=cycle * TICKS)
-        rig.net.advance(cycle * TICKS)  # nobody waits: each is served as it comes
+        rig.advance(cycle)  # nobody waits: each is served as it comes
         for flow in ((0,), (0, 1), (2,))[i % 3]:
             expected[flow][cycle >> BIN_SHIFT + 2] = expected[flow].get(cycle >> BIN_SHIFT + 2, 0) + i % 3 + 1
     rig.run()

@@ -20,6 +20,7 @@ from tensix_sim.kernel_api import (
     Tensor,
     launch,
 )  # fmt: skip
+from tensix_sim.kernel_api.running import last_end
 from tensix_sim.kernels.sdpa import legacy, streaming
 from tensix_sim.kernels.sdpa.args import Args, Chunk, Heads, Phase, Share, Tensors
 from tensix_sim.kernels.sdpa.mask import Mask
@@ -98,7 +99,7 @@ async def give(dm: DataMovement, cb: Any, block: Any, a: "Work") -> None:
     M, N, D, _ = a.args.chunk
     tiles = {"q_in": M, "k_in": N, "v_in": N}[cb.spec.name] * D
     await dm.reserve(cb, tiles)
-    a.head.times.append((cb.spec.name, dm.engine.now))
+    dm.note(f"{cb.spec.name} {cb.pushed}")
     dm.fill(cb, tiles, block)
     dm.push(cb, tiles)
 
@@ -119,7 +120,7 @@ async def writer(dm: DataMovement, a: "Work") -> None:
     for _, _, q in a.args.chunks():
         for i in range(M):
             await dm.wait(out, E)
-            a.head.times.append(("out", dm.engine.now))
+            dm.note(f"out {out.popped}")
             if a.head.out is not None:
                 a.head.out[32 * (q * M + i) :][:32] = out.block(1, E).reshape(32, -1)
             dm.pop(out, E)
@@ -145,7 +146,6 @@ def run(
         Heads(1, 1, c.M * c.q_chunks, c.k_rows // 32, c.M * c.q_chunks, c.q_chunks), b.in_dst, mask,
         scale=(32 * c.D) ** -0.5, exp_approx=True, barrier=4, phases=(Phase(0, 0, 0),), share=Share(0, c.q_chunks),
     )  # fmt: skip
-    h.times = []
     h.out = None if h.q is None else np.full((32 * c.M * c.q_chunks, 32 * c.D), np.nan, np.float32)
 
     async def compute(t: Compute, a: Work) -> None:
@@ -159,7 +159,8 @@ def run(
     chip = Chip(P100.override({f"tensix.{name}": value for name, value in (changes or {}).items()}), program, Trace(level))
     contexts = launch(chip)
     chip.engine.run()
-    h.times.append(("end", max(context.end for context in contexts.values())))
+    noted = [note for role in ("reader", "writer") for note in contexts[(0, 0), role].notes.items()]
+    h.times = [(name.split()[0], cycle) for name, (cycle,) in noted] + [("end", last_end(contexts))]
     assert not [problem for core in chip.cores.values() for problem in core.check_empty()]
     return chip
 
@@ -379,7 +380,11 @@ def test_spans_tile_the_three_lanes(case: Case) -> None:
     assert traced.times == plain.times
     core = chip.cores[0, 0].tensix
     waits = core.lane_waits()
-    busy = {"unpack": core.total("unpack_busy") + core.popping, "math": core.total("math_busy"), "pack": core.total("pack_busy")}
+    busy = {
+        "unpack": core.total("unpack_busy") + core.total("popping"),
+        "math": core.total("math_busy"),
+        "pack": core.total("pack_busy"),
+    }
     for thread, cycles in busy.items():
         total = cycles + sum(n for wait, n in waits.items() if wait.lane == thread)
         assert total == getattr(core, thread), thread

@@ -104,7 +104,7 @@ def test_bfloat8_b_is_packed_as_bfloat8_b(run: Any) -> None:
 def test_add_moves_each_tile_once(run: Any, board: str, grid: tuple[int, int], fmt: Any) -> None:
     """Two reads and a write a tile, to the byte, however the tiles are dealt."""
     ran = run(machine(board), add(grid, fmt=fmt)[0])
-    traffic = Traffic.of(ran.chip.memory.routes, ran.cycles)._asdict()
+    traffic = Traffic.of(ran.chip.hardware.routes, ran.cycles)._asdict()
     assert traffic["dram_read_bytes"] == 2 * 15 * fmt.tile_bytes
     assert traffic["dram_write_bytes"] == 15 * fmt.tile_bytes
     assert traffic["l1_write_bytes"] == 0
@@ -116,7 +116,7 @@ def test_matmul_reads_a_band_and_a_strip_for_each_block(run: Any, grid: tuple[in
     """m k + k n tiles for each of C's blocks; C is written once."""
     rows, inner, cols, m, n = blocks
     ran = run(machine("p100a"), product(grid, blocks)[0])
-    traffic = Traffic.of(ran.chip.memory.routes, ran.cycles)._asdict()
+    traffic = Traffic.of(ran.chip.hardware.routes, ran.cycles)._asdict()
     assert traffic["dram_read_bytes"] == (rows // m) * (cols // n) * (m * inner + inner * n) * 2048
     assert traffic["dram_write_bytes"] == rows * cols * 2048
 
@@ -137,7 +137,7 @@ def test_an_output_in_l1_is_the_same_numbers_elsewhere(run: Any, board: str, mak
         program, tensors = make((2, 2), memory=memory)
         ran = run(machine(board), program)
         outputs.append(tensors[-1])
-        traffics.append(Traffic.of(ran.chip.memory.routes, ran.cycles)._asdict())
+        traffics.append(Traffic.of(ran.chip.hardware.routes, ran.cycles)._asdict())
     np.testing.assert_array_equal(outputs[0].values, outputs[1].values)
     nbytes = outputs[0].pages * 2048
     assert [(t["dram_write_bytes"], t["l1_write_bytes"]) for t in traffics] == [(nbytes, 0), (0, nbytes)]

@@ -1,18 +1,26 @@
-"""The Tensix core: three clocks, two DST halves, two operand banks, and outcomes that are worked out once."""
+"""The Tensix core: three clocks, two DST halves, two operand banks, and what the threads wait for."""
 
 import random
-from dataclasses import asdict
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pytest
+from clockwork import Clockwork
 
 from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT16, FLOAT32
-from tensix_sim.hw.tensix import FIGURES, Block, Costs, Stage, Tensix, Window, overlap
+from tensix_sim.hw import buffers, threads
+from tensix_sim.hw.riscs import RUN
+from tensix_sim.hw.tables import TENSIX
+from tensix_sim.hw.tensix import Costs, Stage, Window
 from tensix_sim.kernel_api import in_place, maxima
 from tensix_sim.program import ComputeConfig
 
 HANDSHAKE = 20
 SPEC = machine("p100a").chip.tensix
+NAMES = TENSIX.names or ()
+STATE, FIGURES = NAMES[: NAMES.index("popping")], NAMES[NAMES.index("popping") + 1 :]  # clocks, and busy cycles and waits
 
 
 def window(unpack: int = 1, first: int = 1, math: int = 10, last: int | None = None, pack: int = 10) -> Window:
@@ -20,12 +28,34 @@ def window(unpack: int = 1, first: int = 1, math: int = 10, last: int | None = N
     return Window(unpack, first, math, 0, math, math if last is None else last, pack)
 
 
-def run(stages: list[Stage], ready: tuple[int, ...] | None = None, space: int = 0, tensix: Tensix | None = None) -> Tensix:
-    """Run the stages as one block, from cycle 0 where no core is given."""
-    tensix = tensix or Tensix()
-    block = Block("b", stages, HANDSHAKE)
-    tensix.run(block, block.no_wait if ready is None else ready, space)
-    return tensix
+class Core:
+    """The three threads of a core, with these clocks, in a clockwork of their own."""
+
+    def __init__(self, **clocks: int) -> None:
+        self.silicon = Clockwork(handshake=HANDSHAKE)
+        self.risc = self.silicon.add_risc(**clocks)
+
+    @property
+    def threads(self) -> Any:
+        """Their record as it is now."""
+        return self.silicon.threads(self.risc)
+
+    def run(self, stages: Sequence[Stage], ready: Sequence[int] | None = None, space: int = 0, halves: int = 2) -> Any:
+        """Run the stages as one block: a tile for each is seen at a cycle of `ready`, the space is free at cycle `space`."""
+        silicon, fields = self.silicon, {}
+        if ready is not None:
+            fields["source"] = silicon.add_buffer(len(stages), "compute", "compute")
+            fields["needs"], fields["needs_end"] = silicon.add_numbers(*range(1, len(stages) + 1))
+            for i, time in enumerate(ready):
+                buffers.log(silicon.cores, fields["source"], i + 1, time)
+        op = silicon.add_operation(RUN, block=silicon.add_block(stages, halves), **fields)
+        threads.schedule(silicon.cores, self.risc, silicon.cores.operations[op], space)
+        return self.threads
+
+
+def run(stages: Sequence[Stage], ready: Sequence[int] | None = None, space: int = 0, halves: int = 2) -> Any:
+    """Run the stages as one block from cycle 0: the record of the threads."""
+    return Core().run(stages, ready, space, halves)
 
 
 # -- one window -----------------------------------------------------------------------------------------------
@@ -76,17 +106,14 @@ def test_a_third_window_waits_for_the_first_half(pack: int, waits: int) -> None:
     """
     core = run([Stage(window(math=100, pack=pack), 3)])
     assert core.math == 320 + waits
-    assert core.total("math_dst") == HANDSHAKE - 1 + waits  # the first window waited for the handshake
+    assert core.math_dst == HANDSHAKE - 1 + waits  # the first window waited for the handshake
     assert run([Stage(window(math=100, pack=pack), 2)]).math == 220
 
 
 @pytest.mark.parametrize(("math", "pack"), [(100, 60), (60, 100), (10, 10)])
 def test_with_one_half_math_and_pack_take_turns(math: int, pack: int) -> None:
     """A window costs its math, its pack and both handshakes."""
-    stages = [Stage(window(math=math, pack=pack), 30)]
-    core = Tensix()
-    block = Block("b", stages, HANDSHAKE, halves=1)
-    core.run(block, block.no_wait, 0)
+    core = run([Stage(window(math=math, pack=pack), 30)], halves=1)
     assert core.pack == 30 * (math + pack + 2 * HANDSHAKE)
 
 
@@ -94,14 +121,14 @@ def test_with_one_half_math_and_pack_take_turns(math: int, pack: int) -> None:
 def test_the_packer_waits_for_space(space: int, waits: int) -> None:
     """A packer that is ready at cycle 50 waits for space that comes later, and for nothing else."""
     core = run([Stage(window())], space=space)
-    assert (core.pack, core.total("pack_space")) == (60 + waits, waits)
+    assert (core.pack, core.pack_space) == (60 + waits, waits)
 
 
 @pytest.mark.parametrize(("arrival", "waits"), [(0, 0), (29, 0), (30, 0), (31, 1), (100, 70)])
 def test_a_stage_waits_for_its_tiles(arrival: int, waits: int) -> None:
     """The second stage's unpack is free at cycle 30: it waits for tiles that come later, and the first stage does not."""
     core = run([Stage(window(unpack=30, first=30, math=5))] * 2, ready=(0, arrival))
-    assert core.total("unpack_tiles") == waits
+    assert core.unpack_tiles == waits
     assert core.unpack == 60 + waits
 
 
@@ -109,18 +136,16 @@ def test_a_stage_waits_for_its_tiles(arrival: int, waits: int) -> None:
 def test_set_up_comes_before_the_wait_and_what_a_wait_costs_after_it(arrival: int, waits: int) -> None:
     """New formats for the unpacker, 70 cycles, hide behind a wait; the 40 from the last poll to the first tile do not."""
     core = run([Stage(window(unpack=30, first=30), unpack_setup=70, seen=40)], ready=(arrival,))
-    assert core.total("unpack_tiles") == waits
-    assert core.total("unpack_busy") == 70 + 40 + 30
+    assert core.unpack_tiles == waits
+    assert core.unpack_busy == 70 + 40 + 30
     assert core.unpack == 140 + waits
 
 
 @pytest.mark.parametrize(("pack", "waits"), [(0, 0), (69, 0), (70, 0), (71, 1), (300, 230)])
 def test_unpack_can_wait_for_the_packer(pack: int, waits: int) -> None:
     """A semaphore's handshake after all windows before are packed, unpack goes on: at cycle 90 it is free itself."""
-    before = Tensix()
-    before.pack = pack
-    core = run([Stage(window(unpack=30, first=30), unpack_setup=90, after_pack=True)], tensix=before)
-    assert core.total("unpack_pack") == waits
+    core = Core(pack=pack).run([Stage(window(unpack=30, first=30), unpack_setup=90, after_pack=True)])
+    assert core.unpack_pack == waits
     assert core.unpack == 120 + waits
 
 
@@ -130,11 +155,11 @@ def test_set_up_is_paid_once_a_stage_on_each_thread() -> None:
     plain = run([Stage(window(), 5)])
     for thread, setup in zip(busy, ((70, 0, 0), (0, 70, 0), (0, 0, 70)), strict=True):
         set_up = run([Stage(window(), 5, *setup)])
-        assert {what: set_up.total(what) - plain.total(what) for what in busy} == {what: 70 * (what == thread) for what in busy}
+        assert {what: set_up[what] - plain[what] for what in busy} == {what: 70 * (what == thread) for what in busy}
     assert run([Stage(window(), 1, 0, 0, 900)]).pack == 900 + 10
 
 
-# -- outcomes -----------------------------------------------------------------------------------------------------
+# -- blocks -------------------------------------------------------------------------------------------------
 
 
 def reference(
@@ -172,25 +197,24 @@ def compare_with_reference(seed: int, setup: int) -> None:
     """Twenty blocks, a few shapes again and again, each with its own arrivals and space."""
     rng = random.Random(seed)
     shapes = [random_stages(rng, setup) for _ in range(3)]
-    blocks = [Block(str(i), stages, HANDSHAKE) for i, stages in enumerate(shapes)]
-    core, past = Tensix(), list[tuple[Stage, int, int]]()
+    core, past = Core(), list[tuple[Stage, int, int]]()
     for _ in range(20):
-        index = rng.randrange(3)
-        now = core.unpack
-        ready = tuple(sorted(max(0, rng.randrange(-200, 400)) for _ in shapes[index]))
-        space = rng.choice([0, max(0, core.pack - now + rng.randrange(-300, 600))])
+        stages, now = shapes[rng.randrange(3)], int(core.threads.unpack)
+        ready = sorted(now + max(0, rng.randrange(-200, 400)) for _ in stages)
+        space = rng.choice([0, max(0, int(core.threads.pack) + rng.randrange(-300, 600))])
         if rng.random() < 0.3:
-            ready = blocks[index].no_wait
-        core.run(blocks[index], ready, space)
-        past += [(stage, now + arrival, now + space) for stage, arrival in zip(shapes[index], ready, strict=True)]
+            ready = [0] * len(stages)
+            core.run(stages, None, space)
+        else:
+            core.run(stages, ready, space)
+        past += [(stage, arrival, space) for stage, arrival in zip(stages, ready, strict=True)]
         unpack, math, pack, packs = reference(past)
-        assert (core.unpack, core.math, core.pack) == (unpack, math, pack)
-        assert core.dst == tuple(packs[-2:])
+        assert [core.threads[field] for field in STATE] == [unpack, math, pack, *packs[-2:]]
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_kept_outcomes_are_what_a_slow_scheduler_finds(seed: int) -> None:
-    """Blocks one after another, from random skews: the same clocks as all their windows scheduled in absolute time."""
+def test_blocks_are_what_a_slow_scheduler_finds(seed: int) -> None:
+    """Blocks one after another, from random skews: the same clocks as all their windows scheduled from cycle 0."""
     compare_with_reference(seed, setup=HANDSHAKE)
 
 
@@ -205,11 +229,15 @@ def test_and_without_set_up_too(seed: int) -> None:
 )
 def test_a_half_that_is_free_is_free_at_once(first: int, free_since: int, waits: int) -> None:
     """The packer's hand-back counts from the end of the pack: a half drained a handshake ago costs a short block no wait."""
-    core = Tensix()
-    core.unpack, core.math, core.pack = 1000, 900, 1000 - free_since
-    core.dst = (1000 - free_since, 1000 - free_since)
-    run([Stage(window(unpack=30, first=first))], tensix=core)
-    assert core.total("math_dst") == waits
+    drained = 1000 - free_since
+    core = Core(unpack=1000, math=900, pack=drained, half=drained, other=drained)
+    assert core.run([Stage(window(unpack=30, first=first))]).math_dst == waits
+
+
+def test_no_thread_begins_a_block_before_the_unpacker_does() -> None:
+    """Pops have kept it until 1000: set-up of the others, who were done before, counts from then."""
+    core = Core(unpack=1000, math=900, pack=950, half=0, other=0).run([Stage(window(), 1, 0, 70, 500)])
+    assert (core.math, core.pack) == (1000 + 70 + 10, 1000 + 500 + 10)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -218,33 +246,11 @@ def test_a_block_is_the_sum_of_its_stages(seed: int) -> None:
     rng = random.Random(seed)
     stages = random_stages(rng, HANDSHAKE)
     ready = tuple(sorted(rng.randrange(2000) for _ in stages))
-    whole, parts = run(stages, ready, 700), Tensix()
+    whole, parts = run(stages, ready, 700), Core()
     for stage, arrival in zip(stages, ready, strict=True):
-        run([stage], (max(0, arrival - parts.unpack),), max(0, 700 - parts.unpack), parts)
-    assert (whole.unpack, whole.math, whole.pack, whole.dst) == (parts.unpack, parts.math, parts.pack, parts.dst)
-    for what in FIGURES:
-        assert whole.total(what) == parts.total(what), what
-
-
-def test_an_outcome_is_worked_out_once_and_is_what_a_fresh_one_is() -> None:
-    """Same state, same object; a block that never ran before says the same."""
-    stages = [Stage(window(50, 20, 70, 5, 30), 4, 70, 70, 20), Stage(window(9, 9, 9, 9, 9))]
-    block = Block("b", stages, HANDSHAKE)
-    state = (3, 50, 7, 0, 400, (0, 900))
-    kept = block.outcome(state)
-    assert block.outcome(state) is kept
-    assert block.outcome((4, *state[1:])) is not kept
-    assert asdict(Block("b", stages, HANDSHAKE).outcome(state)) == asdict(kept)
-
-
-def test_forgotten_outcomes_are_worked_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory for outcomes has an end, and reaching it changes no number."""
-    monkeypatch.setattr(Block, "KEEP", 3)
-    block = Block("b", [Stage(window(), 2)], HANDSHAKE)
-    first = asdict(block.outcome((0, 0, 0, 0, 0, (0,))))
-    for math in range(1, 10):
-        block.outcome((math, 0, 0, 0, 0, (0,)))
-    assert asdict(block.outcome((0, 0, 0, 0, 0, (0,)))) == first
+        parts.run([stage], [arrival], 700)
+    for what in STATE + FIGURES:
+        assert whole[what] == parts.threads[what], what
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -253,9 +259,9 @@ def test_busy_cycles_and_waits_add_up(seed: int) -> None:
     rng = random.Random(seed)
     stages = random_stages(rng, 0)
     core = run(stages, tuple(sorted(rng.randrange(2000) for _ in stages)), 0)
-    assert core.unpack == sum(core.total(what) for what in ("unpack_busy", "unpack_tiles", "unpack_src"))
-    assert core.math >= core.total("math_busy") + core.total("math_dst")
-    assert core.pack >= core.total("pack_busy")
+    assert core.unpack == sum(core[what] for what in ("unpack_busy", "unpack_tiles", "unpack_src"))
+    assert core.math >= core.math_busy + core.math_dst
+    assert core.pack >= core.pack_busy
 
 
 # -- two units at work ------------------------------------------------------------------------------------------
@@ -276,7 +282,8 @@ def test_overlap_is_the_time_in_which_both_are_busy(
     products: list[tuple[int, int, int]], vectors: list[tuple[int, int]], both: int
 ) -> None:
     """Of the FPU, that share of its window's time in which it works."""
-    assert overlap(products, vectors) == both
+    windows, works = (np.array(numbers, np.int64).reshape(-1) for numbers in (products, vectors))
+    assert threads.overlap(windows, len(products), works, len(vectors)) == both
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -289,14 +296,16 @@ def test_overlap_is_within_both(seed: int) -> None:
         vector = rng.randrange(w.pack + 1)
         stages.append(stage._replace(window=w._replace(fpu=rng.randrange(w.math + 1), sfpu=vector, vector=vector)))
     core = run(stages)
-    assert 0 <= core.total("overlap") <= min(core.total("fpu"), core.total("sfpu"))
+    assert 0 <= core.overlap <= min(core.fpu, core.sfpu)
 
 
 def test_vector_work_of_the_pack_thread_runs_beside_the_next_product() -> None:
     """Window 1's 60 vector cycles fall into window 2's math, which is busy for 90 of 100; alone they share nothing."""
     aside, product = window(math=10, pack=70)._replace(sfpu=60, vector=60), window(math=100, pack=5)._replace(fpu=90)
-    assert run([Stage(aside), Stage(product)]).total("overlap") == 54  # cycles 50 to 110 of 30 to 130
-    assert run([Stage(aside)]).total("overlap") == 0
+    assert run([Stage(aside), Stage(product)]).overlap == 54  # cycles 50 to 110 of 30 to 130
+    short = window(math=60, pack=5)._replace(fpu=60)
+    assert run([Stage(aside), Stage(short)]).overlap == 40  # cycles 50 to 90: the vector unit comes first in the pack
+    assert run([Stage(aside)]).overlap == 0
 
 
 # -- costs ------------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def run_all_gather(
 
 
 def _figures(op: str, device: int, chip: Chip, start: int, end: int, ethernet: dict[str, int]) -> Moved:
-    traffic = Traffic.of(chip.memory.routes, end - start)
+    traffic = Traffic.of(chip.hardware.routes, end - start)
     return Moved(
         op=op,
         device=device,

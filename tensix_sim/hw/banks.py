@@ -10,16 +10,20 @@ from typing import Any
 from tensix_sim.hw import bursts, jit, queues, tables
 from tensix_sim.hw.bursts import end_burst
 from tensix_sim.hw.engine import TICKS
-from tensix_sim.hw.queues import SERVE, occupy, pass_links, push
-from tensix_sim.hw.tables import BINS
+from tensix_sim.hw.queues import ARRIVE, SERVE, drop_first, occupy, pass_links, push, replace_first
+from tensix_sim.hw.tables import BINS, NOBODY
 
 compiled = jit.compiler(tables, queues, bursts)
 
 
 @compiled
 def arrive(net: Any, index: int, now: int) -> None:
-    """A request is at its bank: serve it, or queue it."""
+    """A request is at its bank: serve it, or queue it. The next one of its burst is on its way."""
     request = net.requests[index]
+    if request.next == NOBODY:
+        drop_first(net)
+    else:
+        replace_first(net, net.requests[request.next].arrived, ARRIVE, request.next)
     route = net.routes[request.route]
     bank = net.banks[route.bank]
     request.arrived = now

@@ -7,7 +7,8 @@ from typing import Any
 
 from tensix_sim.hw import jit, queues, tables
 from tensix_sim.hw.engine import TICKS
-from tensix_sim.hw.queues import ARRIVE, ISSUE, LANDED, SEND, occupy, pass_links, push
+from tensix_sim.hw.queues import ARRIVE, ISSUE, LANDED, LAST_NUMBER, NUMBER_BITS, SEND, occupy, pass_links, push
+from tensix_sim.hw.tables import NOBODY
 
 compiled = jit.compiler(tables, queues)
 
@@ -19,15 +20,22 @@ def whole_cycle(ticks: int) -> int:
 
 
 @compiled
-def earliest_end(net: Any, transfer: Any, now: int) -> int:
-    """The time before which a transfer that issues its next burst at `now` has nothing to tell, nobody else being there."""
-    move = net.moves[transfer.move]
-    left, trips = move.tiles - transfer.issued, 1
-    if net.state[0].watch:
-        left = min(left, move.barrier)
-    elif move.answered or not move.writing:
-        trips = -(-left // move.barrier)
-    return now + left * move.gap + trips * net.state[0].trip
+def start_transfer(net: Any, now: int, move: int, owner: int) -> int:
+    """Start a transfer of the move at a place at tick `now`, for a RISC or for nobody: its own place."""
+    state = net.state[0]
+    if state.idle:
+        state.idle -= 1
+        i = net.idle[state.idle]
+    else:
+        i = state.transfers
+        state.transfers += 1
+    t = net.transfers[i]
+    t.move, t.owner, t.burst = move, owner, now // TICKS
+    t.issued = t.in_flight = t.sent = t.next_at = t.flushed = t.landed = t.recorded = 0
+    t.queued_bank = t.queued_link = t.sum_bank = t.sum_link = 0
+    net.moves[move].uses += 1
+    push(net, now, ISSUE, i)
+    return int(i)
 
 
 @compiled
@@ -35,7 +43,6 @@ def issue(net: Any, i: int, now: int) -> None:
     """Send the requests of transfer `i`'s next burst; of a write the first, with its data."""
     transfer = net.transfers[i]
     move = net.moves[transfer.move]
-    transfer.earliest = earliest_end(net, transfer, now)
     tiles = min(move.barrier, move.tiles - transfer.issued)
     first = transfer.issued
     transfer.in_flight += tiles
@@ -44,10 +51,26 @@ def issue(net: Any, i: int, now: int) -> None:
         transfer.next_at = now
         _load(net, i)
         return
+    _arrive_in_turn(net, i, first, tiles, now)
+
+
+@compiled
+def _arrive_in_turn(net: Any, i: int, first: int, tiles: int, now: int) -> None:
+    """Chain the requests of a read's burst as they arrive, for only the first of them to be in the heap at a time."""
+    move, order = net.moves[net.transfers[i].move], net.order
     for n in range(tiles):
         request = _new_request(net, i, first + n)
-        route = net.routes[net.requests[request].route]
-        push(net, now + (n + 1) * move.gap + route.there, ARRIVE, request)
+        arrives = now + (n + 1) * move.gap + net.routes[net.requests[request].route].there
+        net.requests[request].arrived = arrives
+        event = (arrives << NUMBER_BITS) | request
+        place = n
+        while place > 0 and order[place - 1] > event:  # most are in order
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = event
+    for n in range(tiles - 1):
+        net.requests[order[n] & LAST_NUMBER].next = order[n + 1] & LAST_NUMBER
+    push(net, order[0] >> NUMBER_BITS, ARRIVE, order[0] & LAST_NUMBER)
 
 
 @compiled
@@ -56,6 +79,7 @@ def _new_request(net: Any, i: int, n: int) -> int:
     move, state = net.moves[net.transfers[i].move], net.state[0]
     request: int = state.unused
     state.unused = net.requests[request].next
+    net.requests[request].next = NOBODY
     net.requests[request].transfer = i
     net.requests[request].route = move.routes + net.lists[move.banks + n]
     return request
@@ -102,7 +126,6 @@ def end_burst(net: Any, i: int) -> None:
     transfer.sum_link += transfer.queued_link
     end = whole_cycle(max(transfer.landed, transfer.flushed))
     if all_issued or net.state[0].watch:
-        transfer.end = end
         push(net, end, LANDED, i)
     else:
         push(net, end, ISSUE, i)

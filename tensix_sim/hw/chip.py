@@ -1,38 +1,42 @@
 """One virtual chip: its clock, memory and cores, each with circular buffers, semaphores and a Tensix engine."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.arch import Machine
-from tensix_sim.arch.model import Coord, unknown_name
+from tensix_sim.arch.model import unknown_name
 from tensix_sim.formats import Values
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import Engine, SimulationError
 from tensix_sim.hw.ethernet import Port
-from tensix_sim.hw.memory import Memory
-from tensix_sim.hw.semaphore import Semaphore
-from tensix_sim.hw.tensix import Block, Costs, Tensix
+from tensix_sim.hw.hardware import Hardware, Queue
+from tensix_sim.hw.tables import NOBODY
+from tensix_sim.hw.tensix import Costs
 from tensix_sim.program import Program, Tensor
 from tensix_sim.trace import Trace
+from tensix_sim.trace.causes import DST, MATH, PACK, UNPACK, Cause, LaneWait
+
+ALWAYS = NOBODY - 1  # in place of a RISC
 
 
 class Core:
-    """A worker core: where it is, and what its three kernels share."""
+    """A worker core: where it is, and what its three kernels share. `place` is its own in the clockwork."""
 
-    def __init__(self, chip: "Chip", program: Program, logical: Coord) -> None:
+    def __init__(self, chip: "Chip", program: Program, place: int) -> None:
         self.chip = chip
-        self.logical = logical
-        self.node = chip.machine.worker(logical)
-        self.label = f"{chip.label}core ({logical[0]},{logical[1]})"
-        self.fifos = {b.name: CircularBuffer(b, chip.engine, f"{self.label} {b.name}", chip.values) for b in program.buffers}
-        self.semaphores = {name: Semaphore(f"{self.label} {name}", chip.engine) for name in program.semaphores}
-        self.tensix = Tensix()
-        for fifo in self.fifos.values() if chip.trace.zones else ():
-            if fifo.shared:
-                fifo.on_change = partial(chip.trace.count, chip.trace.series(fifo.spec.name, "tiles", logical))
+        self.place = place
+        self.logical = program.cores[place]
+        self.node = chip.machine.worker(self.logical)
+        self.label = f"{chip.label}core ({self.logical[0]},{self.logical[1]})"
+        self.fifos = {
+            b.name: CircularBuffer(b, chip.engine, f"{self.label} {b.name}", chip.values, i)
+            for i, b in enumerate(program.buffers)
+        }
+        self.buffers, self.semaphores = chip.hardware.add_core(program, self.logical, self.label)
+        self.tensix = Tensix(chip.hardware, place)
 
     def cbs(self, names: Sequence[str]) -> tuple[CircularBuffer, ...]:
         """Circular buffers by name.
@@ -59,6 +63,50 @@ class Core:
         return problems
 
 
+class Tensix:
+    """The three clocks of one core, by its place in the clockwork, and where its cycles went."""
+
+    def __init__(self, hardware: Hardware, place: int) -> None:
+        self._hardware = hardware
+        self._place = place
+        self.risc: int | None = None  # of its compute kernel
+
+    def total(self, what: str) -> int:
+        """A clock, or a sum of cycles: a field of `tables.TENSIX`."""
+        return int(self._hardware.silicon.cores.tensixes[self._place][what])
+
+    @property
+    def unpack(self) -> int:
+        """Clock of T0."""
+        return self.total("unpack")
+
+    @property
+    def math(self) -> int:
+        """Clock of T1."""
+        return self.total("math")
+
+    @property
+    def pack(self) -> int:
+        """Clock of T2."""
+        return self.total("pack")
+
+    @property
+    def waits(self) -> Counter[Cause]:
+        """Cycles for which T0 waited for tiles and T2 for space."""
+        return Counter() if self.risc is None else self._hardware.waits(self.risc)
+
+    def lane_waits(self) -> dict[LaneWait, int]:
+        """Cycles that each thread waited, by cause; with its busy cycles (and T0's pops) they add up to its clock."""
+        of_buffers = {LaneWait("pack" if cause.kind == "space" else "unpack", cause): n for cause, n in self.waits.items()}
+        return of_buffers | {
+            LaneWait("unpack", MATH): self.total("unpack_src"),
+            LaneWait("unpack", PACK): self.total("unpack_pack"),
+            LaneWait("math", DST): self.total("math_dst"),
+            LaneWait("math", UNPACK): self.math - self.total("math_busy") - self.total("math_dst"),
+            LaneWait("pack", MATH): self.pack - self.total("pack_busy") - self.total("pack_space"),
+        }
+
+
 class Chip:
     """The hardware that a program runs on; the clock is an argument, so that several chips can share one.
 
@@ -76,20 +124,41 @@ class Chip:
         self.program = program
         self.trace = trace
         self.engine = engine or Engine()
-        self.memory = Memory(machine, self.engine, trace)
+        self.hardware = Hardware(machine, self.engine, trace)
+        self.hardware.prepare(program)
         self.costs = Costs(machine.chip.tensix, program.compute)
-        self.blocks: dict[tuple[object, ...], Block] = {}
         self.on_write: Callable[[int], None] = lambda pages: None  # so many pages were written
         self.values = any(tensor.values is not None for tensor in program.tensors)
         self._written = {tensor: np.zeros(tensor.pages, bool) for tensor in program.outputs}
-        self.cores = {logical: Core(self, program, logical) for logical in program.cores}
+        self._by = {tensor: np.full((tensor.pages, 2), NOBODY) for tensor in program.outputs}  # RISC, operations until then
+        self.cores = {logical: Core(self, program, i) for i, logical in enumerate(program.cores)}
 
-    def store(self, tensor: Tensor, pages: Sequence[int], block: Values | None) -> None:
-        """Put tiles, [rows, 32, columns, 32], one after the other in `pages` of an output, which are then written."""
+    def store(self, tensor: Tensor, pages: Sequence[int], block: Values | None, queue: Queue | None = None) -> None:
+        """Put tiles, [rows, 32, columns, 32], one after the other in `pages` of an output, which are then written.
+
+        When they are there in time, `queue` knows, to which that was given last; without one, `land` tells.
+        """
         page = np.asarray(pages)
         if block is not None:
             tensor.store(page, block)
         self.written(tensor)[page] = True
+        self._by[tensor][page] = (NOBODY, 0) if queue is None else (queue.place, queue.issued)
+
+    def land(self, tensor: Tensor, pages: Sequence[int]) -> None:
+        """Pages of an output that came from another chip are there in time."""
+        self._by[tensor][np.asarray(pages)] = ALWAYS, 0
+
+    def check_landed(self, tensor: Tensor, pages: Sequence[int]) -> None:
+        """Hold pages of an output to being there now.
+
+        Raises:
+            SimulationError: one of them is not.
+        """
+        done = self.hardware.silicon.cores.riscs["done"]
+        for page in pages:
+            place, number = self._by[tensor][page].tolist() if page < tensor.pages else (ALWAYS, 0)
+            if place == NOBODY or (place != ALWAYS and done[place] < number):
+                raise SimulationError(f"read of page {page} of {tensor.name}, which nothing has written yet")
 
     def written(self, tensor: Tensor) -> NDArray[np.bool_]:
         """Which pages of an output are written.

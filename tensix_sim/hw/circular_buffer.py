@@ -1,12 +1,8 @@
-"""Circular buffers: two counters, a wrap rule, and bare events for whoever must really wait.
+"""Circular buffers as kernels see them, in program order: two counters, a wrap rule, and the values of their tiles.
 
-Data-movement kernels live at the engine's clock. A compute kernel runs ahead of it on clocks of its own:
-what it pops or pushes reaches the other side by an engine event at the cycle when it happens, and each
-push remembers from when its tiles can be seen.
+When a tile is pushed, seen and popped, the clockwork knows. Here a kernel that asks for tiles is suspended until the other one
+has asked for their push, whatever the time.
 """
-
-from collections.abc import Callable, Sequence
-from functools import cache
 
 import simpy
 
@@ -14,62 +10,37 @@ from tensix_sim.formats import Values
 from tensix_sim.hw.engine import Engine, SimulationError
 from tensix_sim.hw.tiles import Tiles
 from tensix_sim.program import BufferSpec
-from tensix_sim.trace.causes import Cause
-
-cause = cache(Cause)  # one for all cores
 
 
 class CircularBuffer:
-    """One core's circular buffer, with the `values` of its tiles in a run that has any.
-
-    Counters only grow: `pushed` and `popped` are what the owner of that end has done by its own clock,
-    `received` and `acked` what the other side can see by the engine's clock.
-    """
+    """One core's circular buffer, number `index` of its program, with the `values` of its tiles in a run that has any."""
 
     __slots__ = (
-        "_values", "acked", "engine", "label", "log", "on_change", "popped", "pops", "pushed", "pushes", "received", "reserved",
-        "settled", "shared", "spec", "tiles", "wait_space", "wait_tiles", "written",
+        "_values", "index", "label", "popped", "pops", "pushed", "pushes", "reserved", "seen", "shared", "spec", "tiles",
+        "written",
     )  # fmt: skip
 
-    def __init__(self, spec: BufferSpec, engine: Engine, label: str, values: bool) -> None:
+    def __init__(self, spec: BufferSpec, engine: Engine, label: str, values: bool, index: int = 0) -> None:
         self.spec = spec
-        self.engine = engine
         self.label = label
+        self.index = index
         self.tiles = spec.tiles
-        self.wait_tiles, self.wait_space = cause("tiles", spec.name), cause("space", spec.name)
         self.shared = spec.producer != spec.consumer
-        self.pushed = self.popped = self.received = self.acked = 0
+        self.pushed = self.popped = 0
+        self.seen = 0  # tiles, popped ones included, that the consumer has waited for, if they are another kernel's
         self.reserved = self.written = 0  # by a data-movement kernel, and not pushed
-        # pushes that are not popped: (tiles pushed by its end, tiles a part, cycle, when each part is seen after it)
-        self.log: list[tuple[int, int, int, Sequence[int]]] = []  # short: a deque would take ten times the cache
-        self.settled = 0  # cycle from which all that was pushed is seen
         self.pushes, self.pops = Changes(engine), Changes(engine)
-        self.on_change: Callable[[int, int], None] | None = None  # at a cycle, to so many tiles, as the engine's clock has it
         self._values = Tiles(spec.tiles) if values else None
-
-    # -- what each end can see -------------------------------------------------------------------------
 
     @property
     def space(self) -> int:
-        """Free tiles, as the producer sees them."""
-        return self.tiles - (self.pushed - self.acked)
+        """Free tiles."""
+        return self.tiles - self.pushed + self.popped
 
     @property
     def front(self) -> int:
-        """Tiles present, as the consumer sees them."""
-        return self.received - self.popped
-
-    def visible_at(self, tiles: int) -> int:
-        """Cycle from which the consumer can see `tiles` tiles; they must have been pushed."""
-        target = self.popped + tiles
-        for end, part, start, times in self.log:
-            if end >= target:
-                return start + times[(target - end - 1) // part]
-        return 0
-
-    def arrivals(self, tiles: Sequence[int], now: int) -> tuple[int, ...]:
-        """Cycles after `now` until the consumer can see the first so many tiles, for each number of `tiles`; 0 where it can."""
-        return tuple([wait if count and (wait := self.visible_at(count) - now) > 0 else 0 for count in tiles])
+        """Tiles present."""
+        return self.pushed - self.popped
 
     def check_request(self, tiles: int, verb: str) -> None:
         """A request for more tiles than the buffer holds can never be met."""
@@ -79,11 +50,24 @@ class CircularBuffer:
             )
 
     def check_front(self, tiles: int) -> None:
-        """Tiles that are used must be there."""
-        if tiles > self.front:
-            raise SimulationError(f"{self.label}: use of {tiles} tiles; {self.front} are there")
+        """Tiles that are used must be there, and have been waited for."""
+        if tiles > self.front or (self.shared and self.popped + tiles > self.seen):
+            raise SimulationError(f"{self.label}: use of {tiles} tiles; {self._known(tiles)}")
         if self.popped % self.tiles + tiles > self.tiles:
             self._check_wrap(self.popped, tiles, "use")
+
+    def _known(self, tiles: int) -> str:
+        if tiles > self.front:
+            return f"{self.front} are there"
+        return f"{max(0, self.seen - self.popped)} were waited for"
+
+    def check_newest(self, tiles: int, older: int) -> None:
+        """Tiles that are changed in place must be all there are but `older` ones, in a buffer with one owner."""
+        if self.shared or self.front != older + tiles:
+            raise SimulationError(
+                f"{self.label}: an in-place change of {tiles} tiles needs a buffer of the compute kernel's own "
+                f"that holds just them{f' and {older} before' if older else ''}; it holds {self.front}"
+            )
 
     def _check_wrap(self, done: int, tiles: int, verb: str) -> None:
         before_the_end = self.tiles - done % self.tiles
@@ -94,10 +78,6 @@ class CircularBuffer:
             )
 
     # -- the producer's end: a data-movement kernel writes to tiles that it has reserved; the packer pushes at once ------
-
-    def reserve(self, tiles: int) -> None:
-        """Take `tiles` free tiles for writing."""
-        self.reserved = tiles
 
     def write(self, tiles: int, block: Values | None = None) -> None:
         """Note that `tiles` of the reserved tiles hold data now."""
@@ -113,85 +93,42 @@ class CircularBuffer:
             self.values.blocks.append(block)
         self.written += tiles
 
-    def push_written(self, tiles: int, time: int, delay: int) -> None:
-        """Push `tiles` written tiles at cycle `time`, seen by the consumer `delay` cycles later."""
+    def push_written(self, tiles: int) -> None:
+        """Push `tiles` written tiles."""
         if tiles > self.written:
             if tiles > self.reserved:
                 raise SimulationError(f"{self.label}: push of {tiles} tiles; {self.reserved} are reserved")
             raise SimulationError(f"{self.label}: push of {tiles} tiles; only {self.written} of them were written")
         self.reserved -= tiles
         self.written -= tiles
-        self._push(tiles, time, (0,), delay)
+        self.pushed += tiles
+        if self.pushes.event is not None:
+            self.pushes.happen()
 
-    def push(self, tiles: int, start: int, times: Sequence[int], delay: int) -> None:
-        """Push `tiles` free tiles, an equal part at each cycle `start` + `times`, seen by the consumer `delay` cycles later."""
+    def push(self, tiles: int) -> None:
+        """Push `tiles` free tiles."""
         if self.pushed % self.tiles + tiles > self.tiles:
             self._check_wrap(self.pushed, tiles, "write")
-        if self.shared:
-            self._push(tiles, start, times, delay)
-            return
-        self.pushed = self.received = self.pushed + tiles  # NOTE: `_push` in line, for speed
-        self.settled = start + delay + times[-1]
-        self.log.append((self.pushed, tiles // len(times), start + delay, times))
-
-    def _push(self, tiles: int, start: int, times: Sequence[int], delay: int) -> None:
-        part = tiles // len(times)
         self.pushed += tiles
-        self.settled = start + delay + times[-1]
-        self.log.append((self.pushed, part, start + delay, times))
-        if not self.shared:
-            self.received = self.pushed
-            return
-        since = start if self.spec.consumer == "compute" else start + delay  # compute reads the log, on a clock of its own
-        for time in times:
-            if since + time <= self.engine.now:
-                self._receive(part)
-            else:
-                self.engine.at(since + time, lambda _: self._receive(part))
-
-    def rewrite(self, tiles: int, start: int, times: Sequence[int], delay: int, older: int = 0) -> None:
-        """Change the newest `tiles` tiles in place, an equal part at each cycle `start` + `times`, seen `delay` cycles later."""
-        if self.shared or self.received - self.popped != older + tiles:
-            raise SimulationError(
-                f"{self.label}: an in-place change of {tiles} tiles needs a buffer of the compute kernel's own "
-                f"that holds just them{f' and {older} before' if older else ''}; it holds {self.front}"
-            )
-        self.settled = start + delay + times[-1]
-        self.log = [push for push in self.log if push[0] <= self.received - tiles] if older else []
-        self.log.append((self.received, tiles // len(times), start + delay, times))
-
-    def _receive(self, tiles: int) -> None:
-        self.received += tiles
-        if self.on_change is not None:
-            self.on_change(self.engine.now, self.received - self.acked)
         if self.pushes.event is not None:
             self.pushes.happen()
 
     # -- the consumer's end ------------------------------------------------------------------------------
 
-    def pop(self, tiles: int, time: int) -> None:
-        """Give `tiles` tiles back to the producer at cycle `time`."""
-        if tiles > self.received - self.popped:
-            raise SimulationError(f"{self.label}: pop of {tiles} tiles; {self.front} are there")
-        if self.popped % self.tiles + tiles > self.tiles:
-            self._check_wrap(self.popped, tiles, "pop")
-        popped = self.popped = self.popped + tiles
-        log = self.log
-        while log and log[0][0] <= popped:
-            del log[0]
+    def see(self, tiles: int) -> None:
+        """Note that the consumer has waited for the front `tiles` tiles."""
+        self.seen = max(self.seen, self.popped + tiles)
+
+    def pop(self, tiles: int) -> None:
+        """Give `tiles` tiles back to the producer."""
+        popped = self.popped
+        if popped + tiles > (self.seen if self.shared else self.pushed):
+            raise SimulationError(f"{self.label}: pop of {tiles} tiles; {self._known(tiles)}")
+        if popped % self.tiles + tiles > self.tiles:
+            self._check_wrap(popped, tiles, "pop")
+        self.popped = popped + tiles
         if self._values is not None:
             self._values.pop(tiles)
-        if not self.shared:
-            self.acked += tiles
-        elif time <= self.engine.now:
-            self._ack(tiles)
-        else:
-            self.engine.at(time, lambda _: self._ack(tiles))
-
-    def _ack(self, tiles: int) -> None:
-        self.acked += tiles
-        if self.on_change is not None:
-            self.on_change(self.engine.now, self.received - self.acked)
         if self.pops.event is not None:
             self.pops.happen()
 
@@ -234,7 +171,7 @@ class Changes:
         return self.event
 
     def happen(self) -> None:
-        """Wake who waits: someone does."""
+        """Wake who waits, when this kernel waits itself: someone does."""
         event, self.event = self.event, None
         assert event is not None
-        self.engine.wake(event)
+        self.engine.happen(event, self.engine.now)

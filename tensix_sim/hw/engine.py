@@ -58,6 +58,9 @@ class Task:
         while isinstance(coroutine, CoroutineType) and coroutine.cr_frame is not None:
             frames.append(coroutine.cr_frame)
             coroutine = coroutine.cr_await
+        if not frames:  # it has gone ahead of its RISC to its end
+            code = cast(Any, self.coroutine).cr_code
+            return f"{code.co_filename}:{code.co_firstlineno}, or after it"
         kernel = [f for f in frames if API not in Path(f.f_code.co_filename).parents] or frames[:1]
         return ", called from ".join(f"{f.f_code.co_filename}:{f.f_lineno}" for f in reversed(kernel))
 
@@ -67,7 +70,11 @@ class Beside(Protocol):
 
     @property
     def due(self) -> float:
-        """Cycle before which none of its own events is one that the engine must know."""
+        """Cycle before which nothing of its own happens."""
+
+    @property
+    def now(self) -> int:
+        """Cycle that it has come to."""
 
     def run_to(self, horizon: float) -> None:
         """Go on to cycle `horizon`, the engine's next event, or to the first event of its own that the engine must know."""
@@ -98,31 +105,28 @@ class Engine:
         callbacks = self.env.timeout(time - self.now, value).callbacks
         callbacks.append(callback)
 
-    def wake(self, event: simpy.Event) -> None:
-        """Let `event` happen at once: to schedule it for the current cycle would cost as much as what it wakes."""
-        event._ok, event._value = True, None
-        callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
-        for callback in callbacks:
-            callback(event)
-
     def happen(self, event: simpy.Event, time: int) -> None:
-        """Let `event` happen at cycle `time`."""
+        """Let `event` happen at cycle `time`, after what is to happen then."""
         event._ok, event._value = True, None  # what succeed() does, which cannot wait
         self.env.schedule(event, delay=time - self.now)
 
-    def spawn(self, label: str, coroutine: Coroutine[Any, Any, None]) -> Task:
-        """Start a kernel at the current cycle."""
+    def spawn(
+        self, label: str, coroutine: Coroutine[Any, Any, None], end: Callable[[], Coroutine[Any, Any, None]] | None = None
+    ) -> Task:
+        """Start a kernel at the current cycle; it is done when what it has given its RISC is, for which `end` waits."""
         task = Task(label, coroutine)
         self.tasks.append(task)
-        guard = self._guard(task)
+        guard = self._guard(task, end)
         self._guards.append(guard)
         self.env.process(cast(Generator[simpy.Event, Any, Any], guard))
         return task
 
-    async def _guard(self, task: Task) -> None:
+    async def _guard(self, task: Task, end: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
         # SimPy rebuilds an exception from its args, which loses some: keep the original and raise it in `run`.
         try:
             await task.coroutine
+            if end is not None:
+                await end()
             task.done = True
         except Exception as error:
             if self._failure is None:
@@ -139,17 +143,15 @@ class Engine:
         queue, step = self.env._queue, self.env.step  # `env.peek` asks for its first time through two more calls
         try:
             while self._failure is None:
-                if len(self.beside) == 1:
-                    self.beside[0].run_to(queue[0][0] if queue else inf)
-                else:
-                    self._run_all_beside()
+                if not (queue and queue[0][0] <= self.now):
+                    self._run_beside()
                 step()
         except simpy.core.EmptySchedule:
             pass
         finally:
             stuck = [task for task in self.tasks if not task.done]
             if self._failure is not None or stuck:
-                report = "" if self._failure else deadlock_report(stuck, self.now)
+                report = "" if self._failure else deadlock_report(stuck, max([self.now, *(beside.now for beside in self.beside)]))
                 for task, guard in zip(self.tasks, self._guards, strict=True):
                     guard.close()
                     task.coroutine.close()
@@ -158,18 +160,22 @@ class Engine:
         if stuck:
             raise DeadlockError(report)
 
-    def _run_all_beside(self) -> None:
+    def _run_beside(self) -> None:
         """Let all go on to the engine's next event, none farther ahead of another than `lookahead`."""
-        queue = self.env._queue
-        while self.beside:
-            dues = [beside.due for beside in self.beside]
-            due = min(dues)
+        queue, beside = self.env._queue, self.beside
+        while beside:
             horizon = queue[0][0] if queue else inf
+            if horizon <= self.now:
+                return
+            dues = [one.due for one in beside] if len(beside) > 1 else [0.0]
+            due = min(dues)
             if due > horizon or due == inf:
                 return
             first = dues.index(due)
             dues[first] = inf
-            self.beside[first].run_to(min(horizon, min(dues) + self.lookahead))
+            beside[first].run_to(min(horizon, min(dues) + self.lookahead))
+            if len(beside) == 1:
+                return
 
 
 def deadlock_report(stuck: list[Task], now: int) -> str:

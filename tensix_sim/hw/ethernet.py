@@ -6,17 +6,16 @@ packet have their own times, and a router sends on what has come while the rest 
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
-
-import simpy
+from functools import partial
+from typing import NamedTuple
 
 from tensix_sim.arch import model
 from tensix_sim.arch.model import Coord
 from tensix_sim.formats import Values
 from tensix_sim.hw.engine import SimulationError, to_ticks, whole_cycles
-from tensix_sim.hw.memory import Memory
+from tensix_sim.hw.hardware import Hardware
 from tensix_sim.hw.semaphore import Semaphore
 from tensix_sim.program import Tensor
 
@@ -86,7 +85,6 @@ class Packets(NamedTuple):
     nbytes: int
     tensor: int  # its place in the programs' tensors
     pages: Sequence[int]
-    block: Values | None
     core: Coord  # logical, of the worker that sent them
 
 
@@ -112,9 +110,10 @@ class Port:
         place: int,
         spec: model.Ethernet,
         links: int,
-        memory: Memory,
+        hardware: Hardware,
         tensors: Sequence[Tensor],
         store: Callable[[Tensor, Sequence[int], Values | None], None],
+        land: Callable[[Tensor, Sequence[int]], None],
         semaphores: Mapping[Coord, Mapping[str, Semaphore]],
     ) -> None:
         self.place = place
@@ -122,10 +121,9 @@ class Port:
         self.links = links
         self.out: dict[tuple[int, int], EthernetLink] = {}  # by step and number
         self.neighbours: dict[int, Port] = {}  # by step
-        self._memory = memory
-        self._engine = memory.engine
+        self._hardware = hardware
         self._tensors = tensors
-        self._store = store
+        self._store, self._land_in = store, land
         self._semaphores = semaphores
         self._landing: Counter[tuple[int, ...]] = Counter()  # runs whose writes are under way, by origin, step and link
         self._held: dict[tuple[int, ...], list[Signal]] = {}  # what their origin sent after them
@@ -158,49 +156,68 @@ class Port:
         """NoC position of the Ethernet tile at which a link in that direction begins."""
         return self.spec.endpoints[(self.links if step == BACKWARD else 0) + link]
 
-    def send(self, packets: Packets, since: int) -> int:
+    # -- in program order -----------------------------------------------------------------------------------
+
+    def ahead(self, step: int, hops: int) -> Iterator["Port"]:
+        """The next chips in a direction."""
+        port = self
+        for _ in range(hops):
+            port = port.neighbours[step]
+            yield port
+
+    def store(self, tensor: int, pages: Sequence[int], block: Values | None) -> None:
+        """Put tiles into the chip's own tensor of that place."""
+        self._store(self._tensors[tensor], pages, block)
+
+    def increase(self, semaphore: str, core: Coord) -> None:
+        """Let kernels know that a semaphore is raised."""
+        known = self._semaphores[core][semaphore]
+        known.set(known.value + 1)
+
+    # -- in time --------------------------------------------------------------------------------------------
+
+    def send(self, packets: Packets, since: int, now: int) -> int:
         """Put packets, which came to this router from cycle `since` up to now, on their link; when the last has left."""
         out, hop = self.link_of(packets.step, packets.link), self.spec.hop_cycles
-        first, last = out.send(since, self._engine.now, packets.nbytes, packets.number)
+        first, last = out.send(since, now, packets.nbytes, packets.number)
         there = self.neighbours[packets.step]
-        trace = self._memory.trace
+        trace = self._hardware.trace
         if trace.transfers:
             ends = self.endpoint(packets.step, packets.link), there.endpoint(-packets.step, packets.link)
             kind, lane = trace.name("ETHERNET"), trace.lane(packets.core, "BRISC")
             trace.transfer(since, last + hop, -1, *ends, packets.nbytes, lane=lane, kind=kind, requests=packets.number)
-        self._engine.at(last + hop, there.arrive, (packets._replace(hops=packets.hops - 1), first + hop))
+        there._hardware.call(last + hop, partial(there.arrive, packets._replace(hops=packets.hops - 1), first + hop))
         return last
 
-    def arrive(self, event: simpy.Event) -> None:
-        """Engine callback: packets, and the cycle from which they came."""
-        packets, since = cast(tuple[Packets, int], event.value)
+    def arrive(self, packets: Packets, since: int) -> None:
+        """Packets that came from a cycle on: send them on, and write them to the chip's memory."""
         if packets.hops:
-            self.send(packets, since)
+            self.send(packets, since, self._hardware.now)
         node = self.endpoint(-packets.step, packets.link)
-        plan = self._memory.routes.plan("write", 1, node, self._tensors[packets.tensor], packets.pages, 0)
+        plan = self._hardware.plan("write", 1, node, self._tensors[packets.tensor], packets.pages, 0)
         self._landing[packets.origin, packets.step, packets.link] += 1
-        self._memory.start(plan).event.callbacks.append(lambda _: self._land(packets))
+        self._hardware.start(plan, partial(self._land, packets))
 
     def _land(self, packets: Packets) -> None:
         """The tiles are in the chip's memory; what their origin sent after them may be given now."""
-        self._store(self._tensors[packets.tensor], packets.pages, packets.block)
+        self._land_in(self._tensors[packets.tensor], packets.pages)
         way = (packets.origin, packets.step, packets.link)
         self._landing[way] -= 1
         if not self._landing[way]:
             for signal in self._held.pop(way, []):
                 self._raise(signal)
 
-    def signal(self, signal: Signal) -> None:
+    def signal(self, signal: Signal, now: int) -> None:
         """Send a signal behind all that the link has to send."""
-        left = self.link_of(signal.step, signal.link).behind(self._engine.now)
+        left = self.link_of(signal.step, signal.link).behind(now)
         there = self.neighbours[signal.step]
-        self._engine.at(left + self.spec.hop_cycles, there.arrive_signal, signal._replace(hops=signal.hops - 1))
+        on = signal._replace(hops=signal.hops - 1)
+        there._hardware.call(left + self.spec.hop_cycles, partial(there.arrive_signal, on))
 
-    def arrive_signal(self, event: simpy.Event) -> None:
-        """Engine callback: a signal."""
-        signal = cast(Signal, event.value)
+    def arrive_signal(self, signal: Signal) -> None:
+        """A signal: send it on, and raise the semaphore when what its origin sent before it has landed."""
         if signal.hops:
-            self.signal(signal)
+            self.signal(signal, self._hardware.now)
         way = (signal.origin, signal.step, signal.link)
         if self._landing[way]:
             self._held.setdefault(way, []).append(signal)
@@ -208,5 +225,4 @@ class Port:
             self._raise(signal)
 
     def _raise(self, signal: Signal) -> None:
-        semaphore = self._semaphores[signal.core][signal.semaphore]
-        semaphore.set(semaphore.value + 1)
+        self._hardware.increase(self._semaphores[signal.core][signal.semaphore].place)

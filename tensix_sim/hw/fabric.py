@@ -15,7 +15,9 @@ class Fabric:
         engine.lookahead = chips[0].machine.chip.ethernet.hop_cycles
         for i, chip in enumerate(chips):
             semaphores = {core.logical: core.semaphores for core in chip.cores.values()}
-            chip.port = Port(i, chip.machine.chip.ethernet, links, chip.memory, chip.program.tensors, chip.store, semaphores)
+            chip.port = Port(
+                i, chip.machine.chip.ethernet, links, chip.hardware, chip.program.tensors, chip.store, chip.land, semaphores
+            )
         self.ports = [chip.port for chip in chips if chip.port]
         for here, after in pairwise([*self.ports, self.ports[0]] if ring else self.ports):
             here.join(after)

@@ -25,8 +25,8 @@ class Traffic(NamedTuple):
         moved: Counter[tuple[str, str]] = Counter()
         hop_bytes = 0
         for plan in routes.plans():
-            moved[plan.path.direction, plan.path.memory] += plan.uses * plan.nbytes
-            hop_bytes += plan.uses * plan.hop_tiles * plan.path.tile_bytes
+            moved[plan.path.direction, plan.path.memory] += routes.uses(plan) * plan.nbytes
+            hop_bytes += routes.uses(plan) * plan.hop_tiles * plan.path.tile_bytes
         busy, cycles = busy_ticks(routes), max(cycles, 1)
         busiest = max(busy, key=lambda name: busy[name])
         links = 2 * 2 * routes.spec.columns * routes.spec.rows
@@ -43,7 +43,7 @@ class Traffic(NamedTuple):
 
 def busy_ticks(routes: Routes) -> dict[str, int]:
     """Ticks for which each bank, link and core port was at work, by name."""
-    net = routes.network.net
+    net = routes.silicon.net
     ticks = net.banks["busy"].tolist() + net.servers["busy"][: len(routes.servers)].tolist()
     return dict(zip([*routes.bank_names, *routes.servers], ticks, strict=True))
 
@@ -61,7 +61,7 @@ def link_bytes(routes: Routes) -> dict[str, int]:
     for plan in routes.plans():
         path = plan.path
         for bank, tiles in Counter(routes.banks_of(plan)).items():
-            nbytes = plan.uses * tiles * routes.packet(path)
+            nbytes = routes.uses(plan) * tiles * routes.packet(path)
             moved.update(
                 dict.fromkeys([(path.noc, link) for link in routes.nocs[path.noc].route(*routes.ends(path, bank))], nbytes)
             )
@@ -70,4 +70,4 @@ def link_bytes(routes: Routes) -> dict[str, int]:
 
 def bytes_over_time(routes: Routes) -> dict[str, tuple[int, list[int]]]:
     """Cycles in a bin and the bytes in each, of reads, writes, each NoC and each DRAM bank; nothing without a trace."""
-    return {name: routes.network.bytes_over_time(i) for i, name in enumerate(routes.flows)}
+    return {name: routes.silicon.bytes_over_time(i) for i, name in enumerate(routes.flows)}

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 try:
-    from numba import njit
+    from numba import njit, types
 except ImportError:
     warnings.warn("numba is not installed: loops run uncompiled, to the same results, some 50 times slower", stacklevel=2)
     njit = None  # type: ignore[assignment]
@@ -28,8 +28,21 @@ def compiler(*uses: ModuleType, **more: Any) -> Callable[[Any], Any]:
             return function
         function.__qualname__ += used
         try:
-            return njit(cache=True, **options)(function)
+            return _once(njit(cache=True, **options)(function))
         except RuntimeError:  # neither beside the package nor in the user's cache
-            return njit(**options)(function)
+            return _once(njit(**options)(function))
 
     return compiled
+
+
+def _once(dispatcher: Any) -> Any:
+    """Keep numba from compiling a function anew for every constant that it is called with."""
+    if not hasattr(dispatcher, "get_call_template"):  # NUMBA_DISABLE_JIT
+        return dispatcher
+    of_types = dispatcher.get_call_template
+
+    def get_call_template(args: Any, kws: Any) -> Any:
+        return of_types([types.unliteral(arg) for arg in args], kws)  # type: ignore[no-untyped-call]
+
+    dispatcher.get_call_template = get_call_template
+    return dispatcher

@@ -15,6 +15,7 @@ LANDED, ISSUE, SEND, ARRIVE, SERVE = range(5)  # in this order at one time
 # An event is one number: its time in ticks, its kind, and the place of a request, bank or transfer
 NUMBER_BITS, KIND_BITS = 18, 3
 TIME_SHIFT = NUMBER_BITS + KIND_BITS
+LAST_NUMBER = (1 << NUMBER_BITS) - 1
 NEVER = 1 << (62 - TIME_SHIFT)
 
 
@@ -54,6 +55,22 @@ def drop_first(net: Any) -> None:
             break
         heap[i] = heap[above]
         i = above
+    heap[i] = event
+
+
+@compiled
+def replace_first(net: Any, time: int, kind: int, place: int) -> None:
+    """Take the first event away and add one, which is best done at once where it is due soon."""
+    heap, n = net.heap, net.state[0].events
+    event = (time << TIME_SHIFT) | (kind << NUMBER_BITS) | place
+    i, below = 0, 1
+    while below < n:
+        if below + 1 < n and heap[below + 1] < heap[below]:
+            below += 1
+        if heap[below] >= event:
+            break
+        heap[i] = heap[below]
+        i, below = below, 2 * below + 1
     heap[i] = event
 
 

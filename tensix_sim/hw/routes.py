@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.hw.engine import TICKS, to_ticks
-from tensix_sim.hw.network import Network
 from tensix_sim.hw.noc import LinkId, Noc
+from tensix_sim.hw.silicon import Silicon
 from tensix_sim.hw.tables import BANK, MOVE, ROUTE, SERVER, rows
 from tensix_sim.program import Tensor
 
@@ -36,7 +36,7 @@ class Path(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Plan:
-    """The tiles of one read or write, and how often it was issued."""
+    """The tiles of one read or write."""
 
     path: Path
     move: int  # its place in the network
@@ -45,7 +45,6 @@ class Plan:
     in_flight: int  # tiles that may be under way at a time
     issue: int  # cycles that the RISC spends on all of them
     hop_tiles: int
-    uses: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -69,10 +68,11 @@ class Routes:
         self.nodes = {"dram": list(chip.dram.endpoints), "l1": l1, "ethernet": list(chip.ethernet.endpoints)}
         self.bank_names, self._first_bank = self._numbered()
         self.flows = ("read", "write", "noc0", "noc1", *self.bank_names[: chip.dram.banks]) if count else ()
-        self.network = Network(self._banks(), watch, len(self.flows))
+        self.silicon = Silicon(self._banks(), watch, len(self.flows))
         self.servers: dict[str, int] = {}  # links and core ports by name
         self._plans: tuple[dict[object, Plan], ...] = ({}, {})
         self._routes: dict[Path, int] = {}
+        self._known: dict[tuple[Path, int], NDArray[Any]] = {}  # records of routes, by how many senders there were
         self._patterns: dict[tuple[int, ...], int] = {}
         self._retired: list[Plan] = []
 
@@ -109,23 +109,25 @@ class Routes:
     ) -> Plan:
         """How to move `pages` of `tensor` to or from `core` (NoC position) in bursts of at most `barrier` tiles (0: no limit).
 
-        A burst of writes goes when the one before it has left the core, or with `answered` when its answers are back.
+        A burst of writes goes when the one before it has left the core, or with `answered` when its answers are back. Data
+        meet those of the senders that are known so far.
         """
-        banks = len(self.nodes[tensor.memory])
-        where: object
-        if isinstance(pages, range) and pages.step == 1:
-            where = ("from", pages.start % banks, len(pages))
-        else:
-            where = tuple([p % banks for p in pages])
-        key = (direction, core, tensor.memory, tensor.format.tile_bytes, where, barrier, answered)
+        key = (direction, core, tensor.memory, tensor.format.tile_bytes, self.banks(tensor, pages), barrier, answered)
         plan = self._plans[noc].get(key)
         if plan is None:
-            self._learn_sources(direction, noc, "ethernet" if core in self.nodes["ethernet"] else tensor.memory)
             path = Path(direction, noc, core, tensor.memory, tensor.format.tile_bytes)
             gap = self.spec.read_issue_cycles if direction == "read" else self.spec.write_issue_cycles
+            banks = len(self.nodes[tensor.memory])
             targets = tuple([p % banks for p in pages])
             plan = self._plans[noc][key] = self._make_plan(path, targets, barrier or len(pages), gap, answered)
         return plan
+
+    def banks(self, tensor: Tensor, pages: Sequence[int]) -> object:
+        """The banks that pages lie in, one after the other: equal for those of equal banks."""
+        banks = len(self.nodes[tensor.memory])
+        if isinstance(pages, range) and pages.step == 1:
+            return "from", pages.start % banks, len(pages)
+        return tuple([p % banks for p in pages])
 
     def copy_plan(self, noc: int, source: Coord, target: Coord, nbytes: int, parts: int = 1) -> Plan:
         """How to write `nbytes` from a core's L1 to that of another, or of an Ethernet tile, without waiting for an answer.
@@ -136,14 +138,17 @@ class Routes:
         key = ("copy", source, target, nbytes, parts)
         plan = self._plans[noc].get(key)
         if plan is None:
-            self._learn_sources("write", noc, "l1")
-            pieces = -(-nbytes // (parts * PIECE_BYTES))
+            pieces = self.pieces(nbytes, parts)
             memory = "ethernet" if target in self.nodes["ethernet"] else "l1"
             path = Path("write", noc, source, memory, -(-nbytes // (parts * pieces)), acknowledged=False)
             bank = self.nodes[memory].index(target)
             plan = self._plans[noc][key] = self._make_plan(path, (bank,) * (parts * pieces), pieces, 0, answered=True)
             plan.issue = self.spec.write_issue_cycles * -(-nbytes // self.spec.max_packet_bytes)
         return plan
+
+    def pieces(self, nbytes: int, parts: int) -> int:
+        """Pieces in which each part of a copy moves."""
+        return -(-nbytes // (parts * PIECE_BYTES))
 
     def plans(self) -> list[Plan]:
         """All that were ever made."""
@@ -152,7 +157,7 @@ class Routes:
     def banks_of(self, plan: Plan, first: int = 0, end: int | None = None) -> list[int]:
         """The bank of each of its tiles in their memory, or of some of them."""
         end = plan.tiles if end is None else end
-        banks: list[int] = self.network.net.lists[plan.banks + first : plan.banks + end].tolist()
+        banks: list[int] = self.silicon.net.lists[plan.banks + first : plan.banks + end].tolist()
         return banks
 
     def ends(self, path: Path, bank: int) -> tuple[Coord, Coord]:
@@ -160,21 +165,33 @@ class Routes:
         node = self.nodes[path.memory][bank]
         return (node, path.core) if path.direction == "read" else (path.core, node)
 
-    def _learn_sources(self, direction: Direction, noc: int, memory: str) -> None:
-        """Note which nodes send data on this NoC from now on; what was planned without them is planned again."""
-        senders = memory if direction == "read" or memory == "ethernet" else "l1"
-        new = set(self.nodes[senders])
-        if not new <= self.nocs[noc].sources:
-            self.nocs[noc].sources |= new
-            self._retired += self._plans[noc].values()
-            self._plans[noc].clear()
-            self._routes.clear()
+    def uses(self, plan: Plan) -> int:
+        """How often it was issued."""
+        return int(self.silicon.net.moves[plan.move]["uses"])
+
+    def knows(self, noc: int, senders: str) -> bool:
+        """Whether the nodes of a memory are known to send data on this NoC."""
+        return self.nocs[noc].sources.issuperset(self.nodes[senders])
+
+    def learn(self, noc: int, senders: str) -> bool:
+        """Note that the nodes of a memory send data on this NoC from now on; whether that changes any plan."""
+        if self.knows(noc, senders):
+            return False
+        self.nocs[noc].sources.update(self.nodes[senders])
+        for plans in self._plans:  # rows that a core opened are forgotten with its routes, but by what is under way on them
+            old = [key for key, plan in plans.items() if plan.path.noc == noc or not self.uses(plan)]
+            self._retired += [plans.pop(key) for key in old]
+        self._routes.clear()
+        return True
 
     def _make_plan(self, path: Path, banks: tuple[int, ...], barrier: int, gap: int, answered: bool = False) -> Plan:
         if path not in self._routes:
-            self._routes[path] = self.network.add_routes(self._to_banks(path))
+            known = path, len(self.nocs[path.noc].sources)
+            if known not in self._known:
+                self._known[known] = self._to_banks(path)
+            self._routes[path] = self.silicon.add("routes", self._known[known])
         if banks not in self._patterns:
-            self._patterns[banks] = self.network.add("lists", banks)
+            self._patterns[banks] = self.silicon.add("lists", banks)
         noc, reading, tiles = self.nocs[path.noc], path.direction == "read", len(banks)
         banks_at, barrier, answered = self._patterns[banks], min(barrier, tiles), answered and not reading
         move = rows(
@@ -183,7 +200,7 @@ class Routes:
         )  # fmt: skip
         in_flight = barrier if reading or answered else tiles
         hops = sum(count * noc.hops(*self.ends(path, bank)) for bank, count in Counter(banks).items())
-        return Plan(path, self.network.add("moves", move), banks_at, tiles, in_flight, gap * tiles, hops)
+        return Plan(path, self.silicon.add("moves", move), banks_at, tiles, in_flight, gap * tiles, hops)
 
     # -- routes ---------------------------------------------------------------------------------------------
 
@@ -207,7 +224,7 @@ class Routes:
 
     def _listed(self, places: list[int]) -> tuple[int, int]:
         """Where they begin and end in the network's `lists`."""
-        first = self.network.add("lists", places)
+        first = self.silicon.add("lists", places)
         return first, first + len(places)
 
     def _service(self, path: Path, bank: int) -> int:
@@ -248,7 +265,7 @@ class Routes:
 
     def _server(self, name: str) -> int:
         if name not in self.servers:
-            self.servers[name] = self.network.add("servers", rows(SERVER, 1))
+            self.servers[name] = self.silicon.add("servers", rows(SERVER, 1))
         return self.servers[name]
 
 

@@ -1,8 +1,10 @@
-"""What the compiled loop works on: records of banks, servers, routes, moves, requests and transfers, their fields by name.
+"""What the compiled loop works on: records of banks, links and transfers, of cores' buffers and threads, their fields by name.
 
-Times are in ticks. A *place* is the number of a record in its table, or where a stretch of `lists` begins.
+Times of banks and links are in ticks, those of cores in cycles. A *place* is the number of a record in its table, or where a
+stretch of `lists` begins.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,6 +67,7 @@ MOVE = _record(  # what a transfer moves
         ("barrier", _I),  # tiles of a burst
         ("gap", _I),  # ticks between two tiles
         ("answered", _I),  # a write's next burst waits until this one has landed, not only until it has left
+        ("uses", _I),  # so far
     ]
 )
 REQUEST = _record(
@@ -88,22 +91,170 @@ TRANSFER = _record(
         ("queued_link", _I),  # ticks that it waited at links
         ("sum_bank", _I),  # `queued_bank` of all bursts
         ("sum_link", _I),  # `queued_link` of all bursts
-        ("end", _I),  # when the burst to tell of has landed; 0: not known yet
-        ("earliest", _I),  # a time before which it has not
+        ("owner", _I),  # RISC that waits for it, or `NOBODY`
+        ("burst", _I),  # cycle at which the burst under way was issued
+        ("recorded", _I),  # tiles before that burst
     ]
 )
+BUFFER = _record(  # a circular buffer of a core
+    [
+        ("tiles", _I),  # that it holds
+        ("shared", _I),  # between two kernels
+        ("to_compute", _I),  # whose unpacker reads in the log when it can see a tile
+        ("pushed", _I),  # by its producer's clock
+        ("popped", _I),  # by its consumer's clock
+        ("received", _I),  # pushes that the other side can see now
+        ("acked", _I),  # pops that the other side can see now
+        ("reserved", _I),  # by a data-movement kernel, and not pushed
+        ("settled", _I),  # cycle from which all that was pushed is seen
+        ("log", _I),  # place in `logs` of a ring of `tiles` parts of pushes that are not popped: end, cycle when it is seen
+        ("oldest", _I),  # part of the ring
+        ("parts", _I),  # in the ring
+        ("producer", _I),  # RISC that waits for space
+        ("consumer", _I),  # RISC that waits for tiles
+        ("wait_tiles", _I),  # name of that cause
+        ("wait_space", _I),  # name of that cause
+        ("series", _I),  # its counter in the trace
+    ]
+)
+SEMAPHORE = _record(
+    [
+        ("value", _I),
+        ("first", _I),  # RISC that waits
+        ("second", _I),  # RISC that waits too
+        ("name", _I),  # of the cause
+    ]
+)
+RISC = _record(  # NCRISC, BRISC, or the three TRISCs as one
+    [
+        ("core", _I),  # its place
+        ("issued", _I),  # operations so far
+        ("done", _I),  # operations so far
+        ("ended", _I),  # nothing more will be issued
+        ("step", _I),  # of the operation under way
+        ("began", _I),  # cycle of its last transfer's start
+        ("until", _I),  # cycle until which something else holds it
+        ("idle_from", _I),  # cycle of its last operation's end
+        ("bank", _I),  # cycles that the bursts of its last transfer waited for banks
+        ("link", _I),  # and for links
+        ("buffers", _I),  # place of its core's first
+        ("waits", _I),  # place of its cycles by cause
+        ("lane", _I),  # in the trace; of TRISCs the first of three
+    ]
+)
+TENSIX = _record(  # the three threads of a core, and where their cycles went
+    [
+        ("unpack", _I),  # clock
+        ("math", _I),  # clock
+        ("pack", _I),  # clock
+        ("half", _I),  # when the DST half that is filled next was drained
+        ("other", _I),  # when the other one was
+        ("popping", _I),
+        ("unpack_busy", _I),
+        ("unpack_tiles", _I),
+        ("unpack_src", _I),
+        ("unpack_pack", _I),
+        ("math_busy", _I),
+        ("math_dst", _I),
+        ("pack_busy", _I),
+        ("pack_space", _I),
+        ("fpu", _I),
+        ("sfpu", _I),
+        ("overlap", _I),
+    ]
+)
+STAGE = _record(  # windows behind one wait for tiles, as `tensix.Stage` and `tensix.Window` have them
+    [
+        (field, _I)
+        for field in (
+            "unpack", "first", "fpu", "sfpu", "math", "last", "pack", "vector",
+            "windows", "unpack_setup", "math_setup", "pack_setup", "seen", "after_pack",
+        )
+    ]
+)  # fmt: skip
+BLOCK = _record(
+    [
+        ("stages", _I),  # place of the first
+        ("stages_end", _I),  # place behind the last
+        ("halves", _I),  # of DST that its windows take turns with
+        ("name", _I),
+    ]
+)
+OPERATION = _record(  # what a kernel asks of its RISC; of each kind some fields count
+    [
+        ("kind", _I),
+        ("buffer", _I),  # of the core
+        ("tiles", _I),
+        ("name", _I),  # of what it spends its time on
+        ("move", _I),  # its place
+        ("issue", _I),  # cycles of the RISC in it
+        ("forward", _I),  # to a buffer of another core: all its time has the name, none of it is a wait
+        ("target", _I),  # that buffer, of all cores
+        ("semaphore", _I),  # of all cores
+        ("value", _I),
+        ("cycles", _I),
+        ("vector", _I),  # of these cycles those of the vector unit
+        ("block", _I),  # its place
+        ("inputs", _I),  # place of (buffer, tiles) in `lists`
+        ("inputs_end", _I),
+        ("source", _I),  # buffer that is awaited before each stage
+        ("needs", _I),  # place of its tiles, stage by stage, in `lists`
+        ("needs_end", _I),
+        ("out", _I),  # buffer, or `NOBODY`
+        ("out_tiles", _I),
+        ("out_first", _I),  # stage after which a part is pushed
+        ("out_parts", _I),
+        ("out_step", _I),  # stages between two parts
+        ("early_stage", _I),  # with `early`, all is pushed `early` cycles sooner, but not before this stage
+        ("early", _I),
+        ("changed", _I),  # buffer, or `NOBODY`
+        ("changed_tiles", _I),
+        ("changed_first", _I),
+        ("changed_parts", _I),
+        ("changed_step", _I),
+        ("older", _I),  # tiles
+    ]
+)
+EVENT = _record(  # of the kernels' own
+    [
+        ("kind", _I),
+        ("place", _I),  # of a RISC, buffer or semaphore
+        ("number", _I),
+        ("next", _I),  # of those not in use
+    ]
+)
+SPAN = _record([("lane", _I), ("name", _I), ("start", _I), ("end", _I)])
+COUNT = _record([("series", _I), ("time", _I), ("value", _I)])
 STATE = _record(
     [
-        ("events", _I),  # in the heap
+        ("events", _I),  # of the network, in the heap
         ("unused", _I),  # first request of those not in use
         ("watch", _I),  # whether to tell of each burst
-        ("transfers", _I),  # that there is room for
-        ("trip", _I),  # least ticks of a tile's way to a bank, in its hands, and back
-        ("back", _I),  # the same without the way there
+        ("transfers", _I),  # places of transfers that were ever used
+        ("idle", _I),  # of them those that nobody uses now
         ("bin_shift", _I),  # a bin has 2^this cycles
+        ("now", _I),  # cycle that the kernels have come to
+        ("planned", _I),  # events of the kernels, in the agenda
+        ("sequence", _I),  # number of the next one
+        ("free", _I),  # first event of those not in use
+        ("depth", _I),  # RISCs at work, in the stack
+        ("landed", _I),  # a transfer since the last event of the kernels
+        ("why", _I),  # what there is to tell
+        ("windows", _I),  # of the block under way, so far
+        ("vectors", _I),  # of them those with work on the vector unit
+        ("zones", _I),  # whether to record spans and counts
+        ("spans", _I),  # recorded
+        ("counts", _I),  # recorded
+        ("margin", _I),  # most spans, counts or events of one operation
+        ("causes", _I),  # names that are causes come first
+        ("visible", _I),  # cycles from a push until it is seen
+        ("cb_wait", _I),  # cycles
+        ("cb_update", _I),  # cycles
+        ("handshake", _I),  # cycles
     ]
 )
 NOBODY = -1
+QUEUE = 512  # operations of a RISC
 BINS = 512  # of bytes over time; they get twice as wide when time goes beyond the last
 BIN_SHIFT = 8
 
@@ -117,7 +268,7 @@ def rows(record: np.dtype[Any], count: int, **fields: Any) -> NDArray[Any]:
 
 
 class Net(NamedTuple):
-    """All that the compiled loop works on."""
+    """What banks and links work on."""
 
     banks: NDArray[Any]
     servers: NDArray[Any]
@@ -125,29 +276,74 @@ class Net(NamedTuple):
     moves: NDArray[Any]
     requests: NDArray[Any]  # those not in use are a chain from `unused`
     transfers: NDArray[Any]
-    lists: NDArray[Any]  # servers and flows of routes, banks of moves' tiles
+    order: NDArray[Any]  # of the burst that is issued: time and place of each request
     heap: NDArray[Any]  # time, kind and place of each event in one number
-    state: NDArray[Any]
     flows: NDArray[Any]  # `BINS` a flow: bytes served over time
+    idle: NDArray[Any]  # places of transfers that nobody uses
+    lists: NDArray[Any]  # servers and flows of routes, banks of moves' tiles, what operations wait for
+    state: NDArray[Any]
 
 
-def lay_out(net: Net) -> NDArray[_I]:
-    """The tables in one memory, behind the places where each begins and the last ends.
+class Cores(NamedTuple):
+    """What cores work on."""
+
+    lists: NDArray[Any]
+    state: NDArray[Any]
+    buffers: NDArray[Any]
+    logs: NDArray[Any]
+    semaphores: NDArray[Any]
+    riscs: NDArray[Any]
+    queues: NDArray[Any]  # rings of operations, one of `QUEUE` for each RISC
+    tensixes: NDArray[Any]
+    waits: NDArray[Any]  # cycles by RISC and cause
+    stages: NDArray[Any]
+    blocks: NDArray[Any]
+    operations: NDArray[Any]
+    agenda: NDArray[Any]  # cycle and number of each event, and its place in `events`
+    events: NDArray[Any]
+    stack: NDArray[Any]  # RISCs at work
+    packed: NDArray[Any]  # cycles at which the stages of the block under way are packed
+    products: NDArray[Any]  # begin, end and FPU cycles of its windows
+    vectors: NDArray[Any]  # begin and end of its work on the vector unit
+    spans: NDArray[Any]
+    counts: NDArray[Any]
+
+
+NAMES = (*Net._fields, *Cores._fields[2:])
+
+
+def lay_out(tables: Mapping[str, NDArray[Any]]) -> NDArray[_I]:
+    """All tables in one memory, behind the places where each begins and the last ends; what is not named is empty.
 
     Numba unpacks each array that it is given at every call, which for ten of them costs as much as some events.
     """
-    bounds = len(net) + 1 + np.cumsum([0, *(table.nbytes // _I().itemsize for table in net)])
-    return np.concatenate([bounds, *(table.view(_I) for table in net)])
+    words = [tables[name].view(_I) if name in tables else np.zeros(0, _I) for name in NAMES]
+    return np.concatenate([len(NAMES) + 1 + np.cumsum([0, *map(len, words)]), *words])
 
 
-def view(memory: NDArray[_I]) -> Net:
-    """The tables that `lay_out` put into one memory."""
+def net_of(memory: NDArray[_I]) -> Net:
+    """The tables of banks and links in the memory that `lay_out` made."""
     m = memory
     return Net(
         banks=m[m[0] : m[1]].view(BANK), servers=m[m[1] : m[2]].view(SERVER), routes=m[m[2] : m[3]].view(ROUTE),
         moves=m[m[3] : m[4]].view(MOVE), requests=m[m[4] : m[5]].view(REQUEST), transfers=m[m[5] : m[6]].view(TRANSFER),
-        lists=m[m[6] : m[7]], heap=m[m[7] : m[8]], state=m[m[8] : m[9]].view(STATE), flows=m[m[9] : m[10]],
+        order=m[m[6] : m[7]], heap=m[m[7] : m[8]], flows=m[m[8] : m[9]], idle=m[m[9] : m[10]], lists=m[m[10] : m[11]],
+        state=m[m[11] : m[12]].view(STATE),
     )  # fmt: skip
 
 
-opened = jit.compiler()(view)
+def cores_of(memory: NDArray[_I]) -> Cores:
+    """The tables of cores in that memory."""
+    m = memory
+    return Cores(
+        lists=m[m[10] : m[11]], state=m[m[11] : m[12]].view(STATE), buffers=m[m[12] : m[13]].view(BUFFER),
+        logs=m[m[13] : m[14]], semaphores=m[m[14] : m[15]].view(SEMAPHORE), riscs=m[m[15] : m[16]].view(RISC),
+        queues=m[m[16] : m[17]], tensixes=m[m[17] : m[18]].view(TENSIX), waits=m[m[18] : m[19]],
+        stages=m[m[19] : m[20]].view(STAGE), blocks=m[m[20] : m[21]].view(BLOCK),
+        operations=m[m[21] : m[22]].view(OPERATION), agenda=m[m[22] : m[23]], events=m[m[23] : m[24]].view(EVENT),
+        stack=m[m[24] : m[25]], packed=m[m[25] : m[26]], products=m[m[26] : m[27]], vectors=m[m[27] : m[28]],
+        spans=m[m[28] : m[29]].view(SPAN), counts=m[m[29] : m[30]].view(COUNT),
+    )  # fmt: skip
+
+
+opened_net, opened_cores = jit.compiler()(net_of), jit.compiler()(cores_of)

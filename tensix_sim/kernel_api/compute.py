@@ -1,46 +1,40 @@
-"""What a compute kernel may do: verbs on tiles, values and cycles in one pass, and the hand-shakes of circular buffers.
+"""What a compute kernel may do: verbs on tiles, and the hand-shakes of circular buffers.
 
-A verb waits for its tiles, runs its windows on the unpack, math and pack clocks, and computes. The kernel
-runs ahead of the engine's clock on these three and meets it only where a reader or writer can see: tiles
-that are not there yet, space that is not free yet, a pop, a push.
+A kernel asks in program order: a verb is checked and computes its values, and its windows go to the three threads of the core,
+which do them when tiles and space are there. So values never depend on time, and what a kernel learns of time it learns
+afterwards.
 """
 
-from typing import Any, NamedTuple, TypeVar, cast
+from functools import cache
+from typing import Any, TypeVar, cast
 
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.chip import Core
-from tensix_sim.hw.engine import Task
+from tensix_sim.hw.circular_buffer import CircularBuffer
+from tensix_sim.hw.engine import DeadlockError, SimulationError
 from tensix_sim.hw.exact import Exact
-from tensix_sim.hw.tensix import Block
+from tensix_sim.hw.hardware import BATCH
+from tensix_sim.hw.riscs import HAND_OVER, POP_FRONT, PUSH_BACK, RESERVE_BACK, SPEND_ON_PACK, WAIT_FRONT
+from tensix_sim.kernel_api.context import Context
 from tensix_sim.kernel_api.matrix import Matrix
-from tensix_sim.kernel_api.threads import Threads, check_consumer, check_producer
 from tensix_sim.kernel_api.verb import Operation, Verb
 
 V = TypeVar("V", bound=Verb)
 
 
-class Prepared(NamedTuple):
-    """A verb that has been checked and costed."""
-
-    verb: Verb
-    operation: Operation
-
-
-class Compute:
+class Compute(Context):
     """What a compute kernel can do on its core. Shapes are in tiles."""
 
     def __init__(self, core: Core) -> None:
         chip = core.chip
         config, numbers = chip.program.compute, chip.machine.chip.numbers
-        self.core = core
+        super().__init__(core, "compute", chip.trace.lanes_of(core.logical, "TRISC_0", "TRISC_1", "TRISC_2"))
         self.tensix = core.tensix
-        self.values = chip.values
+        self.tensix.risc = self.queue.place
         self.costs = chip.costs
-        self._threads = Threads(core)
-        self._run = self._threads.run
-        self._blocks = chip.blocks
         self._trace = chip.trace
-        self._known: dict[tuple[object, ...], Prepared] = {}
+        self._known = cache(self._learn)
+        self._popped = cache(self._learn_pop)
         self._math = (Exact if config.exact else Arithmetic)(config, numbers)
         steps: dict[tuple[str, str], set[str]] = {}
         for verb, buffer, step in config.ideal:
@@ -48,51 +42,60 @@ class Compute:
         self._ideal = {place: Exact(config, numbers, frozenset(left_out)) for place, left_out in steps.items()}
 
     @property
-    def task(self) -> Task | None:
-        """The running kernel, which deadlock reports show."""
-        return self._threads.task
-
-    @task.setter
-    def task(self, task: Task) -> None:
-        self._threads.task = task
+    def clocks(self) -> tuple[int, int, int]:
+        """Where unpack, math and pack are in time."""
+        return self.tensix.unpack, self.tensix.math, self.tensix.pack
 
     @property
     def end(self) -> int:
         """Cycle at which the last of the three threads ended."""
-        return max(self.tensix.unpack, self.tensix.math, self.tensix.pack)
+        return max(self.clocks)
 
     # -- verbs --------------------------------------------------------------------------------------------------
 
     async def do(self, verb: type[Verb], *operands: Any, **options: Any) -> None:
         """Do a verb, which is made of its operands and options when they are first seen."""
-        call = (verb, *operands, *options.items()) if options else (verb, *operands)
-        made, operation = self._known.get(call) or self._learn(call, verb(*operands, **options))
-        await self._run(operation)
+        known = self._known(verb, *operands, **options)
+        made, number, own, theirs, out, tiles, changed, there = known
+        given = self._given
+        given.append(number)
+        for cb, count in own:
+            if cb.pushed - cb.popped < count:
+                await self._until_front(cb, count)
+        for cb, count in theirs:
+            if cb.pushed - cb.popped < count:
+                await self._until_front(cb, count)
+            if cb.popped + count > cb.seen:
+                cb.seen = cb.popped + count
+        if changed is not None and changed.pushed - changed.popped != there:
+            known.check_newest()
+        if out is not None:
+            pushed = out.pushed
+            if out.tiles - pushed + out.popped < tiles:
+                await self._until_space(out, tiles)
+            if out.pushes.event is not None or pushed % out.tiles + tiles > out.tiles:
+                out.push(tiles)
+            else:
+                out.pushed = pushed + tiles  # NOTE: `push` in line, for speed
         if self.values:
             made.values(self._units)
+        if len(given) >= BATCH:
+            await self._until_room()
 
     def prepare(self, verb: type[V], *operands: Any) -> V:
         """Make a verb that another one takes along, one and the same for the same operands."""
-        call = (verb, *operands)
-        return cast(V, (self._known.get(call) or self._learn(call, verb(*operands)))[0])
+        return cast(V, self._known(verb, *operands).verb)
 
-    def _learn(self, call: tuple[object, ...], verb: Verb) -> Prepared:
-        prepared = self._known[call] = self._prepare(verb)
-        return prepared
-
-    def _prepare(self, verb: Verb) -> Prepared:
-        windows = verb.windows(self.costs)
-        key = (verb.name, *windows.stages)
-        block = self._blocks.get(key)  # the same for all cores of the chip
-        if block is None:
-            block = self._blocks[key] = Block(verb.name, windows.stages, self.costs.handshake, windows.halves)
-            self._trace.units[verb.name] = verb.unit
-        operation = Operation.of(verb, block, windows.early)
-        for cb, _ in (*operation.inputs, (operation.source, 0)):
-            check_consumer(cb, "wait")
+    def _learn(self, verb: type[Verb], *operands: Any, **options: Any) -> Operation:
+        """A verb as it is asked for, which is made, checked and costed once."""
+        made = verb(*operands, **options)
+        self._trace.units[made.name] = made.unit
+        operation = Operation.of(made, made.windows(self.costs), self.core.chip.hardware)
+        for cb in (*(cb for cb, _ in (*operation.own, *operation.theirs)), made.reads().source.cb):
+            self._check_end(cb, cb.spec.consumer, "wait")
         if operation.out is not None:
-            check_producer(operation.out)
-        return Prepared(verb, operation)
+            self._check_end(operation.out, operation.out.spec.producer, "reserve")
+        return operation
 
     def _units(self, verb: Verb, out: Matrix) -> Arithmetic | Exact:
         """What computes the values of a verb that writes `out`."""
@@ -110,27 +113,57 @@ class Compute:
 
     async def wait(self, x: Matrix) -> None:
         """Wait until its tiles are there."""
-        await self._threads.wait(x.cb, x.tiles)
+        self._ask(WAIT_FRONT, x.cb, x.tiles, x.cb.spec.consumer, "wait")
+        if x.cb.front < x.tiles:
+            await self._until_front(x.cb, x.tiles)
+        x.cb.see(x.tiles)
 
     async def reserve(self, x: Matrix) -> None:
         """Wait until its tiles are free, for verbs that write rows of a matrix. Other verbs reserve for themselves."""
-        await self._threads.reserve(x.cb, x.tiles)
+        self._ask(RESERVE_BACK, x.cb, x.tiles, x.cb.spec.producer, "reserve")
+        if x.cb.space < x.tiles:
+            await self._until_space(x.cb, x.tiles)
 
     def push(self, x: Matrix, rows: int | None = None) -> None:
         """Hand over all tiles, or so many rows of them, when the packer has packed what was issued so far."""
-        self._threads.push(x.cb, x.tiles if rows is None else rows * x.cols)
+        cb, tiles = x.cb, x.tiles if rows is None else rows * x.cols
+        self._ask(PUSH_BACK, cb, tiles, cb.spec.producer, "push")
+        if cb.space < tiles:
+            raise SimulationError(f"{cb.label}: push of {tiles} tiles; {cb.space} are free")
+        cb.push(tiles)
 
     def pop(self, x: Matrix, rows: int | None = None) -> None:
         """Give all tiles, or so many rows, back to the producer, after the unpacker has read what was issued so far."""
-        self._threads.pop(x.cb, x.tiles if rows is None else rows * x.cols)
+        number, cb, tiles = self._popped(x, rows)
+        self._given.append(number)
+        cb.pop(tiles)
+
+    def _learn_pop(self, x: Matrix, rows: int | None) -> tuple[int, CircularBuffer, int]:
+        tiles = x.tiles if rows is None else rows * x.cols
+        return self._number(POP_FRONT, x.cb, tiles, x.cb.spec.consumer, "pop"), x.cb, tiles
 
     # -- threads ----------------------------------------------------------------------------------------------------
 
     def hand_over(self) -> None:
         """Let the unpacker wait, by a semaphore, until all that was issued so far is packed: rows changed in place."""
-        self._threads.hand_over()
+        self._give(HAND_OVER)
 
     def spend_on_pack(self, name: str, cycles: int, unit: str) -> None:
         """Set the pack thread up, outside windows, for work of a unit; cycles for the SFPU are the SFPU's own."""
         self._trace.units[name] = unit
-        self._threads.spend_on_pack(name, cycles, cycles if unit == "sfpu" else 0)
+        self._give(SPEND_ON_PACK, name=self._named(name), cycles=cycles, vector=cycles if unit == "sfpu" else 0)
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    async def _until_front(self, cb: CircularBuffer, tiles: int) -> None:
+        self._check_helped(cb, f"{tiles} tiles in {cb.spec.name}, which has {cb.front}")
+        await super()._until_front(cb, tiles)
+
+    async def _until_space(self, cb: CircularBuffer, tiles: int) -> None:
+        what = f"space for {tiles} tiles in {cb.spec.name}, which has {cb.space} of {cb.spec.tiles} free"
+        self._check_helped(cb, what)
+        await super()._until_space(cb, tiles)
+
+    def _check_helped(self, cb: CircularBuffer, what: str) -> None:
+        if not cb.shared:
+            raise DeadlockError(f"{self._label} waits for itself: {what}, and only the compute kernel can change that")

@@ -1,48 +1,65 @@
 """Verbs of the data-movement RISCs: NCRISC (reader, NoC 0) and BRISC (writer, NoC 1).
 
-They live at the engine's clock. A verb that takes time is awaited; `push` and `pop` are done at once.
+A kernel asks in program order, and its RISC does it at the clock of the chip. A verb that may have to wait is awaited.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from tensix_sim.formats import TILE, Values
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
-from tensix_sim.hw.engine import SimulationError, Task, happened
+from tensix_sim.hw.engine import SimulationError, happened
 from tensix_sim.hw.ethernet import Packets, Port, Signal
-from tensix_sim.hw.memory import Transfer
-from tensix_sim.hw.routes import Direction
+from tensix_sim.hw.hardware import BATCH
+from tensix_sim.hw.riscs import (
+    MOVE,
+    NOTE,
+    POP,
+    PUSH,
+    RESERVE,
+    SEMAPHORE_INCREASE,
+    SEMAPHORE_SET,
+    SEMAPHORE_WAIT,
+    SEND,
+    SIGNAL,
+    SPEND,
+    WAIT,
+)
+from tensix_sim.hw.routes import Direction, Plan
+from tensix_sim.kernel_api.context import Context
 from tensix_sim.program import RISC_OF, Role, Tensor
-from tensix_sim.trace.causes import BANK, ETHERNET, LATENCY, LINK, Cause, What
+from tensix_sim.trace.causes import Cause
 
 
-class DataMovement:
+class DataMovement(Context):
     """What a reader or writer kernel can do on its core."""
 
     def __init__(self, core: Core, role: Role) -> None:
         chip = core.chip
-        self.core = core
-        self._memory = chip.memory
-        self.role = role
+        super().__init__(core, role, chip.trace.lanes_of(core.logical, RISC_OF[role]))
         self.noc = 0 if role == "reader" else 1
-        self.engine = chip.engine
-        self.values = chip.values
-        self.task: Task | None = None
-        self.idle_from = chip.engine.now
-        self._peers = {role: f"{core.label} {risc}" for role, risc in RISC_OF.items()}
-        self.waits: Counter[Cause] = Counter()
-        self.trace = chip.trace
-        self._zones = chip.trace.zones
-        self._lane = chip.trace.lane(core.logical, RISC_OF[role]) if chip.trace.zones else 0
-        self._cb_visible = chip.machine.chip.tensix.cb_visible_cycles
+        self._hardware = chip.hardware
+        self._senders: set[str] = set()  # memories on the way to or from which this kernel has sent data
+        self._moves: dict[object, int] = {}
+
+    @property
+    def clocks(self) -> tuple[int, ...]:
+        """Where its RISC is in time."""
+        return (self._hardware.now,)
 
     @property
     def end(self) -> int:
         """Cycle at which the kernel's last verb ended."""
-        return self.idle_from
+        return int(self.queue.risc["idle_from"])
+
+    @property
+    def waits(self) -> Counter[Cause]:
+        """Cycles for which the RISC waited, by cause."""
+        return self._hardware.waits(self.queue.place)
 
     def cbs(self, *names: str) -> tuple[CircularBuffer, ...]:
         """Circular buffers of this core by name."""
@@ -52,37 +69,31 @@ class DataMovement:
 
     async def reserve(self, cb: CircularBuffer, tiles: int) -> None:
         """Wait until `tiles` tiles are free, then take them for writing."""
-        self._check_end(cb, cb.spec.producer, "reserve")
-        cb.check_request(tiles, "reserve of")
-        if cb.space < tiles:
-            self._block(
-                lambda: f"space for {tiles} tiles in {cb.spec.name}, which has {cb.space} of {cb.spec.tiles} free",
-                cb.spec.consumer,
-            )
-            while cb.space < tiles:
-                await happened(cb.pops.next())
-            self._spent_on(cb.wait_space)
-        cb.reserve(tiles)
+        self._ask(RESERVE, cb, tiles, cb.spec.producer, "reserve")
+        if cb.tiles - cb.pushed + cb.popped < tiles or tiles < 1:
+            await self._until_space(cb, tiles)
+        cb.reserved = tiles
+        if len(self._given) >= BATCH:
+            await self._until_room()
 
     def push(self, cb: CircularBuffer, tiles: int) -> None:
         """Hand `tiles` written tiles to the consumer."""
-        self._check_end(cb, cb.spec.producer, "push")
-        cb.push_written(tiles, self.engine.now, self._cb_visible)
+        self._ask(PUSH, cb, tiles, cb.spec.producer, "push")
+        cb.push_written(tiles)
 
     async def wait(self, cb: CircularBuffer, tiles: int) -> None:
         """Wait until `tiles` tiles are there."""
-        self._check_end(cb, cb.spec.consumer, "wait")
-        cb.check_request(tiles, "wait for")
-        if cb.front < tiles:
-            self._block(lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
-            while cb.front < tiles:
-                await happened(cb.pushes.next())
-            self._spent_on(cb.wait_tiles)
+        self._ask(WAIT, cb, tiles, cb.spec.consumer, "wait")
+        if cb.pushed - cb.popped < tiles or tiles < 1:
+            await self._until_front(cb, tiles)
+        cb.see(tiles)
+        if len(self._given) >= BATCH:
+            await self._until_room()
 
     def pop(self, cb: CircularBuffer, tiles: int) -> None:
         """Give `tiles` tiles back to the producer."""
-        self._check_end(cb, cb.spec.consumer, "pop")
-        cb.pop(tiles, self.engine.now)
+        self._ask(POP, cb, tiles, cb.spec.consumer, "pop")
+        cb.pop(tiles)
 
     # -- memory -----------------------------------------------------------------------------------------
 
@@ -101,6 +112,22 @@ class DataMovement:
         while each tile stays as it is. Fewer pages than tiles: the last rows are zero-filled. Pages beyond the
         tensor's end read as zeros, in the time of a real read.
         """
+        key = tensor, self._hardware.routes.banks(tensor, pages), into, shape, barrier
+        number = self._moves.get(key)
+        if number is None or (pages[0] if type(pages) is range else min(pages)) < 0:
+            number = self._learn_read(key, tensor, pages, into, shape, barrier)
+        if tensor.output:
+            self._check_written(tensor, pages)
+        self._given.append(number)
+        rows, cols = shape
+        block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
+        into.write(rows * cols, block.transpose(2, 1, 0, 3) if transpose and block is not None else block)
+        if len(self._given) >= BATCH:
+            await self._until_room()
+
+    def _learn_read(
+        self, key: object, tensor: Tensor, pages: Sequence[int], into: CircularBuffer, shape: tuple[int, int], barrier: int
+    ) -> int:
         rows, cols = shape
         if not pages or len(pages) % cols or len(pages) > rows * cols:
             raise SimulationError(
@@ -110,15 +137,10 @@ class DataMovement:
             raise SimulationError(
                 f"{into.label}: read of {tensor.format.name} tiles of {tensor.name} into a buffer of {into.spec.format.name}"
             )
-        if (not isinstance(pages, range) and min(pages) < 0) or pages[0] < 0:
+        if min(pages) < 0:
             raise SimulationError(f"read of page {min(pages)} of {tensor.name}; pages count from 0")
-        if tensor.output:
-            self._check_written(tensor, pages)
-        transfer = self._start("read", tensor, pages, barrier)
-        await happened(transfer.event)
-        self._end_move(transfer, f"read {tensor.name}")
-        block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
-        into.write(rows * cols, block.transpose(2, 1, 0, 3) if transpose and block is not None else block)
+        find, in_flight = self._plan("read", tensor, pages, barrier), min(barrier or len(pages), len(pages))
+        return self._learn_move(key, MOVE, f"read {tensor.name}", tensor.memory, find, in_flight)
 
     async def write(
         self,
@@ -142,14 +164,19 @@ class DataMovement:
         outside = [p for p in (min(pages), max(pages)) if not 0 <= p < tensor.pages]
         if outside:
             raise SimulationError(f"write to page {outside[0]} of {tensor.name}, which has {tensor.pages}")
-        transfer = self._start("write", tensor, pages, barrier, answered)
-        await happened(transfer.event)
-        self._end_move(transfer, f"write {tensor.name}")
+        key = tensor, self._hardware.routes.banks(tensor, pages), barrier, answered
+        number = self._moves.get(key)
+        if number is None:
+            find, in_flight = self._plan("write", tensor, pages, barrier, answered), len(pages)
+            number = self._learn_move(key, MOVE, f"write {tensor.name}", "l1", find, in_flight)
+        self._given.append(number)
         block = cb.block(rows, cols) if tensor.tiles is not None else None
         if block is not None and block.shape[3] < TILE:
             raise SimulationError(f"{cb.label}: write of a column, of whose tiles only column 0 is known; write whole tiles")
-        self.core.chip.store(tensor, pages, block)
+        self.core.chip.store(tensor, pages, block, self.queue)
         self.core.chip.on_write(len(pages))
+        if len(self._given) >= BATCH:
+            await self._until_room()
 
     async def forward(self, cb: CircularBuffer, tiles: int, target: tuple[int, int]) -> None:
         """Copy the `tiles` tiles written to `cb` last, before their push, to the same buffer of core `target`.
@@ -161,18 +188,17 @@ class DataMovement:
         (cb_there,) = there.cbs((cb.spec.name,))
         if cb.written < tiles:
             raise SimulationError(f"{cb.label}: forward of {tiles} tiles; {cb.written} are written and not pushed")
-        plan = self._memory.routes.copy_plan(self.noc, self.core.node, there.node, tiles * cb.spec.format.tile_bytes)
-        self._block(lambda: f"the NoC, to forward {cb.spec.name}", None)
-        transfer = self._memory.start(plan, self._lane)
-        await happened(transfer.event)
+        forward = {"forward": 1, "target": there.buffers + cb_there.index, "tiles": tiles}
+        self._copy(MOVE, f"forward {cb.spec.name}", there.node, tiles * cb.spec.format.tile_bytes, **forward)
         cb_there.write(tiles, cb.values.blocks[-1] if self.values else None)
-        self._spent_on(f"forward {cb.spec.name}")
+        if len(self._given) >= BATCH:
+            await self._until_room()
 
     # -- other chips --------------------------------------------------------------------------------------
 
     async def connect(self) -> None:
         """Open, or close, the connections to the Ethernet routers."""
-        await self._spend("connect", self.core.chip.machine.chip.ethernet.connect_cycles)
+        self._give(SPEND, name=self._named("connect"), cycles=self.core.chip.machine.chip.ethernet.connect_cycles)
 
     async def send(
         self, cb: CircularBuffer, tensor: Tensor, pages: Sequence[int], step: int, link: int, hops: int, packet_tiles: int = 1
@@ -185,26 +211,31 @@ class DataMovement:
         port = self._port
         cb.check_front(len(pages))
         nbytes, packets = len(pages) * cb.spec.format.tile_bytes, -(-len(pages) // packet_tiles)
-        out = port.link_of(step, link)
-        began = self.engine.now
-        router = port.endpoint(step, link)
-        plan = self._memory.routes.copy_plan(self.noc, self.core.node, router, nbytes, packets)
-        self._block(lambda: "the NoC, to reach an Ethernet tile", None)
-        transfer = self._memory.start(plan, self._lane)
-        await happened(transfer.event)
-        self._end_move(transfer, f"send {tensor.name}")
+        port.link_of(step, link)
         block = cb.block(len(pages), 1) if tensor.values is not None else None
         number = next(i for i, known in enumerate(self.core.chip.program.tensors) if known is tensor)
-        since = began + (self.engine.now - began) // packets  # the first packet is with the router
-        run = Packets(port.place, step, link, hops, packets, nbytes, number, tuple(pages), block, self.core.logical)
-        room = out.room_from(port.send(run, since), nbytes, packets)
-        if room > self.engine.now:
-            await self._sleep(room, "the Ethernet link")
-            self._spent_on(ETHERNET)
+        for there in port.ahead(step, hops):
+            there.store(number, pages, block)
+        run = Packets(port.place, step, link, hops, packets, nbytes, number, tuple(pages), self.core.logical)
+        self._copy(SEND, f"send {tensor.name}", port.endpoint(step, link), nbytes, packets)
+        self.queue.told.append(lambda: self._sent(run))
+        if len(self._given) >= BATCH:
+            await self._until_room()
+
+    def _sent(self, run: Packets) -> None:
+        """The packets are with the router: let it send them, and hold the RISC until there is room for all."""
+        risc, now = self.queue.risc, self._hardware.now
+        since = int(risc["began"]) + (now - int(risc["began"])) // run.number  # the first packet is with the router
+        last = self._port.send(run, since, now)
+        risc["until"] = self._port.link_of(run.step, run.link).room_from(last, run.nbytes, run.number)
 
     def signal(self, name: str, step: int, link: int, hops: int, core: tuple[int, int]) -> None:
         """Raise semaphore `name` of `core` on the next `hops` chips, after all that this link has sent; does not wait."""
-        self._port.signal(Signal(self._port.place, step, link, hops, name, core))
+        port = self._port
+        signal = Signal(port.place, step, link, hops, name, core)
+        self._tell(SIGNAL, lambda: port.signal(signal, self._hardware.now))
+        for there in port.ahead(step, hops):
+            there.increase(name, core)
 
     @property
     def _port(self) -> Port:
@@ -212,18 +243,6 @@ class DataMovement:
         if port is None:
             raise SimulationError(f"{self.core.label}: this chip has no neighbours; give a Fabric of several chips")
         return port
-
-    async def _sleep(self, until: int, what: str) -> None:
-        event = self.engine.event()
-        self.engine.happen(event, until)
-        self._block(lambda: what, None)
-        await happened(event)
-
-    async def _spend(self, name: str, cycles: int) -> None:
-        """Be busy for a while."""
-        if cycles:
-            await self._sleep(self.engine.now + cycles, "its own work")
-            self._spent_on(name)
 
     # -- tiles made here ------------------------------------------------------------------------------------
 
@@ -236,51 +255,55 @@ class DataMovement:
     async def semaphore_wait(self, name: str, value: int) -> None:
         """Wait until this core's semaphore `name` is at least `value`."""
         semaphore = self.core.semaphores[name]
+        self._give(SEMAPHORE_WAIT, semaphore=semaphore.place, value=value)
         while semaphore.value < value:
             self._block(lambda: f"semaphore {name} to reach {value}; it is {semaphore.value}", None)
             await happened(semaphore.next_change())
-        self._spent_on(Cause("semaphore", name))
+        if len(self._given) >= BATCH:
+            await self._until_room()
 
     def semaphore_set(self, name: str, value: int) -> None:
         """Give this core's semaphore `name` a value."""
-        self.core.semaphores[name].set(value)
+        semaphore = self.core.semaphores[name]
+        self._give(SEMAPHORE_SET, semaphore=semaphore.place, value=value)
+        semaphore.set(value)
 
     def semaphore_increase(self, target: tuple[int, int], name: str, by: int = 1) -> None:
         """Raise semaphore `name` of core `target` over the NoC; does not wait."""
-        chip, there = self.core.chip, self._other(target)
-        travel = chip.memory.routes.nocs[self.noc].one_way(self.core.node, there.node) + chip.machine.chip.noc.semaphore_cycles
-        self.engine.at(self.engine.now + travel, there.semaphores[name].increase, by)
+        there = self._other(target)
+        semaphore, noc = there.semaphores[name], self._hardware.routes.nocs[self.noc]
+        travel = noc.one_way(self.core.node, there.node) + self._hardware.routes.spec.semaphore_cycles
+        self._give(SEMAPHORE_INCREASE, semaphore=semaphore.place, value=by, cycles=travel)
+        semaphore.set(semaphore.value + by)
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _start(self, verb: Direction, tensor: Tensor, pages: Sequence[int], barrier: int, answered: bool = False) -> Transfer:
-        plan = self._memory.routes.plan(verb, self.noc, self.core.node, tensor, pages, barrier, answered)
-        self._block(lambda: f"the NoC, to {verb} {tensor.name}", None)
-        return self._memory.start(plan, self._lane)
+    def _plan(
+        self, direction: Direction, tensor: Tensor, pages: Sequence[int], barrier: int, answered: bool = False
+    ) -> Callable[[], Plan]:
+        """What plans a read or write."""
+        return partial(self._hardware.routes.plan, direction, self.noc, self.core.node, tensor, pages, barrier, answered)
 
-    def _end_move(self, transfer: Transfer, what: str) -> None:
-        """Say where the cycles of a transfer went: its issue, then the waits of its bursts."""
-        left = self.engine.now - self.idle_from
-        issue = transfer.plan.issue
-        bank, link = transfer.queued_bank, transfer.queued_link
-        if issue + bank + link > left:  # the last tile's waits, of which other tiles' issue may be part
-            issue = min(issue, left)
-            bank = min(bank, left - issue)
-            link = min(link, left - issue - bank)
-        self._spent((what, issue), (BANK, bank), (LINK, link), (LATENCY, left - issue - bank - link))
+    def _copy(self, kind: int, what: str, node: tuple[int, int], nbytes: int, parts: int = 1, **more: int) -> None:
+        """Let the RISC copy what it has to another L1, or to an Ethernet tile."""
+        key = kind, what, node, nbytes, parts
+        number = self._moves.get(key)
+        if number is None:
+            find = partial(self._hardware.routes.copy_plan, self.noc, self.core.node, node, nbytes, parts)
+            number = self._learn_move(key, kind, what, "l1", find, self._hardware.routes.pieces(nbytes, parts), **more)
+        self._given.append(number)
 
-    def _spent_on(self, what: What) -> None:
-        """Say what all cycles since the last verb's end went to."""
-        self._spent((what, self.engine.now - self.idle_from))
-
-    def _spent(self, *parts: tuple[What, int]) -> None:
-        """Say where the cycles since the last verb's end went, one thing after the other."""
-        start, self.idle_from = self.idle_from, self.engine.now
-        for what, cycles in parts:
-            if cycles and type(what) is Cause:
-                self.waits[what] += cycles
-        if self._zones:
-            self.trace.tile(self._lane, start, *parts)
+    def _learn_move(
+        self, key: object, kind: int, what: str, senders: str, find: Callable[[], Plan], in_flight: int, **more: int
+    ) -> int:
+        """The number of a move that this kernel has not done before; of whose senders the routes learn when it begins."""
+        if senders not in self._senders:
+            self._senders.add(senders)
+            self._tell(NOTE, lambda: self._hardware.learn(self.noc, senders))
+        known = self._hardware.routes.knows(self.noc, senders)
+        number = self._moves[key] = self._hardware.move(kind, find, known, name=self._named(what), **more)
+        self.queue.expect(in_flight)
+        return number
 
     def _other(self, target: tuple[int, int]) -> Core:
         chip = self.core.chip
@@ -288,15 +311,12 @@ class DataMovement:
             raise SimulationError(f"{self.core.label}: there is no core {target}; the program's grid is {chip.program.grid}")
         return chip.cores[target]
 
-    def _check_end(self, cb: CircularBuffer, owner: Role, verb: str) -> None:
-        if owner != self.role:
-            raise SimulationError(f"{cb.label}: {verb} by the {self.role}; this end belongs to the {owner}")
-
     def _check_written(self, tensor: Tensor, pages: Sequence[int]) -> None:
         written = self.core.chip.written(tensor)
         here = [p for p in pages if p < tensor.pages and not written[p]]
         if here:
             raise SimulationError(f"read of page {here[0]} of {tensor.name}, which nothing has written yet")
+        self._tell(NOTE, partial(self.core.chip.check_landed, tensor, pages))
 
     def _gather(self, tensor: Tensor, pages: Sequence[int], rows: int, cols: int) -> Values:
         tiles = tensor.tiles
@@ -318,8 +338,3 @@ class DataMovement:
         r, c = np.nonzero(inside)
         block[r, :, c, :] = tiles[page[inside] // tensor.tile_cols, :, page[inside] % tensor.tile_cols, :]
         return block
-
-    def _block(self, what: Callable[[], str], owner: Role | None) -> None:
-        if self.task is not None:
-            self.task.blocked = what
-            self.task.waits_for = self._peers[owner] if owner else ""

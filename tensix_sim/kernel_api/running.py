@@ -24,7 +24,7 @@ def launch(chip: Chip) -> Contexts:
         for (logical, core), args in zip(chip.cores.items(), kernel.args, strict=True):
             context = Compute(core) if kernel.role == "compute" else DataMovement(core, kernel.role)
             label = f"{core.label} {RISC_OF[kernel.role]}"
-            context.task = chip.engine.spawn(label, kernel.function(context, args))
+            context.task = chip.engine.spawn(label, kernel.function(context, args), context.finish)
             contexts[logical, kernel.role] = context
     return contexts
 
@@ -78,7 +78,7 @@ def _waits(contexts: Contexts, core: Core) -> Counter[LaneWait]:
 def record_bytes(chip: Chip) -> None:
     """Enter bytes over time into the trace of a chip that has run: the sum in each bin, at the bin's start."""
     trace = chip.trace
-    for name, (width, bins) in bytes_over_time(chip.memory.routes).items():
+    for name, (width, bins) in bytes_over_time(chip.hardware.routes).items():
         series = trace.series(name, "bytes")
         for i, nbytes in enumerate(bins):
             trace.count(series, i * width, nbytes)

@@ -5,12 +5,15 @@ ones look it up. So what a verb does may depend on its fields only.
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.exact import Exact
-from tensix_sim.hw.tensix import Block, Costs
+from tensix_sim.hw.hardware import Hardware
+from tensix_sim.hw.riscs import RUN
+from tensix_sim.hw.tables import NOBODY
+from tensix_sim.hw.tensix import Costs
 from tensix_sim.kernel_api.matrix import Matrix
 from tensix_sim.kernel_api.windows import Windows
 
@@ -65,33 +68,61 @@ class Verb(Protocol):
 
 
 class Operation(NamedTuple):
-    """A verb as the threads run it: NOTE, they take it apart by position."""
+    """A verb that has been checked and costed: its number in the clockwork, and the tiles that it takes, makes and changes.
 
-    block: Block
-    source: CircularBuffer
-    inputs: tuple[tuple[CircularBuffer, int], ...]
-    needs: tuple[int, ...]
-    out: CircularBuffer | None = None
-    tiles: int = 0
-    pushed: slice = END
-    early: tuple[int, int] | None = None
-    changed: CircularBuffer | None = None
-    changed_tiles: int = 0
-    renewed: slice = END
-    older_tiles: int = 0
+    NOTE: kernels' contexts take it apart by position.
+    """
+
+    verb: Verb
+    number: int
+    own: tuple[tuple[CircularBuffer, int], ...]  # of the compute kernel's own making
+    theirs: tuple[tuple[CircularBuffer, int], ...]
+    out: CircularBuffer | None
+    tiles: int
+    changed: CircularBuffer | None
+    there: int  # tiles that it must hold
+
+    def check_newest(self) -> None:
+        """Tiles that are changed in place must be all there are but some older ones, in a buffer with one owner."""
+        for made in self.verb.makes():
+            if isinstance(made, Updates):
+                made.x.cb.check_newest(made.tiles, made.older)
 
     @classmethod
-    def of(cls, verb: Verb, block: Block, early: tuple[int, int] | None) -> "Operation":
-        """What the threads wait for and hand over."""
-        reads = verb.reads()
-        needs = (*reads.bands, *reads.bands[-1:] * (len(block.stages) - len(reads.bands)))
-        made: dict[str, Any] = {"early": early}
-        for one in verb.makes():
-            if isinstance(one, Pushes):
-                made |= {"out": one.out.cb, "tiles": one.tiles, "pushed": one.after}
+    def of(cls, verb: Verb, windows: Windows, hardware: Hardware) -> "Operation":
+        """What the threads wait for, do and hand over."""
+        reads, stages, source = verb.reads(), windows.stages, verb.reads().source.cb
+        bands = (*reads.bands, *reads.bands[-1:] * (len(stages) - len(reads.bands)))
+        inputs = [(x.cb, n) for x, n in reads.tiles]
+        first, end = hardware.numbers(*(number for cb, n in inputs for number in (cb.index, n)))
+        needs, needs_end = hardware.numbers(*bands)
+        fields = {
+            "block": hardware.block(verb.name, stages, windows.halves), "inputs": first, "inputs_end": end,
+            "source": source.index, "needs": needs, "needs_end": needs_end, "out": NOBODY, "changed": NOBODY,
+            "early_stage": NOBODY,
+        }  # fmt: skip
+        pushes = updates = None
+        for made in verb.makes():
+            after = range(*made.after.indices(len(stages)))
+            parts = {"first": after.start, "parts": len(after), "step": after.step}
+            if isinstance(made, Pushes):
+                pushes, cb, what = made, made.out.cb, "out"
             else:
-                made |= {"changed": one.x.cb, "changed_tiles": one.tiles, "renewed": one.after, "older_tiles": one.older}
-        return cls(block, reads.source.cb, tuple((x.cb, n) for x, n in reads.tiles), needs, **made)
+                updates, cb, what = made, made.x.cb, "changed"
+                fields["older"] = made.older
+            fields |= {what: cb.index, f"{what}_tiles": made.tiles} | {f"{what}_{part}": n for part, n in parts.items()}
+        if windows.early is not None:
+            fields["early_stage"], fields["early"] = windows.early
+        taken = (*inputs, *((source, n) for n in bands[-1:]))
+        own, theirs = (tuple([(cb, n) for cb, n in taken if cb.shared == shared]) for shared in (False, True))
+        operation = cls(
+            verb, hardware.operation(RUN, **fields), own, theirs,
+            pushes.out.cb if pushes else None, pushes.tiles if pushes else 0,
+            updates.x.cb if updates else None, updates.tiles + updates.older if updates else 0,
+        )  # fmt: skip
+        if updates and updates.x.cb.shared:
+            operation.check_newest()
+        return operation
 
 
 def bands(tiles: int, parts: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.formats import Format
 from tensix_sim.hw.engine import Engine
-from tensix_sim.hw.memory import Memory
+from tensix_sim.hw.hardware import Hardware
 from tensix_sim.hw.routes import Direction
 from tensix_sim.kernels.sdpa.barrier import barrier_threshold
 from tensix_sim.program import MemoryKind, Tensor
@@ -39,7 +39,7 @@ class Moving:
 def run(m: Machine, moves: Sequence[Moving]) -> list[int]:
     """Cycle at which each of some moves has landed, on a chip that does nothing else."""
     engine = Engine()
-    memory = Memory(m, engine, Trace("off"))
+    hardware = Hardware(m, engine, Trace("off"))
     ends = dict.fromkeys(range(len(moves)), 0)
 
     def begin(event: Event) -> None:
@@ -47,8 +47,8 @@ def run(m: Machine, moves: Sequence[Moving]) -> list[int]:
         move = moves[i]
         fmt = Format("bytes", move.size, move.size, False, 0)
         tensor = Tensor("t", 1 + max(move.pages), 1, fmt, move.place, opaque=True)
-        plan = memory.routes.plan(move.direction, move.noc, move.core, tensor, move.pages, move.barrier)
-        memory.start(plan).event.callbacks.append(lambda _: ends.update({i: engine.now}))
+        plan = hardware.plan(move.direction, move.noc, move.core, tensor, move.pages, move.barrier)
+        hardware.start(plan, lambda: ends.update({i: hardware.now}))
 
     for i, move in enumerate(moves):
         engine.at(move.start, begin, i)

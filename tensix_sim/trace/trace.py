@@ -89,6 +89,11 @@ class Trace:
             raise ValueError(f"RISC {risc!r}: must be one of {', '.join(RISCS)}")
         return self._lanes.setdefault(Lane(core, risc), len(self._lanes))
 
+    def lanes_of(self, core: tuple[int, int], first: str, *others: str) -> int:
+        """Give some RISCs lanes with numbers one after the other, if anything is recorded: the first."""
+        numbers = [self.lane(core, risc) for risc in (first, *others)] if self.zones else [0]
+        return numbers[0]
+
     def series(self, what: str, unit: str, core: tuple[int, int] | None = None) -> int:
         """Give a counter its number, such as "k_in" in "tiles" on core (0, 0)."""
         return self._series.setdefault(Series(what, unit, core), len(self._series))
@@ -114,6 +119,10 @@ class Trace:
         """Record that a counter has `value` from cycle `time` on; its values come in order of time."""
         if self.zones:
             self._counts.append(series, time, value)
+
+    def extend(self, kind: str, rows: Records) -> None:
+        """Record many spans or counts, as `SPAN` or `COUNT` has them."""
+        self.tables[kind].extend(rows)
 
     def transfer(
         self,

@@ -1,0 +1,100 @@
+"""What the contexts of all kernels have: a core, a RISC that is given operations, and waits in program order."""
+
+from collections.abc import Callable
+from functools import cache
+
+from tensix_sim.hw.chip import Core
+from tensix_sim.hw.circular_buffer import CircularBuffer
+from tensix_sim.hw.engine import SimulationError, Task, happened
+from tensix_sim.hw.riscs import NOTE
+from tensix_sim.program import RISC_OF, Role
+
+
+class Context:
+    """A kernel's core and RISC. It gives the RISC its operations in program order, ahead of time.
+
+    Where an operation waits for tiles, space or a semaphore, so does the kernel, until the other kernel has asked for what it
+    waits for: values flow in program order, and a kernel that waits for ever stands where its RISC does.
+    """
+
+    def __init__(self, core: Core, role: Role, lane: int) -> None:
+        self.core = core
+        self.role = role
+        self.engine = core.chip.engine
+        self.values = core.chip.values
+        self.task: Task | None = None  # which deadlock reports show
+        self.queue = core.chip.hardware.add_risc(core.place, core.buffers, lane)
+        self.notes: dict[str, tuple[int, ...]] = {}
+        self._given = self.queue.given
+        self._known_number = cache(self._number)
+        self._label = f"{core.label} {RISC_OF[role]}"
+        self._peers: dict[Role, str] = {role: f"{core.label} {risc}" for role, risc in RISC_OF.items()}
+
+    def note(self, name: str) -> None:
+        """Note under a name, in `notes`, when all before it is done: cycles of the RISC, or of unpack, math and pack."""
+        self._tell(NOTE, lambda: self.notes.update({name: self.clocks}))
+
+    @property
+    def clocks(self) -> tuple[int, ...]:
+        """Where its RISC is in time."""
+        raise NotImplementedError
+
+    # -- operations -----------------------------------------------------------------------------------------
+
+    def _give(self, kind: int, **fields: int) -> None:
+        """Let the RISC do something after all that it was given before."""
+        self._given.append(self.core.chip.hardware.operation(kind, **fields))
+
+    def _tell(self, kind: int, told: Callable[[], None], **fields: int) -> None:
+        """The same of something of which the clockwork tells when it comes to it."""
+        self.queue.told.append(told)
+        self._give(kind, **fields)
+
+    def _ask(self, kind: int, cb: CircularBuffer, tiles: int, owner: Role, verb: str) -> None:
+        """The same of a hand-shake of a circular buffer, of which the kernel must own that end."""
+        self._given.append(self._known_number(kind, cb, tiles, owner, verb))
+
+    def _number(self, kind: int, cb: CircularBuffer, tiles: int, owner: Role, verb: str) -> int:
+        self._check_end(cb, owner, verb)
+        return self.core.chip.hardware.operation(kind, buffer=cb.index, tiles=tiles, name=self._named(verb))
+
+    def _named(self, step: str) -> int:
+        return self.core.chip.hardware.name(step)
+
+    def _check_end(self, cb: CircularBuffer, owner: Role, verb: str) -> None:
+        if owner != self.role:
+            who = "compute kernel" if self.role == "compute" else self.role
+            raise SimulationError(f"{cb.label}: {verb} by the {who}; this end belongs to the {owner}")
+
+    # -- waits ----------------------------------------------------------------------------------------------
+
+    async def _until_front(self, cb: CircularBuffer, tiles: int) -> None:
+        """Suspend the kernel until `tiles` tiles have been pushed."""
+        cb.check_request(tiles, "wait for")
+        self._block(lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
+        while cb.front < tiles:
+            await happened(cb.pushes.next())
+
+    async def _until_space(self, cb: CircularBuffer, tiles: int) -> None:
+        """Suspend the kernel until `tiles` tiles are free."""
+        cb.check_request(tiles, "reserve of")
+        what = f"space for {tiles} tiles in {cb.spec.name}, which has"
+        self._block(lambda: f"{what} {cb.space} of {cb.spec.tiles} free", cb.spec.consumer)
+        while cb.space < tiles:
+            await happened(cb.pops.next())
+
+    async def _until_room(self) -> None:
+        """Suspend the kernel while it is too far ahead of its RISC."""
+        self._block(self.queue.waits_for, None)
+        await self.queue.until_room()
+
+    async def finish(self) -> None:
+        """Suspend the kernel, which has given all that it has, until all is done."""
+        self._block(self.queue.waits_for, None)
+        await self.queue.end()
+
+    def _block(self, what: Callable[[], str], owner: Role | None) -> None:
+        """Tell the engine what this kernel waits for, and from whom."""
+        if self.task is not None:
+            self.task.blocked = what
+            self.task.waits_for = self._peers[owner] if owner else ""
