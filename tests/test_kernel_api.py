@@ -355,6 +355,33 @@ def test_a_read_of_no_whole_rows_is_refused(run: Any, tensor: Any, pages: Any, s
         read_block(run, tensor("x", 3, 4), pages, shape)
 
 
+def test_a_burst_may_be_longer_than_those_before(run: Any, tensor: Any) -> None:
+    """A read of 240 tiles in flight takes as long after one of 100 as after one of 240: room is made for the longest."""
+    x = tensor("x", 1, 240)
+
+    async def reader(dm: DataMovement, core: int) -> None:
+        (x_in,) = dm.cbs("x_in")
+        for pages in (240 if core else 100, 240):
+            await dm.reserve(x_in, 240)
+            await dm.read(x, range(pages), x_in, (240, 1))
+            dm.note(f"{pages}")
+            dm.push(x_in, 240)
+
+    async def compute(t: Compute, _: int) -> None:
+        x_in = t.matrix("x_in", 240)
+        for i in range(2):
+            await t.wait(x_in)
+            t.pop(x_in)
+            t.note(f"{i}")
+
+    def cycles(core: int) -> int:
+        kernels = {"reader": lambda dm, _: reader(dm, core), "compute": compute}
+        contexts = run(P100, program(kernels, (cb("x_in", 240),), (x,))).contexts
+        return contexts[(0, 0), "reader"].notes["240"][0] - contexts[(0, 0), "compute"].notes["0"][0]
+
+    assert cycles(0) == cycles(1)
+
+
 def write_pages(run: Any, out: Tensor, pages: Any, shape: tuple[int, int]) -> np.ndarray:
     """Tiles 0, 1, 2, ... written to `pages`."""
     tiles = shape[0] * shape[1]

@@ -147,7 +147,7 @@ class Hardware:
         for semaphore in program.semaphores:
             self.name(Cause("semaphore", semaphore))
         silicon, spec = self.silicon, self.spec
-        margin = max([16, *(buffer.tiles + 1 for buffer in program.buffers)])
+        margin = max([32, *(buffer.tiles + 1 for buffer in program.buffers)])
         for field, value in {
             "causes": len(self._names), "zones": self.trace.zones, "margin": margin, "visible": spec.cb_visible_cycles,
             "cb_wait": spec.cb_wait_cycles, "cb_update": spec.cb_update_cycles, "handshake": spec.dst_handshake_cycles,

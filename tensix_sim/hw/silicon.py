@@ -222,7 +222,7 @@ class Silicon:
         if self._reserved > self._room:
             self._add_requests()
         places = self._used["transfers"]
-        self.make_room(transfers=places, idle=places, order=in_flight, heap=self._room + places + len(self.net.banks))
+        self.make_room(transfers=places, idle=places, order=self._reserved, heap=self._room + places + len(self.net.banks))
 
     def _add_requests(self) -> None:
         if 2 * self._reserved > 1 << NUMBER_BITS:

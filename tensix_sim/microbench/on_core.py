@@ -94,6 +94,8 @@ async def take_maxima(t: Compute, a: Product) -> None:
     maxima = t.column("maxima", a.m)
     await multiply(t, replace(a, steps=a.steps - 1))
     await t.do(RowMax, C, A, maxima, 1)
+    for x in (A, B):
+        await t.wait(x)
     for x in (C, maxima, A, B):
         t.pop(x)
 
@@ -105,6 +107,8 @@ async def exponentiate(t: Compute, a: Product) -> None:
     await multiply(t, replace(a, steps=a.steps - 1))
     await t.do(RowMax, C, A, maxima, 1)
     await t.do(SubExp, C, maxima, sums, a.subblock[1], 1.0)
+    for x in (A, B):
+        await t.wait(x)
     for x in (C, maxima, sums, A, B):
         t.pop(x)
 
