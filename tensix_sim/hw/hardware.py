@@ -197,10 +197,8 @@ class Hardware:
 
     def waits(self, place: int) -> "Counter[Cause]":
         """Cycles for which a RISC waited, by cause."""
-        first, causes = (
-            int(self.silicon.cores.riscs[place]["waits"]),
-            cast(list[Cause], self.names[: self.silicon.state["causes"]]),
-        )
+        first = int(self.silicon.cores.riscs[place]["waits"])
+        causes = cast(list[Cause], self.names[: self.silicon.state["causes"]])
         cycles = self.silicon.cores.waits[first : first + len(causes)].tolist()
         return Counter({cause: n for cause, n in zip(causes, cycles, strict=True) if n})
 
@@ -376,18 +374,11 @@ class Hardware:
         """Move what was recorded to the trace, and have room for what comes."""
         state, tables, trace = self.silicon.state, self.silicon.cores, self.trace
         if state["spans"]:
-            spans = tables.spans[: state["spans"]]
-            known = np.zeros(len(spans), SPAN)
-            for field in ("lane", "start", "end"):
-                known[field] = spans[field]
-            known["name"] = self._numbers_in_trace(spans["name"])
-            trace.extend("spans", known)
+            spans = tables.spans[: state["spans"]].astype(SPAN)
+            spans["name"] = self._numbers_in_trace(spans["name"])
+            trace.extend("spans", spans)
         if state["counts"]:
-            counts = tables.counts[: state["counts"]]
-            known = np.zeros(len(counts), COUNT)
-            for field in ("series", "time", "value"):
-                known[field] = counts[field]
-            trace.extend("counts", known)
+            trace.extend("counts", tables.counts[: state["counts"]].astype(COUNT))
         state["spans"] = state["counts"] = 0
         if state["planned"] + state["margin"] > len(tables.events):
             self.silicon.add_events(len(tables.events))

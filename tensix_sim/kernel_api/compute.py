@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
-from tensix_sim.hw.engine import DeadlockError, SimulationError
+from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.exact import Exact
 from tensix_sim.hw.hardware import BATCH
 from tensix_sim.hw.riscs import HAND_OVER, POP_FRONT, PUSH_BACK, RESERVE_BACK, SPEND_ON_PACK, WAIT_FRONT
@@ -152,18 +152,3 @@ class Compute(Context):
         """Set the pack thread up, outside windows, for work of a unit; cycles for the SFPU are the SFPU's own."""
         self._trace.units[name] = unit
         self._give(SPEND_ON_PACK, name=self._named(name), cycles=cycles, vector=cycles if unit == "sfpu" else 0)
-
-    # -- inside -----------------------------------------------------------------------------------------------------
-
-    async def _until_front(self, cb: CircularBuffer, tiles: int) -> None:
-        self._check_helped(cb, f"{tiles} tiles in {cb.spec.name}, which has {cb.front}")
-        await super()._until_front(cb, tiles)
-
-    async def _until_space(self, cb: CircularBuffer, tiles: int) -> None:
-        what = f"space for {tiles} tiles in {cb.spec.name}, which has {cb.space} of {cb.spec.tiles} free"
-        self._check_helped(cb, what)
-        await super()._until_space(cb, tiles)
-
-    def _check_helped(self, cb: CircularBuffer, what: str) -> None:
-        if not cb.shared:
-            raise DeadlockError(f"{self._label} waits for itself: {what}, and only the compute kernel can change that")

@@ -5,7 +5,7 @@ from functools import cache
 
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
-from tensix_sim.hw.engine import SimulationError, Task, happened
+from tensix_sim.hw.engine import DeadlockError, SimulationError, Task, happened
 from tensix_sim.hw.riscs import NOTE
 from tensix_sim.program import RISC_OF, Role
 
@@ -71,7 +71,7 @@ class Context:
     async def _until_front(self, cb: CircularBuffer, tiles: int) -> None:
         """Suspend the kernel until `tiles` tiles have been pushed."""
         cb.check_request(tiles, "wait for")
-        self._block(lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
+        self._block_on(cb, lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
         while cb.front < tiles:
             await happened(cb.pushes.next())
 
@@ -79,7 +79,7 @@ class Context:
         """Suspend the kernel until `tiles` tiles are free."""
         cb.check_request(tiles, "reserve of")
         what = f"space for {tiles} tiles in {cb.spec.name}, which has"
-        self._block(lambda: f"{what} {cb.space} of {cb.spec.tiles} free", cb.spec.consumer)
+        self._block_on(cb, lambda: f"{what} {cb.space} of {cb.spec.tiles} free", cb.spec.consumer)
         while cb.space < tiles:
             await happened(cb.pops.next())
 
@@ -92,6 +92,12 @@ class Context:
         """Suspend the kernel, which has given all that it has, until all is done."""
         self._block(self.queue.waits_for, None)
         await self.queue.end()
+
+    def _block_on(self, cb: CircularBuffer, what: Callable[[], str], owner: Role) -> None:
+        """The same of a circular buffer, which a compute kernel's three threads do not share with another kernel's."""
+        if self.role == "compute" and not cb.shared:
+            raise DeadlockError(f"{self._label} waits for itself: {what()}, and only the compute kernel can change that")
+        self._block(what, owner)
 
     def _block(self, what: Callable[[], str], owner: Role | None) -> None:
         """Tell the engine what this kernel waits for, and from whom."""

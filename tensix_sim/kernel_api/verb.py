@@ -91,7 +91,8 @@ class Operation(NamedTuple):
     @classmethod
     def of(cls, verb: Verb, windows: Windows, hardware: Hardware) -> "Operation":
         """What the threads wait for, do and hand over."""
-        reads, stages, source = verb.reads(), windows.stages, verb.reads().source.cb
+        reads, stages = verb.reads(), windows.stages
+        source = reads.source.cb
         bands = (*reads.bands, *reads.bands[-1:] * (len(stages) - len(reads.bands)))
         inputs = [(x.cb, n) for x, n in reads.tiles]
         first, end = hardware.numbers(*(number for cb, n in inputs for number in (cb.index, n)))
