@@ -292,12 +292,24 @@ def _part(whole: Progress, i: int, parts: int) -> Progress:
 def run_device(
     job: Job, ring_id: int, progress: Progress = unwatched, numbers: RunNumbers = AS_GIVEN, only: int | None = None
 ) -> DeviceRun:
-    """Simulate one device of a job, or one core of it, `only`, with the others idle."""
+    """Simulate one device of a job, or one core of it, `only`, with the others idle.
+
+    Kernels are watched if there are values, or once they have failed: it is then that where and why is said best.
+    """
+    try:
+        return _run_device(job, ring_id, progress, numbers, only, watched=False)
+    except SimulationError:
+        if job.spec.numerics != "off":
+            raise
+    return _run_device(job, ring_id, progress, numbers, only, watched=True)
+
+
+def _run_device(job: Job, ring_id: int, progress: Progress, numbers: RunNumbers, only: int | None, watched: bool) -> DeviceRun:
     g, inputs = job.geometry, numbers.of(job.spec)
     program = job.program(ring_id, replace(numbers, inputs=inputs or numbers.inputs), only)
     trace = Trace(job.spec.trace)
     trace.notes["queue_id"] = str(job.spec.queue_id)
-    chip = Chip(job.machine, program, trace)
+    chip = Chip(job.machine, program, trace, watched=watched)
     (out,) = program.outputs
     chip.on_write = _share_of(progress, out.pages)
     whole = only is None

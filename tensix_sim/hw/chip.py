@@ -51,14 +51,14 @@ class Core:
 
     def check_empty(self) -> list[str]:
         """Tiles that no kernel popped, as sentences; resident buffers may keep theirs."""
-        problems = []
-        for fifo in self.fifos.values():
+        problems, moved = [], self.chip.hardware.moved(self.buffers, len(self.fifos))
+        for fifo, (pushed, popped) in zip(self.fifos.values(), moved, strict=True):
             if fifo.written:
                 problems.append(f"{fifo.label}: {fifo.written} tiles written by the {fifo.spec.producer} kernel and never pushed")
-            if not fifo.spec.resident and fifo.pushed != fifo.popped:
+            if not fifo.spec.resident and pushed != popped:
                 problems.append(
-                    f"{fifo.label}: {fifo.pushed - fifo.popped} tiles left over; "
-                    f"its {fifo.spec.consumer} kernel popped {fifo.popped} of {fifo.pushed}"
+                    f"{fifo.label}: {pushed - popped} tiles left over; "
+                    f"its {fifo.spec.consumer} kernel popped {popped} of {pushed}"
                 )
         return problems
 
@@ -110,12 +110,23 @@ class Tensix:
 class Chip:
     """The hardware that a program runs on; the clock is an argument, so that several chips can share one.
 
+    One with values, or that is `watched`, holds kernels to waiting for what they use: tiles, space, semaphores. Without, they
+    are taken to do so, for speed; a program that does not may fail, or have other cycles than hardware would.
+
     Those that do have a `label` each, which starts the names of their cores; a `Fabric` gives each the `port` to its neighbours.
     """
 
     port: Port | None = None
 
-    def __init__(self, machine: Machine, program: Program, trace: Trace, engine: Engine | None = None, label: str = "") -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        program: Program,
+        trace: Trace,
+        engine: Engine | None = None,
+        label: str = "",
+        watched: bool = True,
+    ) -> None:
         problems = program.check(machine)
         if problems:
             raise SimulationError("the program cannot start: " + "; ".join(problems))
@@ -129,6 +140,7 @@ class Chip:
         self.costs = Costs(machine.chip.tensix, program.compute)
         self.on_write: Callable[[int], None] = lambda pages: None  # so many pages were written
         self.values = any(tensor.values is not None for tensor in program.tensors)
+        self.watched = watched or self.values
         self._written = {tensor: np.zeros(tensor.pages, bool) for tensor in program.outputs}
         self._by = {tensor: np.full((tensor.pages, 2), NOBODY) for tensor in program.outputs}  # RISC, operations until then
         self.cores = {logical: Core(self, program, i) for i, logical in enumerate(program.cores)}

@@ -93,6 +93,11 @@ class CircularBuffer:
             self.values.blocks.append(block)
         self.written += tiles
 
+    def check_written(self, tiles: int) -> None:
+        """Tiles that are forwarded must be written, and not pushed."""
+        if self.written < tiles:
+            raise SimulationError(f"{self.label}: forward of {tiles} tiles; {self.written} are written and not pushed")
+
     def push_written(self, tiles: int) -> None:
         """Push `tiles` written tiles."""
         if tiles > self.written:
@@ -107,6 +112,8 @@ class CircularBuffer:
 
     def push(self, tiles: int) -> None:
         """Push `tiles` free tiles."""
+        if tiles > self.space:
+            raise SimulationError(f"{self.label}: push of {tiles} tiles; {self.space} are free")
         if self.pushed % self.tiles + tiles > self.tiles:
             self._check_wrap(self.pushed, tiles, "write")
         self.pushed += tiles

@@ -14,22 +14,9 @@ import simpy
 
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
-from tensix_sim.hw.agenda import CALL, RAISE, RESUME
+from tensix_sim.hw.agenda import CALL, CALLED, FULL, LANDED, MISSING, NOTED, RAISE, RESUME, STARVED, UNRESERVED
 from tensix_sim.hw.engine import TICKS, Engine, SimulationError, happened
-from tensix_sim.hw.riscs import (
-    CALLED,
-    FULL,
-    LANDED,
-    NOTED,
-    RESERVE,
-    RESERVE_BACK,
-    RUN,
-    SEMAPHORE_WAIT,
-    STARVED,
-    UNRESERVED,
-    WAIT,
-    WAIT_FRONT,
-)
+from tensix_sim.hw.riscs import RESERVE, RESERVE_BACK, RUN, SEMAPHORE_WAIT, WAIT, WAIT_FRONT
 from tensix_sim.hw.routes import Direction, Plan, Routes
 from tensix_sim.hw.semaphore import Semaphore
 from tensix_sim.hw.silicon import CAUSES, LONGEST, check_time
@@ -202,6 +189,10 @@ class Hardware:
         cycles = self.silicon.cores.waits[first : first + len(causes)].tolist()
         return Counter({cause: n for cause, n in zip(causes, cycles, strict=True) if n})
 
+    def moved(self, buffers: int, count: int) -> list[tuple[int, int]]:
+        """Tiles that were pushed to and popped from each of so many buffers of a core."""
+        return cast(list[tuple[int, int]], self.silicon.cores.buffers[["pushed", "popped"]][buffers : buffers + count].tolist())
+
     # -- what kernels ask for -------------------------------------------------------------------------------
 
     @property
@@ -322,6 +313,10 @@ class Hardware:
                 going = not self._hand_over() and queue.risc["issued"] > queue.risc["done"]
             elif why == UNRESERVED:
                 raise SimulationError(self._unreserved(self.queues[place].doing))
+            elif why == MISSING:
+                raise SimulationError(
+                    f"a kernel popped tiles of {self.buffers[int(self.queues[place].doing['buffer'])]} that are not there"
+                )
             else:
                 self.queues[place].told.popleft()()
                 going = why == NOTED  # the others plan something on another chip

@@ -6,8 +6,8 @@ NCRISC and BRISC live at the agenda's clock; `threads` has the operations of the
 from typing import Any
 
 from tensix_sim.hw import agenda, buffers, bursts, jit, tables, threads
-from tensix_sim.hw.agenda import RAISE, RESUME, begin, plan, record
-from tensix_sim.hw.buffers import await_semaphore, pop, push, set_semaphore
+from tensix_sim.hw.agenda import FULL, NOTED, RAISE, RESUME, SENT, SIGNALLED, STARVED, UNRESERVED, begin, plan, record
+from tensix_sim.hw.buffers import await_semaphore, push, set_semaphore
 from tensix_sim.hw.bursts import start_transfer
 from tensix_sim.hw.engine import TICKS
 from tensix_sim.hw.tables import NOBODY, QUEUE
@@ -15,6 +15,7 @@ from tensix_sim.hw.threads import (
     DONE,
     TELLS,
     WAITS,
+    give_back,
     hand_over,
     pop_front,
     push_back,
@@ -30,8 +31,6 @@ compiled = jit.compiler(tables, agenda, buffers, bursts, threads)
 RESERVE, PUSH, WAIT, POP, MOVE, SEND, SIGNAL, SPEND, SEMAPHORE_WAIT, SEMAPHORE_SET, SEMAPHORE_INCREASE = range(11)
 RUN, WAIT_FRONT, RESERVE_BACK, PUSH_BACK, POP_FRONT, HAND_OVER, SPEND_ON_PACK = range(11, 18)
 NOTE = 18  # of either
-
-STARVED, FULL, SENT, SIGNALLED, LANDED, NOTED, UNRESERVED, CALLED = range(1, 9)  # what there is to tell
 
 BANK, LINK, LATENCY, ETHERNET = range(4, 8)  # names of causes, in the order of `silicon.CAUSES`
 
@@ -86,7 +85,7 @@ def _operate(chip: Any, net: Any, r: int, op: Any) -> int:
         chip.buffers[risc.buffers + op.buffer].reserved -= op.tiles
         push(chip, risc.buffers + op.buffer, op.tiles, chip.state[0].now)
     elif kind == POP:
-        pop(chip, risc.buffers + op.buffer, op.tiles, chip.state[0].now)
+        return int(give_back(chip, risc.buffers + op.buffer, op.tiles, chip.state[0].now))
     elif kind == MOVE or (kind == SEND and risc.step < 2):
         return int(_move(chip, net, r, op))
     elif kind == SEND:

@@ -15,7 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.hw import agenda, banks, buffers, bursts, jit, queues, riscs, tables, threads
-from tensix_sim.hw.agenda import ACKNOWLEDGE, CHANGED, ORDER_BITS, RAISE, RECEIVE, RESUME, begin, next_time, plan, take
+from tensix_sim.hw.agenda import (
+    ACKNOWLEDGE,
+    CALLED,
+    CHANGED,
+    LANDED,
+    ORDER_BITS,
+    RAISE,
+    RECEIVE,
+    RESUME,
+    begin,
+    next_time,
+    plan,
+    take,
+)
 from tensix_sim.hw.banks import arrive, serve_next
 from tensix_sim.hw.buffers import acknowledge, receive, set_semaphore
 from tensix_sim.hw.bursts import issue, send, start_transfer
@@ -33,7 +46,7 @@ from tensix_sim.hw.queues import (
     drop_first,
     push,
 )
-from tensix_sim.hw.riscs import CALLED, LANDED, resume_waiting, work
+from tensix_sim.hw.riscs import resume_waiting, work
 from tensix_sim.hw.tables import BIN_SHIFT, BINS, NOBODY, STATE, cores_of, lay_out, net_of, opened_cores, opened_net, rows
 from tensix_sim.trace.causes import BANK, DST, ETHERNET, LATENCY, LINK, MATH, PACK, UNPACK
 

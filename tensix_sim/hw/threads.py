@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tensix_sim.hw import agenda, buffers, jit, tables
-from tensix_sim.hw.agenda import record
+from tensix_sim.hw.agenda import MISSING, record
 from tensix_sim.hw.buffers import forget_newest, log, pop, push, visible_at
 from tensix_sim.hw.tables import NOBODY
 
@@ -244,7 +244,16 @@ def pop_front(chip: Any, r: int, op: Any) -> int:
     record(chip, risc.lane, op.name, t.unpack, t.unpack + cycles)
     t.unpack += cycles
     t.popping += cycles
-    pop(chip, risc.buffers + op.buffer, op.tiles, t.unpack)
+    return int(give_back(chip, risc.buffers + op.buffer, op.tiles, t.unpack))
+
+
+@compiled
+def give_back(chip: Any, b: int, tiles: int, time: int) -> int:
+    """Pop tiles at a cycle, if they are there."""
+    if chip.buffers[b].received - chip.buffers[b].popped < tiles:
+        chip.state[0].why = MISSING
+        return TELLS
+    pop(chip, b, tiles, time)
     return DONE
 
 

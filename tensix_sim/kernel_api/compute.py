@@ -11,7 +11,6 @@ from typing import Any, TypeVar, cast
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
-from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.exact import Exact
 from tensix_sim.hw.hardware import BATCH
 from tensix_sim.hw.riscs import HAND_OVER, POP_FRONT, PUSH_BACK, RESERVE_BACK, SPEND_ON_PACK, WAIT_FRONT
@@ -56,31 +55,23 @@ class Compute(Context):
     async def do(self, verb: type[Verb], *operands: Any, **options: Any) -> None:
         """Do a verb, which is made of its operands and options when they are first seen."""
         known = self._known(verb, *operands, **options)
-        made, number, own, theirs, out, tiles, changed, there = known
-        given = self._given
-        given.append(number)
-        for cb, count in own:
-            if cb.pushed - cb.popped < count:
-                await self._until_front(cb, count)
-        for cb, count in theirs:
-            if cb.pushed - cb.popped < count:
-                await self._until_front(cb, count)
-            if cb.popped + count > cb.seen:
-                cb.seen = cb.popped + count
-        if changed is not None and changed.pushed - changed.popped != there:
-            known.check_newest()
-        if out is not None:
-            pushed = out.pushed
-            if out.tiles - pushed + out.popped < tiles:
-                await self._until_space(out, tiles)
-            if out.pushes.event is not None or pushed % out.tiles + tiles > out.tiles:
-                out.push(tiles)
-            else:
-                out.pushed = pushed + tiles  # NOTE: `push` in line, for speed
-        if self.values:
-            made.values(self._units)
-        if len(given) >= BATCH:
+        self._given.append(known.number)
+        if self.watched:
+            await self._follow(known)
+        if len(self._given) >= BATCH:
             await self._until_room()
+
+    async def _follow(self, known: Operation) -> None:
+        """Do a verb in program order: wait for its tiles and its space, compute its values."""
+        for cb, tiles in known.inputs:
+            await self._until_front(cb, tiles)
+        if known.changed is not None and known.changed.front != known.there:
+            known.check_newest()
+        if known.out is not None:
+            await self._until_space(known.out, known.tiles)
+            known.out.push(known.tiles)
+        if self.values:
+            known.verb.values(self._units)
 
     def prepare(self, verb: type[V], *operands: Any) -> V:
         """Make a verb that another one takes along, one and the same for the same operands."""
@@ -91,7 +82,7 @@ class Compute(Context):
         made = verb(*operands, **options)
         self._trace.units[made.name] = made.unit
         operation = Operation.of(made, made.windows(self.costs), self.core.chip.hardware)
-        for cb in (*(cb for cb, _ in (*operation.own, *operation.theirs)), made.reads().source.cb):
+        for cb in (*(cb for cb, _ in operation.inputs), made.reads().source.cb):
             self._check_end(cb, cb.spec.consumer, "wait")
         if operation.out is not None:
             self._check_end(operation.out, operation.out.spec.producer, "reserve")
@@ -114,29 +105,28 @@ class Compute(Context):
     async def wait(self, x: Matrix) -> None:
         """Wait until its tiles are there."""
         self._ask(WAIT_FRONT, x.cb, x.tiles, x.cb.spec.consumer, "wait")
-        if x.cb.front < x.tiles:
+        if self.watched:
             await self._until_front(x.cb, x.tiles)
-        x.cb.see(x.tiles)
 
     async def reserve(self, x: Matrix) -> None:
         """Wait until its tiles are free, for verbs that write rows of a matrix. Other verbs reserve for themselves."""
         self._ask(RESERVE_BACK, x.cb, x.tiles, x.cb.spec.producer, "reserve")
-        if x.cb.space < x.tiles:
+        if self.watched:
             await self._until_space(x.cb, x.tiles)
 
     def push(self, x: Matrix, rows: int | None = None) -> None:
         """Hand over all tiles, or so many rows of them, when the packer has packed what was issued so far."""
         cb, tiles = x.cb, x.tiles if rows is None else rows * x.cols
         self._ask(PUSH_BACK, cb, tiles, cb.spec.producer, "push")
-        if cb.space < tiles:
-            raise SimulationError(f"{cb.label}: push of {tiles} tiles; {cb.space} are free")
-        cb.push(tiles)
+        if self.watched:
+            cb.push(tiles)
 
     def pop(self, x: Matrix, rows: int | None = None) -> None:
         """Give all tiles, or so many rows, back to the producer, after the unpacker has read what was issued so far."""
         number, cb, tiles = self._popped(x, rows)
         self._given.append(number)
-        cb.pop(tiles)
+        if self.watched:
+            cb.pop(tiles)
 
     def _learn_pop(self, x: Matrix, rows: int | None) -> tuple[int, CircularBuffer, int]:
         tiles = x.tiles if rows is None else rows * x.cols

@@ -7,14 +7,16 @@ from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import DeadlockError, SimulationError, Task, happened
 from tensix_sim.hw.riscs import NOTE
+from tensix_sim.hw.semaphore import Semaphore
 from tensix_sim.program import RISC_OF, Role
 
 
 class Context:
     """A kernel's core and RISC. It gives the RISC its operations in program order, ahead of time.
 
-    Where an operation waits for tiles, space or a semaphore, so does the kernel, until the other kernel has asked for what it
-    waits for: values flow in program order, and a kernel that waits for ever stands where its RISC does.
+    In a run that is watched, where an operation waits for tiles, space or a semaphore, so does the kernel, until the other
+    kernel has asked for what it waits for: values flow in program order, and a kernel that waits for ever stands where its RISC
+    does. In one that is not, it goes ahead as far as there is room.
     """
 
     def __init__(self, core: Core, role: Role, lane: int) -> None:
@@ -22,6 +24,7 @@ class Context:
         self.role = role
         self.engine = core.chip.engine
         self.values = core.chip.values
+        self.watched = core.chip.watched
         self.task: Task | None = None  # which deadlock reports show
         self.queue = core.chip.hardware.add_risc(core.place, core.buffers, lane)
         self.notes: dict[str, tuple[int, ...]] = {}
@@ -69,19 +72,28 @@ class Context:
     # -- waits ----------------------------------------------------------------------------------------------
 
     async def _until_front(self, cb: CircularBuffer, tiles: int) -> None:
-        """Suspend the kernel until `tiles` tiles have been pushed."""
-        cb.check_request(tiles, "wait for")
-        self._block_on(cb, lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
+        """Suspend the kernel until `tiles` tiles have been pushed, which it may use then."""
+        if cb.front < tiles or tiles < 1:
+            cb.check_request(tiles, "wait for")
+            self._block_on(cb, lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
         while cb.front < tiles:
             await happened(cb.pushes.next())
+        cb.see(tiles)
 
     async def _until_space(self, cb: CircularBuffer, tiles: int) -> None:
         """Suspend the kernel until `tiles` tiles are free."""
-        cb.check_request(tiles, "reserve of")
-        what = f"space for {tiles} tiles in {cb.spec.name}, which has"
-        self._block_on(cb, lambda: f"{what} {cb.space} of {cb.spec.tiles} free", cb.spec.consumer)
+        if cb.space < tiles or tiles < 1:
+            cb.check_request(tiles, "reserve of")
+            what = f"space for {tiles} tiles in {cb.spec.name}, which has"
+            self._block_on(cb, lambda: f"{what} {cb.space} of {cb.spec.tiles} free", cb.spec.consumer)
         while cb.space < tiles:
             await happened(cb.pops.next())
+
+    async def _until_value(self, semaphore: Semaphore, name: str, value: int) -> None:
+        """Suspend the kernel until a semaphore is at least `value`."""
+        while semaphore.value < value:
+            self._block(lambda: f"semaphore {name} to reach {value}; it is {semaphore.value}", None)
+            await happened(semaphore.next_change())
 
     async def _until_room(self) -> None:
         """Suspend the kernel while it is too far ahead of its RISC."""

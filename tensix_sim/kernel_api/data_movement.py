@@ -12,7 +12,7 @@ import numpy as np
 from tensix_sim.formats import TILE, Values
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
-from tensix_sim.hw.engine import SimulationError, happened
+from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.ethernet import Packets, Port, Signal
 from tensix_sim.hw.hardware import BATCH
 from tensix_sim.hw.riscs import (
@@ -70,30 +70,31 @@ class DataMovement(Context):
     async def reserve(self, cb: CircularBuffer, tiles: int) -> None:
         """Wait until `tiles` tiles are free, then take them for writing."""
         self._ask(RESERVE, cb, tiles, cb.spec.producer, "reserve")
-        if cb.tiles - cb.pushed + cb.popped < tiles or tiles < 1:
+        if self.watched:
             await self._until_space(cb, tiles)
-        cb.reserved = tiles
+            cb.reserved = tiles
         if len(self._given) >= BATCH:
             await self._until_room()
 
     def push(self, cb: CircularBuffer, tiles: int) -> None:
         """Hand `tiles` written tiles to the consumer."""
         self._ask(PUSH, cb, tiles, cb.spec.producer, "push")
-        cb.push_written(tiles)
+        if self.watched:
+            cb.push_written(tiles)
 
     async def wait(self, cb: CircularBuffer, tiles: int) -> None:
         """Wait until `tiles` tiles are there."""
         self._ask(WAIT, cb, tiles, cb.spec.consumer, "wait")
-        if cb.pushed - cb.popped < tiles or tiles < 1:
+        if self.watched:
             await self._until_front(cb, tiles)
-        cb.see(tiles)
         if len(self._given) >= BATCH:
             await self._until_room()
 
     def pop(self, cb: CircularBuffer, tiles: int) -> None:
         """Give `tiles` tiles back to the producer."""
         self._ask(POP, cb, tiles, cb.spec.consumer, "pop")
-        cb.pop(tiles)
+        if self.watched:
+            cb.pop(tiles)
 
     # -- memory -----------------------------------------------------------------------------------------
 
@@ -119,9 +120,10 @@ class DataMovement(Context):
         if tensor.output:
             self._check_written(tensor, pages)
         self._given.append(number)
-        rows, cols = shape
-        block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
-        into.write(rows * cols, block.transpose(2, 1, 0, 3) if transpose and block is not None else block)
+        if self.watched:
+            rows, cols = shape
+            block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
+            into.write(rows * cols, block.transpose(2, 1, 0, 3) if transpose and block is not None else block)
         if len(self._given) >= BATCH:
             await self._until_room()
 
@@ -156,7 +158,8 @@ class DataMovement(Context):
         After each `barrier` writes (0: none) they are flushed, or with `answered` their acknowledgements waited for.
         """
         rows, cols = shape
-        cb.check_front(rows * cols)
+        if self.watched:
+            cb.check_front(rows * cols)
         if rows * cols != len(pages):
             raise SimulationError(f"write of {rows}x{cols} tiles to {len(pages)} pages of {tensor.name}; the numbers must agree")
         if not tensor.output:
@@ -186,11 +189,11 @@ class DataMovement(Context):
         """
         there = self._other(target)
         (cb_there,) = there.cbs((cb.spec.name,))
-        if cb.written < tiles:
-            raise SimulationError(f"{cb.label}: forward of {tiles} tiles; {cb.written} are written and not pushed")
         forward = {"forward": 1, "target": there.buffers + cb_there.index, "tiles": tiles}
         self._copy(MOVE, f"forward {cb.spec.name}", there.node, tiles * cb.spec.format.tile_bytes, **forward)
-        cb_there.write(tiles, cb.values.blocks[-1] if self.values else None)
+        if self.watched:
+            cb.check_written(tiles)
+            cb_there.write(tiles, cb.values.blocks[-1] if self.values else None)
         if len(self._given) >= BATCH:
             await self._until_room()
 
@@ -209,7 +212,8 @@ class DataMovement(Context):
         `tensor` in its program. Waits until all are with the router of this chip's link number `link`.
         """
         port = self._port
-        cb.check_front(len(pages))
+        if self.watched:
+            cb.check_front(len(pages))
         nbytes, packets = len(pages) * cb.spec.format.tile_bytes, -(-len(pages) // packet_tiles)
         port.link_of(step, link)
         block = cb.block(len(pages), 1) if tensor.values is not None else None
@@ -234,7 +238,7 @@ class DataMovement(Context):
         port = self._port
         signal = Signal(port.place, step, link, hops, name, core)
         self._tell(SIGNAL, lambda: port.signal(signal, self._hardware.now))
-        for there in port.ahead(step, hops):
+        for there in port.ahead(step, hops) if self.watched else ():
             there.increase(name, core)
 
     @property
@@ -248,7 +252,8 @@ class DataMovement(Context):
 
     def fill(self, cb: CircularBuffer, tiles: int, block: Values | None) -> None:
         """Write `tiles` generated tiles, [rows, 32, cols, 32], into reserved space; their cycles are not modelled."""
-        cb.write(tiles, block if self.values else None)
+        if self.watched:
+            cb.write(tiles, block if self.values else None)
 
     # -- semaphores ---------------------------------------------------------------------------------------
 
@@ -256,9 +261,8 @@ class DataMovement(Context):
         """Wait until this core's semaphore `name` is at least `value`."""
         semaphore = self.core.semaphores[name]
         self._give(SEMAPHORE_WAIT, semaphore=semaphore.place, value=value)
-        while semaphore.value < value:
-            self._block(lambda: f"semaphore {name} to reach {value}; it is {semaphore.value}", None)
-            await happened(semaphore.next_change())
+        if self.watched:
+            await self._until_value(semaphore, name, value)
         if len(self._given) >= BATCH:
             await self._until_room()
 
@@ -266,7 +270,8 @@ class DataMovement(Context):
         """Give this core's semaphore `name` a value."""
         semaphore = self.core.semaphores[name]
         self._give(SEMAPHORE_SET, semaphore=semaphore.place, value=value)
-        semaphore.set(value)
+        if self.watched:
+            semaphore.set(value)
 
     def semaphore_increase(self, target: tuple[int, int], name: str, by: int = 1) -> None:
         """Raise semaphore `name` of core `target` over the NoC; does not wait."""
@@ -274,7 +279,8 @@ class DataMovement(Context):
         semaphore, noc = there.semaphores[name], self._hardware.routes.nocs[self.noc]
         travel = noc.one_way(self.core.node, there.node) + self._hardware.routes.spec.semaphore_cycles
         self._give(SEMAPHORE_INCREASE, semaphore=semaphore.place, value=by, cycles=travel)
-        semaphore.set(semaphore.value + by)
+        if self.watched:
+            semaphore.set(semaphore.value + by)
 
     # -- inside -------------------------------------------------------------------------------------------
 

@@ -68,15 +68,11 @@ class Verb(Protocol):
 
 
 class Operation(NamedTuple):
-    """A verb that has been checked and costed: its number in the clockwork, and the tiles that it takes, makes and changes.
-
-    NOTE: kernels' contexts take it apart by position.
-    """
+    """A verb that has been checked and costed: its number in the clockwork, and the tiles that it takes, makes and changes."""
 
     verb: Verb
     number: int
-    own: tuple[tuple[CircularBuffer, int], ...]  # of the compute kernel's own making
-    theirs: tuple[tuple[CircularBuffer, int], ...]
+    inputs: tuple[tuple[CircularBuffer, int], ...]  # those of the compute kernel's own making first
     out: CircularBuffer | None
     tiles: int
     changed: CircularBuffer | None
@@ -115,9 +111,8 @@ class Operation(NamedTuple):
         if windows.early is not None:
             fields["early_stage"], fields["early"] = windows.early
         taken = (*inputs, *((source, n) for n in bands[-1:]))
-        own, theirs = (tuple([(cb, n) for cb, n in taken if cb.shared == shared]) for shared in (False, True))
         operation = cls(
-            verb, hardware.operation(RUN, **fields), own, theirs,
+            verb, hardware.operation(RUN, **fields), tuple(sorted(taken, key=lambda taken: taken[0].shared)),
             pushes.out.cb if pushes else None, pushes.tiles if pushes else 0,
             updates.x.cb if updates else None, updates.tiles + updates.older if updates else 0,
         )  # fmt: skip
