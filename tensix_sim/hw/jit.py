@@ -2,13 +2,17 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import getsource
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 try:
-    from numba import njit, types
+    from numba import config, njit, types
+
+    from tensix_sim.hw import pointers
 except ImportError:
     warnings.warn("numba is not installed: loops run uncompiled, to the same results, some 50 times slower", stacklevel=2)
     njit = None  # type: ignore[assignment]
@@ -33,6 +37,11 @@ def compiler(*uses: ModuleType, **more: Any) -> Callable[[Any], Any]:
             return _once(njit(**options)(function))
 
     return compiled
+
+
+def opener(opened: Callable[[Any], Any], kinds: Mapping[str, np.dtype[Any]]) -> Callable[[Any], Any]:
+    """What `opened` makes of a memory of tables; in compiled code a pointer, whose attributes are the tables `kinds`."""
+    return opened if njit is None or config.DISABLE_JIT else pointers.opener(kinds)
 
 
 def _once(dispatcher: Any) -> Any:

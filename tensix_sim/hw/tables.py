@@ -309,41 +309,33 @@ class Cores(NamedTuple):
     counts: NDArray[Any]
 
 
-NAMES = (*Net._fields, *Cores._fields[2:])
+RECORDS: dict[str, np.dtype[Any]] = {
+    "banks": BANK, "servers": SERVER, "routes": ROUTE, "moves": MOVE, "requests": REQUEST, "transfers": TRANSFER, "state": STATE,
+    "buffers": BUFFER, "semaphores": SEMAPHORE, "riscs": RISC, "tensixes": TENSIX, "stages": STAGE, "blocks": BLOCK,
+    "operations": OPERATION, "events": EVENT, "spans": SPAN, "counts": COUNT,
+}  # fmt: skip
+KINDS = {name: RECORDS.get(name, np.dtype(_I)) for name in (*Net._fields, *Cores._fields[2:])}  # what a table has, in order
 
 
 def lay_out(tables: Mapping[str, NDArray[Any]]) -> NDArray[_I]:
-    """All tables in one memory, behind the places where each begins and the last ends; what is not named is empty.
-
-    Numba unpacks each array that it is given at every call, which for ten of them costs as much as some events.
-    """
-    words = [tables[name].view(_I) if name in tables else np.zeros(0, _I) for name in NAMES]
-    return np.concatenate([len(NAMES) + 1 + np.cumsum([0, *map(len, words)]), *words])
+    """All tables in one memory, behind the places where each begins and the last ends; what is not named is empty."""
+    words = [tables[name].view(_I) if name in tables else np.zeros(0, _I) for name in KINDS]
+    return np.concatenate([len(KINDS) + 1 + np.cumsum([0, *map(len, words)]), *words])
 
 
 def net_of(memory: NDArray[_I]) -> Net:
     """The tables of banks and links in the memory that `lay_out` made."""
-    m = memory
-    return Net(
-        banks=m[m[0] : m[1]].view(BANK), servers=m[m[1] : m[2]].view(SERVER), routes=m[m[2] : m[3]].view(ROUTE),
-        moves=m[m[3] : m[4]].view(MOVE), requests=m[m[4] : m[5]].view(REQUEST), transfers=m[m[5] : m[6]].view(TRANSFER),
-        order=m[m[6] : m[7]], heap=m[m[7] : m[8]], flows=m[m[8] : m[9]], idle=m[m[9] : m[10]], lists=m[m[10] : m[11]],
-        state=m[m[11] : m[12]].view(STATE),
-    )  # fmt: skip
+    return Net(**{name: _table(memory, name) for name in Net._fields})
 
 
 def cores_of(memory: NDArray[_I]) -> Cores:
     """The tables of cores in that memory."""
-    m = memory
-    return Cores(
-        lists=m[m[10] : m[11]], state=m[m[11] : m[12]].view(STATE), buffers=m[m[12] : m[13]].view(BUFFER),
-        logs=m[m[13] : m[14]], semaphores=m[m[14] : m[15]].view(SEMAPHORE), riscs=m[m[15] : m[16]].view(RISC),
-        queues=m[m[16] : m[17]], tensixes=m[m[17] : m[18]].view(TENSIX), waits=m[m[18] : m[19]],
-        stages=m[m[19] : m[20]].view(STAGE), blocks=m[m[20] : m[21]].view(BLOCK),
-        operations=m[m[21] : m[22]].view(OPERATION), agenda=m[m[22] : m[23]], events=m[m[23] : m[24]].view(EVENT),
-        stack=m[m[24] : m[25]], packed=m[m[25] : m[26]], products=m[m[26] : m[27]], vectors=m[m[27] : m[28]],
-        spans=m[m[28] : m[29]].view(SPAN), counts=m[m[29] : m[30]].view(COUNT),
-    )  # fmt: skip
+    return Cores(**{name: _table(memory, name) for name in Cores._fields})
 
 
-opened_net, opened_cores = jit.compiler()(net_of), jit.compiler()(cores_of)
+def _table(memory: NDArray[_I], name: str) -> NDArray[Any]:
+    place = list(KINDS).index(name)
+    return memory[memory[place] : memory[place + 1]].view(KINDS[name])
+
+
+opened_net, opened_cores = jit.opener(net_of, KINDS), jit.opener(cores_of, KINDS)
