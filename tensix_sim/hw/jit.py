@@ -18,14 +18,15 @@ except ImportError:
     njit = None  # type: ignore[assignment]
 
 
-def compiler(*uses: ModuleType, **more: Any) -> Callable[[Any], Any]:
+def compiler(*uses: ModuleType) -> Callable[[Any], Any]:
     """A decorator that compiles with numba, if it is there, and keeps the result on disk where that can be written.
 
     Numba compiles anew when the function's own file changes. `uses` are the modules of all else that is compiled into it: their
-    sources are in the name under which the result is kept. `more` are options of numba's.
+    sources are in the name under which the result is kept.
     """
     used = "_" + hashlib.sha256("".join(map(getsource, uses)).encode()).hexdigest()[:8] if uses else ""
-    options: Any = {"_nrt": False, **more}  # nothing here allocates, and counting references would take half of the time
+    # nothing here allocates or divides by zero; counting references would take half of the time
+    options: Any = {"_nrt": False, "error_model": "numpy"}
 
     def compiled(function: Any) -> Any:
         if njit is None:
@@ -41,7 +42,7 @@ def compiler(*uses: ModuleType, **more: Any) -> Callable[[Any], Any]:
 
 def opener(opened: Callable[[Any], Any], kinds: Mapping[str, np.dtype[Any]]) -> Callable[[Any], Any]:
     """What `opened` makes of a memory of tables; in compiled code a pointer, whose attributes are the tables `kinds`."""
-    return opened if njit is None or config.DISABLE_JIT else pointers.opener(kinds)
+    return opened if njit is None or getattr(config, "DISABLE_JIT", False) else pointers.opener(kinds)
 
 
 def _once(dispatcher: Any) -> Any:

@@ -4,7 +4,7 @@ As a tuple of arrays they would be passed as seven words a table, which takes lo
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from llvmlite import ir
@@ -24,22 +24,22 @@ class Tables(types.Type):
         self.kinds = kinds
         super().__init__(name="Tables")
 
-    def table(self, name: str) -> types.Array:
+    def table(self, name: str) -> Any:
         """Type of the table."""
         return types.Array(from_dtype(self.kinds[name]), 1, "C")
 
 
 @register_model(Tables)
-class _Model(models.PrimitiveModel):  # type: ignore[misc]
+class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Tables) -> None:
         super().__init__(manager, kind, WORD.as_pointer())
 
 
 @infer_getattr
-class _Attributes(AttributeTemplate):  # type: ignore[misc]
+class _Attributes(AttributeTemplate):
     key = Tables
 
-    def generic_resolve(self, tables: Tables, name: str) -> types.Array | None:
+    def generic_resolve(self, tables: Tables, name: str) -> Any:  # type: ignore[override]
         return tables.table(name) if name in tables.kinds else None
 
 
@@ -65,11 +65,11 @@ def _table(context: Any, builder: Any, kind: Tables, pointer: Any, name: str) ->
 def opener(kinds: Mapping[str, np.dtype[Any]]) -> Callable[[Any], Any]:
     """What makes such a pointer of a memory, in compiled code."""
 
-    @intrinsic  # type: ignore[misc]
+    @intrinsic
     def opened(typing: Any, memory: Any) -> Any:
         def point(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return make_array(signature.args[0])(context, builder, args[0]).data
 
         return Tables(kinds)(memory), point
 
-    return opened  # type: ignore[no-any-return]
+    return cast(Callable[[Any], Any], opened)

@@ -188,7 +188,8 @@ class Silicon:
         """Append records to a table, or numbers to a list: the place of the first."""
         first = self._used[table]
         self._used[table] += len(records)
-        self.make_room(**{table: self._used[table]})
+        if self._used[table] > len(self._tables[table]):
+            self.make_room(**{table: self._used[table]})
         self._tables[table][first : first + len(records)] = records
         return first
 

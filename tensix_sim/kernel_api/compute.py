@@ -104,20 +104,20 @@ class Compute(Context):
 
     async def wait(self, x: Matrix) -> None:
         """Wait until its tiles are there."""
-        self._ask(WAIT_FRONT, x.cb, x.tiles, x.cb.spec.consumer, "wait")
+        self._given.append(self._handshake(WAIT_FRONT, x.cb, x.tiles))
         if self.watched:
             await self._until_front(x.cb, x.tiles)
 
     async def reserve(self, x: Matrix) -> None:
         """Wait until its tiles are free, for verbs that write rows of a matrix. Other verbs reserve for themselves."""
-        self._ask(RESERVE_BACK, x.cb, x.tiles, x.cb.spec.producer, "reserve")
+        self._given.append(self._handshake(RESERVE_BACK, x.cb, x.tiles))
         if self.watched:
             await self._until_space(x.cb, x.tiles)
 
     def push(self, x: Matrix, rows: int | None = None) -> None:
         """Hand over all tiles, or so many rows of them, when the packer has packed what was issued so far."""
         cb, tiles = x.cb, x.tiles if rows is None else rows * x.cols
-        self._ask(PUSH_BACK, cb, tiles, cb.spec.producer, "push")
+        self._given.append(self._handshake(PUSH_BACK, cb, tiles))
         if self.watched:
             cb.push(tiles)
 
@@ -130,7 +130,7 @@ class Compute(Context):
 
     def _learn_pop(self, x: Matrix, rows: int | None) -> tuple[int, CircularBuffer, int]:
         tiles = x.tiles if rows is None else rows * x.cols
-        return self._number(POP_FRONT, x.cb, tiles, x.cb.spec.consumer, "pop"), x.cb, tiles
+        return self._handshake(POP_FRONT, x.cb, tiles), x.cb, tiles
 
     # -- threads ----------------------------------------------------------------------------------------------------
 

@@ -6,9 +6,14 @@ from functools import cache
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import DeadlockError, SimulationError, Task, happened
-from tensix_sim.hw.riscs import NOTE
+from tensix_sim.hw.riscs import NOTE, POP, POP_FRONT, PUSH, PUSH_BACK, RESERVE, RESERVE_BACK, WAIT, WAIT_FRONT
 from tensix_sim.hw.semaphore import Semaphore
 from tensix_sim.program import RISC_OF, Role
+
+HANDSHAKES = {
+    RESERVE: "reserve", RESERVE_BACK: "reserve", PUSH: "push", PUSH_BACK: "push",
+    WAIT: "wait", WAIT_FRONT: "wait", POP: "pop", POP_FRONT: "pop",
+}  # fmt: skip
 
 
 class Context:
@@ -29,7 +34,7 @@ class Context:
         self.queue = core.chip.hardware.add_risc(core.place, core.buffers, lane)
         self.notes: dict[str, tuple[int, ...]] = {}
         self._given = self.queue.given
-        self._known_number = cache(self._number)
+        self._handshake = cache(self._learn_handshake)
         self._label = f"{core.label} {RISC_OF[role]}"
         self._peers: dict[Role, str] = {role: f"{core.label} {risc}" for role, risc in RISC_OF.items()}
 
@@ -53,12 +58,10 @@ class Context:
         self.queue.told.append(told)
         self._give(kind, **fields)
 
-    def _ask(self, kind: int, cb: CircularBuffer, tiles: int, owner: Role, verb: str) -> None:
-        """The same of a hand-shake of a circular buffer, of which the kernel must own that end."""
-        self._given.append(self._known_number(kind, cb, tiles, owner, verb))
-
-    def _number(self, kind: int, cb: CircularBuffer, tiles: int, owner: Role, verb: str) -> int:
-        self._check_end(cb, owner, verb)
+    def _learn_handshake(self, kind: int, cb: CircularBuffer, tiles: int) -> int:
+        """The number of a hand-shake of a circular buffer, of which the kernel must own that end."""
+        verb = HANDSHAKES[kind]
+        self._check_end(cb, cb.spec.producer if verb in ("reserve", "push") else cb.spec.consumer, verb)
         return self.core.chip.hardware.operation(kind, buffer=cb.index, tiles=tiles, name=self._named(verb))
 
     def _named(self, step: str) -> int:

@@ -69,7 +69,7 @@ class DataMovement(Context):
 
     async def reserve(self, cb: CircularBuffer, tiles: int) -> None:
         """Wait until `tiles` tiles are free, then take them for writing."""
-        self._ask(RESERVE, cb, tiles, cb.spec.producer, "reserve")
+        self._given.append(self._handshake(RESERVE, cb, tiles))
         if self.watched:
             await self._until_space(cb, tiles)
             cb.reserved = tiles
@@ -78,13 +78,13 @@ class DataMovement(Context):
 
     def push(self, cb: CircularBuffer, tiles: int) -> None:
         """Hand `tiles` written tiles to the consumer."""
-        self._ask(PUSH, cb, tiles, cb.spec.producer, "push")
+        self._given.append(self._handshake(PUSH, cb, tiles))
         if self.watched:
             cb.push_written(tiles)
 
     async def wait(self, cb: CircularBuffer, tiles: int) -> None:
         """Wait until `tiles` tiles are there."""
-        self._ask(WAIT, cb, tiles, cb.spec.consumer, "wait")
+        self._given.append(self._handshake(WAIT, cb, tiles))
         if self.watched:
             await self._until_front(cb, tiles)
         if len(self._given) >= BATCH:
@@ -92,7 +92,7 @@ class DataMovement(Context):
 
     def pop(self, cb: CircularBuffer, tiles: int) -> None:
         """Give `tiles` tiles back to the producer."""
-        self._ask(POP, cb, tiles, cb.spec.consumer, "pop")
+        self._given.append(self._handshake(POP, cb, tiles))
         if self.watched:
             cb.pop(tiles)
 

@@ -12,7 +12,7 @@ from tensix_sim.hw import jit
 from tensix_sim.hw.bitwise import patterns
 from tensix_sim.hw.bitwise.patterns import MAGNITUDE, SIGN, Patterns, compose, exponent_of, half_up, significand_of
 
-compiled = jit.compiler(patterns, error_model="numpy")
+compiled = jit.compiler(patterns)
 
 Parts = NDArray[np.float64]
 MAGIC = 1.5 * 2.0**52  # x + MAGIC - MAGIC is x to the nearest integer

@@ -18,7 +18,7 @@ from tensix_sim.hw.bitwise.patterns import (
     sticky,
 )
 
-compiled = jit.compiler(patterns, error_model="numpy")
+compiled = jit.compiler(patterns)
 
 # -- element by element ------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from tensix_sim.hw import jit
 
-compiled = jit.compiler(error_model="numpy")
+compiled = jit.compiler()
 
 Patterns = NDArray[np.uint32]
 SIGN, MAGNITUDE, INFINITY, NAN, UPPER = 1 << 31, 0x7FFFFFFF, 0x7F800000, 0x7FC00000, 0xFFFF0000

@@ -31,7 +31,7 @@ from tensix_sim.hw.specification.sfpu import (
     TWO,
 )
 
-compiled = jit.compiler(patterns, rules, error_model="numpy")
+compiled = jit.compiler(patterns, rules)
 
 Seeds = NDArray[np.int64]
 ONE = 0x3F800000
