@@ -5,7 +5,6 @@ fastest chunk sizes, `preset(name)` is the spec of a model. `run_program(program
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +28,7 @@ if not (kernels := Path(__file__).with_name("kernels")).is_dir():
         "`git config core.symlinks true` and `git checkout -- tensix_sim/kernels`; or install a wheel: pip install tensix-sim"
     )
 
-try:
-    __version__ = version("tensix-sim")
-except PackageNotFoundError:  # the source tree, not installed
-    __version__ = "0+source"
+__version__ = "0.1.0"
 
 _HOME = {"RunSpec": "config", "Report": "doctor.check", "check": "doctor.check", "preset": "presets", "IllegalConfigError": "job"}
 _HOME |= dict.fromkeys(("Space", "Tuning", "tune"), "tuning") | dict.fromkeys(("Ran", "run_program"), "programs")

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from tensix_sim.accuracy import Accuracy
-from tensix_sim.analysis import Comparison, FigureChange, Verdict, Worth, plain, worth_from
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
-from tensix_sim.error import Explanation, LengthError, WorstRow
 from tensix_sim.gather.tail import Tail
 from tensix_sim.presets import Preset
 from tensix_sim.sdpa.op import Op
@@ -15,7 +14,11 @@ from tensix_sim.simulation import DeviceFigures, Result, Spread
 from tensix_sim.text import shown, table, wrapped
 from tensix_sim.trace import LANES
 from tensix_sim.trust import ratio_error, tells, trust
-from tensix_sim.tuning import Measured, Tuning
+
+if TYPE_CHECKING:
+    from tensix_sim.analysis import Comparison, FigureChange, Verdict, Worth
+    from tensix_sim.error import Explanation, LengthError, WorstRow
+    from tensix_sim.tuning import Measured, Tuning
 
 _value = partial(shown, none="None")
 
@@ -43,6 +46,8 @@ def run_screen(result: Result) -> str:
     if result.accuracy:
         parts.append(_accuracy(result.accuracy))
     if result.error:
+        from tensix_sim.error import Explanation
+
         parts.append(_explanation(Explanation.model_validate(result.error)))
     if result.report.warnings:
         parts.append("\n".join(wrapped(f"note: {advice}") for advice in result.report.warnings))
@@ -140,7 +145,7 @@ def _accuracy(a: Accuracy) -> str:
     return "\n".join(lines)
 
 
-def _explanation(e: Explanation) -> str:
+def _explanation(e: "Explanation") -> str:
     header = ("error by stage, rel L2", "this one ideal", "share of its square", "and all before it")
     rows = [(s.name, f"{s.alone:.3%}", f"{s.share:.1%}", f"{s.cumulative:.3%}") for s in e.stages]
     said = f"first cause: {e.first_cause}; float64 attention on the inputs in their format has {e.quantised_inputs:.3%}"
@@ -148,11 +153,11 @@ def _explanation(e: Explanation) -> str:
     return "\n".join([table(header, [("as it is", f"{e.rel_l2:.3%}", "", ""), *rows]), said, worst])
 
 
-def _places(places: Iterable[WorstRow]) -> str:
+def _places(places: "Iterable[WorstRow]") -> str:
     return ", ".join(f"batch {p.batch} head {p.head}{'' if p.row is None else f' row {p.row}'} {p.rel_l2:.2%}" for p in places)
 
 
-def length_errors_screen(found: Sequence[LengthError]) -> str:
+def length_errors_screen(found: "Sequence[LengthError]") -> str:
     """Relative L2 error at each length, with both widths of DST, and of how many rows."""
     by = {(e.keys, e.fp32_dest_acc_en): e for e in found}
     rows = [
@@ -187,7 +192,7 @@ def boards_screen(boards: Iterable[Machine]) -> str:
 SHOWN = 12  # changes of a device's critical path; the rest is one line
 
 
-def verdict_screen(found: Sequence[Verdict]) -> str:
+def verdict_screen(found: "Sequence[Verdict]") -> str:
     """What binds each device and what helps, in words, with the what-ifs that change anything and all changes that were tried."""
     parts = []
     for v in found:
@@ -201,7 +206,7 @@ def verdict_screen(found: Sequence[Verdict]) -> str:
     return "\n\n".join([*parts, *map(wrapped, dict.fromkeys(v.trust for v in found))])
 
 
-def compare_screen(c: Comparison) -> str:
+def compare_screen(c: "Comparison") -> str:
     """What is to be said first, settings that differ, then each device: cycles, why, and other figures."""
     parts = [f"before: {c.before}\nafter:  {c.after}", *map(wrapped, c.notes)]
     if c.settings:
@@ -222,8 +227,10 @@ def compare_screen(c: Comparison) -> str:
     return "\n\n".join(parts)
 
 
-def worth_screen(spec: RunSpec, found: Sequence[Worth]) -> str:
+def worth_screen(spec: RunSpec, found: "Sequence[Worth]") -> str:
     """Both ops at each length, what the tail adds, and the answer."""
+    from tensix_sim.analysis import plain, worth_from
+
     rows = [
         (
             f"{w.seq_len:,}",
@@ -253,11 +260,11 @@ def worth_screen(spec: RunSpec, found: Sequence[Worth]) -> str:
     return "\n\n".join([*parts, *(wrapped(f"{w.seq_len:,} tokens: {w.problem}") for w in found if w.problem)])
 
 
-def _change_row(c: FigureChange) -> tuple[str, ...]:
+def _change_row(c: "FigureChange") -> tuple[str, ...]:
     return c.what, *c.texts
 
 
-def tune_screen(t: Tuning) -> str:
+def tune_screen(t: "Tuning") -> str:
     """The front, the fastest first, beside the given config; what to use, as ttnn code; and how far to trust it."""
     spec = t.space.spec
     heading = f"{spec.op} on {spec.board}, {spec.inputs.seq_len} tokens: {t.legal} legal configs of {', '.join(t.space.varied)}"
@@ -280,7 +287,7 @@ def tune_screen(t: Tuning) -> str:
     return "\n\n".join([*parts, wrapped(t.trust.text), wrapped(ratio_error().text)])
 
 
-def _said(t: Tuning) -> str:
+def _said(t: "Tuning") -> str:
     if t.given is None:
         return "the given config is illegal: tensix-sim check says why"
     if t.winner.spec == t.given.spec:
@@ -289,7 +296,7 @@ def _said(t: Tuning) -> str:
     return gain if t.clear else f"{gain}, which is too small to tell: keep the given config"
 
 
-def _less_faithful(t: Tuning, lower: Measured) -> str:
+def _less_faithful(t: "Tuning", lower: "Measured") -> str:
     fidelity = lower.spec.effective_compute_config.math_fidelity
     cost = f", and relative L2 {lower.rel_l2:.2%} for {t.winner.rel_l2:.2%}" if lower.rel_l2 and t.winner.rel_l2 else ""
     small = "" if tells(t.winner.cycles, lower.cycles) else "; too small to tell"
@@ -299,22 +306,22 @@ def _less_faithful(t: Tuning, lower: Measured) -> str:
     )
 
 
-def _roles(t: Tuning, m: Measured) -> str:
+def _roles(t: "Tuning", m: "Measured") -> str:
     given = t.given is not None and m.spec == t.given.spec
     return ", ".join(role for role, applies in (("winner", m.spec == t.winner.spec), ("given", given)) if applies)
 
 
-def _figures(t: Tuning, m: Measured) -> tuple[str, ...]:
+def _figures(t: "Tuning", m: "Measured") -> tuple[str, ...]:
     speed = f"{t.given.cycles / m.cycles:.2f}x" if t.given else ""
     error = f"{m.rel_l2:.1%}" if m.rel_l2 is not None else ""
     return f"{m.microseconds:,.1f}", speed, str(m.active_cores), f"{m.l1_bytes:,}", error
 
 
-def lengths_screen(tunings: Sequence[Tuning]) -> str:
+def lengths_screen(tunings: "Sequence[Tuning]") -> str:
     """The given and the best config of each sequence length."""
     names = tunings[0].space.varied
 
-    def config(m: Measured | None) -> str:
+    def config(m: "Measured | None") -> str:
         return "/".join(_value(m.settings[name]) for name in names) if m else "illegal"
 
     header = ("tokens", f"given {'/'.join(names)}", "us", "cores", "best", "us", "cores", "gain")

@@ -1,6 +1,5 @@
 """`simulate`: run the op on its device or on every device of its ring, here or in worker processes, and gather what came out."""
 
-import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -34,7 +33,10 @@ from tensix_sim.sdpa.inputs import AS_GIVEN, InputValues, RunNumbers, input_misf
 from tensix_sim.sdpa.program import output_rows
 from tensix_sim.trace import SCHEMA, SUMMARY, Run, Trace, WaitKey, opens_in_a_viewer, whole_folder, write_traces
 from tensix_sim.trust import Trust, trust
-from tensix_sim.workers import Progress, unwatched, worker_processes
+from tensix_sim.workers import PROCESSES, Progress, unwatched, worker_processes
+
+STEP_SECONDS, TILE_SECONDS = 5e-5, {"off": 0.0, "fast": 6e-5, "exact": 1e-3}  # of a K chunk, and of a tile of its scores
+WORTH_PROCESSES = 0.5  # seconds of work
 
 
 class Spread(BaseModel):
@@ -238,9 +240,9 @@ def simulate(
 ) -> Result:
     """Run the op on the devices that the spec names; with `gather`, then what a model does to have the whole sequence on each.
 
-    With `jobs` > 1 the devices run in that many processes; the result is the same to the bit. `progress` is
-    called now and then with the share that is done, 0 to 1. `inputs` are values of the spec's shapes, in place of those
-    that its seed or its files would give.
+    With `jobs` > 1 the devices run in that many processes, where that takes less time; the result is the same to the bit.
+    `progress` is called now and then with the share that is done, 0 to 1. `inputs` are values of the spec's shapes, in place of
+    those that its seed or its files would give.
 
     Raises:
         IllegalConfigError: the spec is illegal, or its formats cannot hold `inputs`; lists every violation.
@@ -257,7 +259,7 @@ def simulate(
     began = time.perf_counter()
     values = values_digest(job.spec, (inputs.q, inputs.k, inputs.v, inputs.page_table) if inputs else ())
     count, numbers = len(job.ring_ids), RunNumbers(inputs)
-    if min(jobs, count) > 1:
+    if min(jobs, count) > 1 and _seconds(job) > WORTH_PROCESSES:
         runs = _in_processes(job, jobs, progress, numbers)
     else:
         runs = [run_device(job, r, _part(progress, i, count), numbers) for i, r in enumerate(job.ring_ids)]
@@ -282,6 +284,13 @@ def _check_gathered(result: Result) -> None:
         wrong = int((output != whole).any(axis=(0, 1, 3)).sum())
         if wrong:
             raise SimulationError(f"device {i}: {wrong} of {whole.shape[2]} rows are not those of the sequence after the gathers")
+
+
+def _seconds(job: Job) -> float:
+    """About the seconds that a job takes in one process."""
+    g, numerics = job.geometry, job.spec.numerics
+    steps = sum(g.steps(core, ring_id) for ring_id in job.ring_ids for core in range(g.cores))
+    return steps * (STEP_SECONDS + g.M * g.N * TILE_SECONDS[numerics])
 
 
 def _part(whole: Progress, i: int, parts: int) -> Progress:
@@ -440,7 +449,7 @@ def _work(job: Job, ring_id: int, slot: int, numbers: RunNumbers) -> DeviceRun:
 
 def _in_processes(job: Job, jobs: int, progress: Progress, numbers: RunNumbers) -> list[DeviceRun]:
     count = len(job.ring_ids)
-    shares = multiprocessing.get_context("spawn").Array("d", count, lock=False)
+    shares = PROCESSES.Array("d", count, lock=False)
     with worker_processes(min(jobs, count), _start_worker, (shares,)) as submit:
         pending: set[Future[DeviceRun]] = set(
             futures := submit(_work, [(job, r, i, numbers) for i, r in enumerate(job.ring_ids)])

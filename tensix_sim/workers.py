@@ -1,6 +1,8 @@
 """Work in other processes: independent calls side by side, and what happens when one dies or Ctrl-C comes."""
 
 import multiprocessing
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -9,6 +11,8 @@ from typing import Any, TypeVar
 
 from tensix_sim.host import interrupts_held
 from tensix_sim.user_errors import UserError
+
+PROCESSES = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")  # a fork has all loaded that this one has
 
 Progress = Callable[[float], None]
 Found = TypeVar("Found")
@@ -57,10 +61,11 @@ def worker_processes(
     Raises:
         WorkerError: one of them died.
     """
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), start, args) as pool:
+    with ProcessPoolExecutor(jobs, PROCESSES, start, args) as pool:
 
         def submit(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Future[Any]]:
-            with interrupts_held():
+            with interrupts_held(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of threads: a worker does not use what they may hold
                 return [pool.submit(function, *call) for call in calls]
 
         try:

@@ -62,16 +62,24 @@ def show(screen: str, json_file: str | None, data: Callable[[], Any]) -> None:
 @contextmanager
 def progress(label: str, left: str = "") -> Iterator[Callable[[float], None]]:
     """A bar on stderr while the work lasts, where that is a terminal. `left` is what to say is left if a worker dies."""
+    from tensix_sim.workers import WorkerError, unwatched
+
+    try:
+        if sys.stderr.isatty():
+            with _bar(label) as bar:
+                yield bar
+        else:
+            yield unwatched
+    except WorkerError as error:
+        raise WorkerError(f"{error}; {left}" if left else str(error)) from error
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Callable[[float], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    from tensix_sim.workers import WorkerError
-
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    try:
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task(label, total=1.0)
-            yield lambda share: bar.update(task, completed=share)
-    except WorkerError as error:
-        raise WorkerError(f"{error}; {left}" if left else str(error)) from error
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=1.0)
+        yield lambda share: bar.update(task, completed=share)

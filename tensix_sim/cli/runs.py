@@ -45,8 +45,6 @@ def run(
     strict: bool,
 ) -> None:
     """Run the op of SPEC on its device or on every device of its ring; without SPEC, the built-in example."""
-    from tensix_sim.emit import emit
-    from tensix_sim.error import explain
     from tensix_sim.screen import run_screen
     from tensix_sim.sdpa.op import Op
     from tensix_sim.simulation import simulate
@@ -60,10 +58,15 @@ def run(
         with progress(f"{where} on {spec.board}", UNWRITTEN) as bar:
             result = simulate(spec, jobs, bar, gather=gather)
         if explain_error:
+            from tensix_sim.error import explain
+
             with progress("error by stage", UNWRITTEN) as bar:
                 result.error = explain(spec, jobs, bar).model_dump()
         result.write_into(new)
-        emit(result.as_run(), kinds, new, folder.resolve().name)
+        if kinds:
+            from tensix_sim.emit import emit
+
+            emit(result.as_run(), kinds, new, folder.resolve().name)
     show(run_screen(result), json_file, result.summary)
     if not result.opens_in_a_viewer:
         click.echo(
@@ -76,7 +79,6 @@ def run(
 
 def _refuse_beforehand(spec: "RunSpec", kinds: tuple[str, ...], explain_error: bool, gather: bool) -> None:
     """End the command if one of its options does not go with the spec."""
-    from tensix_sim.emit import check_kinds
     from tensix_sim.gather.tail import tail_problems
     from tensix_sim.job import Job
 
@@ -84,10 +86,13 @@ def _refuse_beforehand(spec: "RunSpec", kinds: tuple[str, ...], explain_error: b
         fail(f"--explain-error: numerics is {spec.numerics}; an error is explained bit for bit: set numerics: exact")
     if gather and (problems := tail_problems(Job.legal(spec))):
         fail("\n".join(f"--gather: {problem}" for problem in problems), 1)
-    try:
-        check_kinds(kinds, spec.trace)
-    except UserError as error:
-        fail(f"--emit {error}")
+    if kinds:
+        from tensix_sim.emit import check_kinds
+
+        try:
+            check_kinds(kinds, spec.trace)
+        except UserError as error:
+            fail(f"--emit {error}")
 
 
 def _run_name(spec: "RunSpec", preset: str | None) -> str:
