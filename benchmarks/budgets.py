@@ -1,112 +1,118 @@
-"""The budgets of the design, measured in one run: `python benchmarks/budgets.py`, about five minutes on two cores.
+"""Times of two versions side by side: `python benchmarks/budgets.py --against PATH [--only TEXT] [--runs 3]`; takes half an hour.
 
-Each line gives a figure, its budget and their ratio; above 1 the budget is missed. What is a ratio of two times is
-taken from runs side by side, because machines are noisy.
+PATH is the source tree of the other version. Each case runs in processes of its own, the versions in turn, and the medians are
+compared: "times as fast" as the other, or as blocked NumPy in the same process. Machines are noisy: look at ratios.
 """
 
-import time
-from collections.abc import Callable
-from typing import Any
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
-import numpy as np
-from threadpoolctl import threadpool_limits
+HERE = Path(__file__).resolve().parents[1]
+RING = {
+    "op": "ring_distributed_sdpa", "board": "galaxy", "ring_size": 4, "numerics": "off", "trace": "off",
+    "program_config": {"compute_with_storage_grid_size": [8, 8], "q_chunk_size": 128, "k_chunk_size": 256},
+}  # fmt: skip
+EIGHT_HEADS = {"batch": 1, "q_heads": 8, "kv_heads": 1, "head_dim": 128, "dtype": "bfloat8_b"}
+STREAMING = {"op": "sdpa", "kernel": "streaming", "board": "p100a", "numerics": "off", "trace": "off"}
+TEN_HEADS = {
+    "op": "sdpa", "board": "p100a", "numerics": "fast", "trace": "off",
+    "inputs": {"batch": 1, "q_heads": 10, "kv_heads": 10, "seq_len": 8192, "head_dim": 128, "dtype": "bfloat16",
+               "is_causal": False},
+    "program_config": {"compute_with_storage_grid_size": [10, 8], "q_chunk_size": 128, "k_chunk_size": 128},
+}  # fmt: skip
 
-from tensix_sim import simulate
-from tensix_sim.config import BUILT_IN, RunSpec, load_spec
-from tensix_sim.hw import Chip
-from tensix_sim.kernel_api import run
-from tensix_sim.sdpa.geometry import Geometry, spec_machine
-from tensix_sim.sdpa.inputs import InputValues, RunNumbers, make_inputs
-from tensix_sim.sdpa.program import build
-from tensix_sim.trace import Trace
-
-GRID = "program_config.compute_with_storage_grid_size=[8,8]"
-TIMING = ("compute_kernel_config=null", GRID, "numerics=off", "trace=off")
-
-
-def line(what: str, value: float, budget: float, unit: str) -> None:
-    """Print one figure."""
-    print(f"{what:<72}{value:>8.2f} of {budget:>6.2f} {unit:<3} ratio {value / budget:.2f}")
-
-
-def seconds(work: Callable[[], Any]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
+START = """
+import json, resource, sys, time
+def used():
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+def measure(work):
+    cpu, wall = used(), time.perf_counter()
     work()
-    return time.perf_counter() - start
+    return {"cpu": used() - cpu, "wall": time.perf_counter() - wall}
+"""
+SIMULATE = (
+    START
+    + """
+from tensix_sim import simulate
+spec, jobs = json.loads(sys.argv[1]), int(sys.argv[2])
+simulate({**spec, "ring_ids": [0]} if "ring_size" in spec else spec) if len(sys.argv) > 3 else None
+print(json.dumps(measure(lambda: simulate(spec, jobs)) | {"rss": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}))
+"""
+)
+COMMAND = START + """
+import subprocess
+call = [sys.executable, "-c", "import sys; from tensix_sim.cli import main; main(sys.argv[1:])", *sys.argv[1:]]
+print(json.dumps(measure(lambda: subprocess.run(call, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))))
+"""  # fmt: skip
 
 
-def spec(*overrides: str) -> RunSpec:
-    """The built-in example with changes."""
-    return load_spec(BUILT_IN, overrides)
+class Case(NamedTuple):
+    """What is run, and how many times as fast as the other version it is to be, in CPU seconds or wall."""
+
+    name: str
+    code: str
+    arguments: tuple[str, ...]
+    unit: str
+    least: float
 
 
-def long_sequence() -> None:
-    """S = 131072, all four devices, two processes, and then one."""
-    given = spec("inputs.seq_len=131072", *TIMING)
-    two = simulate(given, jobs=2)
-    line("S=131072, four devices, numerics and trace off, two processes", two.wall_seconds, 30, "s")
-    line("its peak memory", two.peak_rss_bytes / 1e9, 1.5, "GB")
-    gain = simulate(given).wall_seconds / two.wall_seconds
-    print(f"{'two processes for four devices against one':<72}{gain:>8.2f} of   1.80 x   ratio {1.8 / gain:.2f}")
+def ring(seq_len: int, **more: object) -> str:
+    """A spec of the ring, as JSON."""
+    return json.dumps({**RING, "inputs": {**EIGHT_HEADS, "seq_len": seq_len}, **more})
 
 
-def against_numpy() -> None:
-    """One device with numbers against a bare blocked flash attention in NumPy, the faster of three runs each."""
-    given = spec("trace=off")
-    g, machine, inputs = Geometry.of(given), spec_machine(given), make_inputs(given)
-
-    def simulated() -> None:
-        run(Chip(machine, program, Trace("off")))
-
-    times = []
-    with threadpool_limits(1):
-        for _ in range(3):
-            program = build(given, g, machine, 0, RunNumbers(inputs))
-            times.append((seconds(simulated), seconds(lambda: flash_attention(g, inputs))))
-    line("S=8192 with numbers against blocked NumPy flash attention", min(t[0] for t in times) / min(t[1] for t in times), 2, "x")
-
-
-def flash_attention(g: Geometry, inputs: InputValues) -> None:
-    """What device 0 computes, chunk by chunk, without roundings or cycles."""
-    M, N = g.M * 32, g.N * 32
-    k, v = inputs.k[0, 0], inputs.v[0, 0]
-    for head in range(g.NQH):
-        for rows in g.slabs(0):
-            for start in range(rows.start, rows.stop, M):
-                q = inputs.q[0, head, start : start + M]
-                m, l = np.full((M, 1), -np.inf, np.float32), np.zeros((M, 1), np.float32)  # noqa: E741
-                o = np.zeros((M, g.E * 32), np.float32)
-                for first in range(0, start + M, N):
-                    s = q @ k[first : first + N].T
-                    s *= np.float32(g.scale)
-                    if start < first + N:
-                        s[np.arange(first, first + s.shape[1])[None] > np.arange(start, start + M)[:, None]] = -np.inf
-                    new = np.maximum(m, s.max(axis=1, keepdims=True))
-                    s -= new
-                    np.exp(s, out=s)
-                    factor = np.exp(m - new)
-                    l = l * factor + s.sum(axis=1, keepdims=True)  # noqa: E741
-                    o = o * factor + s @ v[first : first + N]
-                    m = new
-                o /= l
+SMALL = (
+    "run", "--set", "inputs.seq_len=1024", "--set", "program_config.compute_with_storage_grid_size=[1,1]",
+    "--set", "inputs.q_heads=1", "--set", "inputs.kv_heads=1", "--set", "numerics=fast",
+    "--set", "program_config.q_chunk_size=128", "--set", "program_config.k_chunk_size=128",
+)  # fmt: skip
+TUNE = ("tune", "--preset", "llama70b-galaxy")
+CASES = (
+    Case("S=131072, ring of 4, timing, two processes", SIMULATE, (ring(131072), "2"), "wall", 5),
+    Case("S=32768, streaming, one device, timing", SIMULATE, (json.dumps({
+        **STREAMING, "inputs": {**EIGHT_HEADS, "seq_len": 32768}, "program_config": RING["program_config"]}), "1"), "cpu", 5),
+    Case("10 heads of 8192 with numbers, 80 cores", SIMULATE, (json.dumps(TEN_HEADS), "1"), "cpu", 2.5),
+    Case("S=8192, one device, numbers", SIMULATE, (ring(8192, ring_ids=[0], numerics="fast"), "1"), "cpu", 1.4),
+    Case("S=16384, one device, zones", SIMULATE, (ring(16384, ring_ids=[0], trace="zones"), "1"), "cpu", 4),
+    Case("S=1024, whole process, defaults", COMMAND, SMALL, "cpu", 1.5),
+    Case("tune llama70b-galaxy at 8k", COMMAND, TUNE, "cpu", 4),
+    Case("tune llama70b-galaxy at 32k", COMMAND, (*TUNE, "--set", "inputs.seq_len=32768"), "cpu", 5),
+    Case("validate, all shipped rows, two processes", COMMAND, ("validate", "--jobs", "2"), "wall", 1),
+)  # fmt: skip
 
 
-def doubling() -> None:
-    """Twice the sequence at fixed chunks is four times the work."""
-    short, long = (seconds(lambda s=s: simulate(spec(f"inputs.seq_len={s}", "ring_ids=[0]", *TIMING))) for s in (32768, 65536))
-    line("time when S doubles from 32768 at fixed chunks", long / short, 4, "x")
+def run(root: Path, case: Case) -> dict[str, float]:
+    """One run of a case in the version at `root`."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1"}
+        call = [sys.executable, "-c", case.code, *case.arguments]
+        done = subprocess.run(call, check=True, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+        found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return found
 
 
-def tracing() -> None:
-    """Zones against no trace."""
-    given = ("inputs.seq_len=32768", "ring_ids=[0]", "compute_kernel_config=null", GRID, "numerics=off")
-    off, zones = (seconds(lambda level=level: simulate(spec(*given, f"trace={level}"))) for level in ("off", "zones"))
-    line("trace: zones against trace: off", zones / off, 1.5, "x")
+def main() -> None:
+    """Print a line a case: seconds of both, and how many times as fast as the other this version is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--against", type=Path, required=True)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    for case in CASES:
+        if options.only not in case.name:
+            continue
+        rounds = [(run(options.against.resolve(), case), run(HERE, case)) for _ in range(options.runs)]
+        other, here = (median(one[i][case.unit] for one in rounds) for i in (0, 1))
+        times = f"{case.unit:<4} {other:8.2f} s, here {here:8.2f} s: {other / here:5.2f} of {case.least} times as fast"
+        print(f"{case.name:<46} {times}{'' if other / here >= case.least else '  missed'}", flush=True)
 
 
 if __name__ == "__main__":
-    long_sequence()
-    against_numpy()
-    doubling()
-    tracing()
+    main()

@@ -34,6 +34,7 @@ class Compute(Context):
         self._trace = chip.trace
         self._known = cache(self._learn)
         self._popped = cache(self._learn_pop)
+        self._spent = cache(self._learn_spent)
         self._math = (Exact if config.exact else Arithmetic)(config, numbers)
         steps: dict[tuple[str, str], set[str]] = {}
         for verb, buffer, step in config.ideal:
@@ -136,9 +137,13 @@ class Compute(Context):
 
     def hand_over(self) -> None:
         """Let the unpacker wait, by a semaphore, until all that was issued so far is packed: rows changed in place."""
-        self._give(HAND_OVER)
+        self._given.append(self._operation(HAND_OVER))
 
     def spend_on_pack(self, name: str, cycles: int, unit: str) -> None:
         """Set the pack thread up, outside windows, for work of a unit; cycles for the SFPU are the SFPU's own."""
+        self._given.append(self._spent(name, cycles, unit))
+
+    def _learn_spent(self, name: str, cycles: int, unit: str) -> int:
         self._trace.units[name] = unit
-        self._give(SPEND_ON_PACK, name=self._named(name), cycles=cycles, vector=cycles if unit == "sfpu" else 0)
+        vector = cycles if unit == "sfpu" else 0
+        return self._operation(SPEND_ON_PACK, name=self._named(name), cycles=cycles, vector=vector)

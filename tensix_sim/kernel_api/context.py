@@ -34,6 +34,7 @@ class Context:
         self.queue = core.chip.hardware.add_risc(core.place, core.buffers, lane)
         self.notes: dict[str, tuple[int, ...]] = {}
         self._given = self.queue.given
+        self._operation = cache(core.chip.hardware.operation)
         self._handshake = cache(self._learn_handshake)
         self._label = f"{core.label} {RISC_OF[role]}"
         self._peers: dict[Role, str] = {role: f"{core.label} {risc}" for role, risc in RISC_OF.items()}
@@ -51,7 +52,7 @@ class Context:
 
     def _give(self, kind: int, **fields: int) -> None:
         """Let the RISC do something after all that it was given before."""
-        self._given.append(self.core.chip.hardware.operation(kind, **fields))
+        self._given.append(self._operation(kind, **fields))
 
     def _tell(self, kind: int, told: Callable[[], None], **fields: int) -> None:
         """The same of something of which the clockwork tells when it comes to it."""
@@ -62,7 +63,7 @@ class Context:
         """The number of a hand-shake of a circular buffer, of which the kernel must own that end."""
         verb = HANDSHAKES[kind]
         self._check_end(cb, cb.spec.producer if verb in ("reserve", "push") else cb.spec.consumer, verb)
-        return self.core.chip.hardware.operation(kind, buffer=cb.index, tiles=tiles, name=self._named(verb))
+        return self._operation(kind, buffer=cb.index, tiles=tiles, name=self._named(verb))
 
     def _named(self, step: str) -> int:
         return self.core.chip.hardware.name(step)
