@@ -60,7 +60,7 @@ class Core:
                     f"{fifo.label}: {pushed - popped} tiles left over; "
                     f"its {fifo.spec.consumer} kernel popped {popped} of {pushed}"
                 )
-        return problems
+        return [*problems, *filter(None, (semaphore.unseen() for semaphore in self.semaphores.values()))]
 
 
 class Tensix:

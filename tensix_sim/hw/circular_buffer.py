@@ -4,10 +4,13 @@ When a tile is pushed, seen and popped, the clockwork knows. Here a kernel that 
 has asked for their push, whatever the time.
 """
 
+from collections.abc import Mapping
+
 import simpy
 
 from tensix_sim.formats import Values
 from tensix_sim.hw.engine import Engine, SimulationError
+from tensix_sim.hw.semaphore import History
 from tensix_sim.hw.tiles import Tiles
 from tensix_sim.program import BufferSpec
 
@@ -16,8 +19,8 @@ class CircularBuffer:
     """One core's circular buffer, number `index` of its program, with the `values` of its tiles in a run that has any."""
 
     __slots__ = (
-        "_values", "index", "label", "popped", "pops", "pushed", "pushes", "reserved", "seen", "shared", "spec", "tiles",
-        "written",
+        "_values", "index", "label", "popped", "pops", "pushed", "pushes", "reserved", "reserved_by", "seen", "shared", "spec",
+        "tiles", "written",
     )  # fmt: skip
 
     def __init__(self, spec: BufferSpec, engine: Engine, label: str, values: bool, index: int = 0) -> None:
@@ -28,7 +31,8 @@ class CircularBuffer:
         self.shared = spec.producer != spec.consumer
         self.pushed = self.popped = 0
         self.seen = 0  # tiles, popped ones included, that the consumer has waited for, if they are another kernel's
-        self.reserved = self.written = 0  # by a data-movement kernel, and not pushed
+        self.reserved = self.written = 0  # by a kernel, and not pushed; the packer's count as written
+        self.reserved_by: tuple[History, int] | None = None  # who reserved last, after so many of its operations on semaphores
         self.pushes, self.pops = Changes(engine), Changes(engine)
         self._values = Tiles(spec.tiles) if values else None
 
@@ -98,6 +102,17 @@ class CircularBuffer:
         if self.written < tiles:
             raise SimulationError(f"{self.label}: forward of {tiles} tiles; {self.written} are written and not pushed")
 
+    def check_reserved(self, by: History) -> None:
+        """Who writes here from another core must have been told since the space was reserved."""
+        if self.reserved_by is None:
+            return
+        who, acts = self.reserved_by
+        if by.known.get(who, 0) <= acts:
+            raise SimulationError(
+                f"{self.label}: {by.label} writes here, and {who.label} has not told it since it reserved the space: a semaphore "
+                "that it raises after that must be waited for"
+            )
+
     def push_written(self, tiles: int) -> None:
         """Push `tiles` written tiles."""
         if tiles > self.written:
@@ -110,12 +125,19 @@ class CircularBuffer:
         if self.pushes.event is not None:
             self.pushes.happen()
 
+    def push_reserved(self, tiles: int) -> None:
+        """Push `tiles` tiles that the packer has packed where they were reserved."""
+        if tiles > self.reserved:
+            raise SimulationError(f"{self.label}: push of {tiles} tiles; {self.reserved} are reserved")
+        self.push(tiles)
+
     def push(self, tiles: int) -> None:
         """Push `tiles` free tiles."""
         if tiles > self.space:
             raise SimulationError(f"{self.label}: push of {tiles} tiles; {self.space} are free")
         if self.pushed % self.tiles + tiles > self.tiles:
             self._check_wrap(self.pushed, tiles, "write")
+        self.reserved = max(0, self.reserved - tiles)
         self.pushed += tiles
         if self.pushes.event is not None:
             self.pushes.happen()
@@ -164,13 +186,26 @@ class CircularBuffer:
 
 
 class Changes:
-    """Changes of a counter: events only for who must really wait for the next one."""
+    """Changes of a counter: events only for who must really wait for the next one, and what the kernel that changes it knows."""
 
-    __slots__ = ("engine", "event")
+    __slots__ = ("_news", "_told", "engine", "event")
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.event: simpy.Event | None = None
+        self._told: Mapping[History, int] = {}
+        self._news = False
+
+    def tell(self, history: History) -> None:
+        """Let who sees the change know what the kernel knows that makes it."""
+        if self._told is not history.known:
+            self._told, self._news = history.known, True
+
+    def hear(self, history: History) -> None:
+        """See the change."""
+        if self._news:
+            history.learn(self._told)
+            self._news = False
 
     def next(self) -> simpy.Event:
         """Event of the next change."""

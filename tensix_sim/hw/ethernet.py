@@ -16,7 +16,7 @@ from tensix_sim.arch.model import Coord
 from tensix_sim.formats import Values
 from tensix_sim.hw.engine import SimulationError, to_ticks, whole_cycles
 from tensix_sim.hw.hardware import Hardware
-from tensix_sim.hw.semaphore import Semaphore
+from tensix_sim.hw.semaphore import History, Semaphore
 from tensix_sim.program import Tensor
 
 FORWARD, BACKWARD = 1, -1
@@ -169,10 +169,9 @@ class Port:
         """Put tiles into the chip's own tensor of that place."""
         self._store(self._tensors[tensor], pages, block)
 
-    def increase(self, semaphore: str, core: Coord) -> None:
-        """Let kernels know that a semaphore is raised."""
-        known = self._semaphores[core][semaphore]
-        known.set(known.value + 1)
+    def increase(self, semaphore: str, core: Coord, who: History, place: str) -> None:
+        """Let kernels know that a kernel raises a semaphore."""
+        self._semaphores[core][semaphore].increase(1, who, place)
 
     # -- in time --------------------------------------------------------------------------------------------
 

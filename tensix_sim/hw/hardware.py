@@ -167,7 +167,8 @@ class Hardware:
         semaphores = {}
         for name in program.semaphores:
             record = rows(SEMAPHORE, 1, first=NOBODY, second=NOBODY, name=self.name(Cause("semaphore", name)))
-            semaphores[name] = Semaphore(silicon.add("semaphores", record), self.engine)
+            place = silicon.add("semaphores", record)
+            semaphores[name] = Semaphore(f"{label} semaphore {name}", place, self.engine)
         return silicon.add("buffers", buffers), semaphores
 
     def add_risc(self, core: int, buffers: int, lane: int) -> Queue:

@@ -71,6 +71,7 @@ class Compute(Context):
         if known.out is not None:
             await self._until_space(known.out, known.tiles)
             known.out.push(known.tiles)
+            known.out.pushes.tell(self.history)
         if self.values:
             known.verb.values(self._units)
 
@@ -114,13 +115,15 @@ class Compute(Context):
         self._given.append(self._handshake(RESERVE_BACK, x.cb, x.tiles))
         if self.watched:
             await self._until_space(x.cb, x.tiles)
+            x.cb.reserved = x.tiles
 
     def push(self, x: Matrix, rows: int | None = None) -> None:
         """Hand over all tiles, or so many rows of them, when the packer has packed what was issued so far."""
         cb, tiles = x.cb, x.tiles if rows is None else rows * x.cols
         self._given.append(self._handshake(PUSH_BACK, cb, tiles))
         if self.watched:
-            cb.push(tiles)
+            cb.push_reserved(tiles)
+            cb.pushes.tell(self.history)
 
     def pop(self, x: Matrix, rows: int | None = None) -> None:
         """Give all tiles, or so many rows, back to the producer, after the unpacker has read what was issued so far."""
@@ -128,6 +131,7 @@ class Compute(Context):
         self._given.append(number)
         if self.watched:
             cb.pop(tiles)
+            cb.pops.tell(self.history)
 
     def _learn_pop(self, x: Matrix, rows: int | None) -> tuple[int, CircularBuffer, int]:
         tiles = x.tiles if rows is None else rows * x.cols

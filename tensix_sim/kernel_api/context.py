@@ -1,13 +1,16 @@
 """What the contexts of all kernels have: a core, a RISC that is given operations, and waits in program order."""
 
+import sys
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
-from tensix_sim.hw.engine import DeadlockError, SimulationError, Task, happened
+from tensix_sim.hw.engine import API, DeadlockError, SimulationError, Task, happened
 from tensix_sim.hw.riscs import NOTE, POP, POP_FRONT, PUSH, PUSH_BACK, RESERVE, RESERVE_BACK, WAIT, WAIT_FRONT
-from tensix_sim.hw.semaphore import Semaphore
+from tensix_sim.hw.semaphore import History, Semaphore
 from tensix_sim.program import RISC_OF, Role
 
 HANDSHAKES = {
@@ -37,6 +40,7 @@ class Context:
         self._operation = cache(core.chip.hardware.operation)
         self._handshake = cache(self._learn_handshake)
         self._label = f"{core.label} {RISC_OF[role]}"
+        self.history = History(self._label)
         self._peers: dict[Role, str] = {role: f"{core.label} {risc}" for role, risc in RISC_OF.items()}
 
     def note(self, name: str) -> None:
@@ -83,6 +87,7 @@ class Context:
         while cb.front < tiles:
             await happened(cb.pushes.next())
         cb.see(tiles)
+        cb.pushes.hear(self.history)
 
     async def _until_space(self, cb: CircularBuffer, tiles: int) -> None:
         """Suspend the kernel until `tiles` tiles are free."""
@@ -92,12 +97,14 @@ class Context:
             self._block_on(cb, lambda: f"{what} {cb.space} of {cb.spec.tiles} free", cb.spec.consumer)
         while cb.space < tiles:
             await happened(cb.pops.next())
+        cb.pops.hear(self.history)
 
     async def _until_value(self, semaphore: Semaphore, name: str, value: int) -> None:
         """Suspend the kernel until a semaphore is at least `value`."""
         while semaphore.value < value:
             self._block(lambda: f"semaphore {name} to reach {value}; it is {semaphore.value}", None)
             await happened(semaphore.next_change())
+        semaphore.see(value, self.history)
 
     async def _until_room(self) -> None:
         """Suspend the kernel while it is too far ahead of its RISC."""
@@ -108,6 +115,13 @@ class Context:
         """Suspend the kernel, which has given all that it has, until all is done."""
         self._block(self.queue.waits_for, None)
         await self.queue.end()
+
+    def _here(self) -> str:
+        """File and line of the kernel's own code that is running."""
+        frame: Any = sys._getframe(1)
+        while API in Path(frame.f_code.co_filename).parents:
+            frame = frame.f_back
+        return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
     def _block_on(self, cb: CircularBuffer, what: Callable[[], str], owner: Role) -> None:
         """The same of a circular buffer, which a compute kernel's three threads do not share with another kernel's."""

@@ -72,7 +72,7 @@ class DataMovement(Context):
         self._given.append(self._handshake(RESERVE, cb, tiles))
         if self.watched:
             await self._until_space(cb, tiles)
-            cb.reserved = tiles
+            cb.reserved, cb.reserved_by = tiles, (self.history, self.history.acts)
         if len(self._given) >= BATCH:
             await self._until_room()
 
@@ -81,6 +81,7 @@ class DataMovement(Context):
         self._given.append(self._handshake(PUSH, cb, tiles))
         if self.watched:
             cb.push_written(tiles)
+            cb.pushes.tell(self.history)
 
     async def wait(self, cb: CircularBuffer, tiles: int) -> None:
         """Wait until `tiles` tiles are there."""
@@ -95,6 +96,7 @@ class DataMovement(Context):
         self._given.append(self._handshake(POP, cb, tiles))
         if self.watched:
             cb.pop(tiles)
+            cb.pops.tell(self.history)
 
     # -- memory -----------------------------------------------------------------------------------------
 
@@ -193,6 +195,7 @@ class DataMovement(Context):
         self._copy(MOVE, f"forward {cb.spec.name}", there.node, tiles * cb.spec.format.tile_bytes, **forward)
         if self.watched:
             cb.check_written(tiles)
+            cb_there.check_reserved(self.history)
             cb_there.write(tiles, cb.values.blocks[-1] if self.values else None)
         if len(self._given) >= BATCH:
             await self._until_room()
@@ -239,7 +242,7 @@ class DataMovement(Context):
         signal = Signal(port.place, step, link, hops, name, core)
         self._tell(SIGNAL, lambda: port.signal(signal, self._hardware.now))
         for there in port.ahead(step, hops) if self.watched else ():
-            there.increase(name, core)
+            there.increase(name, core, self.history, self._here())
 
     @property
     def _port(self) -> Port:
@@ -271,7 +274,7 @@ class DataMovement(Context):
         semaphore = self.core.semaphores[name]
         self._give(SEMAPHORE_SET, semaphore=semaphore.place, value=value)
         if self.watched:
-            semaphore.set(value)
+            semaphore.set(value, self.history, self._here())
 
     def semaphore_increase(self, target: tuple[int, int], name: str, by: int = 1) -> None:
         """Raise semaphore `name` of core `target` over the NoC; does not wait."""
@@ -280,7 +283,7 @@ class DataMovement(Context):
         travel = noc.one_way(self.core.node, there.node) + self._hardware.routes.spec.semaphore_cycles
         self._give(SEMAPHORE_INCREASE, semaphore=semaphore.place, value=by, cycles=travel)
         if self.watched:
-            semaphore.set(semaphore.value + by)
+            semaphore.increase(by, self.history, self._here())
 
     # -- inside -------------------------------------------------------------------------------------------
 
