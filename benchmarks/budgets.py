@@ -22,9 +22,8 @@ RING = {
 EIGHT_HEADS = {"batch": 1, "q_heads": 8, "kv_heads": 1, "head_dim": 128, "dtype": "bfloat8_b"}
 STREAMING = {"op": "sdpa", "kernel": "streaming", "board": "p100a", "numerics": "off", "trace": "off"}
 TEN_HEADS = {
-    "op": "sdpa", "board": "p100a", "numerics": "fast", "trace": "off",
-    "inputs": {"batch": 1, "q_heads": 10, "kv_heads": 10, "seq_len": 8192, "head_dim": 128, "dtype": "bfloat16",
-               "is_causal": False},
+    "op": "sdpa", "board": "p100a", "numerics": "fast", "trace": "off", "is_causal": False,
+    "inputs": {"batch": 1, "q_heads": 10, "kv_heads": 10, "seq_len": 8192, "head_dim": 128, "dtype": "bfloat16"},
     "program_config": {"compute_with_storage_grid_size": [10, 8], "q_chunk_size": 128, "k_chunk_size": 128},
 }  # fmt: skip
 

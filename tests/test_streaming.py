@@ -429,10 +429,11 @@ def test_tiles_that_are_not_free_cannot_be_pushed() -> None:
 
     async def kernel(t: Compute, _: None) -> None:
         y = t.matrix("y", 2)
+        await t.reserve(y)
         t.push(y)
         t.push(y, 1)
 
-    with pytest.raises(SimulationError, match="y: push of 1 tiles; 0 are free"):
+    with pytest.raises(SimulationError, match="y: push of 1 tiles; 0 are reserved"):
         refuse(kernel)
 
 
@@ -443,6 +444,7 @@ def test_a_kernel_that_waits_for_its_own_tiles_or_space_is_told_so(verb: str) ->
     async def kernel(t: Compute, _: None) -> None:
         x, y, sums = t.matrix("x", 2, 4), t.column("y", 2), t.matrix("y", 2, 1)
         if verb == "reserve":
+            await t.reserve(x)
             t.push(x)
             await t.reserve(x.front)
         elif verb == "multiply":
@@ -466,6 +468,7 @@ def test_marks_go_onto_the_newest_rows() -> None:
 
     async def kernel(t: Compute, a: Args) -> None:
         S = t.matrix("qk_im", 4, 4)
+        await t.reserve(S)
         t.push(S)
         await t.do(StampRows, t.matrix("mask_in", 1, 2), S, range(2), ((0, 0, range(1)),))
 
