@@ -22,30 +22,39 @@ def unwatched(share: float) -> None:
     """Progress that nobody looks at."""
 
 
+def unheard(index: int, found: Any) -> None:
+    """A result that nobody waits for before all are there."""
+
+
 class WorkerError(UserError):
     """A worker process ended before its work was done."""
 
 
 def run_all(
-    function: Callable[..., Found], calls: Sequence[tuple[Any, ...]], jobs: int = 1, progress: Progress = unwatched
+    function: Callable[..., Found],
+    calls: Sequence[tuple[Any, ...]],
+    jobs: int = 1,
+    progress: Progress = unwatched,
+    learn: Callable[[int, Found], None] = unheard,
 ) -> list[Found]:
     """The results of `function` with the arguments of each call, begun in their order, in `jobs` processes.
 
-    One job needs no other process. `progress` is called after each call with the share of them that is done.
+    One job needs no other process. After each call `learn` is told its place and result, and `progress` the share that is done.
 
     Raises:
         WorkerError: a worker process died.
     """
-    if jobs == 1:
-        found = []
+    if jobs == 1 or not calls:
+        found: list[Found] = []
         for call in calls:
             found.append(function(*call))
+            learn(len(found) - 1, found[-1])
             progress(len(found) / len(calls))
         return found
     with worker_processes(min(jobs, len(calls))) as submit:
-        futures = submit(function, calls)
+        futures = {future: i for i, future in enumerate(submit(function, calls))}
         for n, future in enumerate(as_completed(futures), 1):
-            future.result()
+            learn(futures[future], future.result())
             progress(n / len(calls))
         return [future.result() for future in futures]
 

@@ -1,4 +1,4 @@
-"""Figure a worker measures of a config: one number each."""
+"""What is measured of a spec, in any process, and kept in a store: one number each."""
 
 from math import lcm
 from typing import Literal
