@@ -22,6 +22,12 @@ def measure(what: Figure, spec: RunSpec, ring_id: int) -> float:
     return cycles_alone(spec, ring_id) if what == "alone" else run_device(Job.legal(spec), ring_id).device.cycles
 
 
+def chunk_pairs(spec: RunSpec) -> int:
+    """About how much there is to simulate in a run of a legal spec: pairs of a Q chunk and a K chunk, unmasked or not."""
+    g = Geometry.of(spec)
+    return g.B * g.NQH * g.nq * g.nk
+
+
 def cycles_alone(spec: RunSpec, ring_id: int) -> int:
     """Cycles of the core with most to do, if no other core were in its way.
 

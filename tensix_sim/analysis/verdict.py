@@ -13,7 +13,7 @@ from tensix_sim.analysis.budget import budget
 from tensix_sim.analysis.reliefs import BANKS, STRAGGLER, UNBLAMED, Relief, reliefs
 from tensix_sim.analysis.remedies import Remedy, remedies
 from tensix_sim.config import RunSpec
-from tensix_sim.measure import measure
+from tensix_sim.measure import chunk_pairs, measure
 from tensix_sim.simulation import DeviceFigures
 from tensix_sim.store import Store
 from tensix_sim.trace import Trace
@@ -152,7 +152,8 @@ def _remembering(store: Store, jobs: int, progress: Progress) -> Runs:
             spec, ring_id = calls[index]
             store.put("device", ring_id, spec, cycles)
 
-        run_all(measure, [("device", spec, ring_id) for spec, ring_id in calls], jobs, progress, learn=keep)
+        pairs = [chunk_pairs(spec) for spec, _ in calls]
+        run_all(measure, [("device", spec, ring_id) for spec, ring_id in calls], jobs, progress, pairs, keep)
         return [int(found) for spec, r in wanted if (found := store.get("device", r, spec)) is not None]
 
     return run
