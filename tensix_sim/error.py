@@ -208,9 +208,8 @@ def length_specs(spec: RunSpec, keys: Sequence[int], heads: int = 1) -> list[Run
 
 
 def error_by_length(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress = unwatched) -> list[LengthError]:
-    """Errors of `length_specs`, the longest begun first, in the order of their lengths."""
-    calls = [(spec,) for spec in sorted(specs, key=lambda spec: -spec.kv_len)]
-    found = run_all(_length_error, calls, jobs, progress)
+    """Errors of `length_specs`, in the order of their lengths."""
+    found = run_all(_length_error, [(spec,) for spec in specs], jobs, progress, [spec.kv_len for spec in specs])
     return sorted(found, key=lambda e: (e.keys, e.fp32_dest_acc_en))
 
 

@@ -43,9 +43,7 @@ def validate(rows: Sequence[Row], jobs: int = 1, progress: Progress = unwatched)
     Raises:
         WorkerError: a worker process died.
     """
-    order = sorted(range(len(rows)), key=lambda i: -_work(rows[i]))
-    found = dict(zip(order, run_all(predict, [(rows[i],) for i in order], jobs, progress), strict=True))
-    return [found[i] for i in range(len(rows))]
+    return run_all(predict, [(row,) for row in rows], jobs, progress, [_work(row) for row in rows])
 
 
 def _work(row: Row) -> float:

@@ -3,10 +3,10 @@
 import multiprocessing
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 from tensix_sim.host import interrupts_held
@@ -22,32 +22,56 @@ def unwatched(share: float) -> None:
     """Progress that nobody looks at."""
 
 
+def unheard(index: int, found: Any) -> None:
+    """A result that nobody waits for before all are there."""
+
+
 class WorkerError(UserError):
     """A worker process ended before its work was done."""
 
 
 def run_all(
-    function: Callable[..., Found], calls: Sequence[tuple[Any, ...]], jobs: int = 1, progress: Progress = unwatched
+    function: Callable[..., Found],
+    calls: Sequence[tuple[Any, ...]],
+    jobs: int = 1,
+    progress: Progress = unwatched,
+    work: Sequence[float] | None = None,
+    learn: Callable[[int, Found], None] = unheard,
 ) -> list[Found]:
-    """The results of `function` with the arguments of each call, begun in their order, in `jobs` processes.
+    """The results of `function` with the arguments of each call, in the order of the calls, in `jobs` processes.
 
-    One job needs no other process. `progress` is called after each call with the share of them that is done.
+    One job needs no other process. `work` says about how long each call takes, in any unit: the longest is begun first, so that
+    no process idles at the end while another has much left. After each call `learn` is told its place and result, and
+    `progress` the share of the work that is done.
 
     Raises:
         WorkerError: a worker process died.
     """
-    if jobs == 1:
-        found = []
-        for call in calls:
-            found.append(function(*call))
-            progress(len(found) / len(calls))
-        return found
+    lasts = [1.0] * len(calls) if work is None else work
+    order = sorted(range(len(calls)), key=lambda i: -lasts[i])
+    found: dict[int, Found] = {}
+    done = 0.0
+    with closing(_results(function, calls, order, jobs)) as results:
+        for i, result in results:
+            found[i] = result
+            learn(i, result)
+            done += lasts[i]
+            progress(min(1.0, done / (sum(lasts) or 1.0)))
+    return [found[i] for i in range(len(calls))]
+
+
+def _results(
+    function: Callable[..., Found], calls: Sequence[tuple[Any, ...]], order: Sequence[int], jobs: int
+) -> Generator[tuple[int, Found]]:
+    """Place and result of each call as it is done, begun in `order`."""
+    if jobs == 1 or not calls:
+        for i in order:
+            yield i, function(*calls[i])
+        return
     with worker_processes(min(jobs, len(calls))) as submit:
-        futures = submit(function, calls)
-        for n, future in enumerate(as_completed(futures), 1):
-            future.result()
-            progress(n / len(calls))
-        return [future.result() for future in futures]
+        places = dict(zip(submit(function, [calls[i] for i in order]), order, strict=True))
+        for future in as_completed(places):
+            yield places[future], future.result()
 
 
 @contextmanager

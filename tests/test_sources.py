@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from tensix_sim import sources as s
-from tensix_sim.tuning.database import MEASURES
+from tensix_sim.store import MEASURES
 
 LOADED = """
 import sys
@@ -32,7 +32,7 @@ def test_the_faces_are_not():
     """An edit of the screen, the page or the command line throws no number away."""
     named = {str(path.relative_to(s.ROOT)) for path in s.sources(MEASURES)}
     assert not named & {"cli/runs.py", "screen.py", "page/page.py", "ttnn/__init__.py", "validate.py", "analysis/verdict.py"}
-    assert {"tuning/work.py", "hw/banks.py", "kernels/sdpa/reader.py", "arch/blackhole.py"} <= named
+    assert {"measure.py", "hw/banks.py", "kernels/sdpa/reader.py", "arch/blackhole.py"} <= named
 
 
 def test_a_changed_file_is_another_version(tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ from tensix_sim.cli import main
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.check import check
 from tensix_sim.job import Job
+from tensix_sim.measure import cycles_alone, shortened
 from tensix_sim.screen import tune_screen
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sdpa.op import positions
@@ -47,7 +48,6 @@ from tensix_sim.tuning import (
 from tensix_sim.tuning.cluster import Workers
 from tensix_sim.tuning.search import _Candidate
 from tensix_sim.tuning.space import Config, legal_configs
-from tensix_sim.tuning.work import cycles_alone, shortened
 
 
 def quick(op: str = RING, **changes: Any) -> Raw:
@@ -364,7 +364,7 @@ def test_another_version_of_the_simulator_starts_anew(tmp_path: Path, monkeypatc
     """What other source code measured is not used."""
     counting = Counting()
     tune(quick(S=256), store=tmp_path / "runs.sqlite", accuracy=False)
-    monkeypatch.setattr("tensix_sim.tuning.database.model_version", lambda: "another")
+    monkeypatch.setattr("tensix_sim.store.model_version", lambda: "another")
     monkeypatch.setattr(search, "local_workers", counting)
     tune(quick(S=256), store=tmp_path / "runs.sqlite", accuracy=False)
     assert counting.asked

@@ -1,6 +1,7 @@
 """The verdict: seven planted bottlenecks are named, and what it says that helps is what the runs give."""
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 from specs import PLAIN, RING, raw
@@ -12,8 +13,11 @@ from tensix_sim.analysis.remedies import KINDS, remedies
 from tensix_sim.analysis.verdict import EVEN_ENDS, LEAST_CYCLES, MOST_TRIED, WHOLE, saved, verdict
 from tensix_sim.config import RunSpec, load_spec
 from tensix_sim.doctor.load import Work
+from tensix_sim.measure import Figure, measure
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.simulation import DeviceRun
+from tensix_sim.store import writable_store
+from tensix_sim.tuning import tune
 
 SHAPE = {"S": 1024, "heads": 8, "d": 128, "q": 128, "k": 128, "grid": [4, 2], "fidelity": "HiFi2", "numerics": "off"}
 SMALL, OF_A_RING = raw(PLAIN, **SHAPE), raw(RING, **SHAPE)
@@ -66,6 +70,37 @@ def test_the_planted_bottleneck_is_named_first(plant: str, monkeypatch: pytest.M
 def test_without_a_plant_none_of_them_is_blamed(healthy: list[str]) -> None:
     """The runs in which the bottlenecks are planted are bound by work that the op has to do."""
     assert judged(*healthy).binds in ("FPU", "pack", "hand-shakes")
+
+
+def test_what_is_stored_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second verdict on a run simulates nothing and is the same, nor does one simulate what a sweep has."""
+    spec = load_spec(SMALL, ["what_if.deal=[8,8,8,8,8,8,8,8]"])
+    devices = [(run.device, run.trace) for run in simulate(spec).runs]
+    asked: list[str] = []
+
+    def counted(what: Figure, one: RunSpec, ring_id: int) -> float:
+        asked.append(one.model_dump_json())
+        return measure(what, one, ring_id)
+
+    monkeypatch.setattr("tensix_sim.analysis.verdict.measure", counted)
+    wanted = judge(spec, devices, store=tmp_path / "runs.sqlite")
+    assert len(asked) == len(set(asked)) > 10
+    (as_dealt,) = (relief for relief in reliefs(spec, 0, {}, budget(devices[0][1])) if relief.cause == STRAGGLER)
+    assert as_dealt.spec.model_dump_json() in asked
+    asked.clear()
+    assert judge(spec, devices, store=tmp_path / "runs.sqlite") == wanted
+    assert asked == []
+    tune({"spec": as_dealt.spec, "q_chunk": "fixed"}, store=tmp_path / "swept.sqlite", accuracy=False, aside=False)
+    assert judge(spec, devices, store=tmp_path / "swept.sqlite") == wanted
+    assert asked
+    assert as_dealt.spec.model_dump_json() not in asked
+
+
+def test_a_place_for_no_store_is_no_error(tmp_path: Path) -> None:
+    """What cannot be kept there is kept in memory; where it can, it is."""
+    (tmp_path / "text").write_text("not a database, but long enough to look at" * 50)
+    assert writable_store(tmp_path / "text") == writable_store(tmp_path / "text" / "a.sqlite") == ":memory:"
+    assert writable_store(tmp_path / "a.sqlite") == tmp_path / "a.sqlite"
 
 
 def outcome(cause: str, gain: float) -> RelievedRun:

@@ -4,15 +4,18 @@ Every figure is that of a whole run, or a bound, and says which. A gain is a sha
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tensix_sim.analysis.budget import budget
 from tensix_sim.analysis.reliefs import BANKS, STRAGGLER, UNBLAMED, Relief, reliefs
 from tensix_sim.analysis.remedies import Remedy, remedies
 from tensix_sim.config import RunSpec
-from tensix_sim.job import Job
-from tensix_sim.simulation import DeviceFigures, run_device
+from tensix_sim.measure import chunk_pairs, measure
+from tensix_sim.simulation import DeviceFigures
+from tensix_sim.store import Store
 from tensix_sim.trace import Trace
 from tensix_sim.trust import tells, trust
 from tensix_sim.workers import Progress, run_all, unwatched
@@ -106,17 +109,26 @@ def saved(gain: float, drawn_from: str = WHOLE) -> str:
 
 
 def judge(
-    spec: RunSpec, devices: Sequence[tuple[DeviceFigures, Trace]], jobs: int = 1, progress: Progress = unwatched
+    spec: RunSpec,
+    devices: Sequence[tuple[DeviceFigures, Trace]],
+    jobs: int = 1,
+    progress: Progress = unwatched,
+    store: Path | str = ":memory:",
 ) -> list[Verdict]:
     """Judge devices of a run by their what-ifs, then try what may help the slowest of those that are bound alike.
 
-    Up to `jobs` processes run side by side; nothing is run twice.
+    Up to `jobs` processes run side by side; nothing is run twice, nor what the file `store` holds, which keeps what is run.
 
     Raises:
         ValueError: the run has no trace.
+        StoreError: the store cannot be read or written.
         WorkerError: a worker process died.
     """
-    run = _remembering(jobs, progress)
+    with closing(Store(store)) as kept:
+        return _judge(spec, devices, _remembering(kept, jobs, progress))
+
+
+def _judge(spec: RunSpec, devices: Sequence[tuple[DeviceFigures, Trace]], run: Runs) -> list[Verdict]:
     relieved = [list(reliefs(spec, d.ring_id, d.servers, budget(trace))) for d, trace in devices]
     cycles = iter(run([(relief.spec, d.ring_id) for (d, _), some in zip(devices, relieved, strict=True) for relief in some]))
     found = [
@@ -129,22 +141,22 @@ def judge(
     return [replace(_advised(v, slowest[_alike(v)].ring_id, tried), trust=t) for v, t in zip(found, told, strict=True)]
 
 
-def _remembering(jobs: int, progress: Progress) -> Runs:
-    """What runs specs on ring positions, each pair of them once, and gives the devices' cycles."""
-    known: dict[tuple[str, int], int] = {}
+def _remembering(store: Store, jobs: int, progress: Progress) -> Runs:
+    """What runs specs on ring positions, as far as the store does not know them, and gives the devices' cycles."""
 
     def run(wanted: Sequence[tuple[RunSpec, int]]) -> list[int]:
-        keys = [(spec.model_dump_json(), ring_id) for spec, ring_id in wanted]
-        new = {key: call for key, call in zip(keys, wanted, strict=True) if key not in known}
-        if new:
-            known.update(zip(new, run_all(_cycles, list(new.values()), jobs, progress), strict=True))
-        return [known[key] for key in keys]
+        new = {(spec.model_dump_json(), r): (spec, r) for spec, r in wanted if store.get("device", r, spec) is None}
+        calls = list(new.values())
+
+        def keep(index: int, cycles: float) -> None:
+            spec, ring_id = calls[index]
+            store.put("device", ring_id, spec, cycles)
+
+        pairs = [chunk_pairs(spec) for spec, _ in calls]
+        run_all(measure, [("device", spec, ring_id) for spec, ring_id in calls], jobs, progress, pairs, keep)
+        return [int(found) for spec, r in wanted if (found := store.get("device", r, spec)) is not None]
 
     return run
-
-
-def _cycles(spec: RunSpec, ring_id: int) -> int:
-    return run_device(Job.legal(spec), ring_id).device.cycles
 
 
 # -- what binds ---------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def worth(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress = unwatche
             problems.append("a prefix in a paged cache has no plain sdpa beside it: leave out paged_kv and chunk_start_idx")
         if problems:
             raise UsageError("; ".join(problems))
-    return run_all(measure, [(spec,) for spec in specs], jobs, progress)
+    return run_all(measure, [(spec,) for spec in specs], jobs, progress, [spec.inputs.seq_len**2 for spec in specs])
 
 
 def measure(spec: RunSpec) -> Worth:

@@ -22,6 +22,7 @@ Option = Callable[[Command], Command]
 JSON = click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write what the screen shows to FILE.")
 SET = click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override a key of the spec.")
 PRESET = click.option("--preset", metavar="MODEL", help="The spec of a model in place of SPEC: tensix-sim presets lists them.")
+STORE = Path("traces/runs/store.sqlite")  # beside the folders of runs
 SPEC = click.argument("spec", type=click.Path(dir_okay=False), required=False)
 
 

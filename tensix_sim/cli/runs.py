@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tensix_sim.cli.console import UNWRITTEN, fail, guarded, need, progress, show
-from tensix_sim.cli.options import JSON, PRESET, SET, Given, file_option, jobs_option, lengths_option, spec_options
+from tensix_sim.cli.options import JSON, PRESET, SET, STORE, Given, file_option, jobs_option, lengths_option, spec_options
 from tensix_sim.cli.studies import compare_lengths
 from tensix_sim.user_errors import UserError
 
@@ -161,15 +161,19 @@ def presets(json_file: str | None) -> None:
 @file_option("--output", "The page.  [default: RUN/report.html]")
 @click.option("--png", is_flag=True, help="Also pictures of the main charts, beside the page.")
 @click.option("--what-ifs/--no-what-ifs", default=True, help="Run each device again, relieved and changed.")
+@file_option("--store", "What-ifs that were run, shared with tune.  [default: store.sqlite beside RUN]")
 @jobs_option("What-ifs run")
 @JSON
 @guarded
-def report(folder: Path, output: Path | None, png: bool, what_ifs: bool, jobs: int, json_file: str | None) -> None:
+def report(
+    folder: Path, output: Path | None, png: bool, what_ifs: bool, store: Path | None, jobs: int, json_file: str | None
+) -> None:
     """Write a page on RUN, the folder of a run: what binds each device, what helps, where its cycles went. It opens offline."""
     from tensix_sim.analysis import judge
     from tensix_sim.page import write_pngs, write_report
     from tensix_sim.screen import verdict_screen
     from tensix_sim.simulation import DeviceFigures
+    from tensix_sim.store import writable_store
     from tensix_sim.summary import read_run
 
     need(png, "--png draws with", "matplotlib", "plot")
@@ -177,8 +181,9 @@ def report(folder: Path, output: Path | None, png: bool, what_ifs: bool, jobs: i
     verdicts = []
     if what_ifs and done.traces:
         devices = [DeviceFigures.model_validate({**device, "accuracy": None}) for device in done.summary["devices"]]
-        with progress("what-ifs") as bar:
-            verdicts = judge(done.spec, [(device, done.traces[device.ring_id]) for device in devices], jobs, bar)
+        kept = store or writable_store(folder.resolve().parent / STORE.name)
+        with progress("what-ifs", f"what was run is kept in {kept}") as bar:
+            verdicts = judge(done.spec, [(device, done.traces[device.ring_id]) for device in devices], jobs, bar, kept)
     page = output or folder / "report.html"
     write_report(done, verdicts, page)
     pictures = write_pngs(done, verdicts, page.parent) if png else []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tensix_sim.cli.console import UNWRITTEN, fail, guarded, need, progress, show
-from tensix_sim.cli.options import JSON, Given, file_option, jobs_option, lengths_option, spec_options
+from tensix_sim.cli.options import JSON, STORE, Given, file_option, jobs_option, lengths_option, spec_options
 
 if TYPE_CHECKING:
     from tensix_sim.tuning import Tuning
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     help="Keep configs this many times as slow as the best.  [default: 1.25, or 1 with --seq-lens]",
 )
 @click.option("--accuracy/--no-accuracy", default=True, help="Compute the numbers of the front; never done with --seq-lens.")
-@file_option("--store", None, default=Path("traces/tune.sqlite"), show_default=True)
+@file_option("--store", None, default=STORE, show_default=True)
 @click.option("--dask", metavar="ADDRESS", help="Run on the Dask cluster whose scheduler is there.")
 @jobs_option("Configs run")
 @file_option("--plot", "With --seq-lens, draw the times to FILE.")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tensix_sim.tuning.database import model_version
+from tensix_sim.store import model_version
 from tensix_sim.user_errors import UserError
 from tensix_sim.workers import WorkerError, worker_processes
 

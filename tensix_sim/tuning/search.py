@@ -18,13 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.load import Work
 from tensix_sim.job import Job
+from tensix_sim.measure import Figure, error_of, measure
 from tensix_sim.sdpa.geometry import spec_machine
 from tensix_sim.sdpa.op import positions
+from tensix_sim.store import Store
 from tensix_sim.trust import Trust, tells, trust
 from tensix_sim.tuning.cluster import Workers, dask_workers, local_workers
-from tensix_sim.tuning.database import Store
 from tensix_sim.tuning.space import Config, Space, given_config, legal_configs, less_faithful
-from tensix_sim.tuning.work import Figure, error_of, measure
 from tensix_sim.workers import Progress, unwatched
 
 SURE = 0.97  # of a core's time alone: by chance, others' requests may put its own in a better order; 0.5 % was seen
@@ -33,7 +33,7 @@ SURE = 0.97  # of a core's time alone: by chance, others' requests may put its o
 class Measured(BaseModel):
     """A config that was run. `settings` has its values of what the sweep varies; time is that of the slowest device.
 
-    `rel_l2` is the relative L2 error of one head, of a shorter sequence if the spec's is long (see `work.shortened`);
+    `rel_l2` is the relative L2 error of one head, of a shorter sequence if the spec's is long (see `measure.shortened`);
     `error_of` says of what.
     """
 

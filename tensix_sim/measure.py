@@ -1,4 +1,4 @@
-"""Figure a worker measures of a config: one number each."""
+"""What is measured of a spec, in any process, and kept in a store: one number each."""
 
 from math import lcm
 from typing import Literal
@@ -20,6 +20,12 @@ def measure(what: Figure, spec: RunSpec, ring_id: int) -> float:
     if what == "error":
         return relative_error(spec)
     return cycles_alone(spec, ring_id) if what == "alone" else run_device(Job.legal(spec), ring_id).device.cycles
+
+
+def chunk_pairs(spec: RunSpec) -> int:
+    """About how much there is to simulate in a run of a legal spec: pairs of a Q chunk and a K chunk, unmasked or not."""
+    g = Geometry.of(spec)
+    return g.B * g.NQH * g.nq * g.nk
 
 
 def cycles_alone(spec: RunSpec, ring_id: int) -> int:

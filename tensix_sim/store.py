@@ -1,4 +1,4 @@
-"""Where a sweep keeps what it measured: an SQLite file that survives the sweep, whatever ends it."""
+"""Where `tune` and `report` keep what they measured: an SQLite file that survives them, whatever ends them."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ create table if not exists runs (
     primary key (model, what, ring_id, spec)
 ) without rowid
 """
-MEASURES = "tensix_sim.tuning.work"  # the module whose `measure` finds the numbers
+MEASURES = "tensix_sim.measure"  # the module whose `measure` finds the numbers
 
 
 class StoreError(UserError):
@@ -46,6 +46,7 @@ class Store:
             self._connection = sqlite3.connect(path, timeout=30, isolation_level=None)
             self._connection.execute(TABLE)
             self._connection.execute("select model, what, ring_id, spec, found from runs limit 1")
+            self._connection.executescript("begin immediate; rollback")  # what cannot be written is told before work is done
 
     def get(self, what: str, ring_id: int, spec: RunSpec) -> float | None:
         """What was found, if it was looked for."""
@@ -70,6 +71,15 @@ class Store:
             yield
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{self._path}: {getattr(error, 'strerror', None) or error}; give another --store") from error
+
+
+def writable_store(path: Path) -> Path | str:
+    """`path`, or ":memory:" where no store can be kept there."""
+    try:
+        Store(path).close()
+    except StoreError:
+        return ":memory:"
+    return path
 
 
 def _key(what: str, spec: RunSpec) -> str:
