@@ -49,7 +49,7 @@ class Sampled(BaseModel):
     @property
     def text(self) -> str:
         """The same in a line."""
-        return f"of {self.rows:,} of {self.of:,} rows, {TILE} of each Q chunk; relative L2 +- {self.standard_error:.3%}"
+        return f"{self.rows:,} of {self.of:,} rows, {TILE} of each Q chunk; relative L2 +- {self.standard_error:.3%}"
 
 
 class Accuracy(BaseModel):

@@ -141,7 +141,7 @@ def _accuracy(a: Accuracy) -> str:
         f"largest error {a.max_abs:.3e}, worst row {a.worst_row:.1%}"
     ]
     if a.sampled:
-        lines.append(a.sampled.text)
+        lines.append(f"all figures, the worst row too, are of {a.sampled.text}")
     if suspicion := a.suspicion():
         lines.append(wrapped(suspicion))
     return "\n".join(lines)
