@@ -1,6 +1,6 @@
 """How far the op's numbers are from float64 attention on the unquantised inputs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import nan, sqrt
 
@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from tensix_sim.formats import TILE
+
 Rows = NDArray[np.float32]
+Pieces = Sequence[tuple[int, int]]  # of the rows of a head: from, up to
 BLOCK = 256  # query rows at a time: bounds the memory of the scores
 
 
@@ -34,10 +37,26 @@ class Beyond(BaseModel):
     expected: float
 
 
+class Sampled(BaseModel):
+    """So many rows were compared, `of` so many. `standard_error`: of their relative L2 error as an estimate of all rows'."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int
+    of: int
+    standard_error: float
+
+    @property
+    def text(self) -> str:
+        """The same in a line."""
+        return f"{self.rows:,} of {self.of:,} rows, {TILE} of each Q chunk; relative L2 +- {self.standard_error:.3%}"
+
+
 class Accuracy(BaseModel):
     """Agreement with the reference; `worst_row` is the largest relative L2 error of one output row.
 
-    A run is `suspect` if its error is more than its formats give (`expected.judge`).
+    All figures are of the rows that were `sampled`, or else of all. A run is `suspect` if its error is more than its formats
+    give (`expected.judge`).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,6 +69,7 @@ class Accuracy(BaseModel):
     suspect: bool = False
     expected: ExpectedError | None = None
     place: Beyond | None = None
+    sampled: Sampled | None = None
 
     def suspicion(self, device: int | None = None) -> str | None:
         """What is suspect, in a sentence; None where nothing is. `device` is its number, if not the ring position."""
@@ -65,7 +85,11 @@ class Accuracy(BaseModel):
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over pairs (reference, computed) from which every figure of `Accuracy` follows; they add up over devices."""
+    """Sums over pairs (reference, computed) from which every figure of `Accuracy` follows; they add up over devices.
+
+    The pairs are those of `rows`, of `whole` rows, in so many `parts`: blocks of all rows, or the tile rows of a sample. The
+    last three are sums over parts, of products of their xx and dd.
+    """
 
     n: int = 0
     x: float = 0.0
@@ -76,12 +100,22 @@ class Moments:
     dd: float = 0.0
     max_abs: float = 0.0
     worst_row: float = 0.0
+    rows: int = 0
+    whole: int = 0
+    parts: int = 0
+    xx_xx: float = 0.0
+    xx_dd: float = 0.0
+    dd_dd: float = 0.0
 
     @classmethod
     def of(cls, reference: NDArray[np.float64], computed: Rows, by_row: NDArray[np.float64] | None = None) -> "Moments":
-        """Moments of two arrays of the same shape, whose last axis is a row; `by_row` gets the relative L2 error of each."""
+        """Moments of two arrays of the same shape, whose last axis is a row; `by_row` gets the relative L2 error of each.
+
+        They are one part, and all its rows.
+        """
         x, y = reference, computed.astype(np.float64)
         d = y - x
+        xx, dd, rows = float((x**2).sum()), float((d**2).sum()), x.size // x.shape[-1]
         row_error = np.sqrt((d**2).sum(axis=-1))
         row_size = np.sqrt((x**2).sum(axis=-1))
         worst = np.divide(row_error, np.where(row_size > 0, row_size, np.inf), out=by_row).max()
@@ -89,39 +123,48 @@ class Moments:
             n=x.size,
             x=float(x.sum()),
             y=float(y.sum()),
-            xx=float((x**2).sum()),
+            xx=xx,
             yy=float((y**2).sum()),
             xy=float((x * y).sum()),
-            dd=float((d**2).sum()),
+            dd=dd,
             max_abs=float(np.abs(d).max()),
             worst_row=float(worst),
+            rows=rows,
+            whole=rows,
+            parts=1,
+            xx_xx=xx * xx,
+            xx_dd=xx * dd,
+            dd_dd=dd * dd,
         )
 
     def __add__(self, other: "Moments") -> "Moments":
-        return Moments(
-            n=self.n + other.n,
-            x=self.x + other.x,
-            y=self.y + other.y,
-            xx=self.xx + other.xx,
-            yy=self.yy + other.yy,
-            xy=self.xy + other.xy,
-            dd=self.dd + other.dd,
-            max_abs=max(self.max_abs, other.max_abs),
-            worst_row=max(self.worst_row, other.worst_row),
-        )
+        pairs = ((name, mine, getattr(other, name)) for name, mine in vars(self).items())
+        return Moments(**{name: max(a, b) if name in ("max_abs", "worst_row") else a + b for name, a, b in pairs})
 
     def accuracy(self) -> Accuracy:
         """The figures; NaN where a value was not finite."""
         var_x = self.n * self.xx - self.x**2
         var_y = self.n * self.yy - self.y**2
         pcc = (self.n * self.xy - self.x * self.y) / sqrt(var_x * var_y) if var_x > 0 and var_y > 0 else nan
+        sampled = Sampled(rows=self.rows, of=self.whole, standard_error=self._standard_error)
         return Accuracy(
             pcc=pcc,
             rmse=sqrt(self.dd / self.n),
             rel_l2=sqrt(self.dd / self.xx) if self.xx > 0 else nan,
             max_abs=self.max_abs,
             worst_row=self.worst_row,
+            sampled=sampled if self.rows < self.whole else None,
         )
+
+    @property
+    def _standard_error(self) -> float:
+        """Standard error of the relative L2 error, the root of a ratio of sums over parts; NaN of one part or no error."""
+        if self.parts < 2 or not self.dd > 0:
+            return nan
+        ratio = self.dd / self.xx
+        squares = self.dd_dd - 2 * ratio * self.xx_dd + ratio**2 * self.xx_xx
+        variance = (1 - self.rows / self.whole) * self.parts / (self.parts - 1) * max(squares, 0.0) / self.xx**2
+        return sqrt(variance / ratio) / 2
 
 
 def total(moments: Iterable[Moments]) -> Moments:
@@ -134,42 +177,51 @@ def total(moments: Iterable[Moments]) -> Moments:
 
 def compare_with_reference(
     q: Rows, k: Rows, v: Rows, out: Rows, first_key: int, scale: float, left: int | None = None, right: int | None = 0,
-    by_row: NDArray[np.float64] | None = None,
+    by_row: NDArray[np.float64] | None = None, pieces: Sequence[Pieces] | None = None,
 ) -> Moments:  # fmt: skip
     """Compare `out` [heads, rows, d] with `attention` of the other arguments; `by_row` [heads, rows] gets relative L2 errors."""
     parts = []
-    for head, start, expected in attention(q, k, v, first_key, scale, left, right):
+    for head, start, expected in attention(q, k, v, first_key, scale, left, right, pieces):
         rows = head, slice(start, start + len(expected))
         parts.append(Moments.of(expected, out[rows], None if by_row is None else by_row[rows]))
     return total(parts)
 
 
 def attention(
-    q: Rows, k: Rows, v: Rows, first_key: int, scale: float, left: int | None = None, right: int | None = 0
-) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
-    """Attention in float64, as blocks of rows: (head, first row, values).
+    q: Rows, k: Rows, v: Rows, first_key: int, scale: float, left: int | None = None, right: int | None = 0,
+    pieces: Sequence[Pieces] | None = None,
+) -> Iterator[tuple[int, int, NDArray[np.float64]]]:  # fmt: skip
+    """Attention in float64, as blocks of rows: (head, first row, values). Of each head all rows, or some `pieces` of them.
 
     q is [heads, rows, d], consecutive rows of the sequence; k and v are [kv_heads, keys, d]. Row i of q has key
     `first_key` + i for its own, and sees it, `left` keys before and `right` keys after it; None is all there are.
     """
     heads, rows, _ = q.shape
     group = heads // k.shape[0]
+    blocks = [(start, min(start + BLOCK, rows)) for start in range(0, rows, BLOCK)]
     for head in range(heads):
-        keys, values = k[head // group].astype(np.float64), v[head // group].astype(np.float64)
-        for start in range(0, rows, BLOCK):
-            stop = min(start + BLOCK, rows)
-            own = np.arange(first_key + start, first_key + stop)
-            begin = 0 if left is None else max(0, own[0] - left)
-            end = len(keys) if right is None else min(own[-1] + right + 1, len(keys))
-            scores = q[head, start:stop].astype(np.float64) @ keys[begin:end].T
-            scores *= scale
-            distance = np.arange(begin, end) - own[:, np.newaxis]
-            if right is not None:
-                scores[distance > right] = -np.inf
-            if left is not None:
-                scores[distance < -left] = -np.inf
-            scores -= scores.max(axis=1, keepdims=True)
-            np.exp(scores, out=scores)
-            expected = scores @ values[begin:end]
-            expected /= scores.sum(axis=1, keepdims=True)
-            yield head, start, expected
+        if head % group == 0:
+            keys, values = k[head // group].astype(np.float64), v[head // group].astype(np.float64)
+        for start, stop in pieces[head] if pieces else blocks:
+            yield head, start, _attend(q[head, start:stop], keys, values, first_key + start, scale, left, right)
+
+
+def _attend(
+    q: Rows, k: NDArray[np.float64], v: NDArray[np.float64], first: int, scale: float, left: int | None, right: int | None
+) -> NDArray[np.float64]:
+    """Attention of consecutive rows of one head, q [rows, d], the first of which has key `first` for its own."""
+    own, last = first + np.arange(len(q))[:, np.newaxis], first + len(q) - 1
+    begin = 0 if left is None else max(0, first - left)
+    end = len(k) if right is None else min(last + right + 1, len(k))
+    scores = (q.astype(np.float64) * scale) @ k[begin:end].T
+    if right is not None:
+        late = first + right + 1  # the first key that a row does not see
+        scores[:, late - begin :][np.arange(late, end) > own + right] = -np.inf
+    if left is not None:
+        early = min(max(begin, last - left), end)  # the first key from which on every row sees them
+        scores[:, : early - begin][np.arange(begin, early) < own - left] = -np.inf
+    scores -= scores.max(axis=1, keepdims=True)
+    np.exp(scores, out=scores)
+    expected: NDArray[np.float64] = scores @ v[begin:end]
+    expected /= scores.sum(axis=1, keepdims=True)
+    return expected

@@ -228,6 +228,10 @@ class RunSpec(Strict):
         default="fast",
         description="Cycles only, the hardware's roundings where they matter, or the chip's bits. The same cycles.",
     )
+    reference: Literal["auto", "whole"] = Field(
+        default="auto",
+        description="Rows of the output that are set beside float64 attention: 32 of each Q chunk where it is long, or all.",
+    )
     trace: Literal["off", "zones", "transfers"] = Field(
         default="zones", description="Nothing, spans and counters, or bursts too."
     )

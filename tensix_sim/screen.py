@@ -140,6 +140,8 @@ def _accuracy(a: Accuracy) -> str:
         f"against float64 attention: PCC {a.pcc:.6f}, relative L2 {a.rel_l2:.3%}, RMSE {a.rmse:.3e}, "
         f"largest error {a.max_abs:.3e}, worst row {a.worst_row:.1%}"
     ]
+    if a.sampled:
+        lines.append(f"all figures, the worst row too, are of {a.sampled.text}")
     if suspicion := a.suspicion():
         lines.append(wrapped(suspicion))
     return "\n".join(lines)

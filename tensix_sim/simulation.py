@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from threadpoolctl import threadpool_limits
 
 import tensix_sim
-from tensix_sim.accuracy import Accuracy, Moments, compare_with_reference, total
+from tensix_sim.accuracy import Accuracy, Moments, Pieces, compare_with_reference, total
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.records import Violation
 from tensix_sim.doctor.report import Report
@@ -37,6 +37,7 @@ from tensix_sim.workers import PROCESSES, Progress, unwatched, worker_processes
 
 STEP_SECONDS, TILE_SECONDS = 5e-5, {"off": 0.0, "fast": 6e-5, "exact": 1e-3}  # of a K chunk, and of a tile of its scores
 WORTH_PROCESSES = 0.5  # seconds of work
+WHOLE_SCORES = 2**26  # of a device: float64 attention of more takes over a second, and is then of a sample
 
 
 class Spread(BaseModel):
@@ -331,7 +332,7 @@ def _run_device(job: Job, ring_id: int, progress: Progress, numbers: RunNumbers,
             output = output_rows(g, out.values)
             if whole:
                 _check_finite(g, ring_id, output)
-            moments, by_row = _moments(g, ring_id, inputs, output, numbers.reference_rows)
+            moments, by_row = _moments(g, ring_id, inputs, output, job.spec.reference == "whole")
             if whole and numbers.quantised and not numbers.ideal:
                 again = recomputed(g, program.compute, job.machine, ring_id, inputs, output, by_row)
             accuracy = judge(moments.accuracy(), again)
@@ -374,27 +375,25 @@ def _check_finite(g: Geometry, ring_id: int, output: Values) -> None:
     )
 
 
-def _moments(g: Geometry, ring_id: int, inputs: InputValues, output: Values, about: int | None) -> tuple[Moments, Errors]:
+def _moments(g: Geometry, ring_id: int, inputs: InputValues, output: Values, whole: bool) -> tuple[Moments, Errors]:
     """Moments of the rows that are compared, and the relative L2 error of each row [B, NQH, rows], NaN where it is not."""
     parts, by_row = [], np.full(output.shape[:3], np.nan)
+    whole = whole or g.M == 1 or by_row.size * g.Sk <= WHOLE_SCORES
     for i, rows in enumerate(g.slabs(ring_id)):
-        for start, stop in _sample(g.Sc, about and about // g.phases):
-            piece, first = slice(i * g.Sc + start, i * g.Sc + stop), rows.start + start
-            q = inputs.q[:, :, first : rows.start + stop]
-            seen = g.prefix + first, g.scale, g.left, g.right
-            for b in range(g.B):
-                out, errors = output[b][:, piece], by_row[b][:, piece]
-                parts.append(compare_with_reference(q[b], inputs.k[b], inputs.v[b], out, *seen, by_row=errors))
-    return total(parts), by_row
+        mine = slice(i * g.Sc, (i + 1) * g.Sc)
+        for b in range(g.B):
+            seen = inputs.q[b][:, rows], inputs.k[b], inputs.v[b], output[b][:, mine], g.prefix + rows.start, g.scale
+            first = g.q_offsets(ring_id)[i] + b * g.NQH
+            pieces = None if whole else [_sample(g, first + head) for head in range(g.NQH)]
+            parts.append(compare_with_reference(*seen, g.left, g.right, by_row[b][:, mine], pieces))
+    return replace(total(parts), whole=by_row.size), by_row
 
 
-def _sample(rows: int, about: int | None) -> list[tuple[int, int]]:
-    """(first, last but one) of pieces of so many rows, all or about as many as asked for, evenly spread tile rows."""
-    if about is None or about >= rows:
-        return [(0, rows)]
-    count = max(1, about // TILE)
-    starts = [round(i * ((rows - 1) // TILE) / max(1, count - 1)) * TILE for i in range(count)]
-    return [(start, min(start + TILE, rows)) for start in starts]
+def _sample(g: Geometry, first: int) -> Pieces:
+    """One tile row of each Q chunk of a slab: the `first` of the first one, counted round it, and in each chunk the next."""
+    chunks = (range(g.Sqt)[start : start + g.M] for start in range(0, g.Sqt, g.M))
+    tile_rows = (chunk[(first + i) % len(chunk)] for i, chunk in enumerate(chunks))
+    return [(t * TILE, min((t + 1) * TILE, g.Sc)) for t in tile_rows]
 
 
 def _figures(

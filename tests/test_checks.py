@@ -497,6 +497,7 @@ WRONG: dict[str, list[Any]] = {
     "inputs.kv_dtype": ["bfloat16", "float32", 8],
     "attn_mask": ["mask.npy"],
     "numerics": ["bitwise", "on", False],
+    "reference": ["none", 32, True],
     "trace": ["all", True],
     "memory_config": ["l1_height_sharded", "dram_block_sharded", "sram", 3],
     "scale": [float("nan"), float("inf"), "0.1", [1]],

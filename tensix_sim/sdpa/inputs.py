@@ -26,13 +26,11 @@ class RunNumbers:
     """The numbers of a run: `inputs` in place of those that the spec gives, and how they are looked at.
 
     `ideal` places cost no accuracy (see `ComputeConfig`), nor do inputs that are not `quantised`, which no chip would have.
-    Accuracy is that of all rows, or of about `reference_rows` of each head.
     """
 
     inputs: InputValues | None = None
     ideal: tuple[tuple[str, str, str], ...] = ()
     quantised: bool = True
-    reference_rows: int | None = None
 
     def of(self, spec: RunSpec) -> "InputValues | None":
         """The values; None with numerics off."""
