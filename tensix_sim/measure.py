@@ -13,6 +13,7 @@ from tensix_sim.simulation import run_device, simulate
 
 Figure = Literal["alone", "device", "error"]
 ERROR_ROWS = 8192
+WITH_NUMBERS = {"numerics": "fast", "reference": "whole"}
 
 
 def measure(what: Figure, spec: RunSpec, ring_id: int) -> float:
@@ -41,7 +42,7 @@ def cycles_alone(spec: RunSpec, ring_id: int) -> int:
 
 def relative_error(spec: RunSpec) -> float:
     """Relative L2 error of one head, of at most `ERROR_ROWS` new rows where the values are drawn and not read."""
-    result = simulate(shortened(spec) if not spec.inputs.from_files else spec.model_copy(update={"numerics": "fast"}))
+    result = simulate(shortened(spec) if not spec.inputs.from_files else spec.model_copy(update=WITH_NUMBERS))
     assert result.accuracy is not None
     return result.accuracy.rel_l2
 
@@ -58,7 +59,7 @@ def error_of(spec: RunSpec) -> str:
 def shortened(spec: RunSpec) -> RunSpec:
     """The spec with one head, and as many rows of its own as it may have, but no more than `ERROR_ROWS` if it can."""
     given = spec.inputs.model_copy(update={"batch": 1, "q_heads": 1, "kv_heads": 1})
-    one_head = spec.model_copy(update={"inputs": given, "numerics": "fast", "what_if": WhatIf()})
+    one_head = spec.model_copy(update={"inputs": given, "what_if": WhatIf(), **WITH_NUMBERS})
     if given.seq_len <= ERROR_ROWS:
         return one_head
     g = Geometry.of(spec)

@@ -84,7 +84,7 @@ def writable_store(path: Path) -> Path | str:
 
 def _key(what: str, spec: RunSpec) -> str:
     """All of a spec that what is measured depends on, and the contents of the files that it names: of a time, the page table."""
-    unneeded = {"ring_ids", "ring_id", "queue_id", "trace"} | ({"numerics"} if what != "error" else set())
+    unneeded = {"ring_ids", "ring_id", "queue_id", "trace"} | ({"numerics", "reference"} if what != "error" else set())
     files = [spec.paged_kv.page_table_file if spec.paged_kv else None]
     if what == "error":
         files += [spec.inputs.q, spec.inputs.k, spec.inputs.v]
