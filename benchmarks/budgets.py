@@ -20,6 +20,7 @@ RING = {
     "program_config": {"compute_with_storage_grid_size": [8, 8], "q_chunk_size": 128, "k_chunk_size": 256},
 }  # fmt: skip
 EIGHT_HEADS = {"batch": 1, "q_heads": 8, "kv_heads": 1, "head_dim": 128, "dtype": "bfloat8_b"}
+LONG = {"compute_with_storage_grid_size": [8, 8], "q_chunk_size": 256, "k_chunk_size": 512}
 STREAMING = {"op": "sdpa", "kernel": "streaming", "board": "p100a", "numerics": "off", "trace": "off"}
 TEN_HEADS = {
     "op": "sdpa", "board": "p100a", "numerics": "fast", "trace": "off", "is_causal": False,
@@ -74,7 +75,7 @@ SMALL = (
 )  # fmt: skip
 TUNE = ("tune", "--preset", "llama70b-galaxy")
 CASES = (
-    Case("S=131072, ring of 4, timing, two processes", SIMULATE, (ring(131072), "2"), "wall", 5),
+    Case("S=131072, ring of 4, timing, two processes", SIMULATE, (ring(131072, program_config=LONG), "2"), "wall", 5),
     Case("S=32768, streaming, one device, timing", SIMULATE, (json.dumps({
         **STREAMING, "inputs": {**EIGHT_HEADS, "seq_len": 32768}, "program_config": RING["program_config"]}), "1"), "cpu", 5),
     Case("10 heads of 8192 with numbers, 80 cores", SIMULATE, (json.dumps(TEN_HEADS), "1"), "cpu", 2.5),
