@@ -114,6 +114,7 @@ class Draw:
         async def kernel(t: Compute, _: None) -> None:
             for name, block in verb.held.items():
                 x = t.matrix(name, block.shape[0], block.shape[2])
+                await t.reserve(x)
                 t.push(x)
                 x.cb.values.blocks.append(block.copy())
             seen.update(await verb.call(t))

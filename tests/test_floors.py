@@ -16,7 +16,7 @@ FLOORS = [
     {"kernels"},
     {"sdpa"},
     {"gather", "doctor", "job", "walls", "trust"},
-    {"simulation", "expected", "error", "workers", "summary", "logged"},
+    {"simulation", "expected", "error", "workers", "summary", "logged", "measure", "store"},
     {"analysis", "emit", "page", "screen", "tuning", "validate", "microbench", "programs", "cli", "__init__"},
     {"ttnn"},
 ]
