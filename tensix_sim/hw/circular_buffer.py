@@ -4,13 +4,9 @@ When a tile is pushed, seen and popped, the clockwork knows. Here a kernel that 
 has asked for their push, whatever the time.
 """
 
-from collections.abc import Mapping
-
-import simpy
-
 from tensix_sim.formats import Values
 from tensix_sim.hw.engine import Engine, SimulationError
-from tensix_sim.hw.semaphore import History
+from tensix_sim.hw.semaphore import Changes, History
 from tensix_sim.hw.tiles import Tiles
 from tensix_sim.program import BufferSpec
 
@@ -183,37 +179,3 @@ class CircularBuffer:
         """Rows `start` to `stop` of the tiles that are there, as rows of `cols`."""
         self.check_front(stop * cols)
         return self.values.rows(start, stop, cols, self.front)
-
-
-class Changes:
-    """Changes of a counter: events only for who must really wait for the next one, and what the kernel that changes it knows."""
-
-    __slots__ = ("_news", "_told", "engine", "event")
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.event: simpy.Event | None = None
-        self._told: Mapping[History, int] = {}
-        self._news = False
-
-    def tell(self, history: History) -> None:
-        """Let who sees the change know what the kernel knows that makes it."""
-        if self._told is not history.known:
-            self._told, self._news = history.known, True
-
-    def hear(self, history: History) -> None:
-        """See the change."""
-        if self._news:
-            history.learn(self._told)
-            self._news = False
-
-    def next(self) -> simpy.Event:
-        """Event of the next change."""
-        self.event = self.event or self.engine.event()
-        return self.event
-
-    def happen(self) -> None:
-        """Wake who waits, when this kernel waits itself: someone does."""
-        event, self.event = self.event, None
-        assert event is not None
-        self.engine.happen(event, self.engine.now)

@@ -41,6 +41,16 @@ def happened(event: simpy.Event) -> Generator[simpy.Event, Any, Any]:
     return (yield event)
 
 
+def of_kernel(frame: Any) -> bool:
+    """Whether code that runs is a kernel's own, and not the kernel API's."""
+    return API not in Path(frame.f_code.co_filename).parents
+
+
+def line_of(frame: Any) -> str:
+    """File and line where code stands."""
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
 @dataclass
 class Task:
     """A running kernel: who it is, what it waits for now, and where its code stands."""
@@ -61,8 +71,8 @@ class Task:
         if not frames:  # it has gone ahead of its RISC to its end
             code = cast(Any, self.coroutine).cr_code
             return f"{code.co_filename}:{code.co_firstlineno}, or after it"
-        kernel = [f for f in frames if API not in Path(f.f_code.co_filename).parents] or frames[:1]
-        return ", called from ".join(f"{f.f_code.co_filename}:{f.f_lineno}" for f in reversed(kernel))
+        kernel = list(filter(of_kernel, frames)) or frames[:1]
+        return ", called from ".join(map(line_of, reversed(kernel)))
 
 
 class Beside(Protocol):

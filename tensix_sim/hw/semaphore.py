@@ -32,7 +32,9 @@ class History:
 
     def learn(self, known: Mapping["History", int]) -> None:
         """Know what another knew when it told."""
-        self.known = {who: max(known.get(who, 0), self.known.get(who, 0)) for who in (*known, *self.known)}
+        news = {who: acts for who, acts in known.items() if acts > self.known.get(who, 0)}
+        if news:
+            self.known = {**self.known, **news}
 
     def knows(self, act: "Act") -> bool:
         """Whether an operation has happened before, whatever the timing."""
@@ -52,6 +54,40 @@ class Act(NamedTuple):
         return f"by {self.who.label} at {self.place}"
 
 
+class Changes:
+    """Changes of a counter: events only for who must really wait for the next one, and what the kernel that changes it knows."""
+
+    __slots__ = ("_news", "_told", "engine", "event")
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.event: simpy.Event | None = None
+        self._told: Mapping[History, int] = {}
+        self._news = False
+
+    def tell(self, history: History) -> None:
+        """Let who sees the change know what the kernel knows that makes it."""
+        if self._told is not history.known:
+            self._told, self._news = history.known, True
+
+    def hear(self, history: History) -> None:
+        """See the change."""
+        if self._news:
+            history.learn(self._told)
+            self._news = False
+
+    def next(self) -> simpy.Event:
+        """Event of the next change."""
+        self.event = self.event or self.engine.event()
+        return self.event
+
+    def happen(self) -> None:
+        """Wake who waits, when this kernel waits itself: someone does."""
+        event, self.event = self.event, None
+        assert event is not None
+        self.engine.happen(event, self.engine.now)
+
+
 class Semaphore:
     """A counter in one core's L1 that other cores may raise over the NoC, as kernels see it in program order.
 
@@ -61,9 +97,8 @@ class Semaphore:
     def __init__(self, label: str, place: int, engine: Engine) -> None:
         self.label = label
         self.place = place
-        self.engine = engine
         self.value = 0
-        self._changed: simpy.Event | None = None
+        self.changes = Changes(engine)
         self._set: Act | None = None  # the last time
         self._raised: list[Act] = []  # since then
         self._awaited = 0  # the highest value since then
@@ -107,12 +142,6 @@ class Semaphore:
             return None
         return f"{self.label}: raised to {self.value} {self._raised[-1]}; nobody waited for more than {self._awaited}"
 
-    def next_change(self) -> simpy.Event:
-        """Event of the next change."""
-        if self._changed is None:
-            self._changed = self.engine.event()
-        return self._changed
-
     def _act(self, value: int, who: History, place: str) -> Act:
         who.act()
         return Act(value, who, who.acts, who.known, place)
@@ -125,6 +154,5 @@ class Semaphore:
 
     def _change(self, value: int) -> None:
         self.value = value
-        if self._changed is not None:
-            event, self._changed = self._changed, None
-            self.engine.happen(event, self.engine.now)
+        if self.changes.event is not None:
+            self.changes.happen()

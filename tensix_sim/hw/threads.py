@@ -221,8 +221,7 @@ def reserve_back(chip: Any, r: int, op: Any) -> int:
     since = chip.state[0].now
     if risc.step and since > t.pack:
         chip.waits[risc.waits + buffer.wait_space] += since - t.pack
-        record(chip, risc.lane + 2, buffer.wait_space, t.pack, since)
-        t.pack = since
+        t.pack = _follow(chip, risc.lane + 2, buffer.wait_space, t.pack, since - t.pack)
     spend_on_pack(chip, r, op.name, chip.state[0].cb_wait, 0)
     return DONE
 
@@ -241,8 +240,7 @@ def pop_front(chip: Any, r: int, op: Any) -> int:
     """Give tiles back when the unpacker has read what came before."""
     risc = chip.riscs[r]
     t, cycles = chip.tensixes[risc.core], chip.state[0].cb_update
-    record(chip, risc.lane, op.name, t.unpack, t.unpack + cycles)
-    t.unpack += cycles
+    t.unpack = _follow(chip, risc.lane, op.name, t.unpack, cycles)
     t.popping += cycles
     return int(give_back(chip, risc.buffers + op.buffer, op.tiles, t.unpack))
 
@@ -265,8 +263,7 @@ def hand_over(chip: Any, r: int) -> int:
     packed = t.pack + chip.state[0].handshake
     if packed > t.unpack:
         t.unpack_pack += packed - t.unpack
-        record(chip, risc.lane, PACK, t.unpack, packed)
-        t.unpack = packed
+        t.unpack = _follow(chip, risc.lane, PACK, t.unpack, packed - t.unpack)
     return DONE
 
 
@@ -275,8 +272,7 @@ def spend_on_pack(chip: Any, r: int, name: int, cycles: int, vector: int) -> int
     """Work of the pack thread outside windows; `vector` of its cycles are the vector unit's."""
     risc = chip.riscs[r]
     t = chip.tensixes[risc.core]
-    record(chip, risc.lane + 2, name, t.pack, t.pack + cycles)
-    t.pack += cycles
+    t.pack = _follow(chip, risc.lane + 2, name, t.pack, cycles)
     t.pack_busy += cycles
     t.sfpu += vector
     return DONE
@@ -301,5 +297,4 @@ def _see(chip: Any, r: int, b: int, tiles: int, setup: int) -> None:
     if arrival > t.unpack:
         name = chip.buffers[b].wait_tiles
         chip.waits[risc.waits + name] += arrival - t.unpack
-        record(chip, risc.lane, name, t.unpack, arrival)
-        t.unpack = arrival
+        t.unpack = _follow(chip, risc.lane, name, t.unpack, arrival - t.unpack)

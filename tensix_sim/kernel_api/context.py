@@ -3,12 +3,11 @@
 import sys
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
-from tensix_sim.hw.engine import API, DeadlockError, SimulationError, Task, happened
+from tensix_sim.hw.engine import DeadlockError, SimulationError, Task, happened, line_of, of_kernel
 from tensix_sim.hw.riscs import NOTE, POP, POP_FRONT, PUSH, PUSH_BACK, RESERVE, RESERVE_BACK, WAIT, WAIT_FRONT
 from tensix_sim.hw.semaphore import History, Semaphore
 from tensix_sim.program import RISC_OF, Role
@@ -37,7 +36,7 @@ class Context:
         self.queue = core.chip.hardware.add_risc(core.place, core.buffers, lane)
         self.notes: dict[str, tuple[int, ...]] = {}
         self._given = self.queue.given
-        self._operation = cache(core.chip.hardware.operation)
+        self._operation = core.chip.hardware.operation
         self._handshake = cache(self._learn_handshake)
         self._label = f"{core.label} {RISC_OF[role]}"
         self.history = History(self._label)
@@ -103,7 +102,7 @@ class Context:
         """Suspend the kernel until a semaphore is at least `value`."""
         while semaphore.value < value:
             self._block(lambda: f"semaphore {name} to reach {value}; it is {semaphore.value}", None)
-            await happened(semaphore.next_change())
+            await happened(semaphore.changes.next())
         semaphore.see(value, self.history)
 
     async def _until_room(self) -> None:
@@ -119,9 +118,9 @@ class Context:
     def _here(self) -> str:
         """File and line of the kernel's own code that is running."""
         frame: Any = sys._getframe(1)
-        while API in Path(frame.f_code.co_filename).parents:
+        while not of_kernel(frame):
             frame = frame.f_back
-        return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        return line_of(frame)
 
     def _block_on(self, cb: CircularBuffer, what: Callable[[], str], owner: Role) -> None:
         """The same of a circular buffer, which a compute kernel's three threads do not share with another kernel's."""
