@@ -12,7 +12,7 @@ from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.simulation import run_device, simulate
 
 Figure = Literal["alone", "device", "error"]
-ERROR_ROWS = 8192
+ERROR_ROWS = 4096
 WITH_NUMBERS = {"numerics": "fast", "reference": "whole"}
 
 

@@ -18,6 +18,7 @@ Role = Literal["reader", "compute", "writer"]
 MemoryKind = Literal["dram", "l1"]
 Fidelity = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
 
+IDLE = object()
 RISC_OF: dict[Role, str] = {"reader": "NCRISC", "compute": "TRISC", "writer": "BRISC"}
 
 
@@ -113,7 +114,7 @@ KernelFunction = Callable[[Any, Any], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True)
 class Kernel:
-    """An `async def kernel(core, args)` for one role, with each core's arguments."""
+    """An `async def kernel(core, args)` for one role, with each core's arguments, or `IDLE` where it does not run."""
 
     role: Role
     function: KernelFunction

@@ -400,7 +400,7 @@ def _figures(
     g: Geometry, chip: Chip, ring_id: int, contexts: Contexts, accuracy: Accuracy | None, only: int | None
 ) -> DeviceFigures:
     program, routes = chip.program, chip.hardware.routes
-    ends = [last_end(of_core(contexts, core)) for core in program.cores]
+    ends = [last_end(of_core(contexts, core)) if only in (None, i) else 0 for i, core in enumerate(program.cores)]
     cycles = max(ends)
     active = [i for i in range(g.cores) if g.deal.count(i) and only in (None, i)]
     cores = [chip.cores[program.cores[i]] for i in active]

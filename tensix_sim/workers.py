@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
-from tensix_sim.host import interrupts_held
+from tensix_sim.host import interrupts_held, settled
 from tensix_sim.user_errors import UserError
 
 PROCESSES = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")  # a fork has all loaded that this one has
@@ -51,7 +51,7 @@ def run_all(
     order = sorted(range(len(calls)), key=lambda i: -lasts[i])
     found: dict[int, Found] = {}
     done = 0.0
-    with closing(_results(function, calls, order, jobs)) as results:
+    with settled(), closing(_results(function, calls, order, jobs)) as results:
         for i, result in results:
             found[i] = result
             learn(i, result)

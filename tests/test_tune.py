@@ -285,12 +285,12 @@ def test_the_given_config_is_run_even_outside_the_space() -> None:
 
 
 def test_numbers_are_those_of_a_shorter_run() -> None:
-    """A long drawn sequence is cut to a legal one of at most 8192 rows and one head; a short one keeps its rows."""
+    """A long drawn sequence is cut to a legal one of at most 4096 rows and one head; a short one keeps its rows."""
     long, short = shortened(spec(S=2**17, q=96 * 2**5 // 3)), shortened(spec())
     for one in (long, short):
         assert check(one).ok
         assert (one.inputs.q_heads, one.numerics) == (1, "fast")
-    assert (long.inputs.seq_len, short.inputs.seq_len) == (8192, 512)
+    assert (long.inputs.seq_len, short.inputs.seq_len) == (4096, 512)
 
 
 def test_the_winner_is_code() -> None:

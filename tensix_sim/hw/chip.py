@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +32,7 @@ class Core:
         self.logical = program.cores[place]
         self.node = chip.machine.worker(self.logical)
         self.label = f"{chip.label}core ({self.logical[0]},{self.logical[1]})"
-        self.fifos = {
-            b.name: CircularBuffer(b, chip.engine, f"{self.label} {b.name}", chip.values, i)
-            for i, b in enumerate(program.buffers)
-        }
+        self.fifos = chip.fifos(self.label) if chip.watched else chip.any_fifos
         self.buffers, self.semaphores = chip.hardware.add_core(program, self.logical, self.label)
         self.tensix = Tensix(chip.hardware, place)
 
@@ -143,7 +141,14 @@ class Chip:
         self.watched = watched or self.values
         self._written = {tensor: np.zeros(tensor.pages, bool) for tensor in program.outputs}
         self._by = {tensor: np.full((tensor.pages, 2), NOBODY) for tensor in program.outputs}  # RISC, operations until then
+        self.learned: tuple[Any, ...] = ()  # by one compute kernel for all
+        self.any_fifos = {} if self.watched else self.fifos("any core")  # nobody asks them: one set does for all
         self.cores = {logical: Core(self, program, i) for i, logical in enumerate(program.cores)}
+
+    def fifos(self, label: str) -> dict[str, CircularBuffer]:
+        """The circular buffers of a core, by name."""
+        specs = enumerate(self.program.buffers)
+        return {b.name: CircularBuffer(b, self.engine, f"{label} {b.name}", self.values, i) for i, b in specs}
 
     def store(self, tensor: Tensor, pages: Sequence[int], block: Values | None, queue: Queue | None = None) -> None:
         """Put tiles, [rows, 32, columns, 32], one after the other in `pages` of an output, which are then written.

@@ -44,7 +44,7 @@ class Traffic(NamedTuple):
 def busy_ticks(routes: Routes) -> dict[str, int]:
     """Ticks for which each bank, link and core port was at work, by name."""
     net = routes.silicon.net
-    ticks = net.banks["busy"].tolist() + net.servers["busy"][: len(routes.servers)].tolist()
+    ticks = net.banks["busy"].tolist() + net.servers["busy"][list(routes.servers.values())].tolist()
     return dict(zip([*routes.bank_names, *routes.servers], ticks, strict=True))
 
 

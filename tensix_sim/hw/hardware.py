@@ -145,8 +145,8 @@ class Hardware:
         silicon.make_room(
             buffers=cores * buffers, logs=2 * cores * sum(buffer.tiles for buffer in program.buffers), tensixes=cores,
             semaphores=cores * len(program.semaphores), riscs=riscs, queues=riscs * QUEUE, waits=riscs * len(self._names),
-            stack=riscs, operations=8 * cores, lists=4096, moves=4 * cores, servers=8 * cores, routes=32 * cores,
-            spans=records, counts=records,
+            stack=riscs, transfers=2 * riscs, idle=2 * riscs, requests=8 * riscs, order=8 * riscs, heap=16 * riscs,
+            operations=8 * cores, lists=256 * cores, moves=16 * cores, routes=64 * cores, spans=records, counts=records,
         )  # fmt: skip
         silicon.add_events(margin + riscs)
 

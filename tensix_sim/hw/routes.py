@@ -6,6 +6,7 @@ A `Plan` is a read or write that has been worked out: its tiles' banks, and the 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from tensix_sim.program import Tensor
 
 Direction = Literal["read", "write"]
 
+SERVERS = 4  # of a router
 PIECE_BYTES = 1024  # of a long packet; about a tile, so that neither waits long for the other
 
 
@@ -52,6 +54,21 @@ class Plan:
         return self.tiles * self.path.tile_bytes
 
 
+class Ways(NamedTuple):
+    """Where a path leads, on any chip: records `ROUTE`, whose lists begin at the first of `lists`, servers by name, and hops."""
+
+    routes: NDArray[Any]
+    lists: list[int]
+    servers: dict[str, int]
+    hops: list[int]  # to or from each bank
+
+
+@lru_cache(maxsize=64)
+def known_ways(machine: Machine, count: bool) -> dict[tuple[Path, frozenset[Coord]], Ways]:
+    """Ways that were worked out for one of a machine's chips, by path and known senders; those of all of them are equal."""
+    return {}
+
+
 class Routes:
     """One chip's banks, links and core ports by name, and the plans of what moves over them.
 
@@ -69,11 +86,12 @@ class Routes:
         self.bank_names, self._first_bank = self._numbered()
         self.flows = ("read", "write", "noc0", "noc1", *self.bank_names[: chip.dram.banks]) if count else ()
         self.silicon = Silicon(self._banks(), watch, len(self.flows))
-        self.servers: dict[str, int] = {}  # links and core ports by name
+        self.silicon.add("servers", rows(SERVER, SERVERS * 2 * self.spec.columns * self.spec.rows))
+        self.servers: dict[str, int] = {}  # links and core ports that are used, by name
+        self._ways = known_ways(machine, count)
         self._plans: tuple[dict[object, Plan], ...] = ({}, {})
-        self._routes: dict[Path, int] = {}
-        self._known: dict[tuple[Path, int], NDArray[Any]] = {}  # records of routes, by how many senders there were
-        self._patterns: dict[tuple[int, ...], int] = {}
+        self._routes: dict[Path, tuple[int, list[int]]] = {}  # the place of the first, and hops
+        self._patterns: dict[tuple[int, ...], tuple[int, Counter[int]]] = {}  # the place of the first bank, and tiles of each
         self._retired: list[Plan] = []
 
     # -- banks ----------------------------------------------------------------------------------------------
@@ -186,46 +204,54 @@ class Routes:
 
     def _make_plan(self, path: Path, banks: tuple[int, ...], barrier: int, gap: int, answered: bool = False) -> Plan:
         if path not in self._routes:
-            known = path, len(self.nocs[path.noc].sources)
-            if known not in self._known:
-                self._known[known] = self._to_banks(path)
-            self._routes[path] = self.silicon.add("routes", self._known[known])
+            self._routes[path] = self._to_banks(path)
+        routes, hops_to = self._routes[path]
         if banks not in self._patterns:
-            self._patterns[banks] = self.silicon.add("lists", banks)
-        noc, reading, tiles = self.nocs[path.noc], path.direction == "read", len(banks)
-        banks_at, barrier, answered = self._patterns[banks], min(barrier, tiles), answered and not reading
+            self._patterns[banks] = self.silicon.add("lists", banks), Counter(banks)
+        (banks_at, tiles_of), reading, tiles = self._patterns[banks], path.direction == "read", len(banks)
+        barrier, answered = min(barrier, tiles), answered and not reading
         move = rows(
-            MOVE, 1, writing=not reading, routes=self._routes[path], banks=banks_at, tiles=tiles,
+            MOVE, 1, writing=not reading, routes=routes, banks=banks_at, tiles=tiles,
             barrier=barrier, gap=gap * TICKS, answered=answered,
         )  # fmt: skip
         in_flight = barrier if reading or answered else tiles
-        hops = sum(count * noc.hops(*self.ends(path, bank)) for bank, count in Counter(banks).items())
+        hops = sum(count * hops_to[bank] for bank, count in tiles_of.items())
         return Plan(path, self.silicon.add("moves", move), banks_at, tiles, in_flight, gap * tiles, hops)
 
     # -- routes ---------------------------------------------------------------------------------------------
 
-    def _to_banks(self, path: Path) -> NDArray[Any]:
-        """Records `ROUTE` of a path, one for each bank of its memory."""
-        spec, first_bank = self.spec, self._first_bank[path.memory, path.noc]
+    def _to_banks(self, path: Path) -> tuple[int, list[int]]:
+        """The place of the first of a path's routes, one for each bank of its memory, and the hops of each."""
+        key = path, frozenset(self.nocs[path.noc].sources)
+        if key not in self._ways:
+            self._ways[key] = self._work_out(path)
+        ways = self._ways[key]
+        self.servers |= ways.servers
+        routes, first = ways.routes.copy(), self.silicon.add("lists", ways.lists)
+        for field in ("links", "links_end", "flows", "flows_end"):
+            routes[field] += first
+        return self.silicon.add("routes", routes), ways.hops
+
+    def _work_out(self, path: Path) -> Ways:
+        spec, noc = self.spec, self.nocs[path.noc]
+        first_bank, banks = self._first_bank[path.memory, path.noc], range(len(self.nodes[path.memory]))
+        port, port_name = self._port(path)
+        servers: dict[str, int] = {}
+        lists: list[int] = []
         routes = rows(
-            ROUTE, len(self.nodes[path.memory]), nbytes=path.tile_bytes,
+            ROUTE, len(banks), nbytes=path.tile_bytes, port=port,
             link_ticks=to_ticks(self.packet(path) / spec.link_rate), port_ticks=to_ticks(self.packet(path) / spec.niu_rate),
         )  # fmt: skip
         for bank, route in enumerate(routes):
-            route["bank"] = first_bank + bank
-            route["service"] = self._service(path, bank)
+            route["bank"], route["service"] = first_bank + bank, self._service(path, bank)
             there, back = self._latencies(path, bank)
             route["there"], route["back"] = there * TICKS, back * TICKS
             links = self._contended(path, bank, slow_source=route["service"] >= route["link_ticks"])
-            route["links"], route["links_end"] = self._listed(links)
-            route["flows"], route["flows_end"] = self._listed(self._flows_of(path, bank))
-            route["port"] = self._port(path)
-        return routes
-
-    def _listed(self, places: list[int]) -> tuple[int, int]:
-        """Where they begin and end in the network's `lists`."""
-        first = self.silicon.add("lists", places)
-        return first, first + len(places)
+            servers |= links
+            for field, places in (("links", links.values()), ("flows", self._flows_of(path, bank))):
+                route[field], route[f"{field}_end"] = len(lists), len(lists) + len(places)
+                lists += places
+        return Ways(routes, lists, servers | {port_name: port}, [noc.hops(*self.ends(path, bank)) for bank in banks])
 
     def _service(self, path: Path, bank: int) -> int:
         """Ticks of a tile in the bank's hands."""
@@ -244,11 +270,11 @@ class Routes:
             fixed += self.dram.read_cycles if reading else self.dram.write_cycles
         return there, noc.round_trip(path.core, node) + fixed - there
 
-    def _contended(self, path: Path, bank: int, slow_source: bool) -> list[int]:
+    def _contended(self, path: Path, bank: int, slow_source: bool) -> dict[str, int]:
         """Servers of the links at which a path's data can meet others; a slow bank sends nothing that queues before that."""
         slow = path.direction == "read" and slow_source
         links = self.nocs[path.noc].contended(*self.ends(path, bank), slow_source=slow)
-        return [self._server(link_name(path.noc, link)) for link in links]
+        return {link_name(path.noc, link): self._server(path.noc, *link) for link in links}
 
     def _flows_of(self, path: Path, bank: int) -> list[int]:
         """The flows that count the bytes of a path's tiles."""
@@ -259,14 +285,14 @@ class Routes:
         """Bytes of one tile on a link."""
         return self.nocs[0].packet_bytes(path.tile_bytes)
 
-    def _port(self, path: Path) -> int:
-        x, y = path.core
-        return self._server(f"noc{path.noc} {'into' if path.direction == 'read' else 'out of'} {x}-{y}")
+    def _port(self, path: Path) -> tuple[int, str]:
+        """The server of a core's port to the NoC or from it, and its name."""
+        (x, y), reading = path.core, path.direction == "read"
+        return self._server(path.noc, x, y, 2 + reading), f"noc{path.noc} {'into' if reading else 'out of'} {x}-{y}"
 
-    def _server(self, name: str) -> int:
-        if name not in self.servers:
-            self.servers[name] = self.silicon.add("servers", rows(SERVER, 1))
-        return self.servers[name]
+    def _server(self, noc: int, x: int, y: int, which: int) -> int:
+        """The place of a router's link along an axis, of its port to the NoC (2) or of that from it (3)."""
+        return ((noc * self.spec.columns + x) * self.spec.rows + y) * SERVERS + which
 
 
 def link_name(noc: int, link: LinkId) -> str:

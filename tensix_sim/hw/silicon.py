@@ -161,6 +161,9 @@ def _plan(memory: Any, time: int, kind: int, place: int, number: int) -> None:
     plan(opened_cores(memory), time, kind, place, number)
 
 
+LEAST = 512  # records of a table that has any
+
+
 class Silicon:
     """The tables of one chip's compiled loop, built up as they come into use, and what is to be told of it."""
 
@@ -205,7 +208,7 @@ class Silicon:
         for table, size in sizes.items():
             before = self._tables[table]
             if size > len(before):
-                grown[table] = np.zeros(max(64, size + size // 2), before.dtype)
+                grown[table] = np.zeros(max(LEAST, size + size // 2), before.dtype)
                 grown[table][: len(before)] = before
         if grown:
             self._memory = lay_out(self._tables | grown)
@@ -241,7 +244,7 @@ class Silicon:
     def _add_requests(self) -> None:
         if 2 * self._reserved > 1 << NUMBER_BITS:
             raise SimulationError(f"{self._reserved} tiles in flight at once; the model keeps count of {1 << NUMBER_BITS - 1}")
-        before = len(self.net.requests)
+        before = self._room
         self.make_room(requests=self._reserved)
         chain = self.net.requests[before:]
         chain["next"] = np.arange(before + 1, before + 1 + len(chain))

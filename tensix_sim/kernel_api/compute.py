@@ -32,7 +32,9 @@ class Compute(Context):
         self.tensix.risc = self.queue.place
         self.costs = chip.costs
         self._trace = chip.trace
-        self._known = cache(self._learn)
+        self._matrix, self._known = cache(Matrix), cache(self._learn)
+        if not self.watched:  # a verb is no more than a number then: the first kernel learns it for all
+            self._matrix, self._known = chip.learned = chip.learned or (self._matrix, self._known)
         self._popped = cache(self._learn_pop)
         self._spent = cache(self._learn_spent)
         self._math = (Exact if config.exact else Arithmetic)(config, numbers)
@@ -98,11 +100,11 @@ class Compute(Context):
 
     def matrix(self, name: str, rows: int = 1, cols: int = 1, transposed: bool = False) -> Matrix:
         """Tiles of a circular buffer as a matrix; `transposed`: the unpacker transposes each of them."""
-        return Matrix(self.core.cbs((name,))[0], rows, cols, transposed=transposed)
+        return self._matrix(self.core.cbs((name,))[0], rows, cols, transposed=transposed)
 
     def column(self, name: str, rows: int) -> Matrix:
         """Tiles of a circular buffer as a column of factors or maxima, one value a row."""
-        return Matrix(self.core.cbs((name,))[0], rows, 1, column=True)
+        return self._matrix(self.core.cbs((name,))[0], rows, 1, column=True)
 
     async def wait(self, x: Matrix) -> None:
         """Wait until its tiles are there."""

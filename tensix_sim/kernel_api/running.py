@@ -11,7 +11,7 @@ from tensix_sim.hw.chip import Chip, Core
 from tensix_sim.hw.figures import bytes_over_time
 from tensix_sim.kernel_api.compute import Compute
 from tensix_sim.kernel_api.data_movement import DataMovement
-from tensix_sim.program import RISC_OF, Role
+from tensix_sim.program import IDLE, RISC_OF, Role
 from tensix_sim.trace import LaneWait
 
 Contexts = dict[tuple[Coord, Role], DataMovement | Compute]  # of a chip's kernels, by logical core and role
@@ -22,6 +22,8 @@ def launch(chip: Chip) -> Contexts:
     contexts: Contexts = {}
     for kernel in chip.program.kernels:
         for (logical, core), args in zip(chip.cores.items(), kernel.args, strict=True):
+            if args is IDLE:
+                continue
             context = Compute(core) if kernel.role == "compute" else DataMovement(core, kernel.role)
             label = f"{core.label} {RISC_OF[kernel.role]}"
             context.task = chip.engine.spawn(label, kernel.function(context, args), context.finish)

@@ -13,7 +13,7 @@ from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.formats import TILE, Format, Values, to_format
 from tensix_sim.kernels import sdpa
-from tensix_sim.program import Kernel, MemoryKind, Program, Tensor
+from tensix_sim.program import IDLE, Kernel, MemoryKind, Program, Tensor
 from tensix_sim.sdpa.chains import chain_links
 from tensix_sim.sdpa.geometry import Geometry, compute_config
 from tensix_sim.sdpa.inputs import RunNumbers, page_table
@@ -51,8 +51,8 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: R
     cores = [(i % g.grid[0], i // g.grid[0]) for i in range(g.cores)]
     chains = g.chains if only is None else []
     links = chain_links(chains, g.what_if.chains, cores, [machine.worker(core)[0] for core in cores])
-    counts = [g.deal.count(i) if only in (None, i) else 0 for i in range(g.cores)]
-    args = [sdpa.Args(*shared, sdpa.Share(g.deal.start(i), counts[i], links[i])) for i in range(g.cores)]
+    shares = [sdpa.Share(g.deal.start(i), g.deal.count(i), links[i]) for i in range(g.cores)]
+    args = [sdpa.Args(*shared, share) if only in (None, i) else IDLE for i, share in enumerate(shares)]
     return Program(
         grid=g.grid,
         buffers=g.buffers,

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.load import Work
+from tensix_sim.host import settled
 from tensix_sim.job import Job
 from tensix_sim.measure import Figure, error_of, measure
 from tensix_sim.sdpa.geometry import spec_machine
@@ -125,7 +126,7 @@ def tune(
     with closing(Store(store)) as kept:
         sweep = _Sweep(space, configs, given, kept, progress)
         try:
-            with dask_workers(dask) if dask else local_workers(jobs) as workers:
+            with settled(), dask_workers(dask) if dask else local_workers(jobs) as workers:
                 sweep.measure_times(workers)
                 if accuracy:
                     sweep.measure_errors(workers)
