@@ -141,7 +141,7 @@ class Chip:
         self.watched = watched or self.values
         self._written = {tensor: np.zeros(tensor.pages, bool) for tensor in program.outputs}
         self._by = {tensor: np.full((tensor.pages, 2), NOBODY) for tensor in program.outputs}  # RISC, operations until then
-        self.learned: tuple[Any, ...] = ()  # by one compute kernel for all
+        self.learned: tuple[Any, ...] = ()  # what compute kernels share
         self.any_fifos = {} if self.watched else self.fifos("any core")  # nobody asks them: one set does for all
         self.cores = {logical: Core(self, program, i) for i, logical in enumerate(program.cores)}
 

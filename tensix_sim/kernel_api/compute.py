@@ -5,6 +5,7 @@ which do them when tiles and space are there. So values never depend on time, an
 afterwards.
 """
 
+from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -33,8 +34,9 @@ class Compute(Context):
         self.costs = chip.costs
         self._trace = chip.trace
         self._matrix, self._known = cache(Matrix), cache(self._learn)
+        self._routines: dict[tuple[Any, ...], list[int]] = {}
         if not self.watched:  # a verb is no more than a number then: the first kernel learns it for all
-            self._matrix, self._known = chip.learned = chip.learned or (self._matrix, self._known)
+            self._matrix, self._known, self._routines = chip.learned = chip.learned or (self._matrix, self._known, self._routines)
         self._popped = cache(self._learn_pop)
         self._spent = cache(self._learn_spent)
         self._math = (Exact if config.exact else Arithmetic)(config, numbers)
@@ -76,6 +78,23 @@ class Compute(Context):
             known.out.pushes.tell(self.history)
         if self.values:
             known.verb.values(self._units)
+
+    async def repeat(self, routine: Callable[..., Coroutine[Any, Any, None]], *given: Any) -> None:
+        """Do a routine whose operations depend on nothing but what it is given, which can be hashed; it notes no time.
+
+        In a run that is not watched, the operations of one that was done before are handed over again, all at once.
+        """
+        if self.watched:
+            await routine(self, *given)
+            return
+        if len(self._given) >= BATCH:
+            await self._until_room()
+        key = (routine, *given)
+        if key not in self._routines:
+            mine, self._given = self._given, []
+            await routine(self, *given)
+            self._routines[key], self._given = self._given, mine
+        self._given += self._routines[key]
 
     def prepare(self, verb: type[V], *operands: Any) -> V:
         """Make a verb that another one takes along, one and the same for the same operands."""
