@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-pytest.importorskip("numba")
+from tensix_sim.hw import jit
+
+numba = pytest.importorskip("numba")
 
 INNER = """
 from tensix_sim.hw import jit
@@ -51,3 +53,17 @@ def test_what_was_compiled_is_found_again_until_what_it_uses_changes(outer) -> N
     assert outer(INNER) == (8, 1)
     assert outer(INNER.replace("+ 1", "+ 10")) == (26, 0)
     assert outer(INNER) == (8, 1)
+
+
+def test_the_first_run_says_why_it_takes_long(caplog) -> None:
+    """Compiling one of the simulator's loops is told once in a process, whoever compiles, and compiling others' is not."""
+    jit._say_why.cache_clear()
+    for module in ("elsewhere", "tensix_sim.hw.first", "tensix_sim.hw.second"):
+
+        def loop(x):
+            return x
+
+        loop.__module__ = module
+        numba.njit(loop)(1)
+        assert len(caplog.records) == (module != "elsewhere")
+    assert "compiling" in caplog.text

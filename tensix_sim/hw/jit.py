@@ -1,8 +1,10 @@
 """The compiler of loops: numba where it is installed, plain Python with the same results where it is not."""
 
 import hashlib
+import logging
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cache
 from inspect import getsource
 from types import ModuleType
 from typing import Any
@@ -11,8 +13,19 @@ import numpy as np
 
 try:
     from numba import config, njit, types
+    from numba.core import event
 
     from tensix_sim.hw import pointers
+
+    class _Compiling(event.Listener):  # type: ignore[misc]
+        def on_start(self, event: Any) -> None:
+            if event.data["dispatcher"].py_func.__module__.startswith("tensix_sim."):
+                _say_why()
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    event.register("numba:compile", _Compiling())  # type: ignore[no-untyped-call]
 except ImportError:
     warnings.warn("numba is not installed: loops run uncompiled, to the same results, some 50 times slower", stacklevel=2)
     njit = None  # type: ignore[assignment]
@@ -43,6 +56,12 @@ def compiler(*uses: ModuleType) -> Callable[[Any], Any]:
 def opener(opened: Callable[[Any], Any], kinds: Mapping[str, np.dtype[Any]]) -> Callable[[Any], Any]:
     """What `opened` makes of a memory of tables; in compiled code a pointer, whose attributes are the tables `kinds`."""
     return opened if njit is None or getattr(config, "DISABLE_JIT", False) else pointers.opener(kinds)
+
+
+@cache
+def _say_why() -> None:
+    """Why a run takes long to begin."""
+    logging.getLogger("tensix_sim").warning("compiling the simulator's loops, as once after each install: up to half a minute")
 
 
 def _once(dispatcher: Any) -> Any:
