@@ -19,7 +19,7 @@ from tensix_sim.sdpa.op import SDPA, compute_kernel, positions
 from tensix_sim.sdpa.stages import INPUT, STAGES
 from tensix_sim.simulation import run_device
 from tensix_sim.user_errors import UserError
-from tensix_sim.workers import Progress, run_all, unwatched
+from tensix_sim.workers import Jobs, Progress, run_all, unwatched
 
 WORST = 5  # rows and heads that are named
 
@@ -65,7 +65,7 @@ class Explanation(BaseModel):
     worst_heads: list[WorstRow]
 
 
-def explain(spec: RunSpec, jobs: int = 1, progress: Progress = unwatched) -> Explanation:
+def explain(spec: RunSpec, jobs: Jobs = 1, progress: Progress = unwatched) -> Explanation:
     """Take the error of a legal spec with `numerics: exact` apart. It runs the op's values about twenty times.
 
     Raises:
@@ -207,7 +207,7 @@ def length_specs(spec: RunSpec, keys: Sequence[int], heads: int = 1) -> list[Run
     return specs
 
 
-def error_by_length(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress = unwatched) -> list[LengthError]:
+def error_by_length(specs: Sequence[RunSpec], jobs: Jobs = 1, progress: Progress = unwatched) -> list[LengthError]:
     """Errors of `length_specs`, in the order of their lengths."""
     found = run_all(_length_error, [(spec,) for spec in specs], jobs, progress, [spec.kv_len for spec in specs])
     return sorted(found, key=lambda e: (e.keys, e.fp32_dest_acc_en))

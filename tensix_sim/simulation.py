@@ -33,7 +33,7 @@ from tensix_sim.sdpa.inputs import AS_GIVEN, InputValues, RunNumbers, input_misf
 from tensix_sim.sdpa.program import output_rows
 from tensix_sim.trace import SCHEMA, SUMMARY, Run, Trace, WaitKey, opens_in_a_viewer, whole_folder, write_traces
 from tensix_sim.trust import Trust, trust
-from tensix_sim.workers import PROCESSES, Progress, unwatched, worker_processes
+from tensix_sim.workers import PROCESSES, Jobs, Progress, run_all, unwatched, worker_processes
 
 STEP_SECONDS, TILE_SECONDS = 5e-5, {"off": 0.0, "fast": 6e-5, "exact": 1e-3}  # of a K chunk, and of a tile of its scores
 WORTH_PROCESSES = 0.5  # seconds of work
@@ -234,14 +234,15 @@ class Result:
 
 def simulate(
     spec: RunSpec | dict[str, Any] | str,
-    jobs: int = 1,
+    jobs: Jobs = 1,
     progress: Progress = unwatched,
     inputs: InputValues | None = None,
     gather: bool = False,
 ) -> Result:
     """Run the op on the devices that the spec names; with `gather`, then what a model does to have the whole sequence on each.
 
-    With `jobs` > 1 the devices run in that many processes, where that takes less time; the result is the same to the bit.
+    With `jobs` > 1 the devices run in that many processes, where that takes less time, and with an address on a Dask cluster; the
+    result is the same to the bit.
     `progress` is called now and then with the share that is done, 0 to 1. `inputs` are values of the spec's shapes, in place of
     those that its seed or its files would give.
 
@@ -260,7 +261,9 @@ def simulate(
     began = time.perf_counter()
     values = values_digest(job.spec, (inputs.q, inputs.k, inputs.v, inputs.page_table) if inputs else ())
     count, numbers = len(job.ring_ids), RunNumbers(inputs)
-    if min(jobs, count) > 1 and _seconds(job) > WORTH_PROCESSES:
+    if isinstance(jobs, str):
+        runs = run_all(run_device, [(job, r, unwatched, numbers) for r in job.ring_ids], jobs, progress)
+    elif min(jobs, count) > 1 and _seconds(job) > WORTH_PROCESSES:
         runs = _in_processes(job, jobs, progress, numbers)
     else:
         runs = [run_device(job, r, _part(progress, i, count), numbers) for i, r in enumerate(job.ring_ids)]

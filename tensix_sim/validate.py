@@ -14,7 +14,7 @@ from tensix_sim.job import IllegalConfigError, Job
 from tensix_sim.simulation import run_device
 from tensix_sim.text import columns
 from tensix_sim.walls import Prediction, Row, binds, changes, groups, sizes
-from tensix_sim.workers import Progress, run_all, unwatched
+from tensix_sim.workers import Jobs, Progress, run_all, unwatched
 
 
 def predict(row: Row) -> Prediction:
@@ -37,8 +37,8 @@ def predict(row: Row) -> Prediction:
     )
 
 
-def validate(rows: Sequence[Row], jobs: int = 1, progress: Progress = unwatched) -> list[Prediction]:
-    """Predict all rows, the longest first, in `jobs` processes; the results in the order of the rows.
+def validate(rows: Sequence[Row], jobs: Jobs = 1, progress: Progress = unwatched) -> list[Prediction]:
+    """Predict all rows, the longest first, `jobs` of them at a time or on a Dask cluster; the results in the order of the rows.
 
     Raises:
         WorkerError: a worker process died.

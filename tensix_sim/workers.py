@@ -1,4 +1,4 @@
-"""Work in other processes: independent calls side by side, and what happens when one dies or Ctrl-C comes."""
+"""Work in other processes, here or on a Dask cluster: calls side by side, and what happens when a worker dies or Ctrl-C comes."""
 
 import multiprocessing
 import sys
@@ -7,23 +7,30 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tensix_sim.host import interrupts_held, settled
+from tensix_sim.store import model_version
 from tensix_sim.user_errors import UserError
 
 PROCESSES = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")  # a fork has all loaded that this one has
 
+Jobs = int | str  # processes, or the address of a Dask scheduler
 Progress = Callable[[float], None]
 Found = TypeVar("Found")
 
 
-def unwatched(share: float) -> None:
+def unwatched(share: float, told: str = "") -> None:
     """Progress that nobody looks at."""
 
 
 def unheard(index: int, found: Any) -> None:
     """A result that nobody waits for before all are there."""
+
+
+class ClusterError(UserError):
+    """A cluster that cannot be reached or used."""
 
 
 class WorkerError(UserError):
@@ -33,19 +40,20 @@ class WorkerError(UserError):
 def run_all(
     function: Callable[..., Found],
     calls: Sequence[tuple[Any, ...]],
-    jobs: int = 1,
+    jobs: Jobs = 1,
     progress: Progress = unwatched,
     work: Sequence[float] | None = None,
     learn: Callable[[int, Found], None] = unheard,
 ) -> list[Found]:
-    """The results of `function` with the arguments of each call, in the order of the calls, in `jobs` processes.
+    """The results of `function` with the arguments of each call, in the order of the calls.
 
-    One job needs no other process. `work` says about how long each call takes, in any unit: the longest is begun first, so that
-    no process idles at the end while another has much left. After each call `learn` is told its place and result, and
-    `progress` the share of the work that is done.
+    `jobs` says where, as `workers` has it. `work` says about how long each call takes, in any unit: the longest is begun first,
+    so that no process idles at the end while another has much left. After each call `learn` is told its place and result,
+    and `progress` the share of the work that is done.
 
     Raises:
-        WorkerError: a worker process died.
+        ClusterError: the cluster cannot be used.
+        WorkerError: a worker died.
     """
     lasts = [1.0] * len(calls) if work is None else work
     order = sorted(range(len(calls)), key=lambda i: -lasts[i])
@@ -61,17 +69,50 @@ def run_all(
 
 
 def _results(
-    function: Callable[..., Found], calls: Sequence[tuple[Any, ...]], order: Sequence[int], jobs: int
+    function: Callable[..., Found], calls: Sequence[tuple[Any, ...]], order: Sequence[int], jobs: Jobs
 ) -> Generator[tuple[int, Found]]:
     """Place and result of each call as it is done, begun in `order`."""
     if jobs == 1 or not calls:
         for i in order:
             yield i, function(*calls[i])
         return
-    with worker_processes(min(jobs, len(calls))) as submit:
-        places = dict(zip(submit(function, [calls[i] for i in order]), order, strict=True))
+    with workers(jobs if isinstance(jobs, str) else min(jobs, len(calls))) as on:
+        places = {on.submit(function, *calls[i]): i for i in order}
         for future in as_completed(places):
             yield places[future], future.result()
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Workers that take a function and its arguments, `count()` of them at present."""
+
+    submit: Callable[..., "Future[Any]"]
+    count: Callable[[], int]
+
+
+@contextmanager
+def workers(jobs: Jobs = 1) -> Iterator[Workers]:
+    """The calling process, so many others beside it, or the Dask cluster whose scheduler is at an address.
+
+    Raises:
+        ClusterError: the cluster cannot be used.
+        WorkerError: a worker died.
+    """
+    if isinstance(jobs, str):
+        with _dask_workers(jobs) as cluster:
+            yield cluster
+        return
+    if jobs == 1:
+        yield Workers(_run_here, lambda: 1)
+        return
+    with worker_processes(jobs) as submit:
+        yield Workers(lambda function, *args: submit(function, [args])[0], lambda: jobs)
+
+
+def _run_here(function: Callable[..., Any], *args: Any) -> "Future[Any]":
+    future: Future[Any] = Future()
+    future.set_result(function(*args))
+    return future
 
 
 @contextmanager
@@ -104,3 +145,40 @@ def worker_processes(
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
+
+
+@contextmanager
+def _dask_workers(address: str) -> Iterator[Workers]:
+    """The workers of the Dask cluster whose scheduler is at `address`; the cluster replaces those that it loses.
+
+    Raises:
+        ClusterError: no scheduler answers, it has no workers, or they run another version of the simulator.
+        WorkerError: the scheduler went away, or a config killed one worker after the other.
+
+    """
+    from distributed import Client, KilledWorker
+
+    try:
+        client = Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ClusterError(f"no Dask scheduler answers at {address}: {error}") from error
+    with client:
+        _check_versions(client, address)
+        executor = client.get_executor()
+        try:
+            yield Workers(executor.submit, lambda: max(1, sum(client.nthreads().values())))
+        except KilledWorker as error:
+            raise WorkerError(f"a config killed worker after worker of {address}: {error}") from error
+        finally:
+            executor.shutdown(wait=False)  # and cancels what nobody waits for any more
+
+
+def _check_versions(client: Any, address: str) -> None:
+    versions = client.run(model_version, on_error="return")
+    if not versions:
+        raise ClusterError(f"the Dask cluster at {address} has no workers; start some: dask worker {address}")
+    for worker, found in sorted(versions.items()):
+        if isinstance(found, Exception):
+            raise ClusterError(f"worker {worker} cannot import tensix_sim: {found}")
+        if found != model_version():
+            raise ClusterError(f"worker {worker} runs another version of tensix_sim, {found}; here is {model_version()}")

@@ -19,7 +19,7 @@ from tensix_sim.hw import SimulationError
 from tensix_sim.kernel_api import BufferSpec, DataMovement, Kernel, Program
 from tensix_sim.kernels import all_gather
 from tensix_sim.kernels.sdpa import reader
-from tensix_sim.kernels.sdpa.streaming import Streaming
+from tensix_sim.kernels.sdpa import streaming as stream
 from tensix_sim.simulation import simulate
 
 sdpa_reader = sys.modules[reader.__module__]
@@ -169,8 +169,8 @@ ASK, LOWER = "dm.semaphore_increase(before, NEXT)", "dm.semaphore_set(BEFORE, 0)
         (chain, sdpa_reader.receive, LOWER, "pass", "has not told it|only 0 of them were written"),
         (chain, sdpa_reader.send, "await dm.semaphore_wait(NEXT, 1)", "pass", "either may come first|has not told it|are left"),
         (chain, sdpa_reader.send, "dm.semaphore_set(NEXT, 0)", "pass", "has not told it|are left"),
-        (streaming, Streaming.scores, "await t.reserve(cur.l)", "pass", "sum_.: push of . tiles; 0 are reserved"),
-        (streaming, Streaming.outputs, "await t.reserve(cur.O)", "pass", "out_im_.: push of .* tiles; 0 are reserved"),
+        (streaming, stream.scores, "await t.reserve(cur.l)", "pass", "sum_.: push of . tiles; 0 are reserved"),
+        (streaming, stream.outputs, "await t.reserve(cur.O)", "pass", "out_im_.: push of .* tiles; 0 are reserved"),
         (gather, all_gather.writer, 'await dm.semaphore_wait("done", a.senders)', "pass", "done: raised to .* nobody waited"),
         (gather, all_gather.writer, 'await dm.semaphore_wait("ready", a.hops)', "pass", "ready: raised to .* nobody waited"),
     ],

@@ -45,9 +45,9 @@ from tensix_sim.tuning import (
     search,
     tune,
 )
-from tensix_sim.tuning.cluster import Workers
 from tensix_sim.tuning.search import _Candidate
 from tensix_sim.tuning.space import Config, legal_configs
+from tensix_sim.workers import Workers
 
 
 def quick(op: str = RING, **changes: Any) -> Raw:
@@ -237,7 +237,7 @@ def test_the_answer_does_not_depend_on_who_is_done_first(monkeypatch: pytest.Mon
     """Workers that finish in any order, and other processes, find the same to the byte."""
     alone = tune(quick())
     beside = tune(quick(), jobs=2)
-    monkeypatch.setattr(search, "local_workers", lambda jobs: hasty_workers())
+    monkeypatch.setattr(search, "workers", lambda jobs: hasty_workers())
     assert alone.model_dump_json() == beside.model_dump_json() == tune(quick()).model_dump_json()
 
 
@@ -326,7 +326,7 @@ class Counting:
 
     @contextmanager
     def __call__(self, jobs: int) -> Iterator[Workers]:
-        """Stand in for `local_workers`."""
+        """Stand in for `workers`."""
         yield Workers(self.submit, lambda: 1)
 
     def submit(self, function: Callable[..., Any], *args: Any) -> "Future[Any]":
@@ -343,19 +343,19 @@ class Counting:
 def test_what_is_stored_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second sweep runs nothing; one interrupted anywhere goes on, asks for nothing twice, and finds the same."""
     whole, again = Counting(), Counting()
-    monkeypatch.setattr(search, "local_workers", whole)
+    monkeypatch.setattr(search, "workers", whole)
     wanted = tune(quick(S=256), store=tmp_path / "a.sqlite")
-    monkeypatch.setattr(search, "local_workers", again)
+    monkeypatch.setattr(search, "workers", again)
     assert tune(quick(S=256), store=tmp_path / "a.sqlite") == wanted
     assert not again.asked
     for last in range(0, len(whole.asked), 5):
         store = tmp_path / f"{last}.sqlite"
         first, second = Counting(last), Counting()
-        monkeypatch.setattr(search, "local_workers", first)
+        monkeypatch.setattr(search, "workers", first)
         with pytest.raises(Interrupted) as stopped:
             tune(quick(S=256), store=store)
         assert (stopped.value.so_far is None) == all(what != "device" for what, _, _ in first.asked[:-1])
-        monkeypatch.setattr(search, "local_workers", second)
+        monkeypatch.setattr(search, "workers", second)
         assert tune(quick(S=256), store=store) == wanted
         assert first.asked + second.asked == whole.asked
 
@@ -365,7 +365,7 @@ def test_another_version_of_the_simulator_starts_anew(tmp_path: Path, monkeypatc
     counting = Counting()
     tune(quick(S=256), store=tmp_path / "runs.sqlite", accuracy=False)
     monkeypatch.setattr("tensix_sim.store.model_version", lambda: "another")
-    monkeypatch.setattr(search, "local_workers", counting)
+    monkeypatch.setattr(search, "workers", counting)
     tune(quick(S=256), store=tmp_path / "runs.sqlite", accuracy=False)
     assert counting.asked
 
@@ -607,6 +607,8 @@ def test_a_dask_cluster_finds_the_same_with_a_worker_lost(tmp_path: Path) -> Non
         assert process.returncode == 0, err
         assert out == wanted
         assert len(rows_of(remote / "runs.sqlite")) > lost_after
+        row = [sys.executable, "-m", "tensix_sim.cli", "validate", "--only", "wh-vision-t3k", "--dask", address]
+        assert "1 " in subprocess.run(row, capture_output=True, text=True, check=True, env=environment).stdout
     finally:
         for process in started:
             process.kill()

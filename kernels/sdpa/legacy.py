@@ -1,43 +1,15 @@
 """TRISC: flash attention, one K chunk after another, with running maxima m, sums l and outputs O."""
 
-from typing import NamedTuple
-
-from tensix_sim.kernel_api import Compute, Matmul, Matrix, MulColumn, RowMax, RowSum
+from tensix_sim.kernel_api import Compute, Matmul, MulColumn, RowMax, RowSum
 from tensix_sim.kernels.sdpa.args import Args, Dst
 from tensix_sim.kernels.sdpa.mask import Marks
-from tensix_sim.kernels.sdpa.running import Running, running
+from tensix_sim.kernels.sdpa.running import Matrices, Running, matrices, running
 from tensix_sim.kernels.sdpa.verbs import AddSums, ExpDifference, MulSums, Reciprocal, Stamp, SubExp
-
-
-class Matrices(NamedTuple):
-    """The kernel's buffers, and how its verbs share DST."""
-
-    Q: Matrix
-    Kt: Matrix
-    V: Matrix
-    S: Matrix  # scores, then probabilities P
-    alpha: Matrix
-    out: Matrix
-    scaler: Matrix
-    ones: Matrix
-    mask: Matrix | None
-    dst: Dst
-    scale: float
-
-
-def matrices(t: Compute, a: Args) -> Matrices:
-    """Those of a core."""
-    M, N, D, E = a.chunk
-    return Matrices(
-        t.matrix("q_in", M, D), t.matrix("k_in", D, N, transposed=True), t.matrix("v_in", N, E), t.matrix("qk_im", M, N),
-        t.column("exp_max_diff", M), t.matrix("out", M, E), t.matrix("identity_scale"), t.matrix("col_identity"),
-        t.matrix("mask_in", 1, a.mask.palette) if a.mask.palette else None, a.dst, a.scale,
-    )  # fmt: skip
 
 
 async def compute(t: Compute, a: Args) -> None:
     """softmax(Q K^T scale) V for each Q chunk of the core's range, in both phases."""
-    x = matrices(t, a)
+    x = matrices(t, a, a.chunk.M)
     A, B = running(t, a.chunk)
     if x.mask:
         await t.wait(x.mask)
@@ -47,25 +19,25 @@ async def compute(t: Compute, a: Args) -> None:
             prev, cur = A, B
             visited = a.mask.k_range(row)
             for j in visited:
-                await t.repeat(step, x, a.mask.marks(row, j), j == visited[0], prev, cur)
+                await t.repeat(step, x, a.dst, a.scale, a.mask.marks(row, j), j == visited[0], prev, cur)
                 prev, cur = cur, prev
-            await t.repeat(finish, x, prev)
+            await t.repeat(finish, x, a.dst, prev)
 
 
-async def step(t: Compute, x: Matrices, marks: Marks, first: bool, prev: Running, cur: Running) -> None:
+async def step(t: Compute, x: Matrices, dst: Dst, scale: float, marks: Marks, first: bool, prev: Running, cur: Running) -> None:
     """One K chunk."""
-    Q, Kt, V, S, alpha, dst = x.Q, x.Kt, x.V, x.S, x.alpha, x.dst
+    Q, Kt, V, S, alpha, *_ = x
     await t.do(Matmul, Q, Kt, S, dst.qk)                                           # S = Q K^T            [M, N]
     t.pop(Kt)
     if x.mask and marks:
         await t.do(Stamp, x.mask, S, marks, dst.stamps)                            # S = -inf where hidden
     await t.do(RowMax, S, x.scaler, cur.m, dst.maxima, None if first else prev.m)  # m = max(m', rowmax S) [M, 1]
-    await t.do(SubExp, S, cur.m, cur.l, dst.exps, x.scale)                         # P = exp((S - m) scale), l = sum P
+    await t.do(SubExp, S, cur.m, cur.l, dst.exps, scale)                           # P = exp((S - m) scale), l = sum P
     await t.do(Matmul, S, V, cur.O, dst.pv)                                        # O = P V              [M, E]
     t.pop(V)
     t.pop(S)
     if not first:
-        await t.do(ExpDifference, prev.m, cur.m, alpha, x.scale)                   # α = exp((m' - m) scale) [M, 1]
+        await t.do(ExpDifference, prev.m, cur.m, alpha, scale)                     # α = exp((m' - m) scale) [M, 1]
         t.pop(prev.m)
         await t.do(MulSums, prev.l, alpha)                                         # l' = α l'
         await t.do(AddSums, cur.l, prev.l)                                         # l = l + l'
@@ -75,11 +47,11 @@ async def step(t: Compute, x: Matrices, marks: Marks, first: bool, prev: Running
         t.pop(prev.O)
 
 
-async def finish(t: Compute, x: Matrices, last: Running) -> None:
+async def finish(t: Compute, x: Matrices, dst: Dst, last: Running) -> None:
     """The output of a Q chunk, after its last K chunk."""
-    await t.do(RowSum, last.l, x.ones, x.dst.sums)              # l, its columns added up [M, 1]
-    await t.do(Reciprocal, last.l)                              # 1 / l
-    await t.do(MulColumn, last.O, last.l, x.out, x.dst.scaled)  # O / l                [M, E]
+    await t.do(RowSum, last.l, x.ones, dst.sums)              # l, its columns added up [M, 1]
+    await t.do(Reciprocal, last.l)                            # 1 / l
+    await t.do(MulColumn, last.O, last.l, x.out, dst.scaled)  # O / l                [M, E]
     t.pop(last.l)
     t.pop(last.O)
     t.pop(last.m)

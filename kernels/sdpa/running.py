@@ -1,9 +1,23 @@
-"""What flash attention carries from one K chunk to the next."""
+"""The buffers of flash attention, and what it carries in them from one K chunk to the next."""
 
 from typing import NamedTuple
 
 from tensix_sim.kernel_api import Compute, Matrix
-from tensix_sim.kernels.sdpa.args import Chunk
+from tensix_sim.kernels.sdpa.args import Args, Chunk
+
+
+class Matrices(NamedTuple):
+    """The other buffers."""
+
+    Q: Matrix       # [M, D]
+    Kt: Matrix      # [D, N]
+    V: Matrix       # [N, E]
+    S: Matrix       # scores, then probabilities P [M, N]
+    alpha: Matrix   # factors between K chunks     [M, 1]
+    out: Matrix     # what the writer takes at a time
+    scaler: Matrix
+    ones: Matrix
+    mask: Matrix | None
 
 
 class Running(NamedTuple):
@@ -12,6 +26,16 @@ class Running(NamedTuple):
     m: Matrix  # row maxima                       [M, 1]
     l: Matrix  # row sums, in 32 partial columns  [M, 1]
     O: Matrix  # outputs, not yet normalised      [M, E]
+
+
+def matrices(t: Compute, a: Args, out_rows: int) -> Matrices:
+    """Those of a core, whose writer takes so many rows of tiles at a time."""
+    M, N, D, E = a.chunk
+    return Matrices(
+        t.matrix("q_in", M, D), t.matrix("k_in", D, N, transposed=True), t.matrix("v_in", N, E), t.matrix("qk_im", M, N),
+        t.column("exp_max_diff", M), t.matrix("out", out_rows, E), t.matrix("identity_scale"), t.matrix("col_identity"),
+        t.matrix("mask_in", 1, a.mask.palette) if a.mask.palette else None,
+    )  # fmt: skip
 
 
 def running(t: Compute, chunk: Chunk) -> tuple[Running, Running]:

@@ -17,7 +17,7 @@ from tensix_sim.kernels.sdpa.row_verbs import (
     bracket,
     init_exp,
 )
-from tensix_sim.kernels.sdpa.running import Running, running
+from tensix_sim.kernels.sdpa.running import Matrices, Running, matrices, running
 
 
 class Step(NamedTuple):
@@ -30,19 +30,10 @@ class Step(NamedTuple):
     last: bool
 
 
-class Matrices(NamedTuple):
-    """The kernel's buffers, and what its verbs are given."""
+class Fixed(NamedTuple):
+    """What is the same in every step."""
 
-    Q: Matrix
-    Kt: Matrix
-    V: Matrix
-    S: Matrix  # scores, then probabilities P
-    alpha: Matrix
-    out: Matrix
-    scaler: Matrix
-    ones: Matrix
     recip: Matrix
-    mask: Matrix | None
     dst: Dst
     bracket: bool  # its set-up is paid on every chunk, stamped or not
     halves: bool  # maxima may begin with half of the columns
@@ -50,23 +41,14 @@ class Matrices(NamedTuple):
     exp_approx: bool
 
 
-def matrices(t: Compute, a: Args) -> Matrices:
-    """Those of a core."""
-    M, N, D, E = a.chunk
-    windows, rest = divmod(N, a.dst.qk[1])
-    return Matrices(
-        t.matrix("q_in", M, D), t.matrix("k_in", D, N, transposed=True), t.matrix("v_in", N, E), t.matrix("qk_im", M, N),
-        t.column("exp_max_diff", M), t.matrix("out", 1, E), t.matrix("identity_scale"), t.matrix("col_identity"),
-        t.matrix("recip_scratch"), t.matrix("mask_in", 1, a.mask.palette) if a.mask.palette else None,
-        a.dst, a.mask.right is not None, windows > 1 and rest == 0 and N % 2 == 0, a.scale, a.exp_approx,
-    )  # fmt: skip
-
-
 async def compute(t: Compute, a: Args) -> None:
     """softmax(Q K^T scale) V for each Q chunk of the core's range, in all phases."""
-    x = matrices(t, a)
+    x = matrices(t, a, 1)
     A, B = running(t, a.chunk)
-    M, width = a.chunk.M, a.dst.qk[1]
+    M, N, width = a.chunk.M, a.chunk.N, a.dst.qk[1]
+    windows, rest = divmod(N, width)
+    halves = windows > 1 and rest == 0 and N % 2 == 0
+    f = Fixed(t.matrix("recip_scratch"), a.dst, a.mask.right is not None, halves, a.scale, a.exp_approx)
     await t.wait(x.scaler)
     if x.mask:
         await t.wait(x.mask)
@@ -78,37 +60,37 @@ async def compute(t: Compute, a: Args) -> None:
             for j in visited:
                 n = a.mask.active(row, j)
                 s = Step(n, widest(n, width), a.mask.marks(row, j), j == visited[0], j == visited[-1])
-                await t.repeat(step, x, s, prev, cur)
+                await t.repeat(step, x, f, s, prev, cur)
                 prev, cur = cur, prev
             t.pop(prev.m)
 
 
-async def step(t: Compute, x: Matrices, s: Step, prev: Running, cur: Running) -> None:
+async def step(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur: Running) -> None:
     """One K chunk: scores, then outputs; h is the rows of a group."""
-    P = await scores(t, x, s, prev, cur)
-    await outputs(t, x, s, prev, cur, P)
+    P = await scores(t, x, f, s, prev, cur)
+    await outputs(t, x, f, s, prev, cur, P)
     if not s.first:
         t.pop(prev.m)
         t.pop(prev.l)
 
 
-async def scores(t: Compute, x: Matrices, s: Step, prev: Running, cur: Running) -> SubExpRows:
+async def scores(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur: Running) -> SubExpRows:
     """S = Q K^T and m; P of each group of rows beside the next group's product. Returns P of the last group."""
     Q, Kt, S = x.Q, x.Kt, x.S
     init_exp(t)
     await t.reserve(S)
     await t.reserve(cur.l)
     P = None
-    for rows in groups(S.rows, x.dst.qk[0]):
+    for rows in groups(S.rows, f.dst.qk[0]):
         marks = tuple([mark for mark in s.marks if mark[1] in rows]) if s.marks else ()
-        early = x.halves and s.n == S.cols and all(columns.start >= s.n // 2 for _, _, columns in marks)
+        early = f.halves and s.n == S.cols and all(columns.start >= s.n // 2 for _, _, columns in marks)
         await t.do(MatmulRows, Q, Kt, S, rows, s.n, Q.cols, s.w, push=True, early=early, beside=P)  # S = Q K^T  [h, n]
         if x.mask and marks:
             await t.do(StampRows, x.mask, S, rows, marks)                                           # S = -inf where hidden
-        elif x.bracket:
+        elif f.bracket:
             bracket(t)
         await t.do(MaxRows, S, x.scaler, cur.m, rows, s.n, None if s.first else prev.m)             # m = max(m', rowmax S) [h, 1]
-        P = t.prepare(SubExpRows, S, cur.m, cur.l, rows, s.n, s.w, x.scale)                         # P = exp((S - m) scale), l = sum P
+        P = t.prepare(SubExpRows, S, cur.m, cur.l, rows, s.n, s.w, f.scale)                         # P = exp((S - m) scale), l = sum P
     t.pop(Kt)
     if s.last:
         t.pop(Q)
@@ -116,17 +98,17 @@ async def scores(t: Compute, x: Matrices, s: Step, prev: Running, cur: Running) 
     return P
 
 
-async def outputs(t: Compute, x: Matrices, s: Step, prev: Running, cur: Running, P: SubExpRows) -> None:
+async def outputs(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur: Running, P: SubExpRows) -> None:
     """O = P V + α O' and l + α l', group by group; the first product comes in pieces, beside the last exponentials."""
     V, S, alpha = x.V, x.S, x.alpha
-    E, w = V.cols, x.dst.pv[1]
+    E, w = V.cols, f.dst.pv[1]
 
     def factors(rows: range) -> ExpDifferenceRows:
-        return t.prepare(ExpDifferenceRows, prev.m, cur.m, alpha, rows, x.scale, x.exp_approx)                # α = exp((m' - m) scale) [h, 1]
+        return t.prepare(ExpDifferenceRows, prev.m, cur.m, alpha, rows, f.scale, f.exp_approx)                # α = exp((m' - m) scale) [h, 1]
 
     await t.reserve(cur.O)
-    rows, *others = groups(S.rows, x.dst.pv_rows)
-    serial = S.rows <= x.dst.qk[0]
+    rows, *others = groups(S.rows, f.dst.pv_rows)
+    serial = S.rows <= f.dst.qk[0]
     await t.do(MatmulRows, S, V, cur.O, rows, E, s.n, w, s.n // s.w, hand_over=serial, beside=P)              # O = P V      [h, E]
     t.hand_over()
     init_exp(t)
@@ -135,18 +117,18 @@ async def outputs(t: Compute, x: Matrices, s: Step, prev: Running, cur: Running,
         if not s.first:
             last = below is others[-1]
             await t.do(Rescale, prev.O, prev.l, alpha, cur.O, cur.l, rows, factors(below) if last else None)  # O += α O', l += α l'
-        await finish(t, x, s, prev, cur, rows)
+        await finish(t, x, f, s, prev, cur, rows)
         rows = below
     if not s.first:
         if not others:
-            await t.do(ExpDifferenceRows, prev.m, cur.m, alpha, rows, x.scale, x.exp_approx)                  # α, with nothing beside it
+            await t.do(ExpDifferenceRows, prev.m, cur.m, alpha, rows, f.scale, f.exp_approx)                  # α, with nothing beside it
         await t.do(Rescale, prev.O, prev.l, alpha, cur.O, cur.l, rows)                                        # O += α O', l += α l'
-    await finish(t, x, s, prev, cur, rows)
+    await finish(t, x, f, s, prev, cur, rows)
     t.pop(V)
     t.pop(S)
 
 
-async def finish(t: Compute, x: Matrices, s: Step, prev: Running, cur: Running, rows: range) -> None:
+async def finish(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur: Running, rows: range) -> None:
     """Hand the rows on: to the next K chunk or, after the last one, divided by their sums to the writer."""
     h = len(rows)
     if not s.first:
@@ -156,10 +138,10 @@ async def finish(t: Compute, x: Matrices, s: Step, prev: Running, cur: Running, 
     t.push(cur.O, h)
     if s.last:
         for _ in rows:
-            await t.do(SumReciprocal, cur.l.front, x.ones, x.recip)           # 1 / l             [1, 1]
+            await t.do(SumReciprocal, cur.l.front, x.ones, f.recip)           # 1 / l             [1, 1]
             t.pop(cur.l.front)
-            await t.do(MulColumn, cur.O.front, x.recip, x.out, x.dst.scaled)  # O / l             [1, E]
-            t.pop(x.recip)
+            await t.do(MulColumn, cur.O.front, f.recip, x.out, f.dst.scaled)  # O / l             [1, E]
+            t.pop(f.recip)
             t.pop(cur.O.front)
 
 

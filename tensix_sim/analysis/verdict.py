@@ -18,7 +18,7 @@ from tensix_sim.simulation import DeviceFigures
 from tensix_sim.store import Store
 from tensix_sim.trace import Trace
 from tensix_sim.trust import tells, trust
-from tensix_sim.workers import Progress, run_all, unwatched
+from tensix_sim.workers import Jobs, Progress, run_all, unwatched
 
 NOTICEABLE = 0.01  # of the wall: what saves less does not count
 CLEAR, LIKELY = 1.5, 1.15  # times what the next cause saves
@@ -111,7 +111,7 @@ def saved(gain: float, drawn_from: str = WHOLE) -> str:
 def judge(
     spec: RunSpec,
     devices: Sequence[tuple[DeviceFigures, Trace]],
-    jobs: int = 1,
+    jobs: Jobs = 1,
     progress: Progress = unwatched,
     store: Path | str = ":memory:",
 ) -> list[Verdict]:
@@ -141,7 +141,7 @@ def _judge(spec: RunSpec, devices: Sequence[tuple[DeviceFigures, Trace]], run: R
     return [replace(_advised(v, slowest[_alike(v)].ring_id, tried), trust=t) for v, t in zip(found, told, strict=True)]
 
 
-def _remembering(store: Store, jobs: int, progress: Progress) -> Runs:
+def _remembering(store: Store, jobs: Jobs, progress: Progress) -> Runs:
     """What runs specs on ring positions, as far as the store does not know them, and gives the devices' cycles."""
 
     def run(wanted: Sequence[tuple[RunSpec, int]]) -> list[int]:

@@ -10,7 +10,7 @@ from tensix_sim.sdpa.op import SDPA
 from tensix_sim.simulation import simulate
 from tensix_sim.trust import tells
 from tensix_sim.user_errors import UsageError
-from tensix_sim.workers import Progress, run_all, unwatched
+from tensix_sim.workers import Jobs, Progress, run_all, unwatched
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Worth:
         return self.problem is None and tells(self.plain_us, self.ring_us + self.tail_us)
 
 
-def worth(specs: Sequence[RunSpec], jobs: int = 1, progress: Progress = unwatched) -> list[Worth]:
+def worth(specs: Sequence[RunSpec], jobs: Jobs = 1, progress: Progress = unwatched) -> list[Worth]:
     """Compare each spec of a ring with plain SDPA of the same inputs and configs, in cycles alone.
 
     Raises:

@@ -60,8 +60,11 @@ def show(screen: str, json_file: str | None, data: Callable[[], Any]) -> None:
 
 
 @contextmanager
-def progress(label: str, left: str = "") -> Iterator[Callable[[float], None]]:
-    """A bar on stderr while the work lasts, where that is a terminal. `left` is what to say is left if a worker dies."""
+def progress(label: str, left: str = "") -> Iterator[Callable[..., None]]:
+    """A bar on stderr while work lasts, where that is a terminal: it takes the share that is done, and what to tell beside it.
+
+    `left` is what to say is left if a worker dies.
+    """
     from tensix_sim.workers import WorkerError, unwatched
 
     try:
@@ -75,11 +78,11 @@ def progress(label: str, left: str = "") -> Iterator[Callable[[float], None]]:
 
 
 @contextmanager
-def _bar(label: str) -> Iterator[Callable[[float], None]]:
+def _bar(label: str) -> Iterator[Callable[..., None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=1.0)
-        yield lambda share: bar.update(task, completed=share)
+        yield lambda share, told="": bar.update(task, completed=share, description=f"{label} {told}")

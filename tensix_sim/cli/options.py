@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from tensix_sim.cli.console import fail
+from tensix_sim.cli.console import fail, need
 from tensix_sim.user_errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,9 +27,20 @@ SPEC = click.argument("spec", type=click.Path(dir_okay=False), required=False)
 
 
 def jobs_option(what: str) -> Option:
-    """How many of `what` run at once."""
+    """How many of `what` run at once, or where: the command gets both as its `jobs`."""
     every = os.cpu_count() or 1
-    return click.option("--jobs", type=click.IntRange(1), default=every, help=f"{what} side by side.  [default: all CPUs]")
+
+    def options(command: Command) -> Command:
+        @click.option("--jobs", type=click.IntRange(1), default=every, help=f"{what} side by side.  [default: all CPUs]")
+        @click.option("--dask", metavar="ADDRESS", help="Run on the Dask cluster whose scheduler is there.")
+        @wraps(command)
+        def run(*args: Any, jobs: int, dask: str | None, **kwargs: Any) -> None:
+            need(dask, "--dask needs", "distributed", "dask")
+            command(*args, jobs=dask or jobs, **kwargs)
+
+        return run
+
+    return options
 
 
 def file_option(name: str, about: str | None, **more: Any) -> Option:

@@ -14,6 +14,7 @@ from tensix_sim.user_errors import UserError
 
 if TYPE_CHECKING:
     from tensix_sim.config import RunSpec
+    from tensix_sim.workers import Jobs
 
 
 @click.command()
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 def run(
     given: Given,
     json_file: str | None,
-    jobs: int,
+    jobs: "Jobs",
     gather: bool,
     name: str | None,
     traces: Path,
@@ -166,7 +167,7 @@ def presets(json_file: str | None) -> None:
 @JSON
 @guarded
 def report(
-    folder: Path, output: Path | None, png: bool, what_ifs: bool, store: Path | None, jobs: int, json_file: str | None
+    folder: Path, output: Path | None, png: bool, what_ifs: bool, store: Path | None, jobs: "Jobs", json_file: str | None
 ) -> None:
     """Write a page on RUN, the folder of a run: what binds each device, what helps, where its cycles went. It opens offline."""
     from tensix_sim.analysis import judge
@@ -210,7 +211,7 @@ def compare(
     seq_lens: str | None,
     overrides: tuple[str, ...],
     preset: str | None,
-    jobs: int,
+    jobs: "Jobs",
     json_file: str | None,
 ) -> None:
     """Say what changed between two runs, a run and a hardware profile, or two profiles, and why.

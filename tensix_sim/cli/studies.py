@@ -12,6 +12,7 @@ from tensix_sim.cli.options import JSON, STORE, Given, file_option, jobs_option,
 
 if TYPE_CHECKING:
     from tensix_sim.tuning import Tuning
+    from tensix_sim.workers import Jobs
 
 
 @click.command()
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 )
 @click.option("--accuracy/--no-accuracy", default=True, help="Compute the numbers of the front; never done with --seq-lens.")
 @file_option("--store", None, default=STORE, show_default=True)
-@click.option("--dask", metavar="ADDRESS", help="Run on the Dask cluster whose scheduler is there.")
 @jobs_option("Configs run")
 @file_option("--plot", "With --seq-lens, draw the times to FILE.")
 @JSON
@@ -42,8 +42,7 @@ def tune(
     within: float | None,
     accuracy: bool,
     store: Path,
-    dask: str | None,
-    jobs: int,
+    jobs: "Jobs",
     plot: Path | None,
     json_file: str | None,
 ) -> None:
@@ -55,7 +54,6 @@ def tune(
     from tensix_sim.tuning import Interrupted, read_lengths, read_space
     from tensix_sim.tuning import tune as tune_space
 
-    need(dask, "--dask needs", "distributed", "dask")
     need(plot, "--plot needs", "matplotlib", "plot")
     if plot and not seq_lens:
         fail("--plot draws times over lengths: give --seq-lens too")
@@ -66,7 +64,7 @@ def tune(
     try:
         for space in spaces:
             with progress(f"{space.spec.inputs.seq_len} tokens", kept) as bar:
-                found.append(tune_space(space, jobs, store, dask, bar, accuracy and not seq_lens, aside=not seq_lens))
+                found.append(tune_space(space, jobs, store, bar, accuracy and not seq_lens, aside=not seq_lens))
             click.echo(f"ran {found[-1].run} of {found[-1].legal} configs; kept in {store}", err=True)
     except Interrupted as stop:
         if shown := [*found, *([stop.so_far] if stop.so_far else [])]:
@@ -93,7 +91,7 @@ def _tunings_screen(found: list["Tuning"], seq_lens: str | None) -> str:
 @jobs_option("Rows run")
 @JSON
 @guarded
-def validate(measurements: Path | None, only: str | None, micro: bool, jobs: int, json_file: str | None) -> None:
+def validate(measurements: Path | None, only: str | None, micro: bool, jobs: "Jobs", json_file: str | None) -> None:
     """Predict every row of a CSV of MEASUREMENTS and show the errors; without one, of the published walls that ship with this."""
     from tensix_sim import microbench
     from tensix_sim import validate as v
@@ -109,7 +107,7 @@ def validate(measurements: Path | None, only: str | None, micro: bool, jobs: int
     if not rows:
         fail(f"no row's id contains {only!r}")
     with progress(f"{len(rows)} rows", UNWRITTEN) as bar:
-        predictions = v.validate(rows, min(jobs, len(rows)), bar)
+        predictions = v.validate(rows, jobs, bar)
     show(v.table(predictions), json_file, lambda: v.summary(predictions))
     if any(p.problem for p in predictions):
         sys.exit(1)
@@ -123,7 +121,7 @@ def validate(measurements: Path | None, only: str | None, micro: bool, jobs: int
 @jobs_option("Lengths run")
 @JSON
 @guarded
-def lengths(given: Given, keys: str, heads: int, plot: Path | None, jobs: int, json_file: str | None) -> None:
+def lengths(given: Given, keys: str, heads: int, plot: Path | None, jobs: "Jobs", json_file: str | None) -> None:
     """Say how the error of SPEC's config grows with the length, bit for bit, with a 16-bit and a 32-bit DST.
 
     For each length one Q chunk a head is computed, against all keys.
@@ -143,7 +141,7 @@ def lengths(given: Given, keys: str, heads: int, plot: Path | None, jobs: int, j
     show(length_errors_screen(found), json_file, lambda: [one.model_dump(mode="json") for one in found])
 
 
-def compare_lengths(given: Given, seq_lens: str, jobs: int, json_file: str | None) -> None:
+def compare_lengths(given: Given, seq_lens: str, jobs: "Jobs", json_file: str | None) -> None:
     """Ring-distributed SDPA with its tail beside plain SDPA, length by length."""
     from tensix_sim.analysis import plain, worth, worth_from
     from tensix_sim.screen import worth_screen
@@ -152,7 +150,7 @@ def compare_lengths(given: Given, seq_lens: str, jobs: int, json_file: str | Non
 
     specs = [given.typed(length) for length in read_lengths(seq_lens)]
     with progress(f"{len(specs)} lengths") as bar:
-        found = worth(specs, min(jobs, len(specs)), bar)
+        found = worth(specs, jobs, bar)
     show(
         worth_screen(specs[0], found),
         json_file,

@@ -1,11 +1,9 @@
 """`tune`: which legal config of a space is the fastest, and what the others on the Pareto front trade for their time."""
 
 from tensix_sim.store import Store, StoreError
-from tensix_sim.tuning.cluster import ClusterError, Workers, dask_workers, local_workers
 from tensix_sim.tuning.search import Interrupted, Measured, Tuning, tune
 from tensix_sim.tuning.space import EmptySpaceError, Space, read_lengths, read_space
 
 __all__ = [
-    "ClusterError", "EmptySpaceError", "Interrupted", "Measured", "Space", "Store", "StoreError", "Tuning", "Workers",
-    "dask_workers", "local_workers", "read_lengths", "read_space", "tune",
+    "EmptySpaceError", "Interrupted", "Measured", "Space", "Store", "StoreError", "Tuning", "read_lengths", "read_space", "tune",
 ]  # fmt: skip

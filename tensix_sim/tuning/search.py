@@ -24,10 +24,10 @@ from tensix_sim.sdpa.geometry import spec_machine
 from tensix_sim.sdpa.op import positions
 from tensix_sim.store import Store
 from tensix_sim.trust import Trust, tells, trust
-from tensix_sim.tuning.cluster import Workers, dask_workers, local_workers
 from tensix_sim.tuning.space import Config, Space, given_config, legal_configs, less_faithful
-from tensix_sim.workers import Progress, unwatched
+from tensix_sim.workers import Jobs, Workers, unwatched, workers
 
+Telling = Callable[[float, str], None]  # is told the share that is done, and the best so far
 SURE = 0.97  # of a core's time alone: by chance, others' requests may put its own in a better order; 0.5 % was seen
 
 
@@ -48,6 +48,11 @@ class Measured(BaseModel):
     l1_bytes: int
     rel_l2: float | None = None
     error_of: str = ""
+
+    @property
+    def words(self) -> str:
+        """Its settings."""
+        return ", ".join(f"{name} {value}" for name, value in self.settings.items())
 
 
 class Tuning(BaseModel):
@@ -96,10 +101,9 @@ class Interrupted(KeyboardInterrupt):
 
 def tune(
     space: Space | RunSpec | dict[str, Any],
-    jobs: int = 1,
+    jobs: Jobs = 1,
     store: Path | str = ":memory:",
-    dask: str | None = None,
-    progress: Progress = unwatched,
+    progress: Telling = unwatched,
     accuracy: bool = True,
     aside: bool = True,
 ) -> Tuning:
@@ -107,7 +111,7 @@ def tune(
 
     Of a spec alone both chunk sizes are free.
 
-    Runs go to this process, to `jobs` others, or to the Dask cluster whose scheduler is at `dask`; the answer is the same.
+    `jobs` says where the runs go: to this process, so many others, or a Dask cluster; the answer is the same.
     What is measured is kept in the file `store`, and what is found there is not measured again. Without `accuracy` nothing
     is computed but cycles, and the front keeps configs apart by their fidelity, DST and data types. Unless fidelity varies,
     the winner is also run with the next lower one, `aside`.
@@ -126,12 +130,12 @@ def tune(
     with closing(Store(store)) as kept:
         sweep = _Sweep(space, configs, given, kept, progress)
         try:
-            with settled(), dask_workers(dask) if dask else local_workers(jobs) as workers:
-                sweep.measure_times(workers)
+            with settled(), workers(jobs) as on:
+                sweep.measure_times(on)
                 if accuracy:
-                    sweep.measure_errors(workers)
+                    sweep.measure_errors(on)
                 if aside:
-                    sweep.measure_less_faithful(workers, accuracy)
+                    sweep.measure_less_faithful(on, accuracy)
         except KeyboardInterrupt:
             raise Interrupted(sweep.outcome() if sweep.measured else None) from None
     return sweep.outcome()
@@ -184,7 +188,7 @@ class _Task(NamedTuple):
 
 
 class _Sweep:
-    def __init__(self, space: Space, configs: list[Config], given: Config | None, store: Store, tell: Progress) -> None:
+    def __init__(self, space: Space, configs: list[Config], given: Config | None, store: Store, tell: Telling) -> None:
         self._space, self._store, self._tell = space, store, tell
         known = [given is not None and config.spec == given.spec for config in configs]
         self._candidates = [_Candidate.of(c, i, wanted, True) for i, (c, wanted) in enumerate(zip(configs, known, strict=True))]
@@ -199,9 +203,9 @@ class _Sweep:
 
     # -- time -------------------------------------------------------------------------------------------------
 
-    def measure_times(self, workers: Workers) -> None:
+    def measure_times(self, on: Workers) -> None:
         """Run what could be on the front, until nothing else could."""
-        self._work(workers, self._next_time, self._learn_time)
+        self._work(on, self._next_time, self._learn_time)
 
     def _next_time(self) -> _Task | None:
         candidate = self._next()
@@ -236,22 +240,23 @@ class _Sweep:
         done = sum(len(c.cycles) * c.steps for c in self._candidates)
         left = sum(c.missing * c.steps for c in self._candidates if c.missing and c.may_be_run and not self._beaten(c))
         self._share = max(self._share, done / max(1, done + left))
-        self._tell(self._share)
+        best = min((_measured(c) for c in self.measured if c.in_space), key=lambda m: m.cycles, default=None)
+        self._tell(self._share, f"(best so far {best.microseconds:,.0f} us with {best.words})" if best else "")
 
     # -- accuracy ---------------------------------------------------------------------------------------------
 
-    def measure_errors(self, workers: Workers) -> None:
+    def measure_errors(self, on: Workers) -> None:
         """Compute the numbers of what its settings put on the front, and of the given config; what these beat stays beaten."""
         self.measured = list({c.index: c for c in [*self._front(), *self._given()]}.values())
         tasks = iter([_Task(c, "error", 0) for c in self.measured])
-        self._work(workers, lambda: next(tasks, None), self._learn_error)
+        self._work(on, lambda: next(tasks, None), self._learn_error)
 
     def _learn_error(self, task: _Task, found: float) -> None:
         task.candidate.error = found
 
     # -- beside the space -------------------------------------------------------------------------------------
 
-    def measure_less_faithful(self, workers: Workers, accuracy: bool) -> None:
+    def measure_less_faithful(self, on: Workers, accuracy: bool) -> None:
         """Run the winner with the next lower fidelity, which a user may want to trade."""
         config = None if "fidelity" in self._space.varied else less_faithful(self._space, self._winner().config)
         if config is None:
@@ -260,7 +265,7 @@ class _Sweep:
         whats: list[tuple[Figure, int]] = [("device", r) for r in positions(config.spec)]
         whats += [("error", 0)] * accuracy
         tasks = iter([_Task(lower, what, ring_id) for what, ring_id in whats])
-        self._work(workers, lambda: next(tasks, None), self._learn_aside)
+        self._work(on, lambda: next(tasks, None), self._learn_aside)
         self._less_faithful = lower
 
     def _learn_aside(self, task: _Task, found: float) -> None:
@@ -271,13 +276,13 @@ class _Sweep:
 
     # -- work -------------------------------------------------------------------------------------------------
 
-    def _work(self, workers: Workers, next_task: Callable[[], _Task | None], learn: Callable[[_Task, float], None]) -> None:
+    def _work(self, on: Workers, next_task: Callable[[], _Task | None], learn: Callable[[_Task, float], None]) -> None:
         """Keep the workers busy until there are no more tasks, and each result in the store before it is learned."""
         while True:
-            while len(self._running) < workers.count() and (task := next_task()):
+            while len(self._running) < on.count() and (task := next_task()):
                 found = self._store.get(task.what, task.ring_id, task.candidate.config.spec)
                 if found is None:
-                    self._running[workers.submit(measure, task.what, task.candidate.config.spec, task.ring_id)] = task
+                    self._running[on.submit(measure, task.what, task.candidate.config.spec, task.ring_id)] = task
                 else:
                     learn(task, found)
             if not self._running:
