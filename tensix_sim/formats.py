@@ -96,6 +96,8 @@ def src_b_high(x: Values) -> Values:
 
 
 def _keep(x: Values, mask: int, out: Values | None) -> Values:
+    if out is None:
+        return np.asarray(np.asarray(x, np.float32).view(np.uint32) & np.uint32(mask)).view(np.float32)
     result = _result(x, out)
     bits = result.view(np.uint32)
     bits &= np.uint32(mask)

@@ -65,7 +65,8 @@ class Compute(Context):
     async def _follow(self, known: Operation) -> None:
         """Do a verb in program order: wait for its tiles and its space, compute its values."""
         for cb, tiles in known.inputs:
-            await self._until_front(cb, tiles)
+            if not self._sees(cb, tiles):
+                await self._until_front(cb, tiles)
         if known.changed is not None and known.changed.front != known.there:
             known.check_newest()
         if known.out is not None:
