@@ -32,8 +32,9 @@ from tensix_sim.program import ComputeConfig
 
 # Schraudolph's exp as the LLK has it: the bits of exp(x) are round(A x + B) << 15 (ckernel_sfpu_exp.h), a 16-bit integer
 EXP_A = 256 / log(2)
-EXP_B, LOG2_E = np.array([sfpu.EXP_B, sfpu.LN2_RECIPROCAL], np.uint32).view(np.float32)
-EXP_21F = np.array(sfpu.EXP_21F, np.uint32).view(np.float32)
+EXP_B = float(np.uint32(sfpu.EXP_B).view(np.float32))
+EXP_21F = np.array([sfpu.LN2_RECIPROCAL, *sfpu.EXP_21F], np.uint32).view(np.float32)
+LOG2_E = EXP_21F[0]
 HIDDEN = np.float32(-(2.0**100))  # for -inf, which the chip takes for a huge number: less itself it is 0, not NaN
 
 
@@ -95,8 +96,7 @@ class Arithmetic:
         wide = self.fp32_dest and fmt is not BFLOAT16
         half, up = (1, 15) if wide else (2, 16)
         rounding = 1.5 if self.fp32_dest and not wide else 0.5
-        slope, start, top = map(np.float32, (EXP_A * scale / half, (EXP_B + rounding) / half, (0x7FFF + rounding) / half))
-        passes.exp_fast(x, slope, start, top, up)
+        passes.exp_fast(x, EXP_A * scale / half, (EXP_B + rounding) / half, (0x7FFF + rounding) / half, up)
         if fmt.is_block:
             x[:] = self.pack(x, fmt)
 
@@ -114,12 +114,11 @@ class Arithmetic:
 
     def exp(self, x: Values, scale: float, fmt: Format) -> Values:
         """E^(x * scale) of what stands in DST, by the accurate polynomial, packed to `fmt`; `scale` loses its lower 16 bits."""
-        factor = truncate_bf16(np.array(scale, np.float32))[()]
         if self.fp32_dest:
             with np.errstate(over="ignore", under="ignore"):
-                return self.pack(np.exp(x * factor), fmt)
+                return self.pack(np.exp(x * truncate_bf16(np.array(scale, np.float32))), fmt)
         made = np.empty_like(x)
-        passes.exp_21f(x, factor, LOG2_E, EXP_21F, made)
+        passes.exp_21f(x, scale, EXP_21F, made)
         return made if fmt is BFLOAT16 else self.pack(made, fmt)
 
     def multiply(self, x: Values, x_format: Format, column: Values, column_format: Format) -> Values:

@@ -59,35 +59,37 @@ def multiply(x: Values, x_drop: int, column: Values, column_drop: int, drop: int
 
 
 @compiled
-def exp_fast(x: Values, slope: np.float32, start: np.float32, top: np.float32, up: int) -> None:
+def exp_fast(x: Values, slope: float, start: float, top: float, up: int) -> None:
     """x <- the float32 whose bits are the whole part of x * slope + start, from 0 to `top`, `up` bits up; 0 for NaN."""
+    a, b, most = np.float32(slope), np.float32(start), np.float32(top)
     for t in range(x.shape[0]):
         for r in range(x.shape[1]):
             for c in range(x.shape[2]):
                 for i in range(x.shape[3]):
-                    scaled = x[t, r, c, i] * slope
-                    power = scaled + start
+                    scaled = x[t, r, c, i] * a
+                    power = scaled + b
                     power = power if power > np.float32(0) else np.float32(0)
-                    power = power if power < top else top
+                    power = power if power < most else most
                     x[t, r, c, i] = np.int32(np.int32(power) * np.int32(1 << up)).view(np.float32)
 
 
 @compiled
-def exp_21f(x: Values, scale: np.float32, log2_e: np.float32, terms: Values, out: Values) -> None:
-    """out <- e^(x * scale) rounded to bfloat16, 0 for NaN: a parabola for 2^f."""
+def exp_21f(x: Values, scale: float, terms: Values, out: Values) -> None:
+    """out <- e^(x * scale) rounded to bfloat16, 0 for NaN: a parabola for 2^f; `terms` are log2 e and the parabola's."""
+    factor = cut(np.float32(scale), 16)
     for t in range(x.shape[0]):
         for r in range(x.shape[1]):
             for c in range(x.shape[2]):
                 for i in range(x.shape[3]):
-                    scaled = x[t, r, c, i] * scale
-                    power = scaled * log2_e
+                    scaled = x[t, r, c, i] * factor
+                    power = scaled * terms[0]
                     power = power + np.float32(127)
                     power = power if power > np.float32(0) else np.float32(0)
                     power = power if power < np.float32(255) else np.float32(255)
                     whole = np.int32(power)
                     n = (power - np.float32(whole)) * np.float32(2**23)
-                    g = terms[1] + n * terms[2]
-                    g = terms[0] + n * g
+                    g = terms[2] + n * terms[3]
+                    g = terms[1] + n * g
                     made = g * np.int32(whole << 23).view(np.float32) if whole > 0 else np.float32(0)
                     out[t, r, c, i] = nearest(made, 16)
 
