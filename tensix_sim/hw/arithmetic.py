@@ -21,7 +21,6 @@ from tensix_sim.formats import (
     Values,
     pack_to_format,
     round_bf16,
-    round_bf16_even,
     src_a_high,
     src_b_high,
     truncate_bf16,
@@ -56,8 +55,10 @@ class Arithmetic:
         right = (b.swapaxes(1, 3) if transpose_b else b).reshape(left.shape[1], cols * TILE)
         product = np.empty((rows, TILE, cols, TILE), np.float32)
         self._product(left, a_format, right, product.reshape(rows * TILE, cols * TILE))
-        passes.rounded(product, 16 if out is BFLOAT16 else self.drop)
-        return product if out is BFLOAT16 else self.pack(product, out)
+        if out is not BFLOAT16:
+            return self.pack(self.to_dst(product), out)
+        passes.rounded(product, 16)
+        return product
 
     def _product(self, a: Values, a_format: Format, b: Values, out: Values) -> None:
         if self.phases == 4:
@@ -73,7 +74,9 @@ class Arithmetic:
 
     def to_dst(self, x: Values) -> Values:
         """Round in place as DST holds it."""
-        return x if self.fp32_dest else round_bf16(x, out=x)
+        if not self.fp32_dest:
+            passes.rounded(x, 16)
+        return x
 
     def unpacked(self, x: Values, fmt: Format) -> Values:
         """X as a source register has it: float32 is cut to 10 bits of fraction with a 32-bit DST, to 7 with a 16-bit one."""
@@ -175,15 +178,17 @@ class Arithmetic:
 
     def accumulate_tile(self, onto: Values, tile: Values, tile_format: Format, fmt: Format) -> None:
         """Add a tile of the mask to tiles of `onto`, in `fmt`, by accumulating packs, in place."""
-        onto += self.pack(self.unpacked(np.maximum(tile, HIDDEN), tile_format), fmt)
-        if fmt is BFLOAT16:
-            onto[:] = round_bf16_even(onto)
+        self.accumulate(onto, self.pack(self.unpacked(np.maximum(tile, HIDDEN), tile_format), fmt), fmt)
 
     def pack(self, x: Values, fmt: Format) -> Values:
         """X as the packer writes it to L1 in `fmt`."""
         if fmt.is_block:
             return pack_to_format(x, fmt, self.fp32_dest) if x.shape[-1] > 1 else self.pack(alone(x), fmt)[..., :1]
-        return round_bf16(x) if fmt is BFLOAT16 else x
+        if fmt is not BFLOAT16:
+            return x
+        made = np.array(x, np.float32)
+        passes.rounded(made, 16)
+        return made
 
 
 def _rows_of(column: Values, x: Values) -> Values:
