@@ -66,8 +66,7 @@ def exp_fast(x: Values, slope: float, start: float, top: float, up: int) -> None
         for r in range(x.shape[1]):
             for c in range(x.shape[2]):
                 for i in range(x.shape[3]):
-                    scaled = x[t, r, c, i] * a
-                    power = scaled + b
+                    power = x[t, r, c, i] * a + b
                     power = power if power > np.float32(0) else np.float32(0)
                     power = power if power < most else most
                     x[t, r, c, i] = np.int32(np.int32(power) * np.int32(1 << up)).view(np.float32)
@@ -81,17 +80,13 @@ def exp_21f(x: Values, scale: float, terms: Values, out: Values) -> None:
         for r in range(x.shape[1]):
             for c in range(x.shape[2]):
                 for i in range(x.shape[3]):
-                    scaled = x[t, r, c, i] * factor
-                    power = scaled * terms[0]
-                    power = power + np.float32(127)
+                    power = x[t, r, c, i] * factor * terms[0] + np.float32(127)
                     power = power if power > np.float32(0) else np.float32(0)
                     power = power if power < np.float32(255) else np.float32(255)
                     whole = np.int32(power)
                     n = (power - np.float32(whole)) * np.float32(2**23)
-                    g = terms[2] + n * terms[3]
-                    g = terms[1] + n * g
-                    made = g * np.int32(whole << 23).view(np.float32) if whole > 0 else np.float32(0)
-                    out[t, r, c, i] = nearest(made, 16)
+                    g = terms[1] + n * (terms[2] + n * terms[3])
+                    out[t, r, c, i] = nearest(g * np.int32(whole << 23).view(np.float32) if whole > 0 else np.float32(0), 16)
 
 
 @compiled
