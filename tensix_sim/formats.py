@@ -50,64 +50,43 @@ def largest(fmt: Format) -> np.float32:
 # -- one float32 to another: roundings of the inner loop ------------------------------------------------------
 
 
-def round_bf16(x: Values, out: Values | None = None) -> Values:
+def round_bf16(x: Values) -> Values:
     """Round to bfloat16, nearest, ties away from zero: packer and SFPSTOCHRND. Infinities stay; NaN may not."""
-    result = _result(x, out)
-    bits = result.view(np.uint32)
-    bits += np.uint32(0x8000)
-    bits &= np.uint32(0xFFFF0000)
-    return result
+    return _keep(_bits(x) + np.uint32(0x8000), 0xFFFF0000)
 
 
-def round_bf16_even(x: Values, out: Values | None = None) -> Values:
+def round_bf16_even(x: Values) -> Values:
     """Round to bfloat16, nearest, ties to even: the packer's L1 accumulation. Infinities stay; NaN may not."""
-    result = _result(x, out)
-    bits = result.view(np.uint32)
-    odd = bits >> np.uint32(16)
-    odd &= np.uint32(1)
-    odd += np.uint32(0x7FFF)
-    bits += odd
-    bits &= np.uint32(0xFFFF0000)
-    return result
+    bits = _bits(x)
+    return _keep(bits + ((bits >> np.uint32(16)) & np.uint32(1)) + np.uint32(0x7FFF), 0xFFFF0000)
 
 
 def round_bfp8_source(x: Values) -> Values:
     """Cut to bfloat16, then round to its upper 7 bits, ties away from zero: what the packer makes a block format of."""
-    result = truncate_bf16(x)
-    bits = result.view(np.uint32)
-    bits += np.uint32(0x10000)
-    bits &= np.uint32(0xFFFE0000)
-    return result
+    return _keep(_bits(truncate_bf16(x)) + np.uint32(0x10000), 0xFFFE0000)
 
 
-def truncate_bf16(x: Values, out: Values | None = None) -> Values:
+def truncate_bf16(x: Values) -> Values:
     """Drop the lower 16 bits: SFPSTORE to a 16-bit DST."""
-    return _keep(x, 0xFFFF0000, out)
+    return _keep(_bits(x), 0xFFFF0000)
 
 
 def src_a_high(x: Values) -> Values:
     """The 5 significant bits of SrcA that fidelity phases 0 and 2 multiply."""
-    return _keep(x, 0xFFF80000, None)
+    return _keep(_bits(x), 0xFFF80000)
 
 
 def src_b_high(x: Values) -> Values:
     """The 7 significant bits of SrcB that fidelity phases 0 and 1 multiply."""
-    return _keep(x, 0xFFFE0000, None)
+    return _keep(_bits(x), 0xFFFE0000)
 
 
-def _keep(x: Values, mask: int, out: Values | None) -> Values:
-    result = _result(x, out)
-    bits = result.view(np.uint32)
-    bits &= np.uint32(mask)
-    return result
+def _bits(x: Values) -> Bits:
+    return np.asarray(x, np.float32, order="C").view(np.uint32)
 
 
-def _result(x: Values, out: Values | None) -> Values:
-    if out is None:
-        return np.array(x, np.float32, order="C")
-    if out is not x:
-        np.copyto(out, x)
-    return out
+def _keep(bits: Bits, mask: int) -> Values:
+    return np.asarray(bits & np.uint32(mask)).view(np.float32)
 
 
 # -- to a format and back -------------------------------------------------------------------------------------

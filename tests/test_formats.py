@@ -161,13 +161,11 @@ def test_packing_to_bfloat16() -> None:
     ],
 )
 def test_roundings_at_their_edge(x: int, away: int, even: int, cut: int) -> None:
-    """The three ways to bfloat16, in place and not."""
+    """The three ways to bfloat16, which leave what they are given as it was."""
     for rounding, wanted in ((round_bf16, away), (round_bf16_even, even), (truncate_bf16, cut)):
         value = np.array([float_of(x)], np.float32)
         assert rounding(value).view(np.uint32)[0] == wanted << 16
         assert value.view(np.uint32)[0] == x
-        assert rounding(value, out=value) is value
-        assert value.view(np.uint32)[0] == wanted << 16
 
 
 def test_fidelity_keeps_the_high_bits() -> None:

@@ -21,17 +21,19 @@ from tensix_sim.formats import (
     Values,
     pack_to_format,
     round_bf16,
-    round_bf16_even,
     src_a_high,
     src_b_high,
     truncate_bf16,
 )
+from tensix_sim.hw import passes
 from tensix_sim.hw.specification import patterns, sfpu
 from tensix_sim.program import ComputeConfig
 
 # Schraudolph's exp as the LLK has it: the bits of exp(x) are round(A x + B) << 15 (ckernel_sfpu_exp.h), a 16-bit integer
 EXP_A = 256 / log(2)
-EXP_B, LOG2_E, *EXP_21F = np.array([sfpu.EXP_B, sfpu.LN2_RECIPROCAL, *sfpu.EXP_21F], np.uint32).view(np.float32)
+EXP_B = float(np.uint32(sfpu.EXP_B).view(np.float32))
+EXP_21F = np.array([sfpu.LN2_RECIPROCAL, *sfpu.EXP_21F], np.uint32).view(np.float32)
+LOG2_E = EXP_21F[0]
 HIDDEN = np.float32(-(2.0**100))  # for -inf, which the chip takes for a huge number: less itself it is 0, not NaN
 
 
@@ -41,6 +43,7 @@ class Arithmetic:
     def __init__(self, config: ComputeConfig, chip: NumbersSpec) -> None:
         self.phases = config.phases
         self.fp32_dest = config.fp32_dest_acc_en
+        self.drop = 0 if self.fp32_dest else 16  # bits of a result that DST has no room for
         self.approximate_reciprocal = config.math_approx_mode
         self.seeds = np.array(chip.reciprocal_seeds, np.uint32)
 
@@ -52,7 +55,10 @@ class Arithmetic:
         right = (b.swapaxes(1, 3) if transpose_b else b).reshape(left.shape[1], cols * TILE)
         product = np.empty((rows, TILE, cols, TILE), np.float32)
         self._product(left, a_format, right, product.reshape(rows * TILE, cols * TILE))
-        return round_bf16(product, out=product) if out is BFLOAT16 else self.pack(self.to_dst(product), out)
+        if out is not BFLOAT16:
+            return self.pack(self.to_dst(product), out)
+        passes.rounded(product, 16)
+        return product
 
     def _product(self, a: Values, a_format: Format, b: Values, out: Values) -> None:
         if self.phases == 4:
@@ -68,7 +74,9 @@ class Arithmetic:
 
     def to_dst(self, x: Values) -> Values:
         """Round in place as DST holds it."""
-        return x if self.fp32_dest else round_bf16(x, out=x)
+        if not self.fp32_dest:
+            passes.rounded(x, 16)
+        return x
 
     def unpacked(self, x: Values, fmt: Format) -> Values:
         """X as a source register has it: float32 is cut to 10 bits of fraction with a 32-bit DST, to 7 with a 16-bit one."""
@@ -77,10 +85,13 @@ class Arithmetic:
         bits = x.view(np.uint32) & np.uint32(0xFFFFE000 if self.fp32_dest else 0xFFFF0000)
         return bits.view(np.float32)
 
+    def _unseen(self, fmt: Format) -> int:
+        """Lower bits of a value that a source register has no room for."""
+        return 0 if fmt is not FLOAT32 else 13 if self.fp32_dest else 16
+
     def subtract(self, x: Values, fmt: Format, column: Values, column_format: Format) -> None:
         """x <- x - column in place, as it stands in DST."""
-        np.subtract(self.unpacked(x, fmt), self.unpacked(column[..., :1], column_format), out=x)
-        self.to_dst(x)
+        passes.subtract(x, self._unseen(fmt), _rows_of(column, x), self._unseen(column_format), self.drop)
 
     def exp_fast(self, x: Values, scale: float, fmt: Format) -> None:
         """x <- relu(exp(x * scale)) in place, of what stands in DST, by the approximation without clamping, packed to `fmt`."""
@@ -88,29 +99,15 @@ class Arithmetic:
         wide = self.fp32_dest and fmt is not BFLOAT16
         half, up = (1, 15) if wide else (2, 16)
         rounding = 1.5 if self.fp32_dest and not wide else 0.5
-        x *= np.float32(EXP_A * scale / half)
-        x += np.float32((EXP_B + rounding) / half)
-        np.clip(x, np.float32(0), np.float32((0x7FFF + rounding) / half), out=x)
-        bits = x.view(np.int32)
-        np.copyto(bits, x, casting="unsafe")
-        bits <<= up
+        passes.exp_fast(x, EXP_A * scale / half, (EXP_B + rounding) / half, (0x7FFF + rounding) / half, up)
         if fmt.is_block:
             x[:] = self.pack(x, fmt)
 
     def add_up(self, x: Values, x_format: Format, fmt: Format) -> Values:
         """Sum the tiles of each tile row as accumulating packs do, one addition in `fmt` a tile: [rows, 32, 1, 32]."""
-        x = x if x_format is fmt else self.pack(x, fmt)
-        total: Values = x[:, :, 0, :].copy()
-        scaled = np.empty_like(total)
-        for tile in range(1, x.shape[2]):
-            total += x[:, :, tile, :]
-            if fmt is FLOAT32:
-                continue
-            # Veltkamp's splitting: what is left has 8 bits, nearest, ties to even; it overflows near 2^111 only
-            np.multiply(total, np.float32(2**16 + 1), out=scaled)
-            total -= scaled
-            total += scaled
-        return total[:, :, np.newaxis, :]
+        total = np.empty((*x.shape[:2], 1, x.shape[3]), np.float32)
+        passes.add_up(x, 16 if fmt is BFLOAT16 is not x_format else 0, fmt is BFLOAT16, total)
+        return total
 
     def max_rows(self, x: Values, fmt: Format, before: Values | None, before_format: Format = BFLOAT16) -> Values:
         """Largest value of each row, and of `before` where given, as it stands in DST."""
@@ -120,23 +117,27 @@ class Arithmetic:
 
     def exp(self, x: Values, scale: float, fmt: Format) -> Values:
         """E^(x * scale) of what stands in DST, by the accurate polynomial, packed to `fmt`; `scale` loses its lower 16 bits."""
-        scaled = x * truncate_bf16(np.array(scale, np.float32))
-        with np.errstate(over="ignore", under="ignore"):
-            return self.pack(np.exp(scaled) if self.fp32_dest else round_bf16(exp_21f(scaled)), fmt)
+        if self.fp32_dest:
+            with np.errstate(over="ignore", under="ignore"):
+                return self.pack(np.exp(x * truncate_bf16(np.array(scale, np.float32))), fmt)
+        made = np.empty_like(x)
+        passes.exp_21f(x, scale, EXP_21F, made)
+        return made if fmt is BFLOAT16 else self.pack(made, fmt)
 
     def multiply(self, x: Values, x_format: Format, column: Values, column_format: Format) -> Values:
         """X * column, the column broadcast through SrcB; the result as it stands in DST."""
-        x, column = self.unpacked(x, x_format), self.unpacked(column[..., :1], column_format)
-        factor = column if self.phases >= 3 else src_b_high(column)
-        return self.to_dst((src_a_high(x) if self.phases == 1 else x) * factor)
+        made = np.empty(x.shape, np.float32)
+        x_drop = 19 if self.phases == 1 else self._unseen(x_format)
+        column_drop = 17 if self.phases < 3 else self._unseen(column_format)
+        passes.multiply(x, x_drop, _rows_of(column, x), column_drop, self.drop, made)
+        return made
 
     def accumulate(self, onto: Values, x: Values, fmt: Format) -> None:
         """Packer L1 accumulation: onto <- onto + x, both in `fmt`, in place."""
         if fmt is FLOAT32:
             onto += x
             return
-        onto += round_bf16(x, out=x)
-        round_bf16_even(onto, out=onto)
+        passes.accumulate(onto, x if x.shape == onto.shape else np.broadcast_to(x, onto.shape))
 
     def add(self, a: Values, a_format: Format, b: Values, b_format: Format) -> Values:
         """A + b, as it stands in DST."""
@@ -177,29 +178,27 @@ class Arithmetic:
 
     def accumulate_tile(self, onto: Values, tile: Values, tile_format: Format, fmt: Format) -> None:
         """Add a tile of the mask to tiles of `onto`, in `fmt`, by accumulating packs, in place."""
-        onto += self.pack(self.unpacked(np.maximum(tile, HIDDEN), tile_format), fmt)
-        if fmt is BFLOAT16:
-            onto[:] = round_bf16_even(onto)
+        self.accumulate(onto, self.pack(self.unpacked(np.maximum(tile, HIDDEN), tile_format), fmt), fmt)
 
     def pack(self, x: Values, fmt: Format) -> Values:
         """X as the packer writes it to L1 in `fmt`."""
         if fmt.is_block:
             return pack_to_format(x, fmt, self.fp32_dest) if x.shape[-1] > 1 else self.pack(alone(x), fmt)[..., :1]
-        return round_bf16(x) if fmt is BFLOAT16 else x
+        if fmt is not BFLOAT16:
+            return x
+        made = np.array(x, np.float32)
+        passes.rounded(made, 16)
+        return made
+
+
+def _rows_of(column: Values, x: Values) -> Values:
+    """A column with a value for each row of `x`."""
+    return column if column.shape[:2] == x.shape[:2] else np.broadcast_to(column[..., :1], (*x.shape[:2], 1, 1))
 
 
 def alone(column: Values) -> Values:
     """A column's values, each with 15 zeros beside it: in a block format none but they make the exponent."""
     return np.concatenate([column, np.zeros((*column.shape[:-1], GROUP - 1), np.float32)], axis=-1)
-
-
-def exp_21f(x: Values) -> Values:
-    """The accurate exponential for a 16-bit DST, a parabola for 2^f: `specification.sfpu.exp_16_bit` in float32, unrounded."""
-    t = np.clip(x * LOG2_E + np.float32(patterns.BIAS), 0, 255)
-    power = np.floor(t)
-    n = (t - power) * np.float32(2**23)
-    g = EXP_21F[0] + n * (EXP_21F[1] + n * EXP_21F[2])
-    return np.where(power > 0, np.ldexp(g, power.astype(int) - patterns.BIAS), np.float32(0))
 
 
 def older_reciprocal(x: Values, steps: int) -> Values:

@@ -142,7 +142,8 @@ class CircularBuffer:
 
     def see(self, tiles: int) -> None:
         """Note that the consumer has waited for the front `tiles` tiles."""
-        self.seen = max(self.seen, self.popped + tiles)
+        if self.popped + tiles > self.seen:
+            self.seen = self.popped + tiles
 
     def pop(self, tiles: int) -> None:
         """Give `tiles` tiles back to the producer."""

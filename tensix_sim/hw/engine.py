@@ -1,5 +1,6 @@
 """The clock: SimPy, driven by `async def` kernels through an awaitable that yields one event."""
 
+import os
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from math import inf
@@ -11,7 +12,7 @@ import simpy
 
 from tensix_sim.user_errors import UserError
 
-API = Path(__file__).resolve().parents[1] / "kernel_api"
+API = str(Path(__file__).resolve().parents[1] / "kernel_api") + os.sep
 TICKS = 256  # servers keep time in 1/256 cycle, so that rates which are not whole add up without drift
 
 
@@ -43,7 +44,7 @@ def happened(event: simpy.Event) -> Generator[simpy.Event, Any, Any]:
 
 def of_kernel(frame: Any) -> bool:
     """Whether code that runs is a kernel's own, and not the kernel API's."""
-    return API not in Path(frame.f_code.co_filename).parents
+    return not frame.f_code.co_filename.startswith(API)
 
 
 def line_of(frame: Any) -> str:

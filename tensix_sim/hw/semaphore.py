@@ -12,29 +12,50 @@ import simpy
 from tensix_sim.hw.engine import Engine, SimulationError
 
 
-class History:
-    """What a kernel knows to have happened before: of each kernel, itself included, how many operations on semaphores."""
+class Known(dict["History", int]):
+    """Of each kernel, how many operations on semaphores: the `turn`-th such thing that one kernel put together."""
 
-    __slots__ = ("known", "label")
+    __slots__ = ("by", "turn")
+
+    def __init__(self, by: "History", turn: int, known: Mapping["History", int], news: Mapping["History", int]) -> None:
+        super().__init__(known)
+        self.update(news)
+        self.by = by
+        self.turn = turn
+
+
+class History:
+    """What a kernel knows to have happened before, its own operations included."""
+
+    __slots__ = ("_turn", "known", "label")
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self.known: Mapping[History, int] = {self: 0}
+        self.known = Known(self, 0, {}, {})
+        self._turn = 0
 
     @property
     def acts(self) -> int:
         """Its own operations so far."""
-        return self.known[self]
+        return self.known.get(self, 0)
 
     def act(self) -> None:
         """Count an operation of its own."""
-        self.known = {**self.known, self: self.acts + 1}
+        self._know({self: self.acts + 1})
 
-    def learn(self, known: Mapping["History", int]) -> None:
+    def learn(self, known: Known) -> None:
         """Know what another knew when it told."""
-        news = {who: acts for who, acts in known.items() if acts > self.known.get(who, 0)}
+        mine = self.known
+        if known.by is mine.by or not mine:  # a kernel never knows less than before
+            self.known = known if known.turn > mine.turn else mine
+            return
+        news = {who: acts for who, acts in known.items() if acts > mine.get(who, 0)}
         if news:
-            self.known = {**self.known, **news}
+            self._know(news)
+
+    def _know(self, news: Mapping["History", int]) -> None:
+        self._turn += 1
+        self.known = Known(self, self._turn, self.known, news)
 
     def knows(self, act: "Act") -> bool:
         """Whether an operation has happened before, whatever the timing."""
@@ -47,7 +68,7 @@ class Act(NamedTuple):
     value: int
     who: History
     number: int
-    known: Mapping[History, int]
+    known: Known
     place: str
 
     def __str__(self) -> str:
@@ -57,24 +78,25 @@ class Act(NamedTuple):
 class Changes:
     """Changes of a counter: events only for who must really wait for the next one, and what the kernel that changes it knows."""
 
-    __slots__ = ("_news", "_told", "engine", "event")
+    __slots__ = ("_heard", "_told", "engine", "event")
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.event: simpy.Event | None = None
-        self._told: Mapping[History, int] = {}
-        self._news = False
+        self._told: Known | None = None
+        self._heard: Known | None = None
 
     def tell(self, history: History) -> None:
         """Let who sees the change know what the kernel knows that makes it."""
-        if self._told is not history.known:
-            self._told, self._news = history.known, True
+        self._told = history.known
 
     def hear(self, history: History) -> None:
         """See the change."""
-        if self._news:
-            history.learn(self._told)
-            self._news = False
+        told = self._told
+        if told is not self._heard:
+            assert told is not None
+            history.learn(told)
+            self._heard = told
 
     def next(self) -> simpy.Event:
         """Event of the next change."""

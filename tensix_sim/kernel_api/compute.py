@@ -58,26 +58,28 @@ class Compute(Context):
     # -- verbs --------------------------------------------------------------------------------------------------
 
     async def do(self, verb: type[Verb], *operands: Any, **options: Any) -> None:
-        """Do a verb, which is made of its operands and options when they are first seen."""
+        """Do a verb, which is made of its operands and options when they are first seen.
+
+        Where it is watched, in program order: wait for its tiles and its space, compute its values.
+        """
         known = self._known(verb, *operands, **options)
         self._given.append(known.number)
         if self.watched:
-            await self._follow(known)
+            for cb, tiles in known.inputs:
+                if not self._sees(cb, tiles):  # most waits are met, and need no coroutine
+                    await self._until_front(cb, tiles)
+            if known.changed is not None and known.changed.front != known.there:
+                known.check_newest()
+            out = known.out
+            if out is not None:
+                if not self._may_fill(out, known.tiles):
+                    await self._until_space(out, known.tiles)
+                out.push(known.tiles)
+                out.pushes.tell(self.history)
+            if self.values:
+                known.verb.values(self._units)
         if len(self._given) >= BATCH:
             await self._until_room()
-
-    async def _follow(self, known: Operation) -> None:
-        """Do a verb in program order: wait for its tiles and its space, compute its values."""
-        for cb, tiles in known.inputs:
-            await self._until_front(cb, tiles)
-        if known.changed is not None and known.changed.front != known.there:
-            known.check_newest()
-        if known.out is not None:
-            await self._until_space(known.out, known.tiles)
-            known.out.push(known.tiles)
-            known.out.pushes.tell(self.history)
-        if self.values:
-            known.verb.values(self._units)
 
     async def repeat(self, routine: Callable[..., Coroutine[Any, Any, None]], *given: Any) -> None:
         """Do a routine whose operations depend on nothing but what it is given, which can be hashed; it notes no time.

@@ -80,23 +80,37 @@ class Context:
 
     async def _until_front(self, cb: CircularBuffer, tiles: int) -> None:
         """Suspend the kernel until `tiles` tiles have been pushed, which it may use then."""
-        if cb.front < tiles or tiles < 1:
-            cb.check_request(tiles, "wait for")
-            self._block_on(cb, lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
-        while cb.front < tiles:
+        if self._sees(cb, tiles):
+            return
+        cb.check_request(tiles, "wait for")
+        self._block_on(cb, lambda: f"{tiles} tiles in {cb.spec.name}, which has {cb.front}", cb.spec.producer)
+        while not self._sees(cb, tiles):
             await happened(cb.pushes.next())
+
+    def _sees(self, cb: CircularBuffer, tiles: int) -> bool:
+        """Whether `tiles` tiles have been pushed, which the kernel may use then."""
+        if not 0 < tiles <= cb.pushed - cb.popped:
+            return False
         cb.see(tiles)
         cb.pushes.hear(self.history)
+        return True
 
     async def _until_space(self, cb: CircularBuffer, tiles: int) -> None:
         """Suspend the kernel until `tiles` tiles are free."""
-        if cb.space < tiles or tiles < 1:
-            cb.check_request(tiles, "reserve of")
-            what = f"space for {tiles} tiles in {cb.spec.name}, which has"
-            self._block_on(cb, lambda: f"{what} {cb.space} of {cb.spec.tiles} free", cb.spec.consumer)
-        while cb.space < tiles:
+        if self._may_fill(cb, tiles):
+            return
+        cb.check_request(tiles, "reserve of")
+        what = f"space for {tiles} tiles in {cb.spec.name}, which has"
+        self._block_on(cb, lambda: f"{what} {cb.space} of {cb.spec.tiles} free", cb.spec.consumer)
+        while not self._may_fill(cb, tiles):
             await happened(cb.pops.next())
+
+    def _may_fill(self, cb: CircularBuffer, tiles: int) -> bool:
+        """Whether `tiles` tiles are free."""
+        if not 0 < tiles <= cb.tiles - cb.pushed + cb.popped:
+            return False
         cb.pops.hear(self.history)
+        return True
 
     async def _until_value(self, semaphore: Semaphore, name: str, value: int) -> None:
         """Suspend the kernel until a semaphore is at least `value`."""

@@ -5,7 +5,7 @@ A kernel asks in program order, and its RISC does it at the clock of the chip. A
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from tensix_sim.hw.riscs import (
     WAIT,
 )
 from tensix_sim.hw.routes import Direction, Plan
+from tensix_sim.hw.semaphore import Semaphore
 from tensix_sim.kernel_api.context import Context
 from tensix_sim.program import RISC_OF, Role, Tensor
 from tensix_sim.trace.causes import Cause
@@ -45,6 +46,7 @@ class DataMovement(Context):
         self._hardware = chip.hardware
         self._senders: set[str] = set()  # memories on the way to or from which this kernel has sent data
         self._moves: dict[object, int] = {}
+        self._semaphore = cache(self._learn_semaphore)
 
     @property
     def clocks(self) -> tuple[int, ...]:
@@ -191,8 +193,12 @@ class DataMovement(Context):
         """
         there = self._other(target)
         (cb_there,) = there.cbs((cb.spec.name,))
-        forward = {"forward": 1, "target": there.buffers + cb_there.index, "tiles": tiles}
-        self._copy(MOVE, f"forward {cb.spec.name}", there.node, tiles * cb.spec.format.tile_bytes, **forward)
+        number = self._moves.get((cb, there, tiles))
+        if number is None:
+            forward = {"forward": 1, "target": there.buffers + cb_there.index, "tiles": tiles}
+            nbytes = tiles * cb.spec.format.tile_bytes
+            number = self._moves[cb, there, tiles] = self._copy(MOVE, f"forward {cb.spec.name}", there.node, nbytes, **forward)
+        self._given.append(number)
         if self.watched:
             cb.check_written(tiles)
             cb_there.check_reserved(self.history)
@@ -224,7 +230,7 @@ class DataMovement(Context):
         for there in port.ahead(step, hops):
             there.store(number, pages, block)
         run = Packets(port.place, step, link, hops, packets, nbytes, number, tuple(pages), self.core.logical)
-        self._copy(SEND, f"send {tensor.name}", port.endpoint(step, link), nbytes, packets)
+        self._given.append(self._copy(SEND, f"send {tensor.name}", port.endpoint(step, link), nbytes, packets))
         self.queue.told.append(lambda: self._sent(run))
         if len(self._given) >= BATCH:
             await self._until_room()
@@ -262,8 +268,8 @@ class DataMovement(Context):
 
     async def semaphore_wait(self, name: str, value: int) -> None:
         """Wait until this core's semaphore `name` is at least `value`."""
-        semaphore = self.core.semaphores[name]
-        self._give(SEMAPHORE_WAIT, semaphore=semaphore.place, value=value)
+        number, semaphore = self._semaphore(SEMAPHORE_WAIT, self.core, name, value)
+        self._given.append(number)
         if self.watched:
             await self._until_value(semaphore, name, value)
         if len(self._given) >= BATCH:
@@ -271,19 +277,24 @@ class DataMovement(Context):
 
     def semaphore_set(self, name: str, value: int) -> None:
         """Give this core's semaphore `name` a value."""
-        semaphore = self.core.semaphores[name]
-        self._give(SEMAPHORE_SET, semaphore=semaphore.place, value=value)
+        number, semaphore = self._semaphore(SEMAPHORE_SET, self.core, name, value)
+        self._given.append(number)
         if self.watched:
             semaphore.set(value, self.history, self._here())
 
     def semaphore_increase(self, target: tuple[int, int], name: str, by: int = 1) -> None:
         """Raise semaphore `name` of core `target` over the NoC; does not wait."""
-        there = self._other(target)
-        semaphore, noc = there.semaphores[name], self._hardware.routes.nocs[self.noc]
-        travel = noc.one_way(self.core.node, there.node) + self._hardware.routes.spec.semaphore_cycles
-        self._give(SEMAPHORE_INCREASE, semaphore=semaphore.place, value=by, cycles=travel)
+        number, semaphore = self._semaphore(SEMAPHORE_INCREASE, self._other(target), name, by)
+        self._given.append(number)
         if self.watched:
             semaphore.increase(by, self.history, self._here())
+
+    def _learn_semaphore(self, kind: int, core: Core, name: str, value: int) -> tuple[int, Semaphore]:
+        """The number of an operation on a semaphore of a core, and the semaphore."""
+        semaphore, routes = core.semaphores[name], self._hardware.routes
+        travel = routes.nocs[self.noc].one_way(self.core.node, core.node) + routes.spec.semaphore_cycles
+        cycles = {"cycles": travel} if kind == SEMAPHORE_INCREASE else {}
+        return self._operation(kind, semaphore=semaphore.place, value=value, **cycles), semaphore
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -293,14 +304,14 @@ class DataMovement(Context):
         """What plans a read or write."""
         return partial(self._hardware.routes.plan, direction, self.noc, self.core.node, tensor, pages, barrier, answered)
 
-    def _copy(self, kind: int, what: str, node: tuple[int, int], nbytes: int, parts: int = 1, **more: int) -> None:
-        """Let the RISC copy what it has to another L1, or to an Ethernet tile."""
+    def _copy(self, kind: int, what: str, node: tuple[int, int], nbytes: int, parts: int = 1, **more: int) -> int:
+        """The number of an operation that copies what the RISC has to another L1, or to an Ethernet tile."""
         key = kind, what, node, nbytes, parts
         number = self._moves.get(key)
         if number is None:
             find = partial(self._hardware.routes.copy_plan, self.noc, self.core.node, node, nbytes, parts)
             number = self._learn_move(key, kind, what, "l1", find, self._hardware.routes.pieces(nbytes, parts), **more)
-        self._given.append(number)
+        return number
 
     def _learn_move(
         self, key: object, kind: int, what: str, senders: str, find: Callable[[], Plan], in_flight: int, **more: int

@@ -12,7 +12,7 @@ class Matrix:
     from the buffer's start, which holds exactly one matrix then; rows of a reader's buffer count from its front.
     """
 
-    __slots__ = ("_front", "cb", "cols", "format", "label", "rows", "tiles", "transposed", "width")
+    __slots__ = ("_front", "_views", "cb", "cols", "format", "label", "rows", "tiles", "transposed", "width")
 
     def __init__(self, cb: CircularBuffer, rows: int, cols: int, column: bool = False, transposed: bool = False) -> None:
         self.cb = cb
@@ -24,6 +24,7 @@ class Matrix:
         self.width = 1 if column else TILE
         self.transposed = transposed
         self._front: Matrix | None = None
+        self._views: dict[range, Values] = {}  # of the buffer's own memory, which stays
 
     @property
     def front(self) -> "Matrix":
@@ -63,7 +64,9 @@ class Matrix:
         """Some rows, a view."""
         if self.cb.shared:
             return self.cb.rows(rows.start, rows.stop, self.cols)
-        return self.cb.values.grid(self.cols, self.width)[rows.start : rows.stop]
+        if rows not in self._views:
+            self._views[rows] = self.cb.values.grid(self.cols, self.width)[rows.start : rows.stop]
+        return self._views[rows]
 
 
 def check_whole(*matrices: Matrix) -> None:
