@@ -7,10 +7,11 @@ import numpy as np
 
 from tensix_sim.ttnn.collectives import gather
 from tensix_sim.ttnn.moves import mapped, rearranged
+from tensix_sim.ttnn.names import missing
 from tensix_sim.ttnn.operations import _filled
 from tensix_sim.ttnn.session import recorded
 from tensix_sim.ttnn.tensor import Tensor
-from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig, missing, refuse
+from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig, refuse
 from tensix_sim.ttnn.values import Array
 
 __all__ = [

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.ttnn.device import MeshDevice
+from tensix_sim.ttnn.names import missing
 from tensix_sim.ttnn.session import SESSION, Call, recorded
 from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import (
@@ -22,7 +23,6 @@ from tensix_sim.ttnn.types import (
     SDPAProgramConfig,
     WormholeComputeKernelConfig,
     demand,
-    missing,
     refuse,
 )
 
