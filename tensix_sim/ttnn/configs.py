@@ -190,8 +190,6 @@ def create_sharded_memory_config(
     strategy: ShardStrategy,
     orientation: ShardOrientation | None = None,
     use_height_and_width_as_shard_shape: bool = False,
-    *,
-    halo: bool = False,
 ) -> MemoryConfig:
     """A memory config in L1 with shards of a tensor of `shape`, or of that shape, over a grid; ops here refuse shards."""
     if isinstance(core_grid, CoreGrid):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum
 from math import erf
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from tensix_sim.ttnn.configs import MADE, MATMUL_CONFIGS, NORM_CONFIGS, SOFTMAX_CONFIGS, demand_config
 from tensix_sim.ttnn.moves import M, Moved, mapped, reshape
 from tensix_sim.ttnn.session import SESSION, recorded
+from tensix_sim.ttnn.signatures import WrongTypeError
 from tensix_sim.ttnn.types import CoreGrid, DataType, Layout, MemoryConfig, WormholeComputeKernelConfig, demand, refuse
 from tensix_sim.ttnn.values import Array
 
@@ -27,7 +29,7 @@ def _sigmoid(x: Array) -> Array:
     return result
 
 
-UNARY: dict[str, Callable[[Array], Array]] = {
+UNARY: dict[str, Callable[..., Array]] = {
     "abs": np.abs,
     "cos": np.cos,
     "erf": _ERF,
@@ -47,7 +49,7 @@ UNARY: dict[str, Callable[[Array], Array]] = {
     "square": np.square,
     "tanh": np.tanh,
 }
-BINARY: dict[str, Callable[[Array, Array], Array]] = {
+BINARY: dict[str, Callable[..., Array]] = {
     "add": np.add,
     "subtract": np.subtract,
     "multiply": np.multiply,
@@ -106,14 +108,19 @@ def _binary(name: str, f: Callable[[Array, Array], Array]) -> Callable[..., Any]
         before, behind = _chain(name, input_tensor_a_activations), _chain(name, input_tensor_b_activations)
         after = _chain(name, activations)
         a, b = input_tensor_a, input_tensor_b
-        if not hasattr(b, "shards") and not np.isscalar(b):
-            raise TypeError(f"{name}: {b!r} is neither a tensor nor a number")
-        if np.isscalar(b):
-            number = np.float32(b)
+        if not hasattr(b, "shards"):
+            number = np.float32(_number(name, b))
             return mapped(name, [a], lambda x: after(f(before(x), behind(number))), dtype or a.dtype, memory_config=memory_config)
-        return mapped(name, [a, b], lambda x, y: after(f(before(x), behind(y))), dtype or a.dtype, memory_config=memory_config)
+        inputs: list[M] = [a, b]
+        return mapped(name, inputs, lambda x, y: after(f(before(x), behind(y))), dtype or a.dtype, memory_config=memory_config)
 
     return _named(op, name, f"{name} of two tensors, or of a tensor and a number, by element, with functions before and after")
+
+
+def _number(op: str, value: Any) -> float:
+    if not isinstance(value, Real):
+        raise WrongTypeError(f"{op}: {value!r} is neither a tensor nor a number")
+    return float(value)
 
 
 def _chain(op: str, activations: Sequence[Any] | None) -> Callable[[Any], Any]:
@@ -164,7 +171,7 @@ def _dim(op: str, dim: int, rank: int) -> bool:
 
 MADE_OPS = {
     name: make(name, f) for make, table in ((_unary, UNARY), (_binary, BINARY), (_sum, SUMS)) for name, f in table.items()
-}  # type: ignore[operator]
+}
 add, subtract, multiply, divide = (MADE_OPS[name] for name in ("add", "subtract", "multiply", "divide"))
 sub, mul, div = subtract, multiply, divide
 ALIASES = {"sub": sub, "mul": mul, "div": div}
@@ -246,8 +253,9 @@ def softmax(
     _dim("softmax", dim, len(input_tensor.shape))
 
     def f(x: Array) -> Array:
-        powers = np.exp(x - x.max(dim, keepdims=True))
-        return powers / powers.sum(dim, keepdims=True)
+        powers: Array = np.exp(x - x.max(dim, keepdims=True))
+        shares: Array = powers / powers.sum(dim, keepdims=True)
+        return shares
 
     return mapped("softmax", [input_tensor], f, input_tensor.dtype, memory_config=memory_config)
 
@@ -364,10 +372,12 @@ def where(predicate: M, true_value: Any, false_value: Any, *, memory_config: Mem
 
     def f(condition: Array, *arrays: Array) -> Array:
         left = iter(arrays)
-        return np.where(condition != 0, *(next(left) if hasattr(one, "shards") else np.float32(one) for one in values))
+        yes, no = (next(left) if hasattr(one, "shards") else np.float32(_number("where", one)) for one in values)
+        return np.where(condition != 0, yes, no)
 
     dtype = tensors[0].dtype if tensors else predicate.dtype
-    return mapped("where", [predicate, *tensors], f, dtype, memory_config=memory_config)
+    inputs: list[M] = [predicate, *tensors]
+    return mapped("where", inputs, f, dtype, memory_config=memory_config)
 
 
 @recorded

@@ -27,7 +27,8 @@ ABSENT: dict[str, str] = {
     "planned: numbers without cycles": """
         experimental.rotary_embedding experimental.rotary_embedding_hf experimental.minimal_matmul experimental.create_qkv_heads
         experimental.split_query_key_value_and_split_heads experimental.nlp_create_qkv_heads_segformer experimental.rotate_half
-        experimental.dit_layernorm transformer.split_query_key_value_and_split_heads transformer.concatenate_heads transformer.attention_softmax
+        experimental.dit_layernorm transformer.split_query_key_value_and_split_heads transformer.concatenate_heads
+        transformer.attention_softmax
         transformer.attention_softmax_ transformer.rotary_embedding_llama group_norm dump_tensor load_tensor
         get_golden_function roll stack expand topk argmax prod var std cumsum""",
     "out of scope: neither attention nor what stands around it": """

@@ -350,8 +350,7 @@ def as_tensor(
     """As `from_torch`, of what `preprocess` makes of the tensor. No cache file is read or written: weights are converted anew."""
     SESSION.without_effect("as_tensor", cache_file_name=cache_file_name)
     given = preprocess(tensor) if preprocess else tensor
-    more = {"layout": layout, "device": device, "memory_config": memory_config, "mesh_mapper": mesh_mapper}
-    return from_torch(given, dtype, **more)
+    return from_torch(given, dtype, layout=layout, device=device, memory_config=memory_config, mesh_mapper=mesh_mapper)
 
 
 @typed
@@ -453,6 +452,19 @@ def get_device_tensors(tensor: Tensor) -> list[Tensor]:
     devices = [MeshDevice(MeshShape(1, 1), [i], mesh.board, mesh) for i in mesh.ids] if mesh else [None] * len(tensor.shards)
     about = tensor.shape, tensor.dtype, tensor.layout
     return [Tensor.of([a], *about, d, tensor.memory_config()) for a, d in zip(tensor.shards, devices, strict=True)]
+
+
+def number_on_devices(op: str, what: str, tensor: Tensor) -> int:
+    """The number that a tensor of one element holds, the same on all devices.
+
+    Raises:
+        RuntimeError: it holds no such number.
+    """
+    tensor.need(op)
+    held = {int(array.ravel()[0]) for array in tensor.shards if array is not None and array.size == 1}
+    if not tensor.dtype.is_integer or len(held) != 1:
+        raise RuntimeError(f"{op}: {what} is {tensor!r}; one integer is needed, the same on all devices")
+    return held.pop()
 
 
 def combine_device_tensors(tensors: Sequence[Tensor]) -> Tensor:
