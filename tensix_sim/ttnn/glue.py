@@ -6,9 +6,9 @@ fidelity or grid, is checked to be one, and has no effect.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from enum import Enum
-from math import erf
 from numbers import Real
 from typing import Any
 
@@ -16,12 +16,13 @@ import numpy as np
 
 from tensix_sim.ttnn.configs import MADE, MATMUL_CONFIGS, NORM_CONFIGS, SOFTMAX_CONFIGS, demand_config
 from tensix_sim.ttnn.moves import M, Moved, mapped, reshape
+from tensix_sim.ttnn.names import missing
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.signatures import WrongTypeError
 from tensix_sim.ttnn.types import CoreGrid, DataType, Layout, MemoryConfig, WormholeComputeKernelConfig, demand, refuse
 from tensix_sim.ttnn.values import Array
 
-_ERF = np.vectorize(erf, otypes=[np.float32])
+_ERF = np.vectorize(math.erf, otypes=[np.float32])
 
 
 def _sigmoid(x: Array) -> Array:
@@ -411,4 +412,4 @@ __all__ += ["UnaryOpType", "embedding", "pad", "repeat", "repeat_interleave", "s
 def __getattr__(name: str) -> Any:
     if name in MADE_OPS:
         return MADE_OPS[name]
-    raise AttributeError(name)
+    raise AttributeError(missing(name, "ttnn.operations", __all__))

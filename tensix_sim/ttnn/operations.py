@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensix_sim.ttnn import glue
+from tensix_sim.ttnn import transformer as transformer
 from tensix_sim.ttnn.moves import common_mesh, mapped, rearranged, record
 from tensix_sim.ttnn.moves import reshape as reshape
 from tensix_sim.ttnn.moves import slice as slice

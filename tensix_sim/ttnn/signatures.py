@@ -1,7 +1,7 @@
 """Arguments held to their annotations, so that nothing of a wrong type is taken silently."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cache, wraps
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -22,32 +22,31 @@ def typed(function: Callable[P, R]) -> Callable[P, R]:
     Raises:
         WrongTypeError: one is not; TypeError: an unknown keyword, or one too many or too few.
     """
-    signature = inspect.signature(function)
     name = function.__qualname__.removesuffix(".__init__")
 
     @cache
-    def hints() -> Mapping[str, Any]:
-        return get_type_hints(function)
+    def signature() -> inspect.Signature:
+        hints = get_type_hints(function)
+        parameters = inspect.signature(function).parameters.values()
+        variable = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+        return inspect.Signature(
+            [one.replace(annotation=Any if one.kind in variable else hints.get(one.name, Any)) for one in parameters]
+        )
 
     @wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            given = signature.bind(*args, **kwargs).arguments
+            given = signature().bind(*args, **kwargs).arguments
         except TypeError as error:
             raise TypeError(f"{name}: {error}") from None
         for argument, value in given.items():
-            hint = hints().get(argument, Any)
-            if signature.parameters[argument].kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-                _demand(name, argument, value, hint)
+            hint = signature().parameters[argument].annotation
+            if not fits(value, hint):
+                wanted = " or ".join(dict.fromkeys(_names(hint)))
+                raise WrongTypeError(f"{name}: {argument} = {value!r} is of type {type(value).__name__}; {wanted} is taken")
         return function(*args, **kwargs)
 
     return checked
-
-
-def _demand(function: str, argument: str, value: Any, hint: Any) -> None:
-    if not fits(value, hint):
-        wanted = " or ".join(dict.fromkeys(_names(hint)))
-        raise WrongTypeError(f"{function}: {argument} = {value!r} is of type {type(value).__name__}; {wanted} is taken")
 
 
 def fits(value: Any, hint: Any) -> bool:

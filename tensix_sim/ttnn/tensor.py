@@ -454,6 +454,11 @@ def get_device_tensors(tensor: Tensor) -> list[Tensor]:
     return [Tensor.of([a], *about, d, tensor.memory_config()) for a, d in zip(tensor.shards, devices, strict=True)]
 
 
+def is_tensor_storage_on_device(tensor: Tensor) -> bool:
+    """Whether a tensor is on devices."""
+    return tensor.device() is not None
+
+
 def number_on_devices(op: str, what: str, tensor: Tensor) -> int:
     """The number that a tensor of one element holds, the same on all devices.
 

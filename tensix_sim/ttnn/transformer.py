@@ -238,7 +238,8 @@ def _checked(name: str, raw: dict[str, Any]) -> "Job":
 KEYS = {  # of a spec, as the call says them
     "inputs.kv_dtype": "k.dtype", "inputs.dtype": "q.dtype", "inputs.batch": "q.shape[0]", "inputs.q_heads": "q.shape[1]",
     "inputs.seq_len": "q.shape[2]", "inputs.head_dim": "q.shape[3]", "inputs.kv_heads": "k.shape[1]",
-    "inputs.kv_len": "k.shape[2]", "paged_kv.block_size": "k.shape[2]", "paged_kv.page_table": "page_table", "paged_kv": "page_table",
+    "inputs.kv_len": "k.shape[2]", "paged_kv.block_size": "k.shape[2]", "paged_kv.page_table": "page_table",
+    "paged_kv": "page_table",
 }  # fmt: skip
 SAID_UPSTREAM = (  # how a rule begins here, and upstream's words, on which tests and sweeps match
     (r"circular buffers take ([\d,]+) B .* they end at ([\d,]+), .* beyond ([\d,]+),",

@@ -313,6 +313,12 @@ class Tile:
         if self.tile_shape != (TILE, TILE) or transpose_tile:
             raise NotModelledError(f"tiles of {self.tile_shape}, transposed: {transpose_tile}; tiles here are {TILE}x{TILE}")
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tile)
+
+    def __hash__(self) -> int:
+        return hash(self.tile_shape)
+
 
 @dataclass(frozen=True)
 class ShardSpec:
