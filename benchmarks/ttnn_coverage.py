@@ -1,9 +1,13 @@
 """How much of the ttnn that attention code uses is here: names and signatures of tests/ttnn_surface.yaml beside ours.
 
-python benchmarks/ttnn_coverage.py
+python benchmarks/ttnn_coverage.py [--all]: what differs; with --all each name here, and what becomes of its arguments.
 """
 
+import ast
 import inspect
+import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,8 @@ import yaml
 from tensix_sim import ttnn
 
 SURFACE = Path(__file__).parent.parent / "tests" / "ttnn_surface.yaml"
-OF_A_MEMBER = ("self", "cls")
+REFUSED, NOTED, UNREAD, HONOURED = "refused", "noted as without effect", "without effect", "honoured"
+SAYING = {"refuse": REFUSED, "without_effect": NOTED}
 
 
 def found(name: str) -> Any:
@@ -56,7 +61,46 @@ def coverage() -> dict[str, list[str]]:
     return result
 
 
+# -- what becomes of arguments ------------------------------------------------------------------------------------------
+
+
+def functions() -> Iterator[tuple[str, Any]]:
+    """All public functions, by their dotted names; the constructors of the made types are their fields."""
+    for place, module in (("", ttnn), ("transformer.", ttnn.transformer), ("experimental.", ttnn.experimental)):
+        for name in module.__all__:
+            if inspect.isfunction(thing := getattr(module, name)):
+                yield place + name, thing
+
+
+def fates(function: Any) -> dict[str, str]:
+    """What a function does with each argument: by what it calls with it, or whether its body reads it at all."""
+    source = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))).body[0]
+    assert isinstance(source, ast.FunctionDef)
+    inside = [node for statement in source.body for node in ast.walk(statement)]
+    read = {node.id for node in inside if isinstance(node, ast.Name)}
+    said = {}
+    for call in inside:
+        if isinstance(call, ast.Call):
+            verb = getattr(call.func, "attr", getattr(call.func, "id", ""))
+            said |= {word.arg: SAYING[verb] for word in call.keywords if verb in SAYING and word.arg}
+    return {
+        name: said.get(name, HONOURED if name in read else UNREAD)
+        for name in inspect.signature(function).parameters
+        if name != "name"
+    }
+
+
+def lines() -> Iterator[str]:
+    """A line a function: its arguments by what becomes of them."""
+    for name, function in functions():
+        found = fates(function)
+        kinds = ((kind, [one for one, what in found.items() if what == kind]) for kind in (HONOURED, REFUSED, NOTED, UNREAD))
+        yield f"{name}: " + ("; ".join(f"{kind} {', '.join(names)}" for kind, names in kinds if names) or "no arguments")
+
+
 if __name__ == "__main__":
+    if "--all" in sys.argv:
+        print(*lines(), sep="\n")
     report = coverage()
     for name, wrong in report.items():
         if wrong:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
@@ -20,25 +19,40 @@ __all__ = [
 ]  # fmt: skip
 
 
-@dataclass
+DEFAULTS: dict[str, Any] = {
+    "cache_path": Path.home() / ".cache" / "ttnn",
+    "model_cache_path": Path.home() / ".cache" / "ttnn" / "models",
+    "tmp_dir": Path("/tmp/ttnn"),
+    "enable_model_cache": False,
+    "enable_fast_runtime_mode": True,
+    "throw_exception_on_fallback": False,
+    "enable_logging": False,
+    "enable_graph_report": False,
+    "enable_detailed_buffer_report": False,
+    "enable_detailed_tensor_report": False,
+    "enable_comparison_mode": False,
+    "comparison_mode_should_raise_exception": False,
+    "comparison_mode_pcc": 0.9999,
+    "root_report_path": Path("generated/ttnn/reports"),
+    "report_name": None,
+}
+
+
 class Config:
     """ttnn's own settings: they can be read and set, and have no effect; `ttnn.configure` has those of the simulator."""
 
-    cache_path: Path = Path.home() / ".cache" / "ttnn"
-    model_cache_path: Path = Path.home() / ".cache" / "ttnn" / "models"
-    tmp_dir: Path = Path("/tmp/ttnn")
-    enable_model_cache: bool = False
-    enable_fast_runtime_mode: bool = True
-    throw_exception_on_fallback: bool = False
-    enable_logging: bool = False
-    enable_graph_report: bool = False
-    enable_detailed_buffer_report: bool = False
-    enable_detailed_tensor_report: bool = False
-    enable_comparison_mode: bool = False
-    comparison_mode_should_raise_exception: bool = False
-    comparison_mode_pcc: float = 0.9999
-    root_report_path: Path = Path("generated/ttnn/reports")
-    report_name: str | None = None
+    def __init__(self) -> None:
+        vars(self).update(DEFAULTS)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in DEFAULTS:
+            raise AttributeError(f"CONFIG has no {name!r}; it has {', '.join(DEFAULTS)}")
+        if name == "enable_comparison_mode" and value:
+            SESSION.note("CONFIG.enable_comparison_mode has no effect: ops are not compared with golden functions")
+        vars(self)[name] = value
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"CONFIG has no {name!r}; it has {', '.join(DEFAULTS)}")
 
     @property
     def report_path(self) -> Path | None:
@@ -58,43 +72,22 @@ def manage_config(name: str, value: Any) -> Iterator[None]:
     Raises:
         AttributeError: it has no such field.
     """
-    known = [one.name for one in fields(Config)]
-    if name not in known:
-        raise AttributeError(f"CONFIG has no {name!r}; it has {', '.join(known)}")
     before = getattr(CONFIG, name)
     setattr(CONFIG, name, value)
-    if name == "enable_comparison_mode" and value:
-        SESSION.note("CONFIG.enable_comparison_mode has no effect: ops are not compared with golden functions")
     try:
         yield
     finally:
         setattr(CONFIG, name, before)
 
 
-class ClusterType(Enum):
-    """Boards, as tt-metal calls their clusters."""
-
-    INVALID = "invalid"
-    N150 = "n150"
-    N300 = "n300"
-    T3K = "t3000"
-    P100 = "p100a"
-    P150 = "p150b"
-    GALAXY = "galaxy"
-    TG = "tg"
-    P300 = "p300"
-    P150_X2 = "p150_x2"
-    P150_X4 = "p150_x4"
-    P150_X8 = "p150_x8"
-    N300_2x2 = "n300_2x2"
-    BLACKHOLE_GALAXY = "blackhole_galaxy"
-    CUSTOM = "custom"
+BOARDS = {"n150": "N150", "n300": "N300", "t3000": "T3K", "p100a": "P100", "p150b": "P150", "galaxy": "GALAXY"}
+OTHERS = "INVALID TG P300 P150_X2 P150_X4 P150_X8 N300_2x2 BLACKHOLE_GALAXY CUSTOM"
+ClusterType = Enum("ClusterType", [*BOARDS.values(), *OTHERS.split()])  # type: ignore[misc]
 
 
-def get_cluster_type() -> ClusterType:
+def get_cluster_type() -> Any:
     """The type of the board that is set."""
-    board = SESSION.settings.board
-    return ClusterType(board) if board in {one.value for one in ClusterType} else ClusterType.CUSTOM
+    return ClusterType[BOARDS.get(SESSION.settings.board, "CUSTOM")]
 
 
 class SystemMeshDescriptor:

@@ -20,6 +20,7 @@ from tensix_sim.ttnn.types import (
     MeshCoordinate,
     MeshShape,
     NotModelledError,
+    refuse,
 )
 
 __all__ = [
@@ -359,6 +360,7 @@ def get_t3k_physical_device_ids_ring() -> list[int]:
 
 def visualize_mesh_device(mesh_device: MeshDevice, tensor: Any = None) -> None:
     """Print which device is where."""
+    refuse("visualize_mesh_device", tensor=tensor)
     rows, columns = mesh_device.shape
     for row in range(rows):
         print(*(f"{i:4d}" for i in mesh_device.ids[row * columns : (row + 1) * columns]))  # noqa: T201

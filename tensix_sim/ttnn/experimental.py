@@ -94,6 +94,7 @@ def rotary_embedding_llama(
         NotModelledError: decode mode.
     """
     refuse("rotary_embedding_llama", is_decode_mode=is_decode_mode)
+    SESSION.without_effect("rotary_embedding_llama", compute_kernel_config=compute_kernel_config)
     *_, heads, rows, width = input_tensor.shape
     for what, cache in (("cos_cache", cos_cache), ("sin_cache", sin_cache)):
         *_, cached_heads, cached_rows, cached_width = cache.shape
@@ -130,6 +131,7 @@ def paged_fill_cache(
     Reading the table is not timed, nor a batch in a tensor, which each device has for itself.
     """
     refuse("paged_fill_cache", mesh_coords=mesh_coords)
+    SESSION.without_effect("paged_fill_cache", compute_kernel_config=compute_kernel_config)
     page_table.need("paged_fill_cache")
     if batch_idx_tensor is not None:
         batch_idx = number_on_devices("paged_fill_cache", "batch_idx_tensor", batch_idx_tensor)

@@ -6,6 +6,7 @@ fidelity or grid, is checked to be one, and has no effect.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -87,8 +88,7 @@ def _unary(name: str, f: Callable[[Array], Array]) -> Callable[..., Any]:
         vector_mode: int | None = None,
         memory_config: MemoryConfig | None = None,
     ) -> M:
-        if fast_and_approximate_mode:
-            SESSION.note(f"{name}: fast_and_approximate_mode has no effect; its values are NumPy's")
+        SESSION.without_effect(name, fast_and_approximate_mode=fast_and_approximate_mode, vector_mode=vector_mode)
         return mapped(name, [input_tensor], f, input_tensor.dtype, memory_config=memory_config)
 
     return _named(op, name, f"{name} of each element")
@@ -106,6 +106,7 @@ def _binary(name: str, f: Callable[[Array, Array], Array]) -> Callable[..., Any]
         input_tensor_b_activations: Sequence[Any] | None = None,
         use_legacy: bool | None = None,
     ) -> M:
+        SESSION.without_effect(name, use_legacy=use_legacy)
         before, behind = _chain(name, input_tensor_a_activations), _chain(name, input_tensor_b_activations)
         after = _chain(name, activations)
         a, b = input_tensor_a, input_tensor_b
@@ -151,6 +152,7 @@ def _sum(name: str, f: Callable[..., Array]) -> Callable[..., Any]:
         compute_kernel_config: WormholeComputeKernelConfig | None = None,
         scalar: float = 1.0,
     ) -> M:
+        SESSION.without_effect(name, compute_kernel_config=compute_kernel_config)
         rank = len(input_tensor.shape)
         dims = tuple(range(rank)) if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
         axes = tuple(one % rank for one in dims if _dim(name, one, rank))
@@ -198,11 +200,12 @@ def _matrix_product(name: str) -> Callable[..., Any]:
         output_tile: Any = None,
         sub_device_id: Any = None,
     ) -> M:
-        refuse(name, output_tile=output_tile, **({"bias": bias} if name == "matmul" else {}))
+        refuse(name, output_tile=output_tile)
         demand_config(name, program_config, MATMUL_CONFIGS)
-        if program_config or core_grid or compute_kernel_config:
-            SESSION.note("linear, matmul: cycles and fidelity are not modelled, so their configs have no effect")
-        SESSION.without_effect(name, sub_device_id=sub_device_id)
+        SESSION.without_effect(
+            name, program_config=program_config, core_grid=core_grid, compute_kernel_config=compute_kernel_config,
+            sub_device_id=sub_device_id,
+        )  # fmt: skip
         after = _chain(name, [one for one in (getattr(program_config, "fused_activation", None), activation) if one])
         inputs: list[Any] = [input_tensor_a, input_tensor_b, *([] if bias is None else [bias])]
         shape = _shape_of_product(name, [tuple(one.shape) for one in inputs], transpose_a, transpose_b)
@@ -216,6 +219,9 @@ def _matrix_product(name: str) -> Callable[..., Any]:
         result: M = mapped(name, inputs, product, dtype, shape=shape, memory_config=memory_config)
         return result
 
+    if name == "matmul":
+        parameters = inspect.signature(op).parameters
+        vars(op)["__signature__"] = inspect.Signature([one for one in parameters.values() if one.name != "bias"])
     return _named(op, name, "The product of matrices, plus a bias and a function of that, in float32; configs have no effect")
 
 
@@ -251,6 +257,7 @@ def softmax(
 ) -> M:
     """exp(x) over its sum along `dim`; always of x less its maximum."""
     demand_config("softmax", program_config, SOFTMAX_CONFIGS)
+    SESSION.without_effect("softmax", program_config=program_config, compute_kernel_config=compute_kernel_config)
     _dim("softmax", dim, len(input_tensor.shape))
 
     def f(x: Array) -> Array:
@@ -275,6 +282,7 @@ def _norm(name: str, centred: bool) -> Callable[..., Any]:
         dtype: DataType | None = None,
     ) -> M:
         demand_config(name, program_config, NORM_CONFIGS)
+        SESSION.without_effect(name, program_config=program_config, compute_kernel_config=compute_kernel_config)
         width = input_tensor.shape[-1]
         named = {"weight": weight, "bias": bias, "residual_input_tensor": residual_input_tensor}
         given = {what: tensor for what, tensor in named.items() if tensor is not None}
@@ -396,8 +404,9 @@ def embedding(
     demand(
         "embedding:",
         (input_tensor.dtype.is_integer, f"{input_tensor.dtype.value} numbers of rows; an integer type is needed"),
-        (padding_idx is None, "padding_idx is not modelled"),
     )
+    refuse("embedding", padding_idx=padding_idx)
+    SESSION.without_effect("embedding", embeddings_type=embeddings_type)
     width = weight.shape[-1]
     shape = (*input_tensor.shape, width)
     values = lambda ids, table: table.reshape(-1, width)[ids.astype(np.int64)]  # noqa: E731

@@ -290,12 +290,11 @@ def _no_profiler(name: str, *args: Any, **kwargs: Any) -> None:
     raise NotModelledError(f"{name}: upstream's profiler is not here; run the tests with --emit, or read the table at the end")
 
 
-run_device_profiler = partial(_no_profiler, "run_device_profiler")
-get_latest_ops_log_filename = partial(_no_profiler, "get_latest_ops_log_filename")
-post_process_ops_log = partial(_no_profiler, "post_process_ops_log")
-run_device_perf = partial(_no_profiler, "run_device_perf")
-check_device_perf = partial(_no_profiler, "check_device_perf")
-prep_device_perf_report = partial(_no_profiler, "prep_device_perf_report")
+for _name in (
+    "run_device_profiler", "get_latest_ops_log_filename", "post_process_ops_log", "run_device_perf", "check_device_perf",
+    "prep_device_perf_report",
+):  # fmt: skip
+    globals()[_name] = partial(_no_profiler, _name)
 
 
 class Unrecorded:

@@ -73,10 +73,11 @@ class HelperFinder(Loader):
             from tensix_sim.ttnn.names import missing
 
             raise ImportError(missing(name.partition("ttnn.")[2], "ttnn", __all__), name=name)
-        top, _, rest = name.partition(".")
+        top, *inner = name.split(".")
         if top not in PACKAGES and name not in HELPERS:
             return None
-        if not rest and (own := PathFinder.find_spec(name, [*map(str, CHECKOUTS)])) and own.submodule_search_locations:
+        own = PathFinder.find_spec(name, [str(place.joinpath(*[top, *inner][:-1])) for place in CHECKOUTS])
+        if own and (inner or own.submodule_search_locations):  # a script `models.py` is no package of upstream's
             return own
         if name in HELPERS or name in PACKAGES:
             return ModuleSpec(name, self, is_package=name in PACKAGES)

@@ -26,6 +26,7 @@ from tensix_sim.ttnn.types import (
     Shape,
     StorageType,
     Tile,
+    refuse,
 )
 from tensix_sim.ttnn.values import Array, as_array, each, quantised
 
@@ -311,11 +312,7 @@ def from_torch(
     Raises:
         NotModelledError: a tensor spec, padding with other than 0, or tiles by columns.
     """
-    for name, given in (("spec", spec), ("col_tilize", col_tilize), ("preserve_nan_values", preserve_nan_values)):
-        if given:
-            raise NotModelledError(f"from_torch: {name} = {given!r} is not modelled; leave it out")
-    if pad_value:
-        raise NotModelledError(f"from_torch: pad_value = {pad_value}; padding here is 0")
+    refuse("from_torch", spec=spec, col_tilize=col_tilize, preserve_nan_values=preserve_nan_values, pad_value=pad_value or None)
     if isinstance(tensor, Tensor):
         raise TypeError("from_torch of a ttnn tensor; it takes torch tensors and NumPy arrays")
     array, dtype = as_array(tensor, dtype)
@@ -391,8 +388,7 @@ def to_torch(
         import torch
     except ImportError as error:
         raise ImportError("to_torch needs torch, which is not installed; to_numpy does not") from error
-    if torch_rank is not None:
-        raise NotModelledError(f"to_torch: torch_rank = {torch_rank}; reshape the result")
+    refuse("to_torch", torch_rank=torch_rank)
     values = to_numpy(tensor, mesh_composer)
     if 0 in values.strides and values.size > 1:  # nothing was computed: one NaN stands for all
         result = torch.full((1,) * values.ndim, float("nan")).expand(values.shape)

@@ -115,8 +115,8 @@ def scaled_dot_product_attention(
         RuntimeError: shapes or configs break a rule of the op; all of them are listed.
         NotModelledError: a mask, a sink or windows given by the user.
     """
-    given = {"attn_mask": attn_mask, "attention_sink": attention_sink, "cu_window_seqlens": cu_window_seqlens}
-    refuse("scaled_dot_product_attention", **given)
+    name = "scaled_dot_product_attention"
+    refuse(name, attn_mask=attn_mask, attention_sink=attention_sink, cu_window_seqlens=cu_window_seqlens)
     own = {"is_causal": is_causal, "sliding_window_size": sliding_window_size or None}
     configs = scale, memory_config, program_config, compute_kernel_config
     return attend("sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), None, own, *configs)
