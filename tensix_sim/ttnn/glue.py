@@ -347,16 +347,6 @@ def repeat(input_tensor: M, repeat_dims: Any, *, memory_config: MemoryConfig | N
     )
 
 
-@recorded
-def repeat_interleave(input_tensor: M, repeats: int, dim: int = 0, *, memory_config: MemoryConfig | None = None) -> M:
-    """Each slice along `dim` so often, one after the other."""
-    _dim("repeat_interleave", dim, len(input_tensor.shape))
-    shape = list(input_tensor.shape)
-    shape[dim] *= repeats
-    values = lambda x: np.repeat(x, repeats, dim)  # noqa: E731
-    return mapped("repeat_interleave", [input_tensor], values, input_tensor.dtype, shape=shape, memory_config=memory_config)
-
-
 def unsqueeze(input_tensor: M, dim: int) -> M:
     """A view with a dimension of 1 more."""
     _dim("unsqueeze", dim, len(input_tensor.shape) + 1)
@@ -415,7 +405,7 @@ def embedding(
 
 
 __all__ = [*MADE_OPS, *ALIASES]
-__all__ += ["UnaryOpType", "embedding", "pad", "repeat", "repeat_interleave", "softmax", "squeeze", "unsqueeze", "where"]
+__all__ += ["UnaryOpType", "embedding", "pad", "repeat", "softmax", "squeeze", "unsqueeze", "where"]
 
 
 def __getattr__(name: str) -> Any:

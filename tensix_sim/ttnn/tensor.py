@@ -241,16 +241,6 @@ class Tensor:
         """Shape, type, layout and place, as one value."""
         return configs.MADE["TensorSpec"](self._shape, self._dtype, self._layout, self._memory_config, Tile())
 
-    @property
-    def tile(self) -> Tile:
-        """The size of its tiles."""
-        return Tile()
-
-    @property
-    def volume(self) -> Callable[[], int]:
-        """Number of elements of a shard, as a method."""
-        return self._shape.volume
-
     # eq and its like give tensors, as in ttnn; a tensor stays a key of dictionaries by identity
     __hash__ = object.__hash__
     __add__ = __radd__ = glue.add
@@ -258,9 +248,6 @@ class Tensor:
     __sub__, __rsub__ = glue.subtract, glue.MADE_OPS["rsub"]
     __truediv__, __neg__, __matmul__ = glue.divide, glue.MADE_OPS["neg"], glue.matmul
     __eq__, __ne__, __lt__, __le__, __gt__, __ge__ = (glue.MADE_OPS[name] for name in ("eq", "ne", "lt", "le", "gt", "ge"))
-
-    def __len__(self) -> int:
-        return self._shape[0]
 
     def reshape(self, *shape: Any) -> "Tensor":
         """The same elements in another shape; see `ttnn.reshape`."""
