@@ -174,7 +174,7 @@ def test_products_turn_add_and_fuse(device: Any) -> None:
     turned = ttnn.matmul(ttnn.transpose(a, 2, 3), weight, transpose_a=True, transpose_b=True)
     assert np.allclose(turned.to_numpy(), plain, atol=1e-4)
     relu = ttnn.UnaryWithParam(ttnn.UnaryOpType.RELU)
-    for one in ("relu", ttnn.UnaryOpType.RELU, relu):
+    for one in ("relu", ttnn.UnaryOpType.RELU, (ttnn.UnaryOpType.RELU, True), relu):
         fused = ttnn.linear(a, weight, bias=bias, transpose_b=True, activation=one)
         assert np.allclose(fused.to_numpy(), np.maximum(plain + b, 0), atol=1e-4)
     gated = ttnn.mul(a, a, input_tensor_a_activations=[ttnn.UnaryOpType.SILU], dtype=ttnn.bfloat16)
@@ -518,19 +518,22 @@ def test_a_start_in_a_tensor_is_the_start(device: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "chunks", "words"),
+    ("heads", "chunks", "place", "words"),
     [
-        (4096, (2048, 2048), r"grow to \d+ B which is beyond max L1 size of 1499136 B"),
-        (64, (48, 32), r"q_chunk_size must be a multiple of 32 .*program_config.q_chunk_size = 48"),
-        (64, (32, 48), "k_chunk_size must be a multiple of 32"),
+        (1, (2048, 2048), "DRAM", r"grow to \d+ B which is beyond max L1 size of 1499136 B"),
+        (8, (512, 512), "L1", r"grow to \d+ B which is beyond max L1 size of 1499136 B"),
+        (32, (384, 384), "L1", r"clash with L1 buffers: they end at \d+, an L1 buffer lies at \d+"),
+        (1, (48, 32), "DRAM", r"q_chunk_size must be a multiple of 32 .*program_config.q_chunk_size = 48"),
+        (1, (32, 48), "DRAM", "k_chunk_size must be a multiple of 32"),
     ],
 )
-def test_upstreams_words_come_first(rows: int, chunks: tuple[int, int], words: str, device: Any) -> None:
+def test_upstreams_words_come_first(heads: int, chunks: tuple[int, int], place: str, words: str, device: Any) -> None:
     """Those that tests and sweeps match on, then what the simulator says, with the names of the call."""
     ttnn.configure(numerics="off")
-    qkv = [put(np.zeros((1, 1, rows, 128), np.float32), device, ttnn.bfloat16) for _ in "qkv"]
+    qkv = [put(np.zeros((1, heads, 4096, 128), np.float32), device, ttnn.bfloat16) for _ in "qkv"]
+    where = ttnn.MemoryConfig(buffer_type=ttnn.BufferType[place])
     with pytest.raises(RuntimeError, match=words) as error:
-        ttnn.transformer.scaled_dot_product_attention(*qkv, program_config=_config(*chunks))
+        ttnn.transformer.scaled_dot_product_attention(*qkv, program_config=_config(*chunks), memory_config=where)
     assert "inputs." not in str(error.value)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tensix_sim.ttnn.configs import MADE, MATMUL_CONFIGS, NORM_CONFIGS, SOFTMAX_CONFIGS, demand_config
+from tensix_sim.ttnn.configs import MATMUL_CONFIGS, NORM_CONFIGS, SOFTMAX_CONFIGS, demand_config
 from tensix_sim.ttnn.moves import M, Moved, mapped, reshape
 from tensix_sim.ttnn.names import missing
 from tensix_sim.ttnn.session import SESSION, recorded
@@ -126,10 +126,10 @@ def _number(op: str, value: Any) -> float:
 
 
 def _chain(op: str, activations: Sequence[Any] | None) -> Callable[[Any], Any]:
-    """The functions of a list one after the other; each a `UnaryOpType`, a `UnaryWithParam` of one, or a name."""
+    """The functions of a list one after the other; each a `UnaryOpType`, one with a parameter, or a name."""
     functions = []
     for one in activations or ():
-        kind = one.op_type if isinstance(one, MADE["UnaryWithParam"]) else one
+        kind = one[0] if isinstance(one, tuple | list) and one else getattr(one, "op_type", one)
         name = kind.value if isinstance(kind, UnaryOpType) else kind
         demand(f"{op}: activation", (isinstance(name, str) and name in UNARY, f"{one!r} is none of {', '.join(UNARY)}"))
         functions.append(UNARY[name])

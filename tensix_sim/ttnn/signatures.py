@@ -1,6 +1,7 @@
 """Arguments held to their annotations, so that nothing of a wrong type is taken silently."""
 
 import inspect
+import reprlib
 from collections.abc import Callable, Iterable
 from functools import cache, wraps
 from numbers import Integral, Real
@@ -43,7 +44,9 @@ def typed(function: Callable[P, R]) -> Callable[P, R]:
             hint = signature().parameters[argument].annotation
             if not fits(value, hint):
                 wanted = " or ".join(dict.fromkeys(_names(hint)))
-                raise WrongTypeError(f"{name}: {argument} = {value!r} is of type {type(value).__name__}; {wanted} is taken")
+                raise WrongTypeError(
+                    f"{name}: {argument} = {reprlib.repr(value)} is of type {type(value).__name__}; {wanted} is taken"
+                )
         return function(*args, **kwargs)
 
     return checked

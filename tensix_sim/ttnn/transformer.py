@@ -242,24 +242,28 @@ KEYS = {  # of a spec, as the call says them
     "paged_kv": "page_table",
 }  # fmt: skip
 SAID_UPSTREAM = (  # how a rule begins here, and upstream's words, on which tests and sweeps match
-    (r"circular buffers take ([\d,]+) B .* they end at ([\d,]+), .* beyond ([\d,]+),",
-     r"Statically allocated circular buffers grow to {2} B which is beyond max L1 size of {3} B"),
-    (r"a Q chunk is whole tiles of (\d+)", "q_chunk_size must be a multiple of {1}"),
-    (r"a K chunk is whole tiles of (\d+)", "k_chunk_size must be a multiple of {1}"),
-    (r"a K/V block is whole tiles of (\d+)", "page_block_size must be a multiple of {1}"),
-    (r"a row of a head is whole tiles of (\d+)", "head dimension must be a multiple of {1}"),
+    (r"a Q chunk is whole tiles of (\d+)", "q_chunk_size must be a multiple of {}"),
+    (r"a K chunk is whole tiles of (\d+)", "k_chunk_size must be a multiple of {}"),
+    (r"a K/V block is whole tiles of (\d+)", "page_block_size must be a multiple of {}"),
+    (r"a row of a head is whole tiles of (\d+)", "head dimension must be a multiple of {}"),
     (r"each K/V head serves equally many", "number of Q heads must be a multiple of the number of K heads"),
-    (r"a prefix is whole ([QK]) chunks", "chunk_start_idx must be a multiple of {1}_chunk_size"),
-)  # fmt: skip
+    (r"a prefix is whole ([QK]) chunks", "chunk_start_idx must be a multiple of {}_chunk_size"),
+)
+BUFFERS = r"circular buffers .* they end at ([\d,]+), .* beyond ([\d,]+),(?: above which lie (.*))?"
 
 
 def _in_words_of_ttnn(violation: "Violation") -> str:
     """A broken rule: upstream's words first where tests match on them, then ours with the names that the call has."""
     ours = re.sub(r"[\w.]+", lambda key: KEYS.get(key[0], key[0]), violation.message)
+    if found := re.match(BUFFERS, violation.rule):
+        end, limit = (int(found[i].replace(",", "")) for i in (1, 2))
+        size = limit + sum(int(n.replace(",", "")) for n in re.findall(r"([\d,]+) B", found[3] or ""))
+        beyond = f"grow to {end} B which is beyond max L1 size of {size} B"
+        clash = f"clash with L1 buffers: they end at {end}, an L1 buffer lies at {limit}"
+        return f"Statically allocated circular buffers {beyond if end > size else clash} ({ours})"
     for pattern, words in SAID_UPSTREAM:
         if found := re.match(pattern, violation.rule):
-            said = [one.replace(",", "").lower() for one in ("", *found.groups())]
-            return f"{words.format(*said)} ({ours})"
+            return f"{words.format(*(one.lower() for one in found.groups()))} ({ours})"
     return ours
 
 
