@@ -1,11 +1,10 @@
 """How much of the ttnn that attention code uses is here: names and signatures of tests/ttnn_surface.yaml beside ours.
 
-python benchmarks/ttnn_coverage.py [--all]: what differs; with --all each name here, and what becomes of its arguments.
+python benchmarks/ttnn_coverage.py prints functions and what becomes of their arguments, values, what is absent, what differs.
 """
 
 import ast
 import inspect
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 import yaml
 
 from tensix_sim import ttnn
+from tensix_sim.ttnn import configs
+from tensix_sim.ttnn.names import WHY
 
 SURFACE = Path(__file__).parent.parent / "tests" / "ttnn_surface.yaml"
 REFUSED, NOTED, UNREAD, HONOURED = "refused", "noted as without effect", "without effect", "honoured"
@@ -83,24 +84,27 @@ def fates(function: Any) -> dict[str, str]:
         if isinstance(call, ast.Call):
             verb = getattr(call.func, "attr", getattr(call.func, "id", ""))
             said |= {word.arg: SAYING[verb] for word in call.keywords if verb in SAYING and word.arg}
-    return {
-        name: said.get(name, HONOURED if name in read else UNREAD)
-        for name in inspect.signature(function).parameters
-        if name != "name"
-    }
+    return {name: said.get(name, HONOURED if name in read else UNREAD) for name in inspect.signature(function).parameters}
 
 
 def lines() -> Iterator[str]:
-    """A line a function: its arguments by what becomes of them."""
+    """A line a function: its arguments by what becomes of them; then values, bare names, and names that only ttnn has."""
     for name, function in functions():
         found = fates(function)
         kinds = ((kind, [one for one, what in found.items() if what == kind]) for kind in (HONOURED, REFUSED, NOTED, UNREAD))
         yield f"{name}: " + ("; ".join(f"{kind} {', '.join(names)}" for kind, names in kinds if names) or "no arguments")
+    for name, fields in configs.FIELDS.items():
+        yield f"{name}({fields}): a value only"
+    for name, members in configs.MEMBERS.items():
+        yield f"{name}: one of {members}"
+    for name in configs.ONLY_NAMES:
+        yield f"{name}: a name to import only"
+    for name, why in WHY.items():
+        yield f"{name}: not there; {why}"
 
 
 if __name__ == "__main__":
-    if "--all" in sys.argv:
-        print(*lines(), sep="\n")
+    print(*lines(), "", sep="\n")
     report = coverage()
     for name, wrong in report.items():
         if wrong:

@@ -195,6 +195,7 @@ def test_shapes_are_numpys(device: Any) -> None:
     assert np.array_equal(
         ttnn.pad(a, [(0, 0), (0, 32)], value=3.0).to_numpy(), np.pad(x, [(0, 0)] * 3 + [(0, 32)], constant_values=3)
     )
+    assert np.array_equal(ttnn.pad(a, [(0, 1)], 3.0).to_numpy(), np.pad(x, [(0, 0)] * 3 + [(0, 1)], constant_values=3))
     assert ttnn.pad(a, [1, 2, 64, 64], [0, 0, 0, 0], 0.0).shape == [1, 2, 64, 64]
     assert np.array_equal(ttnn.repeat(a, ttnn.Shape([1, 2, 1, 1])).to_numpy(), np.tile(x, (1, 2, 1, 1)))
     assert (ttnn.squeeze(a, 0).shape, ttnn.unsqueeze(a, -1).shape, ttnn.squeeze(a).shape) == (
@@ -423,6 +424,11 @@ WRONG: list[tuple[str, Callable[[Any, Any], Any], str]] = [
     ("a sum of shapes", lambda d, x: ttnn.add(x, put(draw(1, 1, 32, 64), d)), "add: "),
     ("a type's name", lambda d, x: ttnn.typecast(x, "bfloat16"), "dtype = 'bfloat16'"),
     ("no such dimension", lambda d, x: ttnn.softmax(x, dim=4), "softmax: dim 4"),
+    (
+        "a cache of other heads",
+        lambda d, x: ttnn.fill_cache(put(draw(2, 4, 128, 64), d), x, 0),
+        r"fill_cache: the input is \[1, 1, 64, 64\], the cache \[2, 4, 128, 64\]",
+    ),
     ("a split of none", lambda d, x: ttnn.split(x, 32, dim=7), "split: "),
 ]
 
@@ -602,7 +608,7 @@ def device(request, device_params):
 @pytest.fixture(autouse=True)
 def pre_and_post(request):
     before = ttnn.Config()
-    for name in (one for one in dir(ttnn.CONFIG) if "__" not in one and one != "report_path"):
+    for name in (one for one in dir(ttnn.CONFIG) if "__" not in one):
         setattr(before, name, getattr(ttnn.CONFIG, name))
     yield
     if ttnn.database.SQLITE_CONNECTION is not None or ttnn.tracer.is_tracing_enabled():

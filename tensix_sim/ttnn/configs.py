@@ -4,8 +4,9 @@ Each is a value only. An op that cannot do what one asks for refuses it; an op w
 """
 
 from ast import literal_eval
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import Enum
+from functools import cache
 from math import ceil
 from typing import Any, NoReturn
 
@@ -99,26 +100,28 @@ class OnlyName(type):
         raise NotModelledError(f"{cls.__name__}: here it is a name to import and no more; {LIMIT}")
 
 
-def _made() -> Iterator[tuple[str, Any]]:
-    for name, text in FIELDS.items():
-        fields = [field.strip().partition("=") for field in text.replace("*,", "").split(",") if field.strip()]
-        about = {
-            "__doc__": f"{name}({text}): a value without effect here.",
-            "_NAMED": name,
-            "_FIELDS": tuple(field for field, _, _ in fields),
-            "_DEFAULTS": {field: literal_eval(default) for field, given, default in fields if given},
-            "_BY_PLACE": "*" not in text,
-        }
-        yield name, type(name, (Said,), about)
-    for name, members in MEMBERS.items():
-        made = Enum(name, {member: member.lower() for member in members.split()})  # type: ignore[misc]
-        made.__doc__ = f"One of {', '.join(members.split())}."
-        yield name, made
-    for name in ONLY_NAMES:
-        yield name, OnlyName(name, (), {"__doc__": "A name to import; making one is refused."})
+MADE = (*FIELDS, *MEMBERS, *ONLY_NAMES)
 
 
-MADE = dict(_made())
+@cache
+def made(name: str) -> Any:
+    """The type of a name in the tables, made when it is first asked for."""
+    if name in ONLY_NAMES:
+        return OnlyName(name, (), {"__doc__": "A name to import; making one is refused."})
+    if name in MEMBERS:
+        enum = Enum(name, {member: member.lower() for member in MEMBERS[name].split()})  # type: ignore[misc]
+        enum.__doc__ = f"One of {MEMBERS[name]}."
+        return enum
+    text = FIELDS[name]
+    fields = [field.strip().partition("=") for field in text.replace("*,", "").split(",") if field.strip()]
+    about = {
+        "__doc__": f"{name}({text}): a value without effect here.",
+        "_NAMED": name,
+        "_FIELDS": tuple(field for field, _, _ in fields),
+        "_DEFAULTS": {field: literal_eval(default) for field, given, default in fields if given},
+        "_BY_PLACE": "*" not in text,
+    }
+    return type(name, (Said,), about)
 
 
 def demand_config(op: str, config: Any, names: Sequence[str]) -> None:
@@ -127,7 +130,7 @@ def demand_config(op: str, config: Any, names: Sequence[str]) -> None:
     Raises:
         WrongTypeError: it is.
     """
-    if config is not None and type(config) not in [MADE[name] for name in names]:
+    if config is not None and type(config) not in [made(name) for name in names]:
         raise WrongTypeError(f"{op}: program_config = {config!r} is none of {', '.join(names)}")
 
 
@@ -221,5 +224,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in MADE:
-        return MADE[name]
+        return made(name)
     raise AttributeError(missing(name, "ttnn", __all__))

@@ -323,6 +323,8 @@ def pad(
     memory_config: MemoryConfig | None = None,
 ) -> M:
     """Elements of `value` around: (before, behind) for each of the last dimensions, or the new shape and where the old starts."""
+    if isinstance(input_tensor_start, Real):
+        value, input_tensor_start = float(input_tensor_start), None
     sides = [tuple(side) if isinstance(side, list | tuple) else side for side in padding]
     if sides and not isinstance(sides[0], tuple):
         start = input_tensor_start or [0] * len(sides)

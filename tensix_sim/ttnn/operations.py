@@ -80,6 +80,10 @@ def _filled(op: str, cache: Tensor, new: Tensor, fill: Callable[[Array, Array], 
         raise RuntimeError(f"{op}: the cache is on the host; put it on a device")
     if cache.dtype is not new.dtype:
         raise RuntimeError(f"{op}: the cache is {cache.dtype.value}, the input {new.dtype.value}; typecast it first")
+    fits = (new.shape[0], *cache.shape[1::2]) == (1, *new.shape[1::2])
+    demand(
+        f"{op}:", (fits, f"the input is {list(new.shape)}, the cache {list(cache.shape)}: one batch, as many heads and as wide")
+    )
     rearranged(op, [new], lambda arrays, unit: arrays)
 
     def filled(cached: Array, one: Array) -> Array:

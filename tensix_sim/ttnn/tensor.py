@@ -239,7 +239,7 @@ class Tensor:
     @property
     def spec(self) -> Any:
         """Shape, type, layout and place, as one value."""
-        return configs.MADE["TensorSpec"](self._shape, self._dtype, self._layout, self._memory_config, Tile())
+        return configs.made("TensorSpec")(self._shape, self._dtype, self._layout, self._memory_config, Tile())
 
     # eq and its like give tensors, as in ttnn; a tensor stays a key of dictionaries by identity
     __hash__ = object.__hash__
