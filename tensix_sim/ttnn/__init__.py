@@ -4,21 +4,35 @@
 tensix_sim.ttnn.plugin`. What is not there, or not modelled, is an error. Names and signatures are those of tt-metal's ttnn.
 """
 
-from typing import NoReturn
+from typing import Any
 
-from tensix_sim.ttnn import device, experimental, transformer, types
+from tensix_sim.ttnn import configs, device, experimental, glue, operations, transformer, types
+from tensix_sim.ttnn.around import (
+    CONFIG,
+    CONFIG_OVERRIDES,
+    CONFIG_PATH,
+    Config,
+    _ttnn,
+    cluster,
+    database,
+    manage_config,
+    operation_tracer,
+    tracer,
+)
 from tensix_sim.ttnn.collectives import (
     GlobalSemaphore,
     all_gather,
     create_global_semaphore,
     reset_global_semaphore_value,
 )
+from tensix_sim.ttnn.creation import arange, empty, full, full_like, ones, ones_like, rand, zeros, zeros_like
 from tensix_sim.ttnn.device import (
     CreateDevice,
     Device,
     GetDefaultDevice,
     GetNumAvailableDevices,
     GetNumPCIeDevices,
+    GetPCIeDeviceID,
     MeshDevice,
     ReadDeviceProfiler,
     SetDefaultDevice,
@@ -26,18 +40,23 @@ from tensix_sim.ttnn.device import (
     close_device,
     close_mesh_device,
     create_mesh_device,
+    disable_and_clear_program_cache,
+    enable_program_cache,
     end_trace_capture,
     execute_trace,
     get_arch_name,
     get_device_ids,
     get_num_devices,
     get_pcie_device_ids,
+    get_t3k_physical_device_ids_ring,
     manage_device,
     open_device,
     open_mesh_device,
     release_trace,
     set_fabric_config,
     synchronize_device,
+    using_distributed_env,
+    visualize_mesh_device,
 )
 from tensix_sim.ttnn.distribution import (
     ConcatMesh2dToTensor,
@@ -45,19 +64,21 @@ from tensix_sim.ttnn.distribution import (
     ReplicateTensorToMesh,
     ShardTensor2dMesh,
     ShardTensorToMesh,
+    concat_mesh_to_tensor_composer,
+    create_mesh_composer,
+    create_mesh_mapper,
+    replicate_tensor_to_mesh_mapper,
+    shard_tensor_to_mesh_mapper,
 )
+from tensix_sim.ttnn.names import missing
 from tensix_sim.ttnn.operations import (
-    add,
+    chunk,
     clone,
     concat,
     copy,
     copy_host_to_device_tensor,
     deallocate,
     fill_cache,
-    linear,
-    matmul,
-    mul,
-    multiply,
     permute,
     reshape,
     slice,
@@ -76,14 +97,12 @@ from tensix_sim.ttnn.tensor import (
     from_device,
     from_numpy,
     from_torch,
-    full,
     get_device_tensors,
-    ones,
+    is_tensor_storage_on_device,
     to_device,
     to_layout,
     to_numpy,
     to_torch,
-    zeros,
 )
 from tensix_sim.ttnn.types import (
     DRAM_MEMORY_CONFIG,
@@ -120,6 +139,7 @@ from tensix_sim.ttnn.types import (
     Shape,
     ShardOrientation,
     ShardSpec,
+    ShardStrategy,
     StorageType,
     TensorMemoryLayout,
     ThrottleLevel,
@@ -134,13 +154,41 @@ from tensix_sim.ttnn.types import (
     init_device_compute_kernel_config,
     int8,
     int32,
-    missing,
     uint8,
     uint16,
     uint32,
 )
 
 __all__ = [
+    "CONFIG",
+    "CONFIG_OVERRIDES",
+    "CONFIG_PATH",
+    "Config",
+    "_ttnn",
+    "cluster",
+    "database",
+    "manage_config",
+    "operation_tracer",
+    "tracer",
+    "arange",
+    "empty",
+    "full_like",
+    "ones_like",
+    "rand",
+    "zeros_like",
+    "chunk",
+    "GetPCIeDeviceID",
+    "disable_and_clear_program_cache",
+    "enable_program_cache",
+    "get_t3k_physical_device_ids_ring",
+    "using_distributed_env",
+    "visualize_mesh_device",
+    "concat_mesh_to_tensor_composer",
+    "create_mesh_composer",
+    "create_mesh_mapper",
+    "replicate_tensor_to_mesh_mapper",
+    "shard_tensor_to_mesh_mapper",
+    "ShardStrategy",
     "DRAM_MEMORY_CONFIG",
     "L1_BLOCK_SHARDED_MEMORY_CONFIG",
     "L1_HEIGHT_SHARDED_MEMORY_CONFIG",
@@ -196,7 +244,6 @@ __all__ = [
     "Tile",
     "Topology",
     "WormholeComputeKernelConfig",
-    "add",
     "aggregate_as_tensor",
     "all_gather",
     "as_tensor",
@@ -231,14 +278,11 @@ __all__ = [
     "get_device_tensors",
     "get_num_devices",
     "get_pcie_device_ids",
+    "is_tensor_storage_on_device",
     "init_device_compute_kernel_config",
     "int8",
     "int32",
-    "linear",
     "manage_device",
-    "matmul",
-    "mul",
-    "multiply",
     "ones",
     "open_device",
     "open_mesh_device",
@@ -265,8 +309,13 @@ __all__ = [
     "uint32",
     "unsqueeze_to_4D",
     "zeros",
+    *configs.__all__,
+    *glue.__all__,
 ]
 
 
-def __getattr__(name: str) -> NoReturn:
+def __getattr__(name: str) -> Any:
+    for made in (configs, glue):
+        if name in made.__all__:
+            return getattr(made, name)
     raise AttributeError(missing(name, "ttnn", __all__))

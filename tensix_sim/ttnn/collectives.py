@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from tensix_sim.formats import FORMATS
+from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.ttnn.clock import CLOCK
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.moves import common_mesh, record
 from tensix_sim.ttnn.session import SESSION, recorded
+from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.tensor import Tensor
-from tensix_sim.ttnn.types import BufferType, CoreRangeSet, Layout, MemoryConfig, NotModelledError, Topology, refuse
+from tensix_sim.ttnn.types import BufferType, CoreRangeSet, Layout, MemoryConfig, NotModelledError, Topology
 from tensix_sim.ttnn.values import Array
 
 
@@ -23,16 +24,19 @@ class GlobalSemaphore:
         self.value = initial_value
 
 
+@typed
 def create_global_semaphore(mesh_device: MeshDevice, cores: CoreRangeSet, initial_value: int = 0) -> GlobalSemaphore:
     """Make a semaphore for the asynchronous collectives."""
     return GlobalSemaphore(mesh_device, cores, initial_value)
 
 
+@typed
 def reset_global_semaphore_value(global_semaphore: GlobalSemaphore, reset_value: int = 0) -> None:
     """Set a semaphore."""
     global_semaphore.value = reset_value
 
 
+@recorded
 def all_gather(
     input_tensor: Tensor,
     dim: int,
@@ -43,21 +47,26 @@ def all_gather(
     memory_config: MemoryConfig | None = None,
     topology: Topology | None = None,
     subdevice_id: Any = None,
+    chunks_per_sync: int | None = None,
+    num_workers_per_link: int | None = None,
+    num_buffers_per_channel: int | None = None,
 ) -> Tensor:
     """Give each device the tensors of all devices of its line, put together along `dim`, in their order.
 
-    Lines are the rows of the mesh (`cluster_axis=1`), its columns (0), or the whole of a mesh of one row or column. Without
-    `topology` a ring where the board has one, without `num_links` all links between neighbours.
+    Lines are the rows of the mesh (`cluster_axis=1`) or its columns (0); without an axis all devices gather, along the rows and
+    then along the columns. Without `topology`, or where the board has no such ring, a line; without `num_links` all links
+    between neighbours. Sizes of the pipeline, and a sub-device, which is the chip, have no effect.
 
     Raises:
-        RuntimeError: the board has no such ring or links, or tiles would be cut.
-        NotModelledError: a sub-device.
+        RuntimeError: the board has no such links, or tiles would be cut.
     """
-    refuse("all_gather", subdevice_id=subdevice_id)
+    SESSION.without_effect(
+        "all_gather", subdevice_id=subdevice_id, chunks_per_sync=chunks_per_sync, num_workers_per_link=num_workers_per_link,
+        num_buffers_per_channel=num_buffers_per_channel,
+    )  # fmt: skip
     return gather("all_gather", input_tensor, dim, cluster_axis, topology, num_links, memory_config)
 
 
-@recorded
 def gather(
     op: str,
     tensor: Tensor,
@@ -69,14 +78,40 @@ def gather(
     reverse: bool = False,
     into: Tensor | None = None,
 ) -> Tensor:
+    """Gather along an axis of the mesh; over all of a mesh of rows and columns along its rows first."""
+    mesh = tensor.device()
+    if axis is None and mesh is not None and min(mesh.shape) > 1:
+        if reverse:
+            raise NotModelledError(f"{op}: over all of a {mesh.shape}; give cluster_axis: 0 is its columns, 1 its rows")
+        SESSION.note(f"{op}: without cluster_axis it gathers along the rows of the mesh, then along its columns")
+        tensor, axis = gather_lines(op, tensor, dim, 1, topology, links, memory_config, False, None), 0
+    return gather_lines(op, tensor, dim, axis, topology, links, memory_config, reverse, into)
+
+
+def gather_lines(
+    op: str,
+    tensor: Tensor,
+    dim: int,
+    axis: int | None,
+    topology: Topology | None,
+    links: int | None,
+    memory_config: MemoryConfig | None,
+    reverse: bool,
+    into: Tensor | None,
+) -> Tensor:
     """Gather along each line of devices; `into` takes the result if it is given."""
-    mesh = common_mesh(op, [tensor])
+    mesh = common_mesh(op, [tensor], memory_config)
     if mesh is None:
         raise RuntimeError(f"{op}: the tensor is on the host; put it on a mesh of devices")
     if tensor.layout is not Layout.TILE or tensor.dtype.value not in FORMATS:
         raise NotModelledError(f"{op}: {tensor.dtype.value} in {tensor.layout.name} layout; tiles of a float format are gathered")
     if tensor.memory_config().buffer_type is not BufferType.DRAM:
         raise NotModelledError(f"{op}: the tensor is in L1; the simulated readers take it from DRAM")
+    rank = len(tensor.shape)
+    if not -rank <= dim < rank:
+        raise RuntimeError(f"{op}: dim {dim}; the tensor has {rank} dimensions")
+    if dim % rank >= rank - 2 and tensor.shape[dim] % TILE:
+        raise RuntimeError(f"{op}: {tensor.shape[dim]} along dim {dim}, which is gathered, are not whole tiles of {TILE}")
     lines = _lines(op, mesh, axis)
     for line in lines:
         CLOCK.meet([mesh.ids[i] for i in line])
@@ -105,8 +140,6 @@ def _lines(op: str, mesh: MeshDevice, axis: int | None) -> list[list[int]]:
     rows, columns = mesh.shape
     places = np.arange(rows * columns).reshape(rows, columns)
     if axis is None:
-        if min(rows, columns) > 1:
-            raise NotModelledError(f"{op}: over all of a {rows}x{columns} mesh; give cluster_axis: 0 is its columns, 1 its rows")
         return [places.ravel().tolist()]
     if axis not in (0, 1):
         raise RuntimeError(f"{op}: cluster_axis {axis}; 0 is the columns of the mesh, 1 its rows")
@@ -125,18 +158,21 @@ def _cycles(
     reverse: bool,
 ) -> list[int]:
     """Cycles of each device, by its place in its line; lines do not meet, so one is simulated, once for all of its shape."""
-    from tensix_sim.gather.all_gather import AllGather, usual_topology
+    from tensix_sim.gather.all_gather import AllGather, has_ring, usual_topology
     from tensix_sim.gather.run import run_all_gather
 
     on, count = mesh.machine, len(lines[0])
     form = topology.value if topology else usual_topology(on, count)
-    job = AllGather(count, tuple(tensor.shape), dim, tensor.dtype.value, form, links or on.links_per_neighbour, reverse)
-    key = op, mesh.board, job
+    if form == "ring" and not has_ring(on, count, on.mesh):
+        form = "line"
+        SESSION.note(f"{op}: {count} devices of {on.board} form no ring; they gathered along a line, as in ttnn")
+    job = AllGather(count, tuple(tensor.padded_shape), dim, tensor.dtype.value, form, links or on.links_per_neighbour, reverse)
+    key = "all_gather", mesh.board, job
     if key not in SESSION.timed:
         try:
             done = run_all_gather(job, on, [None] * count)
         except ValueError as error:
-            raise RuntimeError(f"{op}: {error}") from error
+            raise RuntimeError(f"{op}: {str(error).removeprefix('all_gather: ')}") from error
         SESSION.timed[key] = [figures.cycles for figures in done.figures]
     cycles = [0] * len(mesh.ids)
     for line in lines:

@@ -1,17 +1,31 @@
 """Virtual devices and meshes of them: what is there, what has been compiled, what has been captured."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from tensix_sim.arch import Machine, machine
 from tensix_sim.ttnn.clock import CLOCK
+from tensix_sim.ttnn.names import missing
 from tensix_sim.ttnn.session import SESSION
-from tensix_sim.ttnn.types import Arch, CoreCoord, CoreGrid, FabricConfig, MeshCoordinate, MeshShape, NotModelledError, missing
+from tensix_sim.ttnn.signatures import typed
+from tensix_sim.ttnn.types import (
+    Arch,
+    CoreCoord,
+    CoreGrid,
+    DispatchCoreAxis,
+    DispatchCoreConfig,
+    DispatchCoreType,
+    FabricConfig,
+    MeshCoordinate,
+    MeshShape,
+    NotModelledError,
+    refuse,
+)
 
 __all__ = [
-    "Arch", "Device", "DisablePersistentKernelCache", "EnablePersistentKernelCache", "MeshDevice", "is_blackhole",
-    "is_wormhole_b0",
+    "Arch", "Device", "DisablePersistentKernelCache", "DispatchCoreAxis", "DispatchCoreConfig", "DispatchCoreType",
+    "EnablePersistentKernelCache", "MeshDevice", "is_blackhole", "is_wormhole_b0",
 ]  # fmt: skip
 
 
@@ -134,6 +148,36 @@ class MeshDevice:
 
     clear_program_cache = disable_and_clear_program_cache
 
+    # -- sub-devices --------------------------------------------------------------------------------------------
+
+    def create_sub_device_manager(self, sub_devices: Sequence[Any], local_l1_size: int = 0) -> int:
+        """Take one sub-device, of all cores of a chip or all but the row or column that dispatch takes, as the whole chip.
+
+        Raises:
+            NotModelledError: several sub-devices, or a smaller one.
+        """
+        columns, rows = self.machine.grid
+        counts = [sum(cores.num_cores() for cores in one.cores) for one in sub_devices]
+        if len(counts) != 1 or counts[0] < columns * rows - max(columns, rows):
+            raise NotModelledError(
+                f"sub-devices of {counts} cores: one of all {columns}x{rows} cores, or a row or column less, is taken as the chip"
+            )
+        SESSION.note(f"a sub-device of {counts[0]} cores was taken as the whole chip, of {columns * rows}")
+        return 0
+
+    def load_sub_device_manager(self, sub_device_manager_id: int) -> None:
+        """Nothing to do: the sub-device is the chip."""
+
+    remove_sub_device_manager = load_sub_device_manager
+
+    def clear_loaded_sub_device_manager(self) -> None:
+        """Nothing to do: the sub-device is the chip."""
+
+    reset_sub_device_stall_group = clear_loaded_sub_device_manager
+
+    def set_sub_device_stall_group(self, sub_device_ids: Sequence[Any]) -> None:
+        """Nothing to do: ops do not overlap."""
+
     # -- traces -------------------------------------------------------------------------------------------------
 
     def begin_capture(self) -> int:
@@ -181,12 +225,13 @@ def available() -> MeshShape:
     return MeshShape(SESSION.settings.mesh or machine(SESSION.settings.board).mesh)
 
 
+@typed
 def open_device(
     device_id: int = 0,
     l1_small_size: int = 0,
     trace_region_size: int = 0,
     num_command_queues: int = 1,
-    dispatch_core_config: Any = None,
+    dispatch_core_config: DispatchCoreConfig | None = None,
     worker_l1_size: int | None = None,
 ) -> MeshDevice:
     """Open one virtual device.
@@ -222,17 +267,21 @@ def manage_device(device_id: int = 0) -> Iterator[MeshDevice]:
         close_device(device)
 
 
+@typed
 def open_mesh_device(
     mesh_shape: Any = None,
     l1_small_size: int = 0,
     trace_region_size: int = 0,
     num_command_queues: int = 1,
-    dispatch_core_config: Any = None,
+    dispatch_core_config: DispatchCoreConfig | None = None,
     offset: Any = None,
     physical_device_ids: Any = (),
     worker_l1_size: int | None = None,
+    mesh_type: Any = None,
 ) -> MeshDevice:
     """Open a mesh of virtual devices, all there are if no shape is given; sizes and dispatch as for `open_device`.
+
+    A mesh type has no effect: collectives say themselves whether they go around.
 
     Raises:
         RuntimeError: there are not so many, or not in such rows and columns.
@@ -292,6 +341,29 @@ GetNumAvailableDevices = get_num_devices
 def GetNumPCIeDevices() -> int:  # noqa: N802
     """Number of devices on the host's bus: all of them."""
     return get_num_devices()
+
+
+def GetPCIeDeviceID(device_id: int) -> int:  # noqa: N802
+    """Number on the host's bus of a device: its own."""
+    return device_id
+
+
+def using_distributed_env() -> bool:
+    """Whether hosts share a mesh: no."""
+    return False
+
+
+def get_t3k_physical_device_ids_ring() -> list[int]:
+    """Devices of a t3000 in the order of its ring."""
+    return [0, 1, 2, 3, 7, 6, 5, 4]
+
+
+def visualize_mesh_device(mesh_device: MeshDevice, tensor: Any = None) -> None:
+    """Print which device is where."""
+    refuse("visualize_mesh_device", tensor=tensor)
+    rows, columns = mesh_device.shape
+    for row in range(rows):
+        print(*(f"{i:4d}" for i in mesh_device.ids[row * columns : (row + 1) * columns]))  # noqa: T201
 
 
 def get_device_ids() -> list[int]:
@@ -356,6 +428,15 @@ def execute_trace(device: MeshDevice, trace_id: int, cq_id: int = 0, blocking: b
 def release_trace(device: MeshDevice, trace_id: int) -> None:
     """Forget a trace."""
     device.release(trace_id)
+
+
+def enable_program_cache(device: MeshDevice) -> None:
+    """Nothing to do: it is on."""
+
+
+def disable_and_clear_program_cache(device: MeshDevice) -> None:
+    """Forget all programs."""
+    device.disable_and_clear_program_cache()
 
 
 def EnablePersistentKernelCache() -> None:  # noqa: N802

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensix_sim.ttnn.device import MeshDevice
+from tensix_sim.ttnn.types import NotModelledError
 from tensix_sim.ttnn.values import Array, each
 
 Mapper = Callable[[Array], list[Array]]
@@ -86,3 +87,41 @@ class ConcatMesh2dToTensor:
         _, columns = self.mesh_shape
         rows = [np.concatenate(pieces[i : i + columns], axis=self.dims[1]) for i in range(0, len(pieces), columns)]
         return np.concatenate(rows, axis=self.dims[0])
+
+
+def replicate_tensor_to_mesh_mapper(mesh_device: MeshDevice) -> ReplicateTensorToMesh:
+    """As the class."""
+    return ReplicateTensorToMesh(mesh_device)
+
+
+def shard_tensor_to_mesh_mapper(mesh_device: MeshDevice, dim: int) -> ShardTensorToMesh:
+    """As the class."""
+    return ShardTensorToMesh(mesh_device, dim)
+
+
+def concat_mesh_to_tensor_composer(mesh_device: MeshDevice, dim: int) -> ConcatMeshToTensor:
+    """As the class."""
+    return ConcatMeshToTensor(mesh_device, dim)
+
+
+def create_mesh_mapper(mesh_device: MeshDevice, config: Any) -> ShardTensor2dMesh:
+    """What a MeshMapperConfig says of each axis of the mesh: a PlacementShard of a dimension, or a PlacementReplicate.
+
+    Raises:
+        NotModelledError: another shape than the mesh's, or axes that it has not.
+    """
+    dims = [getattr(one, "dim", None) for one in config.placements]
+    shape = config.mesh_shape_override or mesh_device.shape
+    if len(dims) == 1:
+        dims = [None, *dims] if mesh_device.shape[0] == 1 else [*dims, None]
+    if len(dims) != 2 or tuple(shape) != tuple(mesh_device.shape):
+        raise NotModelledError(f"create_mesh_mapper: {config}; one placement for each axis of a {mesh_device.shape} is modelled")
+    return ShardTensor2dMesh(mesh_device, mesh_device.shape, (dims[0], dims[1]))
+
+
+def create_mesh_composer(mesh_device: MeshDevice, config: Any) -> ConcatMesh2dToTensor | ConcatMeshToTensor:
+    """What a MeshComposerConfig says: along which dimensions rows and columns of the mesh are put together, or one for all."""
+    dims = tuple(config.dims)
+    if len(dims) == 1:
+        return ConcatMeshToTensor(mesh_device, dims[0])
+    return ConcatMesh2dToTensor(mesh_device, config.mesh_shape_override or mesh_device.shape, (dims[0], dims[1]))

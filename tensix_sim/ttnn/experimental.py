@@ -1,16 +1,19 @@
 """ttnn.experimental: heads apart and together, rotary embedding, a paged cache, all-gathers of the model's tail."""
 
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
-from tensix_sim.ttnn.collectives import gather
+from tensix_sim.formats import TILE
+from tensix_sim.ttnn.collectives import GlobalSemaphore, gather
+from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.moves import mapped, rearranged
-from tensix_sim.ttnn.operations import _filled
-from tensix_sim.ttnn.session import recorded
-from tensix_sim.ttnn.tensor import Tensor
-from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig, missing, refuse
+from tensix_sim.ttnn.names import missing
+from tensix_sim.ttnn.operations import _filled, transpose
+from tensix_sim.ttnn.session import SESSION, recorded
+from tensix_sim.ttnn.tensor import Tensor, number_on_devices
+from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig, demand, refuse
 from tensix_sim.ttnn.values import Array
 
 __all__ = [
@@ -46,22 +49,31 @@ def nlp_create_qkv_heads(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """[B, 1, S, (heads + 2 kv_heads) * DH] as q [B, heads, S, DH], k and v [B, kv_heads, S, DH].
 
+    With `transpose_k_heads`, ttnn's default, k is [B, kv_heads, DH, S]; with `input_tensor_kv` the first is of q alone, and that
+    one has K and V.
+
     Raises:
-        NotModelledError: K transposed, which is ttnn's default, or K and V from a tensor of their own.
+        RuntimeError: rows are no equal heads.
     """
-    refuse("nlp_create_qkv_heads", input_tensor_kv=input_tensor_kv, transpose_k_heads=transpose_k_heads)
     kv = num_kv_heads or num_heads
-    heads = num_heads + 2 * kv
-    if input_tensor.shape[-1] % heads:
-        raise RuntimeError(f"nlp_create_qkv_heads: rows of {input_tensor.shape[-1]} are no {heads} equal heads")
+    q_part, kv_part = (num_heads + 2 * kv, 0) if input_tensor_kv is None else (num_heads, 2 * kv)
+    inputs = [input_tensor] if input_tensor_kv is None else [input_tensor, input_tensor_kv]
+    for tensor, heads in zip(inputs, (q_part, kv_part), strict=False):
+        if tensor.shape[-1] % heads:
+            raise RuntimeError(f"nlp_create_qkv_heads: rows of {tensor.shape[-1]} are no {heads} equal heads")
+    width = input_tensor.shape[-1] // q_part
+    if kv_part and inputs[1].shape[-1] // kv_part != width:
+        raise RuntimeError(f"nlp_create_qkv_heads: heads of {width} in q and of {inputs[1].shape[-1] // kv_part} in k and v")
 
     def part(arrays: list[Array], unit: int) -> list[Array]:
-        b, _, rows, width = arrays[0].shape
-        apart = arrays[0].reshape(b, rows, heads, width // heads).swapaxes(1, 2)
-        return list(np.split(apart, [num_heads, num_heads + kv], 1))
+        apart = []
+        for array, heads in zip(arrays, (q_part, kv_part), strict=False):
+            b, _, rows, columns = array.shape
+            apart.append(array.reshape(b, rows, heads, columns // heads).swapaxes(1, 2))
+        return list(np.split(np.concatenate(apart, 1), [num_heads, num_heads + kv], 1))
 
-    q, k, v = rearranged("nlp_create_qkv_heads", [input_tensor], part, memory_config, (num_heads, kv))
-    return q, k, v
+    q, k, v = rearranged("nlp_create_qkv_heads", inputs, part, memory_config, (num_heads, kv))
+    return q, transpose(k, -2, -1) if transpose_k_heads else k, v
 
 
 @recorded
@@ -78,15 +90,23 @@ def rotary_embedding_llama(
     """x cos + (x T) sin, T the given matrix of a tile, which turns each pair (a, b) into (-b, a); cycles are not modelled.
 
     Raises:
+        RuntimeError: the matrix is not of a tile, or cos and sin have too few rows or other columns.
         NotModelledError: decode mode.
     """
     refuse("rotary_embedding_llama", is_decode_mode=is_decode_mode)
+    SESSION.without_effect("rotary_embedding_llama", compute_kernel_config=compute_kernel_config)
+    *_, heads, rows, width = input_tensor.shape
+    for what, cache in (("cos_cache", cos_cache), ("sin_cache", sin_cache)):
+        *_, cached_heads, cached_rows, cached_width = cache.shape
+        fits = cached_width == width and cached_rows >= rows and cached_heads in (1, heads)
+        demand("rotary_embedding_llama:", (fits, f"{what} {list(cache.shape)} does not go with {list(input_tensor.shape)}"))
     size = trans_mat.shape[-1]
+    square = trans_mat.shape[-2:] == (TILE, TILE) and trans_mat.shape.volume() == TILE**2
+    demand("rotary_embedding_llama:", (square, f"trans_mat is {list(trans_mat.shape)}; [1, 1, {TILE}, {TILE}] is needed"))
 
     def turn(x: Array, cos: Array, sin: Array, matrix: Array) -> Array:
         tiles = x.reshape(*x.shape[:-1], -1, size)
         turned = (tiles @ matrix.reshape(size, size)).reshape(x.shape)
-        rows = x.shape[-2]
         result: Array = x * cos[..., :rows, :] + turned * sin[..., :rows, :]
         return result
 
@@ -108,10 +128,13 @@ def paged_fill_cache(
 ) -> Tensor:
     """Write [1, heads, S, DH] into the blocks [blocks, heads, block size, DH] of a row of the page table; the cache.
 
-    Reading the table is not timed.
+    Reading the table is not timed, nor a batch in a tensor, which each device has for itself.
     """
-    refuse("paged_fill_cache", batch_idx_tensor=batch_idx_tensor, mesh_coords=mesh_coords)
+    refuse("paged_fill_cache", mesh_coords=mesh_coords)
+    SESSION.without_effect("paged_fill_cache", compute_kernel_config=compute_kernel_config)
     page_table.need("paged_fill_cache")
+    if batch_idx_tensor is not None:
+        batch_idx = number_on_devices("paged_fill_cache", "batch_idx_tensor", batch_idx_tensor)
     blocks, _, block, _ = cache_tensor.shape
     rows = input_tensor.shape[2]
     table = page_table.shards[0]
@@ -132,45 +155,46 @@ def paged_fill_cache(
     return _filled("paged_fill_cache", cache_tensor, input_tensor, fill)
 
 
-def _gather_async(
-    op: str,
-    reverse: bool,
-    /,
-    input_tensor: Tensor,
-    *,
-    dim: int,
-    multi_device_global_semaphore: Any = None,
-    persistent_output_buffer: Tensor | None = None,
-    persistent_output_tensor: Tensor | None = None,
-    num_links: int = 1,
-    memory_config: MemoryConfig | None = None,
-    topology: Topology = Topology.Ring,
-    cluster_axis: int | None = None,
-    mesh_device: Any = None,
-    subdevice_id: Any = None,
-    barrier_semaphore: Any = None,
-    chunks_per_sync: int | None = None,
-    num_workers_per_link: int | None = None,
-    num_buffers_per_channel: int | None = None,
-) -> Tensor:
-    """As `ttnn.all_gather`, into a given output buffer if there is one; semaphores are taken and need nothing done.
+def _gather_op(name: str, reverse: bool, order: str) -> Callable[..., Tensor]:
+    def op(
+        input_tensor: Tensor,
+        *,
+        dim: int,
+        multi_device_global_semaphore: GlobalSemaphore | Sequence[GlobalSemaphore] | None = None,
+        persistent_output_buffer: Tensor | None = None,
+        persistent_output_tensor: Tensor | None = None,
+        num_links: int | None = 1,
+        memory_config: MemoryConfig | None = None,
+        topology: Topology | None = Topology.Ring,
+        cluster_axis: int | None = None,
+        mesh_device: MeshDevice | None = None,
+        subdevice_id: Any = None,
+        barrier_semaphore: GlobalSemaphore | None = None,
+        chunks_per_sync: int | None = None,
+        num_workers_per_link: int | None = None,
+        num_buffers_per_channel: int | None = None,
+    ) -> Tensor:
+        SESSION.without_effect(
+            name, subdevice_id=subdevice_id, chunks_per_sync=chunks_per_sync, num_workers_per_link=num_workers_per_link,
+            num_buffers_per_channel=num_buffers_per_channel,
+        )  # fmt: skip
+        given = multi_device_global_semaphore
+        count = 2 if given is None else 1 if isinstance(given, GlobalSemaphore) else len(given)
+        demand(f"{name}:", (count == 2, f"{count} semaphore(s) in multi_device_global_semaphore; it takes a list of two"))
+        buffer = persistent_output_tensor if persistent_output_buffer is None else persistent_output_buffer
+        config = memory_config or (None if buffer is None else buffer.memory_config())
+        return gather(name, input_tensor, dim, cluster_axis, topology, num_links, config, reverse, buffer)
 
-    Raises:
-        NotModelledError: a sub-device, or other sizes of its pipeline.
-    """
-    refuse(
-        op, subdevice_id=subdevice_id, chunks_per_sync=chunks_per_sync,
-        num_workers_per_link=num_workers_per_link, num_buffers_per_channel=num_buffers_per_channel,
-    )  # fmt: skip
-    buffer = persistent_output_buffer or persistent_output_tensor
-    config = memory_config or (buffer.memory_config() if buffer else None)
-    return gather(op, input_tensor, dim, cluster_axis, topology, num_links, config, reverse, buffer)
+    op.__name__ = op.__qualname__ = name
+    op.__doc__ = (
+        f"As `ttnn.all_gather`, {order}, into a given output buffer if there is one. Its semaphores, two in a list, need "
+        "nothing done; sizes of the pipeline, and a sub-device, which is the chip, have no effect."
+    )
+    return recorded(op)
 
 
-all_gather_async = partial(_gather_async, "all_gather_async", False)
-all_gather_async.__doc__ = _gather_async.__doc__
-all_gather_async_reversed = partial(_gather_async, "all_gather_async_reversed", True)
-all_gather_async_reversed.__doc__ = "As `all_gather_async`, with the slice of the last device first."
+all_gather_async = _gather_op("all_gather_async", False, "asynchronously")
+all_gather_async_reversed = _gather_op("all_gather_async_reversed", True, "with the slice of the last device first")
 
 
 def __getattr__(name: str) -> NoReturn:

@@ -7,29 +7,38 @@ import importlib
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-SUBMODULES = ("device", "experimental", "operations", "transformer", "types")
-COMPARISONS = ("comp_pcc", "comp_allclose", "comp_allclose_and_pcc", "comp_equal")
+SUBMODULES = (
+    "device", "experimental", "operations", "transformer", "types", "database", "tracer", "operation_tracer", "cluster", "_ttnn",
+)  # fmt: skip
+COMPARISONS = ("comp_pcc", "comp_allclose", "comp_allclose_and_pcc", "comp_and_get_pcc", "comp_equal")
 TESTING = ("assert_equal", "assert_with_pcc", "check_with_pcc", "check_with_pcc_without_tensor_printout")
 UTILITIES = (
-    *COMPARISONS, "is_blackhole", "is_slow_dispatch", "is_watcher_enabled", "is_wormhole_b0", "nearest_32",
-    "run_for_blackhole", "run_for_wormhole_b0", "skip_for_blackhole", "skip_for_n_dev", "skip_for_slow_dispatch",
-    "skip_for_wormhole_b0", "torch_random",
+    *COMPARISONS, "comp_ulp", "divup", "is_blackhole", "is_slow_dispatch", "is_watcher_enabled", "is_wormhole_b0", "nearest_32",
+    "nearest_y", "roundup", "run_for_blackhole", "run_for_wormhole_b0", "run_for_wormhole_b0_or_blackhole", "skip_for_blackhole",
+    "skip_for_n_dev", "skip_for_slow_dispatch", "skip_for_wormhole_b0", "torch2tt_tensor", "tt2torch_tensor",
+    "torch_random", "torch_to_tt_tensor_rm", "tt_to_torch_tensor",
 )  # fmt: skip
 HELPERS: dict[str, tuple[str, ...]] = {
     "tests.tt_eager.python_api_testing.sweep_tests.comparison_funcs": COMPARISONS,
     "tests.ttnn.utils_for_testing": TESTING,
+    "tests.tests_common.cache_entries_counter": ("CacheEntriesCounter",),
     "models.common.utility_functions": UTILITIES,
     "models.utility_functions": UTILITIES,
-    "tracy": ("signpost",),
-    "tracy.process_model_log": ("run_device_profiler",),
+    "models.perf.benchmarking_utils": ("BenchmarkData", "BenchmarkProfiler"),
+    "models.perf.device_perf_utils": ("check_device_perf", "prep_device_perf_report", "run_device_perf"),
+    "tracy": ("Profiler", "signpost"),
+    "tracy.common": ("PROFILER_ARTIFACTS_DIR", "PROFILER_LOGS_DIR", "clear_profiler_runtime_artifacts"),
+    "tracy.process_model_log": ("get_latest_ops_log_filename", "post_process_ops_log", "run_device_profiler"),
     "loguru": ("logger",),
 }
 IN_MODELS = {"comp_pcc": "comp_pcc_value"}  # there its second result is the number
 PACKAGES = {name.rsplit(".", i)[0] for name in HELPERS for i in range(1, name.count(".") + 1)}
+CHECKOUTS = [Path.cwd()]  # where a package of upstream's may be that is not on sys.path; the plug-in adds pytest's root
 
 
 class TtnnFinder(Loader):
@@ -47,20 +56,39 @@ class TtnnFinder(Loader):
         ours = importlib.import_module("tensix_sim.ttnn")
         sys.modules["ttnn"] = ours
         for name in SUBMODULES:
-            sys.modules[f"ttnn.{name}"] = importlib.import_module(f"tensix_sim.ttnn.{name}")
+            sys.modules[f"ttnn.{name}"] = getattr(ours, name)
 
 
 class HelperFinder(Loader):
     """Finds upstream's helper modules, after all others."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """A spec for a helper module, or a package on the way to one; for what ttnn has not, an error that lists what is near."""
+        """A spec for a helper module, or a package on the way to one, unless a checkout has its own.
+
+        Raises:
+            ImportError: a module that ttnn has not, or that a stand-in has not in the place of a package.
+        """
         if name.removeprefix("tensix_sim.").startswith("ttnn."):
             from tensix_sim.ttnn import __all__
-            from tensix_sim.ttnn.types import missing
+            from tensix_sim.ttnn.names import missing
 
             raise ImportError(missing(name.partition("ttnn.")[2], "ttnn", __all__), name=name)
-        return ModuleSpec(name, self, is_package=name in PACKAGES) if name in HELPERS or name in PACKAGES else None
+        top, *inner = name.split(".")
+        if top not in PACKAGES and name not in HELPERS:
+            return None
+        own = PathFinder.find_spec(name, [str(place.joinpath(*[top, *inner][:-1])) for place in CHECKOUTS])
+        if own and (inner or own.submodule_search_locations):  # a script `models.py` is no package of upstream's
+            return own
+        if name in HELPERS or name in PACKAGES:
+            return ModuleSpec(name, self, is_package=name in PACKAGES)
+        if isinstance(getattr(sys.modules.get(top), "__loader__", None), HelperFinder):
+            places = ", ".join(map(str, CHECKOUTS))
+            raise ModuleNotFoundError(
+                f"No module named {name!r}: {top} is tensix_sim's stand-in for tt-metal's, as neither sys.path nor {places} has "
+                "a package of that name; run in the checkout, or put it on PYTHONPATH",
+                name=name,
+            )
+        return None
 
     def create_module(self, spec: ModuleSpec) -> None:
         """The import system makes one."""
@@ -80,7 +108,7 @@ def _refusal(module: str, names: Sequence[str]) -> Any:
     def __getattr__(name: str) -> NoReturn:  # noqa: N807
         if name.startswith("__"):
             raise AttributeError(name)
-        from tensix_sim.ttnn.types import missing
+        from tensix_sim.ttnn.names import missing
 
         raise ImportError(f"{missing(name, module, names)}; it has {', '.join(names)}")
 

@@ -69,7 +69,7 @@ def rearranged(
     two dimensions count tiles of `unit` elements. The second tells the move of each tile, which the simulated cores carry out.
     """
     first = inputs[0]
-    mesh = common_mesh(op, inputs)
+    mesh = common_mesh(op, inputs, memory_config)
     for tensor in inputs:
         if (tensor.dtype, tensor.layout) != (first.dtype, first.layout):
             raise RuntimeError(f"{op}: tensors of {first.dtype.value} and {tensor.dtype.value}, or of other layouts, together")
@@ -82,17 +82,17 @@ def rearranged(
     return [first.like(s, shape, memory_config=memory_config) for s, shape in zip(shards, shapes, strict=True)]
 
 
-def common_mesh(op: str, tensors: Sequence[Moved]) -> MeshDevice | None:
-    """The mesh that holds all tensors, or None where all are on the host.
+def common_mesh(op: str, tensors: Sequence[Moved], target: MemoryConfig | None = None) -> MeshDevice | None:
+    """The mesh that holds all tensors, or None where all are on the host; `target` is where the result goes.
 
     Raises:
         RuntimeError: some are elsewhere, or deallocated.
-        NotModelledError: one is sharded.
+        NotModelledError: one is sharded, or would be.
     """
     for tensor in tensors:
         tensor.need(op)
-        if tensor.is_sharded():
-            raise NotModelledError(f"{op}: a sharded tensor; here they must be interleaved")
+    if any(tensor.is_sharded() for tensor in tensors) or (target and target.is_sharded()):
+        raise NotModelledError(f"{op}: a sharded tensor; here they must be interleaved")
     meshes = [tensor.device() for tensor in tensors]
     if len({None if mesh is None else tuple(mesh.ids) for mesh in meshes}) > 1:
         raise RuntimeError(f"{op}: its tensors are on different devices: {', '.join(map(repr, meshes))}")
@@ -158,12 +158,12 @@ def _page_numbers(i: int, shape: Sequence[int]) -> Array:
 
 def mapped(op: str, inputs: Sequence[M], values: Callable[..., Array], dtype: DataType, **more: Any) -> M:
     """A tensor whose shards are `values` of the inputs' shards, rounded to `dtype`; its cycles are not modelled."""
-    mesh = common_mesh(op, inputs)
+    mesh = common_mesh(op, inputs, more.get("memory_config"))
     layout, config = more.get("layout", inputs[0].layout), more.get("memory_config") or inputs[0].memory_config()
+    shape = more["shape"] if "shape" in more else np.broadcast_shapes(*(tuple(tensor.shape) for tensor in inputs))
     shards = each(lambda *arrays: quantised(values(*arrays), dtype), *(tensor.shards for tensor in inputs))
     if mesh:
         record(op, mesh, inputs, None, (dtype, str(config)))
-    shape = more.get("shape") or np.broadcast_shapes(*(tuple(tensor.shape) for tensor in inputs))
     return inputs[0].like(shards, shape, dtype, layout, config)
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from tensix_sim.ttnn import glue
+from tensix_sim.ttnn import transformer as transformer
 from tensix_sim.ttnn.moves import common_mesh, mapped, rearranged, record
 from tensix_sim.ttnn.moves import reshape as reshape
 from tensix_sim.ttnn.moves import slice as slice
-from tensix_sim.ttnn.session import SESSION, recorded
+from tensix_sim.ttnn.session import recorded
 from tensix_sim.ttnn.tensor import Tensor
-from tensix_sim.ttnn.types import DataType, MemoryConfig, NotModelledError, WormholeComputeKernelConfig, refuse
+from tensix_sim.ttnn.types import DataType, MemoryConfig, NotModelledError, demand, refuse
 from tensix_sim.ttnn.values import Array, each
 
 # -- moves of tiles -----------------------------------------------------------------------------------------------
@@ -40,6 +42,12 @@ def split(
         return np.split(arrays[0], np.cumsum(sizes)[:-1] // step, axis)
 
     return rearranged("split", [input_tensor], cut, memory_config, (tuple(sizes), axis))
+
+
+def chunk(input_tensor: Tensor, chunks: int, dim: int = 0) -> list[Tensor]:
+    """So many pieces along `dim`, the last maybe shorter; as `split`."""
+    demand("chunk:", (chunks > 0, f"{chunks} pieces"))
+    return split(input_tensor, -(-input_tensor.shape[dim] // chunks), dim)
 
 
 @recorded
@@ -72,6 +80,10 @@ def _filled(op: str, cache: Tensor, new: Tensor, fill: Callable[[Array, Array], 
         raise RuntimeError(f"{op}: the cache is on the host; put it on a device")
     if cache.dtype is not new.dtype:
         raise RuntimeError(f"{op}: the cache is {cache.dtype.value}, the input {new.dtype.value}; typecast it first")
+    fits = (new.shape[0], *cache.shape[1::2]) == (1, *new.shape[1::2])
+    demand(
+        f"{op}:", (fits, f"the input is {list(new.shape)}, the cache {list(cache.shape)}: one batch, as many heads and as wide")
+    )
     rearranged(op, [new], lambda arrays, unit: arrays)
 
     def filled(cached: Array, one: Array) -> Array:
@@ -154,67 +166,5 @@ def deallocate(tensor: Tensor, force: bool = True) -> None:
     tensor.deallocate(force)
 
 
-@recorded
-def add(
-    input_tensor_a: Tensor, input_tensor_b: Any, *, memory_config: MemoryConfig | None = None, dtype: DataType | None = None
-) -> Tensor:
-    """The sum, by element; the second may be a number."""
-    return _pairwise("add", np.add, input_tensor_a, input_tensor_b, memory_config, dtype)
-
-
-@recorded
-def multiply(
-    input_tensor_a: Tensor, input_tensor_b: Any, *, memory_config: MemoryConfig | None = None, dtype: DataType | None = None
-) -> Tensor:
-    """The product, by element; the second may be a number."""
-    return _pairwise("multiply", np.multiply, input_tensor_a, input_tensor_b, memory_config, dtype)
-
-
-mul = multiply
-
-
-def _pairwise(op: str, f: Callable[..., Array], a: Tensor, b: Any, config: MemoryConfig | None, dtype: DataType | None) -> Tensor:
-    if isinstance(b, Tensor):
-        return mapped(op, [a, b], f, dtype or a.dtype, memory_config=config)
-    return mapped(op, [a], lambda x: f(x, np.float32(b)), dtype or a.dtype, memory_config=config)
-
-
-@recorded
-def linear(
-    input_tensor_a: Tensor,
-    input_tensor_b: Tensor,
-    *,
-    bias: Tensor | None = None,
-    transpose_a: bool = False,
-    transpose_b: bool = False,
-    memory_config: MemoryConfig | None = None,
-    dtype: DataType | None = None,
-    program_config: Any = None,
-    activation: str | None = None,
-    compute_kernel_config: WormholeComputeKernelConfig | None = None,
-    core_grid: Any = None,
-) -> Tensor:
-    """x W, plus a bias: values in float32, rounded once.
-
-    Its cycles are not modelled; so what only they depend on, a program config, fidelity or grid, is taken and has no effect.
-    """
-    refuse("linear", activation=activation, transpose_a=transpose_a)
-    if program_config or core_grid or compute_kernel_config:
-        SESSION.note("linear, matmul: cycles and fidelity are not modelled, so their configs have no effect")
-    w = input_tensor_b.shape
-    shape = (*input_tensor_a.shape[:-1], w[-2] if transpose_b else w[-1])
-    if input_tensor_a.shape[-1] != (w[-1] if transpose_b else w[-2]):
-        raise RuntimeError(f"linear: {list(input_tensor_a.shape)} by {list(w)} do not go together")
-
-    def product(x: Array, weights: Array, *more: Array) -> Array:
-        result = x @ (weights.swapaxes(-1, -2) if transpose_b else weights)
-        return result + more[0] if more else result
-
-    inputs = [input_tensor_a, input_tensor_b, *([bias] if bias else [])]
-    return mapped("linear", inputs, product, dtype or input_tensor_a.dtype, shape=shape, memory_config=memory_config)
-
-
-def matmul(input_tensor_a: Tensor, input_tensor_b: Tensor, **more: Any) -> Tensor:
-    """The product of matrices; as `linear` without a bias."""
-    refuse("matmul", bias=more.pop("bias", None))
-    return linear(input_tensor_a, input_tensor_b, **more)
+def __getattr__(name: str) -> Any:
+    return getattr(glue, name)

@@ -24,13 +24,16 @@ from tensix_sim.ttnn.session import SESSION, VARIABLE, Call  # noqa: E402
 
 SESSION.settings.set(host_clock=os.environ.get(VARIABLE + "HOST_CLOCK", "simulated"))  # before the user's files import clocks
 SETTINGS = ("board", "mesh", "numerics", "kernel", "branch", "host_clock")
-MARKERS = ("timeout(seconds)", "requires_device", "requires_grid_size", "requires_fast_runtime_mode_off")
+MARKERS = (
+    "timeout(seconds)", "requires_device", "requires_grid_size", "requires_fast_runtime_mode_off", "requires_fresh_device",
+    "use_module_device",
+)  # fmt: skip
 NOT_OF_A_DEVICE = ("fabric_tensix_config", "reliability_mode", "fabric_manager", "fabric_router_config")
 PROPERTY = "ttnn_calls"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer the settings, and where files go."""
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Offer the settings, and where files go; an option of upstream's conftest waits until conftests have had their turn."""
     group = parser.getgroup("ttnn", "ttnn on virtual chips")
     group.addoption("--board", help="board whose chips there are; galaxy if not given")
     group.addoption("--mesh", metavar="RxC", help="rows and columns of devices; the board's own if not given")
@@ -43,9 +46,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--branch", help="branch of tt-metal whose arguments are taken: main, or olmo, with a sliding window in the ring"
     )
     group.addoption("--host-clock", help="simulated, the default: the user's files see device time on the host's clocks; or real")
-    group.addoption("--device-id", type=int, default=0, help="number of the device that the fixture `device` opens")
     group.addoption("--emit", action="append", default=[], metavar="FORMAT", help="write runs for other tools, as tensix-sim run")
     group.addoption("--emit-to", default="traces/ttnn", metavar="DIR", help="where --emit writes: a folder for each op of a test")
+    if any(Path(getattr(one, "__file__", None) or "").name == "conftest.py" for one in pluginmanager.get_plugins()):
+        _share(parser)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> Any:
+    """Look for packages of a checkout at pytest's root, too; after the conftests add what none of them has."""
+    imports.CHECKOUTS.append(early_config.rootpath)
+    result = yield
+    _share(parser)
+    return result
+
+
+def _share(parser: pytest.Parser) -> None:
+    """Offer `--device-id` where nobody else does; upstream's conftest has it, and pytest takes an option once."""
+    groups = (parser._anonymous, *parser._groups)
+    if not any("--device-id" in option.names() for group in groups for option in group.options):
+        parser.getgroup("ttnn").addoption(
+            "--device-id", type=int, default=0, help="number of the device that the fixture `device` opens"
+        )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -209,51 +231,55 @@ def mesh_device(request: pytest.FixtureRequest, device_params: dict[str, Any]) -
     yield from _mesh(getattr(request, "param", ttnn.get_num_devices()), device_params)
 
 
-@pytest.fixture
-def t3k_mesh_device(device_params: dict[str, Any]) -> Iterator[Any]:
-    """Two rows of four devices."""
-    yield from _mesh((2, 4), device_params)
+def _fixture_of_mesh(name: str, shape: Callable[[], tuple[int, int]]) -> Any:
+    def fixture(device_params: dict[str, Any]) -> Iterator[Any]:
+        yield from _mesh(shape(), device_params)
+
+    fixture.__doc__ = f"{name}: a mesh of its shape; skips where there are too few devices."
+    return pytest.fixture(fixture, name=name)
+
+
+def _fixture_of_value(name: str, value: Callable[[], Any], about: str) -> Any:
+    def fixture() -> Any:
+        return value()
+
+    fixture.__doc__ = about
+    return pytest.fixture(fixture, scope="session", name=name)
+
+
+t3k_mesh_device = _fixture_of_mesh("t3k_mesh_device", lambda: (2, 4))
+pcie_mesh_device = _fixture_of_mesh("pcie_mesh_device", lambda: (2, 2))
+t3k_single_board_mesh_device = _fixture_of_mesh("t3k_single_board_mesh_device", lambda: (1, 2))
+bh_1d_mesh_device = _fixture_of_mesh("bh_1d_mesh_device", lambda: (ttnn.get_num_devices(), 1))
+bh_2d_mesh_device = _fixture_of_mesh("bh_2d_mesh_device", lambda: tuple(ttnn.device.available()))
+silicon_arch_name = _fixture_of_value("silicon_arch_name", lambda: ttnn.get_arch_name(), "Name of the architecture.")
+is_ci_env = _fixture_of_value("is_ci_env", lambda: False, "Whether this is upstream's CI: no.")
+is_ci_v2_env = _fixture_of_value("is_ci_v2_env", lambda: False, "Whether this is upstream's CI: no.")
+use_program_cache = _fixture_of_value("use_program_cache", lambda: None, "Nothing to do: it is on.")
+function_level_defaults = _fixture_of_value("function_level_defaults", lambda: None, "Nothing to do.")
+grid_size = _fixture_of_value("grid_size", lambda: None, "Cores to run on: the op's own choice.")
+determinism_check_interval = _fixture_of_value("determinism_check_interval", lambda: -1, "Never: runs are reproducible.")
+didt_workload_iterations = _fixture_of_value("didt_workload_iterations", lambda: 1, "Once: each run is like the last.")
+galaxy_type = _fixture_of_value("galaxy_type", lambda: "6U", "The Galaxy with Ethernet all around.")
+is_single_card_n300 = _fixture_of_value(
+    "is_single_card_n300", lambda: SESSION.settings.board == "n300", "Whether the board is an n300."
+)
+get_tt_cache_path = _fixture_of_value("get_tt_cache_path", lambda: _cached, "Gives the folder of a model's converted weights.")
+model_location_generator = _fixture_of_value("model_location_generator", lambda: _cached, "Gives the folder of a model.")
+
+
+def _cached(model_version: str, model_subdir: str = "", **more: Any) -> Path:
+    """A model's folder: in that of upstream's CI where there is one, else the name itself, as a hub's."""
+    folder = Path("/mnt/MLPerf/tt_dnn-models") / model_subdir / model_version
+    return folder if folder.exists() else Path(model_version)
 
 
 @pytest.fixture
-def pcie_mesh_device(device_params: dict[str, Any]) -> Iterator[Any]:
-    """Two rows of two devices."""
-    yield from _mesh((2, 2), device_params)
+def ensure_gc() -> None:
+    """Collect what tests before this one have left."""
+    import gc
 
-
-@pytest.fixture
-def bh_1d_mesh_device(device_params: dict[str, Any]) -> Iterator[Any]:
-    """All devices in a column."""
-    yield from _mesh((ttnn.get_num_devices(), 1), device_params)
-
-
-@pytest.fixture
-def silicon_arch_name() -> str:
-    """Name of the architecture."""
-    name: str = ttnn.get_arch_name()
-    return name
-
-
-@pytest.fixture
-def is_ci_env() -> bool:
-    """Whether this is upstream's CI: no."""
-    return False
-
-
-@pytest.fixture
-def is_ci_v2_env() -> bool:
-    """Whether this is upstream's CI: no."""
-    return False
-
-
-@pytest.fixture
-def use_program_cache() -> None:
-    """Nothing to do: it is on."""
-
-
-@pytest.fixture
-def function_level_defaults() -> None:
-    """Nothing to do."""
+    gc.collect()
 
 
 @pytest.fixture

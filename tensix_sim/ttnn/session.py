@@ -12,6 +12,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, get_args
 from tensix_sim.arch import machine
 from tensix_sim.arch.model import UnknownNameError
 from tensix_sim.ttnn import clock
+from tensix_sim.ttnn.signatures import typed
 
 Branch = Literal["main", "olmo"]
 VARIABLE = "TENSIX_SIM_"
@@ -118,6 +119,11 @@ class Session:
         """Keep a note, once."""
         self.notes.setdefault(text)
 
+    def without_effect(self, op: str, **given: Any) -> None:
+        """Say once of arguments that are taken, where they are given, that they change nothing."""
+        if names := [name for name, value in given.items() if value is not None]:
+            self.note(f"{op}: {', '.join(names)} taken, without effect on cycles or numbers here")
+
     def told(self) -> list[str]:
         """The notes, and what was done to clocks if one was read."""
         if clock.CLOCK.used:
@@ -150,13 +156,19 @@ R = TypeVar("R")
 
 
 def recorded(function: Callable[P, R]) -> Callable[P, R]:
-    """Let an op be captured: where its device captures a trace, remember the call, so that the trace can do it again."""
+    """An op: arguments of wrong types are refused, and what NumPy says of wrong shapes is a RuntimeError, as in ttnn.
+
+    Where its device captures a trace, the call is remembered, so that the trace can do it again.
+    """
+    checked = typed(function)
 
     @wraps(function)
     def op(*args: P.args, **kwargs: P.kwargs) -> R:
         outermost, SESSION.in_op = not SESSION.in_op, True
         try:
-            result = function(*args, **kwargs)
+            result = checked(*args, **kwargs)
+        except (ValueError, IndexError) as error:
+            raise RuntimeError(f"{function.__name__}: {error}") from error
         finally:
             SESSION.in_op = not outermost
         capturing = next((d for d in _devices((*args, *kwargs.values())) if d.capture is not None), None) if outermost else None

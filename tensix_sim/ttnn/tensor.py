@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tensix_sim.formats import TILE
+from tensix_sim.ttnn import configs, glue
 from tensix_sim.ttnn.clock import CLOCK
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.distribution import Composer, Mapper
 from tensix_sim.ttnn.moves import reshape
 from tensix_sim.ttnn.moves import slice as slice_
 from tensix_sim.ttnn.session import SESSION
+from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.types import (
     DRAM_MEMORY_CONFIG,
     DataType,
@@ -23,6 +26,7 @@ from tensix_sim.ttnn.types import (
     Shape,
     StorageType,
     Tile,
+    refuse,
 )
 from tensix_sim.ttnn.values import Array, as_array, each, quantised
 
@@ -232,22 +236,46 @@ class Tensor:
         """As an array; see `to_numpy`."""
         return to_numpy(self)
 
+    @property
+    def spec(self) -> Any:
+        """Shape, type, layout and place, as one value."""
+        return configs.made("TensorSpec")(self._shape, self._dtype, self._layout, self._memory_config, Tile())
+
+    # eq and its like give tensors, as in ttnn; a tensor stays a key of dictionaries by identity
+    __hash__ = object.__hash__
+    __add__ = __radd__ = glue.add
+    __mul__ = __rmul__ = glue.multiply
+    __sub__, __rsub__ = glue.subtract, glue.MADE_OPS["rsub"]
+    __truediv__, __neg__, __matmul__ = glue.divide, glue.MADE_OPS["neg"], glue.matmul
+    __eq__, __ne__, __lt__, __le__, __gt__, __ge__ = (glue.MADE_OPS[name] for name in ("eq", "ne", "lt", "le", "gt", "ge"))
+
     def reshape(self, *shape: Any) -> "Tensor":
         """The same elements in another shape; see `ttnn.reshape`."""
         return reshape(self, shape[0] if len(shape) == 1 else shape)
 
     def __getitem__(self, pick: Any) -> "Tensor":
-        """Part of each dimension, by slices; see `ttnn.slice`."""
-        picks = pick if isinstance(pick, tuple) else (pick,)
-        if not all(isinstance(one, slice) for one in picks):
-            raise NotModelledError(f"tensor[{pick!r}]: slices only, as tensor[:, :, :32, :]")
-        ranges = [range(size)[one] for one, size in zip((*picks, *[slice(None)] * len(self._shape)), self._shape, strict=False)]
-        return slice_(self, [r.start for r in ranges], [r.stop for r in ranges], [r.step for r in ranges])
+        """Part of each dimension, by slices or `...`, or one of it by a number, which leaves none of it; see `ttnn.slice`."""
+        picks = list(pick) if isinstance(pick, tuple) else [pick]
+        if any(one is Ellipsis for one in picks):
+            at = next(i for i, one in enumerate(picks) if one is Ellipsis)
+            picks[at : at + 1] = [slice(None)] * (len(self._shape) - len(picks) + 1)
+        if not all(isinstance(one, slice | int) for one in picks) or len(picks) > len(self._shape):
+            raise NotModelledError(
+                f"tensor[{pick!r}]: numbers and slices of {len(self._shape)} dimensions, as tensor[:, 0, :32, :]"
+            )
+        if wrong := [(i, n) for i, n in enumerate(picks) if isinstance(n, int) and not -self._shape[i] <= n < self._shape[i]]:
+            raise IndexError(f"tensor[{pick!r}]: dimension {wrong[0][0]} of {list(self._shape)} has no {wrong[0][1]}")
+        cuts = [slice(n % size, n % size + 1) if isinstance(n, int) else n for n, size in zip(picks, self._shape, strict=False)]
+        ranges = [range(size)[one] for one, size in zip((*cuts, *[slice(None)] * len(self._shape)), self._shape, strict=False)]
+        part = slice_(self, [r.start for r in ranges], [r.stop for r in ranges], [r.step for r in ranges])
+        left = [size for i, size in enumerate(part.shape) if i >= len(picks) or not isinstance(picks[i], int)]
+        return part if len(left) == len(part.shape) else reshape(part, left)
 
 
 # -- to and from the host's libraries ----------------------------------------------------------------------------
 
 
+@typed
 def from_torch(
     tensor: Any,
     dtype: DataType | None = None,
@@ -271,11 +299,7 @@ def from_torch(
     Raises:
         NotModelledError: a tensor spec, padding with other than 0, or tiles by columns.
     """
-    for name, given in (("spec", spec), ("col_tilize", col_tilize), ("preserve_nan_values", preserve_nan_values)):
-        if given:
-            raise NotModelledError(f"from_torch: {name} = {given!r} is not modelled; leave it out")
-    if pad_value:
-        raise NotModelledError(f"from_torch: pad_value = {pad_value}; padding here is 0")
+    refuse("from_torch", spec=spec, col_tilize=col_tilize, preserve_nan_values=preserve_nan_values, pad_value=pad_value or None)
     if isinstance(tensor, Tensor):
         raise TypeError("from_torch of a ttnn tensor; it takes torch tensors and NumPy arrays")
     array, dtype = as_array(tensor, dtype)
@@ -292,9 +316,28 @@ def from_torch(
 
 
 from_numpy = from_torch
-as_tensor = from_torch
 
 
+@typed
+def as_tensor(
+    tensor: Any,
+    dtype: DataType | None = None,
+    *,
+    layout: Layout | None = None,
+    device: MeshDevice | None = None,
+    memory_config: MemoryConfig | None = None,
+    cache_file_name: str | Path | None = None,
+    preprocess: Callable[[Any], Any] | None = None,
+    mesh_mapper: Mapper | None = None,
+    use_device_tilizer: bool = False,
+) -> Tensor:
+    """As `from_torch`, of what `preprocess` makes of the tensor. No cache file is read or written: weights are converted anew."""
+    SESSION.without_effect("as_tensor", cache_file_name=cache_file_name)
+    given = preprocess(tensor) if preprocess else tensor
+    return from_torch(given, dtype, layout=layout, device=device, memory_config=memory_config, mesh_mapper=mesh_mapper)
+
+
+@typed
 def to_numpy(tensor: Tensor, mesh_composer: Composer | None = None) -> Array:
     """The values of a tensor; NaN where numbers were not computed. Block formats and bfloat16 as float32.
 
@@ -312,6 +355,7 @@ def to_numpy(tensor: Tensor, mesh_composer: Composer | None = None) -> Array:
     return pieces[0]
 
 
+@typed
 def to_torch(
     tensor: Tensor,
     dtype: Any = None,
@@ -331,8 +375,7 @@ def to_torch(
         import torch
     except ImportError as error:
         raise ImportError("to_torch needs torch, which is not installed; to_numpy does not") from error
-    if torch_rank is not None:
-        raise NotModelledError(f"to_torch: torch_rank = {torch_rank}; reshape the result")
+    refuse("to_torch", torch_rank=torch_rank)
     values = to_numpy(tensor, mesh_composer)
     if 0 in values.strides and values.size > 1:  # nothing was computed: one NaN stands for all
         result = torch.full((1,) * values.ndim, float("nan")).expand(values.shape)
@@ -344,6 +387,7 @@ def to_torch(
     return result.to(wanted) if wanted else result
 
 
+@typed
 def to_device(
     tensor: Tensor, device: MeshDevice, *, memory_config: MemoryConfig | None = None, cq_id: int | None = None
 ) -> Tensor:
@@ -357,6 +401,7 @@ def to_device(
     return Tensor.of(shards, tensor.shape, tensor.dtype, tensor.layout, device, config)
 
 
+@typed
 def from_device(tensor: Tensor, *, blocking: bool = True, cq_id: int | None = None) -> Tensor:
     """Bring a tensor to the host, which waits for the devices if it is blocking."""
     tensor.need("from_device")
@@ -370,6 +415,7 @@ def _wait(tensor: Tensor) -> None:
         CLOCK.wait(mesh.ids)
 
 
+@typed
 def to_layout(tensor: Tensor, layout: Layout, dtype: DataType | None = None, memory_config: MemoryConfig | None = None) -> Tensor:
     """The same values in another layout. On a device ttnn runs a tilize or untilize op for it, whose cycles are not modelled."""
     tensor.need("to_layout")
@@ -381,6 +427,7 @@ def to_layout(tensor: Tensor, layout: Layout, dtype: DataType | None = None, mem
     return tensor.like(each(partial(quantised, dtype=dtype), tensor.shards), None, dtype, layout, memory_config)
 
 
+@typed
 def get_device_tensors(tensor: Tensor) -> list[Tensor]:
     """One tensor for each device."""
     tensor.need("get_device_tensors")
@@ -388,6 +435,24 @@ def get_device_tensors(tensor: Tensor) -> list[Tensor]:
     devices = [MeshDevice(MeshShape(1, 1), [i], mesh.board, mesh) for i in mesh.ids] if mesh else [None] * len(tensor.shards)
     about = tensor.shape, tensor.dtype, tensor.layout
     return [Tensor.of([a], *about, d, tensor.memory_config()) for a, d in zip(tensor.shards, devices, strict=True)]
+
+
+def is_tensor_storage_on_device(tensor: Tensor) -> bool:
+    """Whether a tensor is on devices."""
+    return tensor.device() is not None
+
+
+def number_on_devices(op: str, what: str, tensor: Tensor) -> int:
+    """The number that a tensor of one element holds, the same on all devices.
+
+    Raises:
+        RuntimeError: it holds no such number.
+    """
+    tensor.need(op)
+    held = {int(array.ravel()[0]) for array in tensor.shards if array is not None and array.size == 1}
+    if not tensor.dtype.is_integer or len(held) != 1:
+        raise RuntimeError(f"{op}: {what} is {tensor!r}; one integer is needed, the same on all devices")
+    return held.pop()
 
 
 def combine_device_tensors(tensors: Sequence[Tensor]) -> Tensor:
@@ -403,29 +468,3 @@ def combine_device_tensors(tensors: Sequence[Tensor]) -> Tensor:
 
 
 aggregate_as_tensor = combine_device_tensors
-
-
-# -- new tensors ----------------------------------------------------------------------------------------------------
-
-
-def full(
-    shape: Any,
-    fill_value: float,
-    dtype: DataType = DataType.BFLOAT16,
-    layout: Layout = Layout.TILE,
-    device: MeshDevice | None = None,
-    memory_config: MemoryConfig | None = None,
-) -> Tensor:
-    """A tensor of one value, the same on every device; made by the host."""
-    array = np.full(tuple(shape), fill_value, np.float32)
-    return from_numpy(array, dtype, layout=layout, device=device, memory_config=memory_config)
-
-
-def zeros(shape: Any, *args: Any, **more: Any) -> Tensor:
-    """A tensor of zeros; arguments as for `full`."""
-    return full(shape, 0.0, *args, **more)
-
-
-def ones(shape: Any, *args: Any, **more: Any) -> Tensor:
-    """A tensor of ones; arguments as for `full`."""
-    return full(shape, 1.0, *args, **more)

@@ -3,6 +3,7 @@
 What the spec's rules refuse is a RuntimeError here, as a failed check is in ttnn.
 """
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.ttnn.device import MeshDevice
+from tensix_sim.ttnn.names import missing
 from tensix_sim.ttnn.session import SESSION, Call, recorded
-from tensix_sim.ttnn.tensor import Tensor
+from tensix_sim.ttnn.tensor import Tensor, number_on_devices
 from tensix_sim.ttnn.types import (
     BufferType,
     DataType,
@@ -22,12 +24,12 @@ from tensix_sim.ttnn.types import (
     SDPAProgramConfig,
     WormholeComputeKernelConfig,
     demand,
-    missing,
     refuse,
 )
 
 if TYPE_CHECKING:
     from tensix_sim.config import RunSpec
+    from tensix_sim.doctor.records import Violation
     from tensix_sim.job import Job
     from tensix_sim.simulation import DeviceRun
 
@@ -113,8 +115,8 @@ def scaled_dot_product_attention(
         RuntimeError: shapes or configs break a rule of the op; all of them are listed.
         NotModelledError: a mask, a sink or windows given by the user.
     """
-    given = {"attn_mask": attn_mask, "attention_sink": attention_sink, "cu_window_seqlens": cu_window_seqlens}
-    refuse("scaled_dot_product_attention", **given)
+    name = "scaled_dot_product_attention"
+    refuse(name, attn_mask=attn_mask, attention_sink=attention_sink, cu_window_seqlens=cu_window_seqlens)
     own = {"is_causal": is_causal, "sliding_window_size": sliding_window_size or None}
     configs = scale, memory_config, program_config, compute_kernel_config
     return attend("sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), None, own, *configs)
@@ -144,15 +146,15 @@ def chunked_scaled_dot_product_attention(
 
     Raises:
         RuntimeError: shapes or configs break a rule of the op; all of them are listed.
-        NotModelledError: a start in a tensor, or a cache of another geometry than its shape says.
+        NotModelledError: a cache of another geometry than its shape says.
     """
-    given = {
-        "chunk_start_idx_tensor": chunk_start_idx_tensor, "block_size": block_size, "num_kv_heads": num_kv_heads,
-        "paged_cache_geometry": paged_cache_geometry,
-    }  # fmt: skip
-    refuse("chunked_scaled_dot_product_attention", **given)
-    if chunk_start_idx is None:
-        raise RuntimeError("chunked_scaled_dot_product_attention: give chunk_start_idx, the rows that the cache holds already")
+    name = "chunked_scaled_dot_product_attention"
+    refuse(name, block_size=block_size, num_kv_heads=num_kv_heads, paged_cache_geometry=paged_cache_geometry)
+    if (chunk_start_idx is None) == (chunk_start_idx_tensor is None):
+        raise RuntimeError(f"{name}: give chunk_start_idx or chunk_start_idx_tensor, the rows that the cache holds already")
+    if chunk_start_idx_tensor is not None:
+        chunk_start_idx = number_on_devices(name, "chunk_start_idx_tensor", chunk_start_idx_tensor)
+        SESSION.note(f"{name}: a start in a tensor costs what the same number costs; reading it is not timed")
     own = {"chunk_start_idx": chunk_start_idx}
     configs = scale, memory_config, program_config, compute_kernel_config
     return attend("chunked_sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), page_table_tensor, own, *configs)
@@ -196,7 +198,7 @@ def attend(
     }
     job = _checked(name, raw)
     spec = job.spec
-    mesh.programs.add((op_name, spec.model_dump_json(exclude={"numerics", "trace"})))
+    mesh.programs.add(_program(spec, (*qkv, *_given(page_table))))
 
     held = [tuple(tensor.shards[i] for tensor in (*qkv, *_given(page_table))) for i in range(len(mesh.ids))]
     work = [(position, *map(id, arrays)) for position, arrays in zip(_positions(mesh, spec), held, strict=True)]
@@ -225,12 +227,53 @@ def _checked(name: str, raw: dict[str, Any]) -> "Job":
     try:
         job = Job.of(raw)
     except IllegalConfigError as error:
-        raise RuntimeError(f"{name}: " + "; ".join(violation.message for violation in error.report.violations)) from error
+        raise RuntimeError(f"{name}: " + "; ".join(map(_in_words_of_ttnn, error.report.violations))) from error
     for advice in job.report.warnings:
         if advice.level == "warning" and advice.key.startswith("compute_kernel_config"):
             SESSION.note(f"{name}: {advice}")
     _say_which_kernel(job.spec)
     return job
+
+
+KEYS = {  # of a spec, as the call says them
+    "inputs.kv_dtype": "k.dtype", "inputs.dtype": "q.dtype", "inputs.batch": "q.shape[0]", "inputs.q_heads": "q.shape[1]",
+    "inputs.seq_len": "q.shape[2]", "inputs.head_dim": "q.shape[3]", "inputs.kv_heads": "k.shape[1]",
+    "inputs.kv_len": "k.shape[2]", "paged_kv.block_size": "k.shape[2]", "paged_kv.page_table": "page_table",
+    "paged_kv": "page_table",
+}  # fmt: skip
+SAID_UPSTREAM = (  # how a rule begins here, and upstream's words, on which tests and sweeps match
+    (r"a Q chunk is whole tiles of (\d+)", "q_chunk_size must be a multiple of {}"),
+    (r"a K chunk is whole tiles of (\d+)", "k_chunk_size must be a multiple of {}"),
+    (r"a K/V block is whole tiles of (\d+)", "page_block_size must be a multiple of {}"),
+    (r"a row of a head is whole tiles of (\d+)", "head dimension must be a multiple of {}"),
+    (r"each K/V head serves equally many", "number of Q heads must be a multiple of the number of K heads"),
+    (r"a prefix is whole ([QK]) chunks", "chunk_start_idx must be a multiple of {}_chunk_size"),
+)
+BUFFERS = r"circular buffers .* they end at ([\d,]+), .* beyond ([\d,]+),(?: above which lie (.*))?"
+
+
+def _in_words_of_ttnn(violation: "Violation") -> str:
+    """A broken rule: upstream's words first where tests match on them, then ours with the names that the call has."""
+    ours = re.sub(r"[\w.]+", lambda key: KEYS.get(key[0], key[0]), violation.message)
+    if found := re.match(BUFFERS, violation.rule):
+        end, limit = (int(found[i].replace(",", "")) for i in (1, 2))
+        size = limit + sum(int(n.replace(",", "")) for n in re.findall(r"([\d,]+) B", found[3] or ""))
+        beyond = f"grow to {end} B which is beyond max L1 size of {size} B"
+        clash = f"clash with L1 buffers: they end at {end}, an L1 buffer lies at {limit}"
+        return f"Statically allocated circular buffers {beyond if end > size else clash} ({ours})"
+    for pattern, words in SAID_UPSTREAM:
+        if found := re.match(pattern, violation.rule):
+            return f"{words.format(*(one.lower() for one in found.groups()))} ({ours})"
+    return ours
+
+
+def _program(spec: "RunSpec", tensors: tuple[Tensor, ...]) -> Any:
+    """What tells programs apart: of a chunk's start only the ring op, which has no hash of its own, has the value."""
+    from tensix_sim.sdpa.op import Op
+
+    start = set() if Op.of(spec).ring else {"chunk_start_idx"}
+    shapes = ((tensor.shape, tensor.dtype) for tensor in tensors)
+    return spec.model_dump_json(exclude={"numerics", "trace", *start}), *shapes
 
 
 def _record(name: str, job: "Job", mesh: MeshDevice, shape: Sequence[int], by_device: "Sequence[DeviceRun]") -> None:

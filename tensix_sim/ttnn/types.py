@@ -5,12 +5,12 @@ What the simulator does not model can be said here, where real code says it in p
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 from typing import Any
 
 from tensix_sim import config
 from tensix_sim.formats import TILE
+from tensix_sim.ttnn.signatures import typed
 
 
 class NotModelledError(NotImplementedError):
@@ -33,12 +33,6 @@ def refuse(op: str, **given: Any) -> None:
     for name, value in given.items():
         if value is not None and value is not False:
             raise NotModelledError(f"{op}: {name} is not modelled; leave it out")
-
-
-def missing(name: str, where: str, known: Iterable[str]) -> str:
-    """What to say of a name that is not there, with what is near."""
-    near = get_close_matches(name, known, n=4, cutoff=0.3)
-    return f"{where}.{name} is not in this simulator's ttnn" + (f"; near it are {', '.join(near)}" if near else "")
 
 
 class DataType(Enum):
@@ -114,6 +108,14 @@ class MathFidelity(Enum):
     HiFi3 = "HiFi3"
     HiFi4 = "HiFi4"
     Invalid = "Invalid"
+
+
+class ShardStrategy(Enum):
+    """Along which of the last two dimensions a tensor is cut into shards, or along both."""
+
+    HEIGHT = "height"
+    WIDTH = "width"
+    BLOCK = "block"
 
 
 class ThrottleLevel(Enum):
@@ -311,6 +313,12 @@ class Tile:
         if self.tile_shape != (TILE, TILE) or transpose_tile:
             raise NotModelledError(f"tiles of {self.tile_shape}, transposed: {transpose_tile}; tiles here are {TILE}x{TILE}")
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tile)
+
+    def __hash__(self) -> int:
+        return hash(self.tile_shape)
+
 
 @dataclass(frozen=True)
 class ShardSpec:
@@ -345,7 +353,7 @@ class MemoryConfig:
         return self.memory_layout is not TensorMemoryLayout.INTERLEAVED
 
 
-class _Config:
+class Fielded:
     """A config whose fields can be read and written, and no others."""
 
     _NAMED: str
@@ -360,12 +368,13 @@ class _Config:
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)}' for name in self._FIELDS)})"
 
 
-class SDPAProgramConfig(_Config):
+class SDPAProgramConfig(Fielded):
     """Chunk sizes, grid and exponential of the attention ops."""
 
     _NAMED = "SDPAProgramConfig"
     _FIELDS = tuple(config.SDPAProgramConfig.model_fields)
 
+    @typed
     def __init__(
         self,
         *,
@@ -392,12 +401,13 @@ class SDPAProgramConfig(_Config):
         return fields
 
 
-class WormholeComputeKernelConfig(_Config):
+class WormholeComputeKernelConfig(Fielded):
     """Fidelity and DST of a compute kernel. Invalid, and so made without a fidelity, it means LoFi, as in ttnn."""
 
     _NAMED = "a compute-kernel config"
     _FIELDS = tuple(config.ComputeKernelConfig.model_fields)
 
+    @typed
     def __init__(
         self,
         *,
@@ -424,6 +434,7 @@ BlackholeComputeKernelConfig = WormholeComputeKernelConfig
 DeviceComputeKernelConfig = WormholeComputeKernelConfig
 
 
+@typed
 def init_device_compute_kernel_config(
     arch: Any,
     device_kernel_config: WormholeComputeKernelConfig | None = None,
@@ -452,6 +463,7 @@ class DispatchCoreConfig:
 
     type: DispatchCoreType | None = None
     axis: DispatchCoreAxis | None = None
+    fabric_tensix_config: Any = None
 
 
 TILE_SIZE = TILE
