@@ -75,6 +75,7 @@ BLACKHOLE = ChipSpec(
         unpack_rate_one=128.0,  # ISA: throttle x8; UNVERIFIED for each format
         unpack_rate_both=64.0,  # UNVERIFIED: halved like Wormhole's
         unpack_tile_overhead=12,  # derived from LLK llk_unpack_AB_matmul.h: 10 to 12 for the 5 instructions of a tile
+        source_handshake_cycles=0,  # UNVERIFIED: nobody measured it; compute-bound walls leave no room for Wormhole's
         mvmul_cycles=16,  # ISA MatrixUnit.md: 16 MVMULs of one cycle
         matmul_issue_cycles=3,  # derived from the LLK instruction count: 280 issue slots for 8 HiFi2 products of 32
         eltwise_cycles=8,  # ISA MatrixUnit.md: 8 instructions of 8x16

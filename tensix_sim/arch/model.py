@@ -151,6 +151,7 @@ class TensixSpec(Frozen):
     unpack_rate_one: Rate  # one unpacker, the other at rest
     unpack_rate_both: Rate  # each, when both are busy
     unpack_tile_overhead: CycleCount  # instructions of T0: no tile takes less
+    source_handshake_cycles: CycleCount  # of SrcA or SrcB: a tile's before its data, and from its bank's release to its use
     mvmul_cycles: CycleCount  # 32x32x32 product, per fidelity phase
     matmul_issue_cycles: CycleCount  # math thread, FPU idle, per 32x32x32 product
     eltwise_cycles: CycleCount  # FPU add or subtract; a multiply takes it in each phase

@@ -63,6 +63,7 @@ WORMHOLE_B0 = ChipSpec(
         unpack_rate_one=64.0,  # ISA UNPACR_Regular.md: throttle x4
         unpack_rate_both=32.0,  # ISA UNPACR_Regular.md: x4 with x4 gives x2 each
         unpack_tile_overhead=12,  # derived from LLK llk_unpack_AB_matmul.h: 10 to 12 for the 5 instructions of a tile
+        source_handshake_cycles=16,  # #57941 notes: unpack alone 46 to 48 a tile of 32; fitted with it: the loops of 2x2, 2x4, 4x2
         mvmul_cycles=16,  # ISA MatrixUnit.md: 16 MVMULs of one cycle
         matmul_issue_cycles=BLACKHOLE.tensix.matmul_issue_cycles,  # UNVERIFIED
         eltwise_cycles=8,  # ISA MatrixUnit.md: 8 instructions of 8x16

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tensix_sim.arch import model
 from tensix_sim.formats import Format
+from tensix_sim.hw.source_registers import product_cycles
 from tensix_sim.program import ComputeConfig
 
 
@@ -64,7 +65,8 @@ class Costs:
         a_bytes = a_tiles * a.datum_bytes
         b_bytes = b_tiles * b.datum_bytes * b_faces // 4 if b else 0
         moving = max(a_bytes / s.unpack_rate_one, b_bytes / s.unpack_rate_one, (a_bytes + b_bytes) / (2 * s.unpack_rate_both))
-        return ceil(max(moving, s.unpack_tile_overhead * (a_tiles + b_tiles)))
+        tiles = a_tiles + b_tiles
+        return ceil(max(moving, s.unpack_tile_overhead * tiles)) + tiles * s.source_handshake_cycles
 
     def pack(self, fmt: Format, tiles: int, accumulate: bool = False) -> int:
         """Pack `tiles` tiles, one call each, onto L1 or, accumulating, onto what is there."""
@@ -76,6 +78,15 @@ class Costs:
         """FPU busy cycles and math-thread cycles of `macs` 32x32x32 tile products."""
         fpu = macs * self.spec.mvmul_cycles * self.phases
         return fpu, fpu + macs * self.spec.matmul_issue_cycles
+
+    def product(self, a: Format, b: Format, h: int, w: int, k: int) -> tuple[int, int]:
+        """FPU busy cycles and math-thread cycles of a subblock h x w with k inner tiles, waits for SrcA and SrcB included."""
+        fpu, math = self.matmul(h * w * k)
+        handshake = self.spec.source_handshake_cycles
+        if not handshake:
+            return fpu, math
+        data = (self.unpack(b, 1) - handshake, self.unpack(a, 1) - handshake)
+        return fpu, product_cycles(h, w, k, math // (h * w * k), data, handshake)
 
     def max_row(self) -> tuple[int, int]:
         """FPU busy cycles and math-thread cycles at the end of a row of tiles whose maximum is taken."""
