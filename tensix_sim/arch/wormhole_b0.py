@@ -1,7 +1,8 @@
 """Wormhole B0.
 
 Sources: ISA = tt-isa-documentation WormholeB0; LLK = tt-llk; npe = tt-npe device model; NE = tt-metal noc_estimator
-latencies (measured); #n = tt-metal issue or pull request. *Derived*: worked out here from the facts named.
+latencies (measured); FF1 = notes of tt-metal #57941, matmul loops with one engine alone (measured); #n = tt-metal issue or pull
+request. *Derived*: worked out here from the facts named.
 UNVERIFIED: no published number for this chip; what it rests on is said, or it is Blackhole's.
 """
 
@@ -62,8 +63,9 @@ WORMHOLE_B0 = ChipSpec(
     tensix=TensixSpec(
         unpack_rate_one=64.0,  # ISA UNPACR_Regular.md: throttle x4
         unpack_rate_both=32.0,  # ISA UNPACR_Regular.md: x4 with x4 gives x2 each
+        unpack_share=2 / 3,  # FF1: 185 to 193 cycles for four bfloat16 tiles of 32, nothing else; no Float32 was measured
         unpack_tile_overhead=12,  # derived from LLK llk_unpack_AB_matmul.h: 10 to 12 for the 5 instructions of a tile
-        source_handshake_cycles=16,  # #57941 notes: unpack alone 46 to 48 a tile of 32; fitted with it: the loops of 2x2, 2x4, 4x2
+        source_handshake_cycles=12,  # derived: T0's instructions of a tile, as above; FF1: 2x2, 2x4 and 4x2 say 10 to 16
         mvmul_cycles=16,  # ISA MatrixUnit.md: 16 MVMULs of one cycle
         matmul_issue_cycles=BLACKHOLE.tensix.matmul_issue_cycles,  # UNVERIFIED
         eltwise_cycles=8,  # ISA MatrixUnit.md: 8 instructions of 8x16
