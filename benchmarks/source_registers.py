@@ -1,8 +1,8 @@
 """Which order of loads and releases of SrcA and SrcB gives the measured loops of a matmul on Wormhole: structures, side by side.
 
 Stand-alone. What was found is `tensix_sim/hw/source_registers.py`, with a way of 12, which is what the unpack thread's
-instructions of a tile take, where 8 to 10 would fit best. A step is one inner tile of an r x c subblock. Two banks a source; up to
-two tiles of the held operand stay while the other one streams. The first loops are those of the notes of tt-metal #57941, in
+instructions of a tile take, where 8 to 10 would fit best. A step is one inner tile of an r x c subblock. Two banks a source; up
+to two tiles of the held operand stay while the other one streams. The first loops are those of the notes of tt-metal #57941, in
 bfloat16; what packs cost is from the same table. The others are DERIVED from the device utilisation of tt-metal's GEMM benchmark
 on an n150: cycles a step, less 28 a subblock.
 """

@@ -131,6 +131,14 @@ def test_a_product_takes_its_multiplications_and_little_more(fidelity, phases):
         assert core.tensix.pack < 1.25 * ideal
 
 
+def test_loops_of_products_are_within_five_percent_on_wormhole():
+    """Whole, and with engines left out; 4x2, of which the chip took more than of 2x4, within ten."""
+    loops = [point for entry in b.read() if entry["kind"] == "matmul_loop" for point in e.points(entry)]
+    assert len(loops) == 8
+    for point in loops:
+        assert abs(point.error) <= (0.10 if point.what.startswith("4x2") else 0.05), point
+
+
 def test_accumulating_packs_take_half_as_long_again():
     """16 cycles a tile and 24, and the call each time, on Blackhole; twice the 16 on Wormhole."""
     call = P150.chip.tensix.pack_call_cycles

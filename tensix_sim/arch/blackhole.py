@@ -98,6 +98,7 @@ BLACKHOLE = ChipSpec(
         pack_rate=128.0,  # derived from tt-llk #916: 4 interfaces of 32 B/c; bf16 measured 16.0 (#51901)
         pack_min_cycles=16,  # #51901: 16.0 cycles a tile, 16 PACRs of 4 rows
         pack_call_cycles=9.13,  # #51901
+        pack_hold_share=0.0,  # UNVERIFIED: as source_handshake_cycles
         l1_accumulate_factor=1.5,  # #51901: 24.0 of 16.0 cycles
         accumulate_switch_cycles=10,  # UNVERIFIED, derived: twice a STALLWAIT for the packer and a configuration write
         reconfigure_cycles=70,  # derived from #56692: 139,214 cycles over 12 sites and about 165 steps

@@ -87,6 +87,7 @@ WORMHOLE_B0 = ChipSpec(
         pack_rate=64.0,  # ISA Packers/README.md: 4 packers of 16 B/c
         pack_min_cycles=16,  # derived from tt-llk #916: a packer takes 16 rows of a face, one a cycle at best
         pack_call_cycles=BLACKHOLE.tensix.pack_call_cycles,  # UNVERIFIED
+        pack_hold_share=1 / 7,  # FF1: accumulating packs, 512 and 256 cycles a subblock, cost 66 to 84 and 28
         l1_accumulate_factor=2.0,  # ISA L1.md: 16 B in 2 cycles, not atomic
         accumulate_switch_cycles=10,  # UNVERIFIED, derived: twice a STALLWAIT for the packer and a configuration write
         reconfigure_cycles=BLACKHOLE.tensix.reconfigure_cycles,  # UNVERIFIED

@@ -33,7 +33,8 @@ def window(unpack: int, loads: int, fpu: int, math: int, pack: int, sfpu: int = 
 def product(c: Costs, a: Matrix, b: Matrix, out: Matrix, h: int, w: int, k: int, accumulate: bool = False) -> Window:
     """A subblock h x w of a product."""
     unpack, fpu, math = c.product(a.format, b.format, h, w, k)
-    made = window(unpack, k, fpu, math, c.pack(out.format, h * w, accumulate))
+    pack = c.pack(out.format, h * w, accumulate)
+    made = window(unpack + round(pack * c.spec.pack_hold_share), k, fpu, math, pack)
     return made._replace(first=c.unpack(b.format, 1, a.format, 1))
 
 
