@@ -89,10 +89,10 @@ class Costs:
         """
         held, streamed = (h, -(-h // 2) * w) if w >= h else (-(-w // 2) * h, w)  # tiles of a (SrcB), of b (SrcA) per inner step
         unpack, (fpu, math) = self.unpack(b, k * streamed, a, k * held), self.matmul(h * w * k)
-        if handshake := self.spec.source_handshake_cycles:
-            math = product_cycles(h, w, k, math // (h * w * k), (self.unpack(b, 1), self.unpack(a, 1)), handshake)
-            if min(h, w) == 1:
-                unpack = max(self.unpack(b, k * streamed), self.unpack(a, k * held))
+        if min(h, w) == 1:
+            unpack = max(self.unpack(b, k * streamed), self.unpack(a, k * held))
+        data = self.unpack(b, 1), self.unpack(a, 1)
+        math = product_cycles(h, w, k, math // (h * w * k), data, self.spec.source_handshake_cycles)
         return unpack, fpu, math
 
     def max_row(self) -> tuple[int, int]:
