@@ -1,5 +1,8 @@
 """What a product's math thread waits for SrcA and SrcB, worked out by hand for subblocks that are small enough."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +11,7 @@ from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT8_B, BFLOAT16, FLOAT32
 from tensix_sim.hw.source_registers import order, product_cycles
 from tensix_sim.hw.tensix import Costs
+from tensix_sim.kernel_api import product
 from tensix_sim.program import ComputeConfig
 
 DATA, HANDSHAKE = 48, 12
@@ -66,3 +70,14 @@ def test_products_on_blackhole_wait_for_nothing() -> None:
     """Nobody measured a hand-shake there: their cycles are multiplications and issue."""
     costs = Costs(machine("p100a").chip.tensix, ComputeConfig(math_fidelity="LoFi"))
     assert costs.product(BFLOAT16, BFLOAT16, 2, 4, 4)[1:] == costs.matmul(32)
+
+
+@pytest.mark.parametrize(("board", "share"), [("n150", 0.143), ("p100a", 0)])
+def test_packs_hold_up_the_unpackers_of_a_product_on_wormhole_alone(board: str, share: float) -> None:
+    """By a share of the packer's time: four Float32 tiles a subblock, packed plainly or onto others."""
+    costs = Costs(machine(board).chip.tensix, ComputeConfig(math_fidelity="HiFi2", fp32_dest_acc_en=True))
+    x, out = SimpleNamespace(format=BFLOAT16), SimpleNamespace(format=FLOAT32)
+    operands: Any = (x, x, out)
+    for adding in (False, True):
+        made = product(costs, *operands, 2, 2, 7, adding)
+        assert made.unpack - costs.unpack(BFLOAT16, 14, BFLOAT16, 14) == round(share * costs.pack(FLOAT32, 4, adding))
