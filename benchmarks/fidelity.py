@@ -38,7 +38,7 @@ microbenchmarks, documents or source code. No row has a term of its own. What th
 [leave_out.md](leave_out.md).
 
 The largest misses: 64 cores at 4096 rows, which the chip runs only 16 % slower than 110 (p100a-24); the launch, which is not
-modelled and is a tenth of 128 tokens (wh-galaxy-prefill-128); HiFi2 with a 32-bit DST on Wormhole (n150-05); HiFi4 where
+modelled and is a tenth of 128 tokens (wh-galaxy-prefill-128); one K chunk at HiFi2 on an n150 (n150-05); HiFi4 where
 memory is the bound, which cost the chip 3 to 23 % and costs the model 1 to 15 (p100a-43, -48); the exact exp, with which the
 chip ran 3 % faster than without (p100a-50); bfloat16 K and V, of which the chip ran one configuration in two times 5 % apart
 (p100a-51); legacy chunks of 64 with bfloat8_b Q, which the chip ran 7 % slower than with bfloat16 Q and the model 1 % faster
@@ -47,7 +47,11 @@ chip ran 3 % faster than without (p100a-50); bfloat16 K and V, of which the chip
 One row is not quite what ran: the chip had K in bfloat16 beside V in bfloat8_b (wh-vision-n300-12288-256-256), which a spec
 cannot say; here both are bfloat16. The published settings of n150's rows are in part inferred, as their notes say.
 
-Wormhole's walls are of one kernel, and none of the ring op: for others it shares the mechanisms, with its own constants. What
+Wormhole's walls are of one kernel, and none of the ring op: for others it shares the mechanisms, with its own constants. Its
+loops of products were measured by parts, and are among the microbenchmarks. Nobody measured how it unpacks Float32, which scores
+have with a 32-bit DST: of the 64 B/c that its ISA states and the 43 that other formats reach the first is taken: with
+the second the walls of n300 and t3000 are 15 to 19 % off. A streaming step of the joint ring op (q 256, k 512, d 128, bfloat16,
+HiFi2), here as plain attention on one core, takes 65.5 us; published walls of Galaxys come to 65.8 a step (#57941). What
 `run`, `tune` and `compare` say of how far to trust a time is from the groups of `kind` below: chip, kernel, mask, and what binds.
 
 """
@@ -68,7 +72,8 @@ Where it is far off, and why:
 * **All cores to all** L1s: packets that hold links on their way while they wait for the next one (wormhole routing) are not
   modelled beside DRAM banks.
 * **Products** of ttnn's benchmark: their blocks are a guess where they are not published, operands come in no time, and a
-  Wormhole lowers its clock under load. The median of all 45 is what to look at, not the sum.
+  Wormhole lowers its clock under load. The median of all 45 is what to look at, not the sum. How one held tile is loaded was
+  INFERRED from those of 2048 and 3072 on a side.
 * **The row maximum** of one tile (routine-003), 32 % too fast: the published routine was called tile by tile, and starts its
   loop each time. Here a call has at least the four tiles of a row, as the SDPA kernels do.
 * **All-gathers around a ring**, up to 1 MB: up to 38 % too fast. The published law has 2.5 us a hop in a ring and 1.91 us in

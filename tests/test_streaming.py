@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from tensix_sim import simulate
 from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT8_B, BFLOAT16, to_format
 from tensix_sim.hw import Chip, DeadlockError, SimulationError
@@ -474,3 +475,20 @@ def test_marks_go_onto_the_newest_rows() -> None:
 
     with pytest.raises(SimulationError, match=r"qk_im: an in-place change of 8 tiles .* it holds 16"):
         run(Head(case), kernel)
+
+
+def test_a_step_on_wormhole_takes_what_galaxys_took() -> None:
+    """65.8 us of a joint ring (#57941, wall over steps); here the difference of two lengths of plain attention on one core."""
+
+    def cycles(chunks: int) -> int:
+        inputs = {"q_heads": 1, "kv_heads": 1, "seq_len": 256, "kv_len": 512 * chunks, "head_dim": 128, "dtype": "bfloat16"}
+        config = {"compute_with_storage_grid_size": (1, 1), "q_chunk_size": 256, "k_chunk_size": 512, "exp_approx_mode": False}
+        return simulate(
+            {
+                "op": "sdpa", "board": "n150", "kernel": "streaming", "numerics": "off", "trace": "off", "is_causal": False,
+                "inputs": inputs, "program_config": config,
+                "compute_kernel_config": {"math_fidelity": "HiFi2", "fp32_dest_acc_en": False, "math_approx_mode": True},
+            }
+        ).devices[0].cycles  # fmt: skip
+
+    assert (cycles(12) - cycles(4)) / 8 == pytest.approx(65_800, rel=0.03)

@@ -34,7 +34,8 @@ FASTER = {
     PACK: ("tensix.pack_rate", "tensix.pack_min_cycles", "tensix.pack_call_cycles"),
     HANDSHAKES: (
         "tensix.accumulate_switch_cycles", "tensix.reconfigure_cycles", "tensix.math_init_cycles",
-        "tensix.dst_handshake_cycles", "tensix.cb_wait_cycles", "tensix.cb_update_cycles", "tensix.cb_visible_cycles",
+        "tensix.dst_handshake_cycles", "tensix.source_handshake_cycles",
+        "tensix.cb_wait_cycles", "tensix.cb_update_cycles", "tensix.cb_visible_cycles",
     ),
     BANKS: BANK_NUMBERS,
     LINKS: LINK_NUMBERS,

@@ -25,6 +25,7 @@ Lines = tuple[NonNegativeInt, ...]  # columns or rows of the NoC grid
 Count = PositiveInt
 Bytes = PositiveInt
 Rate = PositiveFloat  # bytes per cycle
+Portion = Annotated[float, Field(gt=0, le=1)]
 CycleCount = NonNegativeInt
 Seed = Annotated[int, Field(ge=0, lt=128)]  # 7 bits of a fraction
 MeanCycles = NonNegativeFloat  # an average over many, hence not whole
@@ -150,7 +151,9 @@ class TensixSpec(Frozen):
 
     unpack_rate_one: Rate  # one unpacker, the other at rest
     unpack_rate_both: Rate  # each, when both are busy
+    unpack_share: Portion  # of these rates that formats of up to 16 bits reach
     unpack_tile_overhead: CycleCount  # instructions of T0: no tile takes less
+    source_handshake_cycles: CycleCount  # of a product: from a bank's release to the use of what comes next, its data apart
     mvmul_cycles: CycleCount  # 32x32x32 product, per fidelity phase
     matmul_issue_cycles: CycleCount  # math thread, FPU idle, per 32x32x32 product
     eltwise_cycles: CycleCount  # FPU add or subtract; a multiply takes it in each phase
@@ -172,6 +175,7 @@ class TensixSpec(Frozen):
     pack_rate: Rate
     pack_min_cycles: CycleCount  # one row of 16 datums per cycle and packer: no tile takes less
     pack_call_cycles: MeanCycles  # each call of the packer
+    pack_hold_share: MeanCycles  # of the packer's time, for which it holds a product's unpackers up at L1
     l1_accumulate_factor: PositiveFloat  # of pack time, when the packer adds to what L1 holds
     accumulate_switch_cycles: CycleCount  # packer's accumulation on and off
     reconfigure_cycles: CycleCount  # new formats for unpackers or packer

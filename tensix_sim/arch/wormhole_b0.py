@@ -1,7 +1,8 @@
 """Wormhole B0.
 
 Sources: ISA = tt-isa-documentation WormholeB0; LLK = tt-llk; npe = tt-npe device model; NE = tt-metal noc_estimator
-latencies (measured); #n = tt-metal issue or pull request. *Derived*: worked out here from the facts named.
+latencies (measured); FF1 = notes of tt-metal #57941, matmul loops with one engine alone (measured); #n = tt-metal issue or pull
+request. *Derived*: worked out here from the facts named.
 UNVERIFIED: no published number for this chip; what it rests on is said, or it is Blackhole's.
 """
 
@@ -60,9 +61,11 @@ WORMHOLE_B0 = ChipSpec(
         hop_cycles=711,  # CCL_bandwidth.md: 711 ns on 1-D fabric (2-D: 874); #20903 has 780 to 800 on a ring
     ),
     tensix=TensixSpec(
-        unpack_rate_one=64.0,  # ISA UNPACR_Regular.md: throttle x4
+        unpack_rate_one=64.0,  # ISA UNPACR_Regular.md: throttle x4; Float32 has all of it, UNVERIFIED: nobody measured one
         unpack_rate_both=32.0,  # ISA UNPACR_Regular.md: x4 with x4 gives x2 each
+        unpack_share=0.667,  # FF1: 185 to 193 cycles for four bfloat16 tiles of 32, nothing else at work
         unpack_tile_overhead=12,  # derived from LLK llk_unpack_AB_matmul.h: 10 to 12 for the 5 instructions of a tile
+        source_handshake_cycles=12,  # derived: T0's instructions of a tile, as unpack_tile_overhead; FF1's loops say 8 to 16
         mvmul_cycles=16,  # ISA MatrixUnit.md: 16 MVMULs of one cycle
         matmul_issue_cycles=BLACKHOLE.tensix.matmul_issue_cycles,  # UNVERIFIED
         eltwise_cycles=8,  # ISA MatrixUnit.md: 8 instructions of 8x16
@@ -84,6 +87,7 @@ WORMHOLE_B0 = ChipSpec(
         pack_rate=64.0,  # ISA Packers/README.md: 4 packers of 16 B/c
         pack_min_cycles=16,  # derived from tt-llk #916: a packer takes 16 rows of a face, one a cycle at best
         pack_call_cycles=BLACKHOLE.tensix.pack_call_cycles,  # UNVERIFIED
+        pack_hold_share=0.143,  # FF1: accumulating packs, 512 and 256 cycles a subblock, cost 66 to 84 and 28
         l1_accumulate_factor=2.0,  # ISA L1.md: 16 B in 2 cycles, not atomic
         accumulate_switch_cycles=10,  # UNVERIFIED, derived: twice a STALLWAIT for the packer and a configuration write
         reconfigure_cycles=BLACKHOLE.tensix.reconfigure_cycles,  # UNVERIFIED

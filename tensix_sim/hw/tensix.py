@@ -10,7 +10,8 @@ from math import ceil
 from typing import NamedTuple
 
 from tensix_sim.arch import model
-from tensix_sim.formats import Format
+from tensix_sim.formats import FLOAT32, Format
+from tensix_sim.hw.source_registers import product_cycles
 from tensix_sim.program import ComputeConfig
 
 
@@ -61,10 +62,14 @@ class Costs:
     def unpack(self, a: Format, a_tiles: int, b: Format | None = None, b_tiles: int = 0, b_faces: int = 4) -> int:
         """Load `a_tiles` into SrcA, `b_faces` of each of `b_tiles` into SrcB: T0's issue, or the L1 ports if they are slower."""
         s = self.spec
-        a_bytes = a_tiles * a.datum_bytes
-        b_bytes = b_tiles * b.datum_bytes * b_faces // 4 if b else 0
+        a_bytes = self._moved(a, a_tiles)
+        b_bytes = self._moved(b, b_tiles) * b_faces / 4 if b else 0
         moving = max(a_bytes / s.unpack_rate_one, b_bytes / s.unpack_rate_one, (a_bytes + b_bytes) / (2 * s.unpack_rate_both))
         return ceil(max(moving, s.unpack_tile_overhead * (a_tiles + b_tiles)))
+
+    def _moved(self, fmt: Format, tiles: int) -> float:
+        """Bytes of tiles, more of them where the unpackers are slower than their ports."""
+        return tiles * fmt.datum_bytes / (1 if fmt is FLOAT32 else self.spec.unpack_share)
 
     def pack(self, fmt: Format, tiles: int, accumulate: bool = False) -> int:
         """Pack `tiles` tiles, one call each, onto L1 or, accumulating, onto what is there."""
@@ -76,6 +81,19 @@ class Costs:
         """FPU busy cycles and math-thread cycles of `macs` 32x32x32 tile products."""
         fpu = macs * self.spec.mvmul_cycles * self.phases
         return fpu, fpu + macs * self.spec.matmul_issue_cycles
+
+    def product(self, a: Format, b: Format, h: int, w: int, k: int) -> tuple[int, int, int]:
+        """Unpack, FPU busy and math-thread cycles of a subblock h x w with k inner tiles, waits for SrcA and SrcB included.
+
+        The narrower side stays in a source register, two tiles of it at a time.
+        """
+        held, streamed = (h, -(-h // 2) * w) if w >= h else (-(-w // 2) * h, w)  # tiles of a (SrcB), of b (SrcA) per inner step
+        unpack, (fpu, math) = self.unpack(b, k * streamed, a, k * held), self.matmul(h * w * k)
+        if min(h, w) == 1:
+            unpack = max(self.unpack(b, k * streamed), self.unpack(a, k * held))
+        data = self.unpack(b, 1), self.unpack(a, 1)
+        math = product_cycles(h, w, k, math // (h * w * k), data, self.spec.source_handshake_cycles)
+        return unpack, fpu, math
 
     def max_row(self) -> tuple[int, int]:
         """FPU busy cycles and math-thread cycles at the end of a row of tiles whose maximum is taken."""

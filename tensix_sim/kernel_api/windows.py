@@ -31,11 +31,10 @@ def window(unpack: int, loads: int, fpu: int, math: int, pack: int, sfpu: int = 
 
 
 def product(c: Costs, a: Matrix, b: Matrix, out: Matrix, h: int, w: int, k: int, accumulate: bool = False) -> Window:
-    """A subblock h x w of a product; the narrower side stays in a source register, two tiles of it at a time."""
-    held, streamed = (h, -(-h // 2) * w) if w >= h else (-(-w // 2) * h, w)  # tiles of a (SrcB), of b (SrcA) per inner step
-    fpu, math = c.matmul(h * w * k)
-    unpack = c.unpack(b.format, k * streamed, a.format, k * held)
-    made = window(unpack, k, fpu, math, c.pack(out.format, h * w, accumulate))
+    """A subblock h x w of a product."""
+    unpack, fpu, math = c.product(a.format, b.format, h, w, k)
+    pack = c.pack(out.format, h * w, accumulate)
+    made = window(unpack + round(pack * c.spec.pack_hold_share), k, fpu, math, pack)
     return made._replace(first=c.unpack(b.format, 1, a.format, 1))
 
 

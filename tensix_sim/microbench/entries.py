@@ -37,6 +37,7 @@ LEFT_OUT: dict[str, dict[str, Iterable[int]]] = {
     },
     "parameters of another model": {"noc_bw": range(17, 34), "noc_latency": range(61, 65)},
     "ideals and peaks": {"llk_cycles": range(20, 24), "dram_bw": (57, 58), "eth": (11,)},
+    "a mock's own waits, and an order that no kernel here has": {"matmul_loop": (9, 10)},
     "whole ops of other kernels": {"dram_bw": (*range(61, 65), *range(79, 84), 85)},
     "shape, block or configuration is not published": {
         "matmul": (*range(1, 6), *range(51, 54)), "dram_bw": (65,), "llk_cycles": (6, 7, 8), "eth": (9, 10), "ccl": (1, 4, 6, 8),
@@ -264,6 +265,16 @@ def _routines(entry: Entry) -> Iterator[Point]:
     yield _point(entry, "routines", routine, "cycles a tile", entry["value"], found)
 
 
+def _loops(entry: Entry) -> Iterator[Point]:
+    """A product's loop, as it is and with engines that take no time."""
+    given = entry["params"]
+    if given["variant"] in on_core.LEFT_OUT:
+        subblock, fidelity = (given["subblock"][0], given["subblock"][1]), given["math_fidelity"]
+        found = on_core.loop_cycles(_machine(entry), subblock, fidelity, given["fp32_dest"], given["variant"])
+        what = " ".join(filter(None, ("x".join(map(str, subblock)), fidelity, given["variant"])))
+        yield _point(entry, "matmul, loop", what, "cycles a step", entry["value"], found)
+
+
 HEADS_OVER = 110  # cores among which the published counters' 32 heads were dealt
 # -- collectives ------------------------------------------------------------------------------------------------------
 
@@ -285,5 +296,5 @@ def all_gather_us(devices: int, topology: Joining, nbytes: int) -> float:
 
 PROGRAMS: dict[str, Callable[[Entry], Iterator[Point]]] = {
     "noc_latency": _latencies, "dram_bw": _banks, "noc_bw": _ideals, "noc_pattern": _patterns, "noc_trace": _traces,
-    "matmul": _products, "llk_cycles": _counters, "routine": _routines, "ccl": _all_gathers,
+    "matmul": _products, "matmul_loop": _loops, "llk_cycles": _counters, "routine": _routines, "ccl": _all_gathers,
 }  # fmt: skip

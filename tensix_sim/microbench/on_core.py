@@ -5,7 +5,7 @@ from typing import Any
 
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
-from tensix_sim.formats import BFLOAT16, TILE, Format
+from tensix_sim.formats import BFLOAT8_B, BFLOAT16, FLOAT32, TILE, Format
 from tensix_sim.hw import Chip
 from tensix_sim.hw.chip import Core
 from tensix_sim.kernel_api import (
@@ -49,12 +49,12 @@ class Product:
         """A, B and C; the scaler of a maximum is any tile."""
         return t.matrix("a_in", self.m, self.k), t.matrix("b_in", self.k, self.n), t.matrix("c", self.m, self.n)
 
-    def buffers(self, fmt: Format) -> tuple[BufferSpec, ...]:
-        """Two blocks of each operand, and one of C."""
+    def buffers(self, fmt: Format, fp32_dest: bool = False) -> tuple[BufferSpec, ...]:
+        """Two blocks of each operand, and one of C, which is as wide as DST."""
         return (
             BufferSpec("a_in", 2 * self.m * self.k, fmt, "reader", "compute"),
             BufferSpec("b_in", 2 * self.k * self.n, fmt, "reader", "compute"),
-            BufferSpec("c", self.m * self.n, partial_sums(fmt), "compute", "compute"),
+            BufferSpec("c", self.m * self.n, FLOAT32 if fp32_dest else partial_sums(fmt), "compute", "compute"),
         )
 
 
@@ -114,14 +114,20 @@ async def exponentiate(t: Compute, a: Product) -> None:
 
 
 def run_core(
-    m: Machine, work: Product, compute: Any = multiply_only, fmt: Format = BFLOAT16, fidelity: Fidelity = "LoFi"
+    m: Machine,
+    work: Product,
+    compute: Any = multiply_only,
+    fmt: Format = BFLOAT16,
+    fidelity: Fidelity = "LoFi",
+    fp32_dest: bool = False,
 ) -> Core:
     """One core that does some work on operands that are there: what it looks like at the end."""
-    buffers = work.buffers(fmt)
+    buffers = work.buffers(fmt, fp32_dest)
     if compute is not multiply_only:
         buffers += tuple(BufferSpec(name, work.m, BFLOAT16, "compute", "compute") for name in ("maxima", "sums"))
     kernels = (Kernel("reader", provide, [work]), Kernel("compute", compute, [work]))
-    chip = Chip(m, Program((1, 1), buffers, kernels, (), ComputeConfig(math_fidelity=fidelity)), Trace("off"))
+    config = ComputeConfig(math_fidelity=fidelity, fp32_dest_acc_en=fp32_dest)
+    chip = Chip(m, Program((1, 1), buffers, kernels, (), config), Trace("off"))
     run(chip)
     return chip.cores[0, 0]
 
@@ -135,13 +141,13 @@ def product_cycles(m: Machine, fmt: Format, fidelity: Fidelity, work: Product) -
 
 
 def pack_cycles(m: Machine, accumulate: bool) -> float:
-    """Cycles that a tile takes, a call each, where packing is the bound: products of one inner tile."""
+    """Cycles that a tile takes, a call each, where packing is the bound: products of one inner tile, of small operands."""
     tiles = 64
     few, many = Product(1, tiles, 1, 1, (1, 8)), Product(1, 2 * tiles, 1, 1, (1, 8))
 
     def more(steps: int) -> int:
         """Cycles of the further tiles, over all steps."""
-        first, second = (run_core(m, replace(work, steps=steps)).tensix.pack for work in (few, many))
+        first, second = (run_core(m, replace(work, steps=steps), fmt=BFLOAT8_B).tensix.pack for work in (few, many))
         return second - first
 
     return (more(2) - more(1) if accumulate else more(1)) / tiles
@@ -158,6 +164,31 @@ def max_cycles(m: Machine) -> float:
 def exp_cycles(m: Machine) -> float:
     """Cycles for which the SFPU is busy with the exponential of a tile."""
     return run_core(m, Product(4, 16, 1, 2, (1, 8)), exponentiate).tensix.total("sfpu") / (4 * 16)
+
+
+# -- the loop of a product, with engines that take no time ---------------------------------------------------------------
+
+INNER = 7  # tiles of a subblock's inner loop, where it was measured
+NO_PACKS = {"tensix.pack_rate": 1e9, "tensix.pack_min_cycles": 0, "tensix.pack_call_cycles": 0}
+NO_PRODUCTS = {"tensix.mvmul_cycles": 0}
+LEFT_OUT: dict[str, dict[str, Any]] = {
+    "": {},
+    "no packs": NO_PACKS,
+    "math mocked": NO_PACKS | NO_PRODUCTS,
+    "unpack alone": NO_PACKS | NO_PRODUCTS | {"tensix.matmul_issue_cycles": 0, "tensix.source_handshake_cycles": 0},
+}
+
+
+def loop_cycles(m: Machine, subblock: tuple[int, int], fidelity: Fidelity, fp32_dest: bool, variant: str) -> float:
+    """Cycles that a step takes, one inner tile of a subblock, bfloat16 operands, the packer adding up."""
+    m, (h, w) = m.override(LEFT_OUT[variant]), subblock
+
+    def end(subblocks: int, steps: int) -> int:
+        """When the packer is through with so many subblocks, so many times."""
+        return run_core(m, Product(h, w * subblocks, INNER, steps, subblock), fidelity=fidelity, fp32_dest=fp32_dest).tensix.pack
+
+    few, many = 4, 8
+    return (end(many, 2) - end(few, 2) - end(many, 1) + end(few, 1)) / ((many - few) * INNER)
 
 
 # -- whole ops ------------------------------------------------------------------------------------------------------
