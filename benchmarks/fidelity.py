@@ -37,12 +37,14 @@ are derived, marked UNVERIFIED there, and were settled while the compute-bound w
 microbenchmarks, documents or source code. No row has a term of its own. What those fitted to walls owe to each regime:
 [leave_out.md](leave_out.md).
 
-The largest misses: 64 cores at 4096 rows, which the chip runs only 16 % slower than 110 (p100a-24); the launch, which is not
-modelled and is a tenth of 128 tokens (wh-galaxy-prefill-128); one K chunk at HiFi2 on an n150 (n150-05); HiFi4 where
-memory is the bound, which cost the chip 3 to 23 % and costs the model 1 to 15 (p100a-43, -48); the exact exp, with which the
-chip ran 3 % faster than without (p100a-50); bfloat16 K and V, of which the chip ran one configuration in two times 5 % apart
-(p100a-51); legacy chunks of 64 with bfloat8_b Q, which the chip ran 7 % slower than with bfloat16 Q and the model 1 % faster
-(p100a-01, pr56898-1024-64).
+All walls are from the first start of a kernel to the last end: predictions are with `launch: modelled`, which adds what one
+measurement of each chip says lies between the first start and the last, and shows in short runs only.
+
+The largest misses: 64 cores at 4096 rows, which the chip runs only 16 % slower than 110 (p100a-24); HiFi4 where memory is the
+bound, which cost the chip 3 to 23 % and costs the model 1 to 15 (p100a-43, -48); the exact exp, with which the chip ran 3 %
+faster than without (p100a-50); bfloat16 K and V, of which the chip ran one configuration in two times 5 % apart (p100a-51);
+legacy chunks of 64 with bfloat8_b Q, which the chip ran 7 % slower than with bfloat16 Q and the model 1 % faster (p100a-01,
+pr56898-1024-64).
 
 One row is not quite what ran: the chip had K in bfloat16 beside V in bfloat8_b (wh-vision-n300-12288-256-256), which a spec
 cannot say; here both are bfloat16. The published settings of n150's rows are in part inferred, as their notes say.

@@ -232,6 +232,10 @@ class RunSpec(Strict):
         default="auto",
         description="Rows of the output that are set beside float64 attention: 32 of each Q chunk where it is long, or all.",
     )
+    launch: Literal["modelled", "none"] = Field(
+        default="none",
+        description="Whether time begins when the first core starts, and those with work are the last, as device times have it.",
+    )
     trace: Literal["off", "zones", "transfers"] = Field(
         default="zones", description="Nothing, spans and counters, or bursts too."
     )

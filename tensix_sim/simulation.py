@@ -322,7 +322,8 @@ def _run_device(job: Job, ring_id: int, progress: Progress, numbers: RunNumbers,
     program = job.program(ring_id, replace(numbers, inputs=inputs or numbers.inputs), only)
     trace = Trace(job.spec.trace)
     trace.notes["queue_id"] = str(job.spec.queue_id)
-    chip = Chip(job.machine, program, trace, watched=watched)
+    launch = job.machine.chip.launch_cycles if job.spec.launch == "modelled" else 0
+    chip = Chip(job.machine, program, trace, watched=watched, launch=launch)
     (out,) = program.outputs
     chip.on_write = _share_of(progress, out.pages)
     whole = only is None

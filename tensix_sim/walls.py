@@ -112,6 +112,7 @@ class Row(BaseModel):
             inputs["kv_dtype"] = self.kv_dtype
         given: dict[str, Any] = {
             "op": self.op, "board": self.board, "kernel": self.kernel, "numerics": "off", "trace": "off", "inputs": inputs,
+            "launch": "modelled",
             "program_config": {
                 "compute_with_storage_grid_size": self.grid, "q_chunk_size": self.q_chunk, "k_chunk_size": self.k_chunk,
                 "exp_approx_mode": self.exp_approx,

@@ -20,6 +20,7 @@ from tensix_sim.hw.figures import Traffic
 from tensix_sim.kernel_api import Program, Tensor
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.trace import Trace, check_counts, check_lanes
+from tensix_sim.trace.causes import LAUNCH
 
 WIDE: Raw = {"fidelity": "HiFi4", "fp32": True}
 OF_RING: dict[str, Raw] = {
@@ -287,3 +288,17 @@ def test_a_second_run_is_the_first_one(run: Any, make: Make) -> None:
     assert len({Traffic.of(one.chip.hardware.routes, one.cycles) for one in ran}) == 1
     for one, other in zip(*tensors, strict=True):
         np.testing.assert_array_equal(one.values, other.values)
+
+
+@pytest.mark.parametrize("spec", [RING, PLAIN, CHUNKED], ids=OPS)
+def test_a_launch_comes_before_all_else(spec: Raw) -> None:
+    """With it all ends as many cycles later as a chip takes from the first start to the last, and each lane waits till then."""
+    none, modelled = (simulate(raw(spec, numerics="off", launch=launch)) for launch in ("none", "modelled"))
+    late = machine(modelled.spec.board).chip.launch_cycles
+    assert late > 0
+    for before, after in zip(none.devices, modelled.devices, strict=True):
+        assert after.cycles == before.cycles + late
+        assert (after.waits, after.fpu_cycles, after.dram_read_bytes) == (before.waits, before.fpu_cycles, before.dram_read_bytes)
+        for core in budgets(modelled.trace[after.ring_id]):
+            assert {sum(lane.values()) for lane in core.lanes.values()} == {after.cycles}
+            assert {lane[LAUNCH] for lane in core.lanes.values()} == {late}

@@ -23,6 +23,7 @@ BLACKHOLE = ChipSpec(
     clock_hz=1_350_000_000,  # tt-metal perf tests; under load
     worker_columns=COLUMNS,
     worker_rows=(2, 3, 4, 5, 6, 7, 8, 9, 10, 11),  # blackhole_140_arch.yaml
+    launch_cycles=675,  # walls of a p100a (#55766): 630 to 720 from the first start of a kernel to the last
     l1=L1(
         size=1_572_864,  # tt-metal dev_mem_map.h: 1536 KiB; old soc descriptors still say 1464 KiB
         base=102_784,  # derived from dev_mem_map.h and the 69 KiB kernel-config ring

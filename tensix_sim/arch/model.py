@@ -214,6 +214,7 @@ class ChipSpec(Frozen):
     numbers: NumbersSpec
     worker_columns: Lines
     worker_rows: Lines
+    launch_cycles: CycleCount  # from the first core's start of a program to the last one's
 
     @model_validator(mode="after")
     def _every_node_has_its_place(self) -> Self:

@@ -14,6 +14,7 @@ WORMHOLE_B0 = ChipSpec(
     clock_hz=1_000_000_000,  # ISA README
     worker_columns=(1, 2, 3, 4, 6, 7, 8, 9),  # tt-metal soc_descriptors/wormhole_b0_80_arch.yaml
     worker_rows=(1, 2, 3, 4, 5, 7, 8, 9, 10, 11),  # wormhole_b0_80_arch.yaml
+    launch_cycles=2004,  # #20681: DEVICE KERNEL FIRST TO LAST START of a traced op on a Galaxy, 2,004 ns; 648 ns untraced
     l1=L1(
         size=1_499_136,  # ISA L1.md: 1464 KiB
         base=103_712,  # first circular-buffer address in ttnn device reports

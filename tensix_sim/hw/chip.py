@@ -111,6 +111,8 @@ class Chip:
     One with values, or that is `watched`, holds kernels to waiting for what they use: tiles, space, semaphores. Without, they
     are taken to do so, for speed; a program that does not may fail, or have other cycles than hardware would.
 
+    Its program's kernels start `launch` cycles later than asked for: so long others' do before, whose start is when time begins.
+
     Those that do have a `label` each, which starts the names of their cores; a `Fabric` gives each the `port` to its neighbours.
     """
 
@@ -124,6 +126,7 @@ class Chip:
         engine: Engine | None = None,
         label: str = "",
         watched: bool = True,
+        launch: int = 0,
     ) -> None:
         problems = program.check(machine)
         if problems:
@@ -132,6 +135,7 @@ class Chip:
         self.label = label
         self.program = program
         self.trace = trace
+        self.launch = launch
         self.engine = engine or Engine()
         self.hardware = Hardware(machine, self.engine, trace)
         self.hardware.prepare(program)

@@ -178,6 +178,8 @@ class Hardware:
         waits = silicon.add("waits", np.zeros(int(silicon.state["causes"]), np.int64))
         risc = rows(RISC, 1, core=core, buffers=buffers, waits=waits, lane=lane, idle_from=now)
         place = silicon.add("riscs", risc)
+        for clock in ("unpack", "math", "pack", "half", "other"):
+            silicon.cores.tensixes[core][clock] = now
         silicon.reserve(0, transfers=1)
         silicon.plan(now, RESUME, place)
         self.queues.append(Queue(self, place))

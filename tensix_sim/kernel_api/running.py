@@ -13,6 +13,7 @@ from tensix_sim.kernel_api.compute import Compute
 from tensix_sim.kernel_api.data_movement import DataMovement
 from tensix_sim.program import IDLE, RISC_OF, Role
 from tensix_sim.trace import LaneWait
+from tensix_sim.trace.causes import LAUNCH
 
 Contexts = dict[tuple[Coord, Role], DataMovement | Compute]  # of a chip's kernels, by logical core and role
 
@@ -40,7 +41,7 @@ def run(*chips: Chip, starts: Sequence[int] = (), whole: bool = True) -> list[Co
     """
     contexts: list[Contexts] = [{} for _ in chips]
     for chip, mine, start in zip(chips, contexts, starts or [0] * len(chips), strict=True):
-        chip.engine.at(start, partial(_launch_into, mine, chip))
+        chip.engine.at(start + chip.launch, partial(_launch_into, mine, chip))
     chips[0].engine.run()
     for chip in chips if whole else ():
         chip.check_finished()
@@ -49,6 +50,9 @@ def run(*chips: Chip, starts: Sequence[int] = (), whole: bool = True) -> list[Co
 
 def _launch_into(contexts: Contexts, chip: Chip, _: simpy.Event) -> None:
     contexts.update(launch(chip))
+    now = chip.engine.now
+    for lane in range(len(chip.trace.lanes)):
+        chip.trace.span(lane, chip.trace.name(LAUNCH), now - chip.launch, now)
 
 
 def last_end(contexts: Contexts) -> int:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, NamedTuple, cast, get_args
 
 from pydantic import BeforeValidator, PlainSerializer
 
-Kind = Literal["dst", "unpack", "math", "pack", "dram bank", "noc link", "noc latency", "ethernet link"]
+Kind = Literal["dst", "unpack", "math", "pack", "dram bank", "noc link", "noc latency", "ethernet link", "launch"]
 NamedKind = Literal["tiles", "space", "semaphore"]  # of which a core has several: one for each circular buffer or semaphore
 WAIT = "wait "  # starts the text of every cause, and that of nothing else
 
@@ -28,6 +28,8 @@ class Cause(NamedTuple):
 
 DST, UNPACK, MATH, PACK = Cause("dst"), Cause("unpack"), Cause("math"), Cause("pack")  # one thread's for another
 BANK, LINK, LATENCY, ETHERNET = Cause("dram bank"), Cause("noc link"), Cause("noc latency"), Cause("ethernet link")
+
+LAUNCH = Cause("launch")  # another core's start
 
 What = str | Cause  # what a lane does: a step, by its name, or a wait
 
