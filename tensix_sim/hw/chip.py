@@ -68,6 +68,7 @@ class Tensix:
         self._hardware = hardware
         self._place = place
         self.risc: int | None = None  # of its compute kernel
+        self.began = 0  # cycle at which that started
 
     def total(self, what: str) -> int:
         """A clock, or a sum of cycles: a field of `tables.TENSIX`."""
@@ -94,14 +95,14 @@ class Tensix:
         return Counter() if self.risc is None else self._hardware.waits(self.risc)
 
     def lane_waits(self) -> dict[LaneWait, int]:
-        """Cycles that each thread waited, by cause; with its busy cycles (and T0's pops) they add up to its clock."""
+        """Cycles that each thread waited, by cause; with its busy cycles (and T0's pops) they add up to its clock since the start."""
         of_buffers = {LaneWait("pack" if cause.kind == "space" else "unpack", cause): n for cause, n in self.waits.items()}
         return of_buffers | {
             LaneWait("unpack", MATH): self.total("unpack_src"),
             LaneWait("unpack", PACK): self.total("unpack_pack"),
             LaneWait("math", DST): self.total("math_dst"),
-            LaneWait("math", UNPACK): self.math - self.total("math_busy") - self.total("math_dst"),
-            LaneWait("pack", MATH): self.pack - self.total("pack_busy") - self.total("pack_space"),
+            LaneWait("math", UNPACK): self.math - self.began - self.total("math_busy") - self.total("math_dst"),
+            LaneWait("pack", MATH): self.pack - self.began - self.total("pack_busy") - self.total("pack_space"),
         }
 
 

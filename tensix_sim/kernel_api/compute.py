@@ -30,7 +30,7 @@ class Compute(Context):
         config, numbers = chip.program.compute, chip.machine.chip.numbers
         super().__init__(core, "compute", chip.trace.lanes_of(core.logical, "TRISC_0", "TRISC_1", "TRISC_2"))
         self.tensix = core.tensix
-        self.tensix.risc = self.queue.place
+        self.tensix.risc, self.tensix.began = self.queue.place, self.engine.now
         self.costs = chip.costs
         self._trace = chip.trace
         self._matrix, self._known = cache(Matrix), cache(self._learn)
