@@ -95,7 +95,7 @@ class Tensix:
         return Counter() if self.risc is None else self._hardware.waits(self.risc)
 
     def lane_waits(self) -> dict[LaneWait, int]:
-        """Cycles that each thread waited, by cause; with its busy cycles (and T0's pops) they add up to its clock since the start."""
+        """Cycles each thread waited, by cause; with its busy cycles (and T0's pops) they add up to its clock, from its start."""
         of_buffers = {LaneWait("pack" if cause.kind == "space" else "unpack", cause): n for cause, n in self.waits.items()}
         return of_buffers | {
             LaneWait("unpack", MATH): self.total("unpack_src"),
