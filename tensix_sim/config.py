@@ -111,6 +111,8 @@ class Inputs(Strict):
     kv_len: PositiveInt | None = Field(default=None, description="Rows of K and V; null: prefix + `seq_len`.")
     dtype: FormatName = Field(default="bfloat8_b", description="Of Q and the output.")
     kv_dtype: FormatName | None = Field(default=None, description="Of K and V; null: `dtype`.")
+    k_dtype: FormatName | None = Field(default=None, description="Of K; null: `kv_dtype`.")
+    v_dtype: FormatName | None = Field(default=None, description="Of V; null: `kv_dtype`.")
     seed: NonNegativeInt = Field(default=1234, description="Q, K and V are drawn from N(0, 1) with it.")
     outliers: float = Field(default=0.0, ge=0, le=1, description="Fraction of drawn elements to which N(0, 10) is added.")
     q: str | None = Field(
@@ -120,6 +122,18 @@ class Inputs(Strict):
         default=None, description="As `q`: [batch, kv_heads, kv_len, head_dim], in sequence order, paged or not."
     )
     v: str | None = Field(default=None, description="As `k`.")
+
+    @property
+    def dtypes(self) -> tuple[FormatName, FormatName, FormatName]:
+        """Data types of Q, K and V."""
+        both = self.kv_dtype or self.dtype
+        return self.dtype, self.k_dtype or both, self.v_dtype or both
+
+    @property
+    def dtype_of_kv(self) -> str:
+        """Those of K and V in words, empty where they are that of Q."""
+        q, k, v = self.dtypes
+        return "" if q == k == v else f"K and V {k}" if k == v else f"K {k}, V {v}"
 
     @property
     def from_files(self) -> bool:

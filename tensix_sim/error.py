@@ -144,7 +144,7 @@ def _error_of_inputs(spec: RunSpec) -> float:
     moments = []
     for _, _, _, _, (q, k, v, *seen) in _slabs(spec, inputs):
         out = np.empty(q.shape[:2] + v.shape[2:], np.float64)
-        quantised = to_format(q, blocks.q), to_format(k, blocks.kv), to_format(v, blocks.kv)
+        quantised = to_format(q, blocks.q), to_format(k, blocks.k), to_format(v, blocks.v)
         for head, start, values in attention(*quantised, *seen):
             out[head, start : start + len(values)] = values
         moments.append(compare_with_reference(q, k, v, out, *seen))

@@ -59,7 +59,8 @@ def recomputed(
 
     @lru_cache(maxsize=1)
     def quantised(batch: int, kv_head: int) -> list[Values]:
-        return [to_format(np.pad(x[batch, kv_head], ((0, padding), (0, 0))), g.blocks.kv) for x in (inputs.k, inputs.v)]
+        held = (inputs.k, g.blocks.k), (inputs.v, g.blocks.v)
+        return [to_format(np.pad(x[batch, kv_head], ((0, padding), (0, 0))), fmt) for x, fmt in held]
 
     found = []
     for batch, head, slab, tile_row in _chosen(g, by_row):
@@ -110,7 +111,7 @@ def attention_rows(g: Geometry, math: Math, q: Values, k: Values, v: Values, fir
     for start in range(begin * chunk, min(end, g.Sk), chunk):
         n = min(g.N, -(-(end - start) // TILE))
         keys = slice(start, start + n * TILE)
-        S = math.matmul(Q, b.q, _tiles(k[keys].T), b.kv, fmt, False)  # S = Q K^T
+        S = math.matmul(Q, b.q, _tiles(k[keys].T), b.k, fmt, False)  # S = Q K^T
         hidden = _hidden(g, first, keys)
         if hidden.any():
             math.accumulate_tile(S, _tiles(np.where(hidden, np.float32(-np.inf), np.float32(0))), BFLOAT16, fmt)
@@ -119,7 +120,7 @@ def attention_rows(g: Geometry, math: Math, q: Values, k: Values, v: Values, fir
         math.exp_fast(S, g.scale, fmt)  # P = exp((S - m) scale)
         old_l, l = l, math.add_up(S, fmt, fmt)  # l = sum P
         pieces = n // granularity(n, b.qk_subblock[1]) if in_pieces else 1
-        old_O, O = O, _product(math, S, fmt, _tiles(v[keys]), b.kv, pieces)  # O = P V
+        old_O, O = O, _product(math, S, fmt, _tiles(v[keys]), b.v, pieces)  # O = P V
         if old_m is not None:
             difference = old_m.copy()
             math.subtract(difference, BFLOAT16, m, BFLOAT16)

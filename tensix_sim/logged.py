@@ -41,12 +41,12 @@ def todays_code(code: str) -> str:
 def tensors(job: Job) -> tuple[list[OpTensor], OpTensor]:
     """Inputs, and the output of a device. K and V are as they are before paging, and there is no page table."""
     g, spec, given = job.geometry, job.spec, job.spec.inputs
-    kv_dtype = given.kv_dtype or given.dtype
+    _, k_dtype, v_dtype = given.dtypes
     dram = "DEV_0_DRAM_INTERLEAVED"
     inputs = [
         OpTensor("Q", (g.B, g.NQH, g.S, given.head_dim), given.dtype.upper(), dram),
-        OpTensor("K", (g.B, g.NKH, g.Sk, given.head_dim), kv_dtype.upper(), dram),
-        OpTensor("V", (g.B, g.NKH, g.Sk, given.head_dim), kv_dtype.upper(), dram),
+        OpTensor("K", (g.B, g.NKH, g.Sk, given.head_dim), k_dtype.upper(), dram),
+        OpTensor("V", (g.B, g.NKH, g.Sk, given.head_dim), v_dtype.upper(), dram),
     ]
     memory = dram if spec.memory_config == "dram_interleaved" else "DEV_0_L1_INTERLEAVED"
     return inputs, OpTensor("output", (g.B, g.NQH, g.S // g.R, given.head_dim), given.dtype.upper(), memory)

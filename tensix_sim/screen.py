@@ -58,7 +58,7 @@ def _kind(spec: RunSpec) -> str:
     """What sets the run apart from causal attention over as many keys as queries, in one data type, on one device."""
     given, keys = spec.inputs, spec.kv_len
     parts = [
-        (given.kv_dtype not in (None, given.dtype), f"K and V {given.kv_dtype}"),
+        (given.dtype_of_kv != "", given.dtype_of_kv),
         (keys != given.seq_len, f"{keys} keys"),
         (not spec.is_causal, "not causal"),
         (spec.sliding_window_size is not None, f"window {spec.sliding_window_size}"),

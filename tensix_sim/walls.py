@@ -53,6 +53,7 @@ class Row(BaseModel):
     head_dim: int
     q_dtype: str
     kv_dtype: str
+    v_dtype: str | None = None  # where V is not as K
     q_chunk: int
     k_chunk: int
     grid_x: int | None
@@ -69,7 +70,7 @@ class Row(BaseModel):
     source: str = ""
     note: str = ""
 
-    @field_validator("grid_x", "grid_y", "ring_size", "fpu_cycles", "sfpu_cycles", "math_cycles", mode="before")
+    @field_validator("v_dtype", "grid_x", "grid_y", "ring_size", "fpu_cycles", "sfpu_cycles", "math_cycles", mode="before")
     @classmethod
     def _blank_is_none(cls, value: Any) -> Any:
         return None if value == "" else value
@@ -109,7 +110,7 @@ class Row(BaseModel):
             "head_dim": self.head_dim, "dtype": self.q_dtype,
         }  # fmt: skip
         if KV_DTYPE in op.takes:
-            inputs["kv_dtype"] = self.kv_dtype
+            inputs |= {"kv_dtype": self.kv_dtype, "v_dtype": self.v_dtype}
         given: dict[str, Any] = {
             "op": self.op, "board": self.board, "kernel": self.kernel, "numerics": "off", "trace": "off", "inputs": inputs,
             "launch": "modelled",

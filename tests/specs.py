@@ -22,6 +22,8 @@ SHORT = {
     "batch": "inputs.batch",
     "dtype": "inputs.dtype",
     "kv_dtype": "inputs.kv_dtype",
+    "k_dtype": "inputs.k_dtype",
+    "v_dtype": "inputs.v_dtype",
     "q": "program_config.q_chunk_size",
     "k": "program_config.k_chunk_size",
     "fidelity": "compute_kernel_config.math_fidelity",

@@ -197,7 +197,7 @@ def test_l1_footprint(board: str, chunks: tuple[int, int, int]) -> None:
 
 def legacy_blocks(m: int, n: int, d: int, dtype: str) -> Blocks:
     """Blocks of the legacy kernel, 16-bit DST, one data type."""
-    return Blocks(m, n, d, d, 8, False, FORMATS[dtype], FORMATS[dtype])
+    return Blocks(m, n, d, d, 8, False, *[FORMATS[dtype]] * 3)
 
 
 def test_buffers_in_order_of_their_indices() -> None:

@@ -62,6 +62,7 @@ OF_PLAIN: dict[str, Raw] = {
         "centred window": {"sliding_window_size": 200, "is_causal": False},
         "centred window, padded keys": {"S": 301, "sliding_window_size": 62, "q": 128, "k": 96, "is_causal": False},
         "other data type": {"dtype": "bfloat16", "kv_dtype": "bfloat8_b"},
+        "K and V of two types": {"k_dtype": "bfloat16", "v_dtype": "bfloat4_b"},
         "32-bit DST, HiFi4": WIDE,
         "output in L1": {"memory_config": "l1_interleaved"},
         "many chunks a core": {"heads": 3, "kv_heads": 3, "grid": [1, 1], "batch": 2},
@@ -154,7 +155,7 @@ def moved(spec: RunSpec, ring_id: int) -> tuple[int, int, bool]:
     keys. Of a chain the core with the most Q chunks reads for all. Each core reads a row of the page table for every batch.
     """
     g, inputs = Geometry.of(spec), spec.inputs
-    tile, kv_tile = (FORMATS[dtype].tile_bytes for dtype in (inputs.dtype, inputs.kv_dtype or inputs.dtype))
+    tile, k_tile, v_tile = (FORMATS[dtype].tile_bytes for dtype in inputs.dtypes)
     width, heads, rows = inputs.head_dim // TILE, inputs.batch * inputs.q_heads, -(-inputs.seq_len // spec_slabs(spec) // TILE)
     written = read = 0
     for offset in g.q_offsets(ring_id):
@@ -164,7 +165,7 @@ def moved(spec: RunSpec, ring_id: int) -> tuple[int, int, bool]:
         written += heads * rows * width * tile
         kv = [sum(min(g.N, end - j * g.N) for j in seen(g, (offset + q) * g.M)) for q in range(-(-rows // g.M))]
         spared = sum(kv[0] * (sum(link.shares) - max(link.shares)) for link in g.chains)
-        read += heads * rows * width * tile + 2 * (heads * sum(kv) - spared) * width * kv_tile
+        read += heads * rows * width * tile + (heads * sum(kv) - spared) * width * (k_tile + v_tile)
         batches = sum(len({head // inputs.q_heads for head, _ in g.deal.places(core)}) for core in range(g.cores))
         read += batches * g.page_table_stick_bytes
     return read, written, bool(g.chains)

@@ -139,7 +139,7 @@ def run(
 ) -> Chip:
     """One core works through the head; the output is in `h.out` where the head has numbers."""
     c = h.case
-    b = Blocks(c.M, c.N, c.D, c.D, 8, is_streaming, c.fmt, c.fmt)
+    b = Blocks(c.M, c.N, c.D, c.D, 8, is_streaming, c.fmt, c.fmt, c.fmt)
     mask = Mask(c.M, c.N, c.k_rows, c.causal, c.window, narrow=is_streaming, padded=c.k_rows % (32 * c.N) != 0)
     scratch = Tensor("scratch", 1, 1, c.fmt, values=None if h.q is None else np.zeros((32, 32), np.float32))
     args = Args(

@@ -27,7 +27,7 @@ from tensix_sim.doctor.nearest import grids, k_chunk_sizes, q_chunk_sizes
 from tensix_sim.doctor.rules import faults
 from tensix_sim.sdpa.case import Case
 from tensix_sim.sdpa.geometry import spec_machine
-from tensix_sim.sdpa.keys import DTYPE, FIDELITY, FP32_DEST, GRID, K_CHUNK, KV_DTYPE, Q_CHUNK, Change
+from tensix_sim.sdpa.keys import DTYPE, FIDELITY, FP32_DEST, GRID, K_CHUNK, K_DTYPE, KV_DTYPE, Q_CHUNK, V_DTYPE, Change
 from tensix_sim.sdpa.op import Op
 from tensix_sim.text import shown
 
@@ -96,10 +96,10 @@ def _narrow_dst(c: Case) -> Iterator[Change]:
 
 def _narrow_kv(c: Case) -> Iterator[Change]:
     """Narrower K and V; all tensors in the ring, which has one type for them."""
-    key, now = (DTYPE, c[DTYPE]) if c.op.ring else (KV_DTYPE, c.kv_dtype)
     names = get_args(FormatName)
-    for name in names[names.index(now) + 1 :]:
-        yield {key: name}
+    widest = min(c.dtypes[:1] if c.op.ring else c.dtypes[1:], key=names.index)
+    for name in names[names.index(widest) + 1 :]:
+        yield {DTYPE: name} if c.op.ring else {KV_DTYPE: name, K_DTYPE: None, V_DTYPE: None}
 
 
 def _q_chunks(c: Case) -> Iterator[Change]:

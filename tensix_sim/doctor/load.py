@@ -131,7 +131,7 @@ class Work:
         slabs = self.kv_rows.reshape(-1, g.nq).sum(axis=1)
         kv_rows = g.valid_Skt if g.chained else max(int(sum(slabs[rows.start // g.Sc] for rows in g.slabs(r))) for r in devices)
         q_and_out = g.phases * g.Sqt * (g.D + g.E * g.output_in_dram) * b.q.tile_bytes
-        dram = g.B * g.NQH * (kv_rows * (g.D + g.E) * b.kv.tile_bytes + q_and_out) / chip.dram.rate
+        dram = g.B * g.NQH * (kv_rows * (g.D * b.k.tile_bytes + g.E * b.v.tile_bytes) + q_and_out) / chip.dram.rate
         return Floor(math=int(math), dram=int(dram))
 
 

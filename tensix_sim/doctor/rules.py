@@ -20,11 +20,11 @@ from tensix_sim.sdpa.keys import (
     BLOCK,
     CAUSAL,
     DTYPE,
+    DTYPES,
     FP32_DEST,
     GRID,
     HEAD_DIM,
     K_CHUNK,
-    KV_DTYPE,
     KV_HEADS,
     KV_LEN,
     PREFIX,
@@ -112,7 +112,7 @@ def buffers_fit_l1(c: Case) -> Iterator[Fault]:
             f"circular buffers take {end - base:,} B of L1 from address {base:,}; they end at {end:,}, {end - limit:,} B "
             f"beyond {limit:,}, " + (f"above which lie {above}" if above else "the end of L1")
         )
-        more = [*([KV_DTYPE] if c[KV_DTYPE] else []), *(["memory_config"] if output else [])]
+        more = [*(key for key in DTYPES if c[key]), *(["memory_config"] if output else [])]
         found = {key: c[key] for key in (Q_CHUNK, K_CHUNK, HEAD_DIM, DTYPE, *more, "board")}
         yield Fault(found | ({"machine.l1.reserved": reserved} if reserved else {}), rule)
 
@@ -120,7 +120,7 @@ def buffers_fit_l1(c: Case) -> Iterator[Fault]:
 def _tensors_fit_dram(c: Case) -> Iterator[Fault]:
     need, have = dram_bytes(c), dram_capacity(c)
     if need > have:
-        more = [key for key in (KV_LEN, KV_DTYPE, PREFIX) if c[key]]
+        more = [key for key in (KV_LEN, *DTYPES, PREFIX) if c[key]]
         keys = (SEQ_LEN, BATCH, Q_HEADS, KV_HEADS, HEAD_DIM, DTYPE, *more, "board")
         rule = f"Q, K, V and output take {need:,} B on each chip; its DRAM has {have:,} B, {need - have:,} too few"
         yield c.fault(rule, *keys)
@@ -135,7 +135,8 @@ def dram_bytes(c: Case) -> int:
     """Bytes of Q, K, V and the output on one chip."""
     q, kv = c.elements
     output = q // c["ring_size"] if c.op.ring else q
-    return int((q + output) * FORMATS[c[DTYPE]].tile_bytes + 2 * kv * FORMATS[c.kv_dtype].tile_bytes) // TILE**2
+    of_q, *of_kv = (FORMATS[dtype].tile_bytes for dtype in c.dtypes)
+    return int((q + output) * of_q + kv * sum(of_kv)) // TILE**2
 
 
 def _values_fit_the_host(c: Case) -> Iterator[Fault]:
@@ -263,8 +264,8 @@ def _values_of_files_fit_their_format(c: Case) -> Iterator[Fault]:
     given = c["inputs"]
     if not given.from_files:
         return
-    for name in "qkv":
-        path, dtype = getattr(given, name), c[DTYPE] if name == "q" else c.kv_dtype
+    for name, dtype in zip("qkv", c.dtypes, strict=True):
+        path = getattr(given, name)
         if wrong := misfits(open_array(path, rank=4, kind="f"), FORMATS[dtype]):
             yield Fault({f"inputs.{name}": path}, wrong)
 
@@ -293,8 +294,9 @@ def _blocks_are_distinct(c: Case, used: "np.ndarray[Any, np.dtype[Any]]") -> Ite
         yield c.fault(f"has block {blocks[0]}; the first is 0", TABLE)
     elif (times > 1).any():
         yield c.fault(f"block {blocks[times.argmax()]} stands {times.max()} times; each page needs its own", TABLE)
-    block_bytes = c[KV_HEADS] * c[BLOCK] * c[HEAD_DIM] * FORMATS[c.kv_dtype].tile_bytes // TILE**2
-    if (last := int(blocks[-1]) + 1) * 2 * block_bytes > dram_capacity(c):
+    tile_bytes = sum(FORMATS[dtype].tile_bytes for dtype in c.dtypes[1:])
+    block_bytes = c[KV_HEADS] * c[BLOCK] * c[HEAD_DIM] * tile_bytes // TILE**2
+    if (last := int(blocks[-1]) + 1) * block_bytes > dram_capacity(c):
         yield c.fault(f"names {last:,} blocks; K and V of so many do not fit the chip's DRAM", TABLE, BLOCK)
 
 

@@ -73,7 +73,9 @@ def _used(c: Case, key: str) -> Used:
         case "inputs.kv_len":
             return c.kv_len, "" if value else "a key for each query"
         case "inputs.kv_dtype":
-            return c.kv_dtype, "" if value else "that of Q"
+            return value or c["inputs.dtype"], "" if value else "that of Q"
+        case "inputs.k_dtype" | "inputs.v_dtype":
+            return c.dtypes[1 + key.endswith("v_dtype")], "" if value else "kv_dtype"
         case "sliding_window_size" | "chunk_start_idx":
             return ("none", "") if value is None else (value, "")
         case "paged_kv":

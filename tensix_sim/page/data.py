@@ -123,7 +123,7 @@ def _shape(job: Job) -> str:
         f"{given.batch} x {given.q_heads} heads x {given.seq_len:,} tokens",
         f"{given.kv_heads} KV head{'s' * (given.kv_heads > 1)}",
         f"head_dim {given.head_dim}",
-        given.dtype if given.kv_dtype in (None, given.dtype) else f"{given.dtype}, K and V {given.kv_dtype}",
+        ", ".join(filter(None, (given.dtype, given.dtype_of_kv))),
     ]
     parts += [f"{spec.kv_len:,} keys"] if spec.kv_len != given.seq_len else []
     parts += [] if spec.is_causal else ["not causal"]

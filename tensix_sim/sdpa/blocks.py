@@ -39,7 +39,8 @@ class Blocks:
     dst: int
     streaming: bool
     q: Format  # of Q and the output
-    kv: Format
+    k: Format
+    v: Format
     wide_scores: bool = False
 
     @cached_property
@@ -111,8 +112,8 @@ class Blocks:
 
         return (
             BufferSpec("q_in", q_chunks * m * d, self.q, "reader", "compute"),
-            BufferSpec("k_in", 2 * n * d, self.kv, "reader", "compute"),
-            BufferSpec("v_in", 2 * n * e, self.kv, "reader", "compute"),
+            BufferSpec("k_in", 2 * n * d, self.k, "reader", "compute"),
+            BufferSpec("v_in", 2 * n * e, self.v, "reader", "compute"),
             *([constant("mask_in", palette, BFLOAT4_B if dense_mask else BFLOAT16)] if palette else []),
             constant("identity_scale", 1),
             constant("col_identity", 1),

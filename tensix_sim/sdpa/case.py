@@ -17,11 +17,11 @@ from tensix_sim.sdpa.keys import (
     BLOCK,
     CAUSAL,
     DTYPE,
+    DTYPES,
     FP32_DEST,
     GRID,
     HEAD_DIM,
     K_CHUNK,
-    KV_DTYPE,
     KV_HEADS,
     KV_LEN,
     PREFIX,
@@ -131,9 +131,10 @@ class Case:
         return int(self[KV_LEN] or self[SEQ_LEN] + (self[PREFIX] or 0))
 
     @property
-    def kv_dtype(self) -> str:
-        """Data type of K and V."""
-        return str(self[KV_DTYPE] or self[DTYPE])
+    def dtypes(self) -> tuple[str, str, str]:
+        """Data types of Q, K and V."""
+        both, k, v = (self[key] for key in DTYPES)
+        return self[DTYPE], k or both or self[DTYPE], v or both or self[DTYPE]
 
     @property
     def elements(self) -> tuple[int, int]:
@@ -172,7 +173,7 @@ class Case:
         for key in (Q_CHUNK, K_CHUNK, HEAD_DIM):
             self.tiles(key)
         more = () if self.op.ring else (FP32_DEST, BATCH, Q_HEADS, SEQ_LEN, KV_LEN, GRID, CAUSAL, WINDOW)
-        for key in ("kernel", DTYPE, KV_DTYPE, *more):
+        for key in ("kernel", DTYPE, *DTYPES, *more):
             self.need(key)
         _ = self.table_row_bytes
         return self.geometry.buffers

@@ -70,6 +70,7 @@ def blocks(spec: RunSpec, program: SDPAProgramConfig) -> Blocks:
     """Work out the blocks of a core."""
     given, compute = spec.inputs, compute_config(spec)
     tiles = given.head_dim // TILE
+    q, k, v = (FORMATS[dtype] for dtype in given.dtypes)
     return Blocks(
         M=program.q_chunk_size // TILE,
         N=program.k_chunk_size // TILE,
@@ -77,8 +78,9 @@ def blocks(spec: RunSpec, program: SDPAProgramConfig) -> Blocks:
         E=tiles,
         dst=compute.dst_tiles,
         streaming=compute_kernel(spec).row_groups,
-        q=FORMATS[given.dtype],
-        kv=FORMATS[given.kv_dtype or given.dtype],
+        q=q,
+        k=k,
+        v=v,
         wide_scores=compute.fp32_dest_acc_en and Op.of(spec).wide_scores,
     )
 

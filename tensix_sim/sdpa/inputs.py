@@ -76,8 +76,8 @@ def misfits(x: NDArray[Any], fmt: Format) -> str | None:
 
 def input_misfits(spec: RunSpec, inputs: InputValues) -> dict[str, str]:
     """Which of q, k and v the spec's formats cannot hold, and what is wrong with each."""
-    kv = FORMATS[spec.inputs.kv_dtype or spec.inputs.dtype]
-    found = {name: misfits(getattr(inputs, name), FORMATS[spec.inputs.dtype] if name == "q" else kv) for name in "qkv"}
+    formats = dict(zip("qkv", spec.inputs.dtypes, strict=True))
+    found = {name: misfits(getattr(inputs, name), FORMATS[dtype]) for name, dtype in formats.items()}
     return {name: wrong for name, wrong in found.items() if wrong}
 
 

@@ -16,8 +16,8 @@ from tensix_sim.sdpa.keys import (
     BLOCK,
     CAUSAL,
     DTYPE,
+    DTYPES,
     K_CHUNK,
-    KV_DTYPE,
     KV_LEN,
     MESH,
     PAGED,
@@ -151,8 +151,9 @@ def _q_chunks_fill_a_slab(c: Asked) -> Iterator[Fault]:
 
 
 def _one_dtype(c: Asked) -> Iterator[Fault]:
-    if c.kv_dtype != c[DTYPE]:
-        yield c.fault("Q, K and V have one data type in this op", KV_DTYPE, DTYPE)
+    if len(set(c.dtypes)) > 1:
+        given = [key for key in DTYPES if c[key]]
+        yield c.fault("Q, K and V have one data type in this op", *given, DTYPE)
 
 
 def _prefix_is_paged(c: Asked) -> Iterator[Fault]:
@@ -227,7 +228,7 @@ SDPA = Op(
     name="sdpa",
     ttnn_name="scaled_dot_product_attention",
     codes=("SDPAOperation", "ScaledDotProductAttention"),
-    takes=(CAUSAL, WINDOW, KV_LEN, KV_DTYPE),
+    takes=(CAUSAL, WINDOW, KV_LEN, *DTYPES),
     rules=(_every_query_sees_a_key,),
     example=MappingProxyType({"inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 256, "head_dim": 64}}),
 )
@@ -256,7 +257,7 @@ CHUNKED_SDPA = Op(
     name="chunked_sdpa",
     ttnn_name="chunked_scaled_dot_product_attention",
     codes=("SDPAOperation", "ScaledDotProductAttention"),
-    takes=(PAGED, PREFIX, KV_DTYPE),
+    takes=(PAGED, PREFIX, *DTYPES),
     rules=(_keys_are_paged, _chunk_has_a_start, _prefix_is_whole_chunks),
     example=MappingProxyType(
         {

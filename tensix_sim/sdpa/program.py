@@ -31,8 +31,8 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: R
     paged = given.page_table if given else page_table(spec)
     q_rows, out_rows = g.R * g.phases * g.Sqt, g.phases * g.Sqt
     q = _tensor("Q", g.B * g.NQH, q_rows, g.D, b.q, inputs.q if inputs else None, numbers.quantised)
-    k = _key_or_value("K", g, b.kv, g.D, inputs.k if inputs else None, paged, numbers.quantised)
-    v = _key_or_value("V", g, b.kv, g.E, inputs.v if inputs else None, paged, numbers.quantised)
+    k = _key_or_value("K", g, b.k, g.D, inputs.k if inputs else None, paged, numbers.quantised)
+    v = _key_or_value("V", g, b.v, g.E, inputs.v if inputs else None, paged, numbers.quantised)
     blank = None if inputs is None else np.full((g.B * g.NQH * out_rows * TILE, g.E * TILE), np.nan, np.float32)
     memory: MemoryKind = "dram" if spec.memory_config == "dram_interleaved" else "l1"
     out = Tensor("output", g.B * g.NQH * out_rows, g.E, b.q, memory, blank, output=True)

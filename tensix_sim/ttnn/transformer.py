@@ -236,7 +236,8 @@ def _checked(name: str, raw: dict[str, Any]) -> "Job":
 
 
 KEYS = {  # of a spec, as the call says them
-    "inputs.kv_dtype": "k.dtype", "inputs.dtype": "q.dtype", "inputs.batch": "q.shape[0]", "inputs.q_heads": "q.shape[1]",
+    "inputs.kv_dtype": "k.dtype", "inputs.k_dtype": "k.dtype", "inputs.v_dtype": "v.dtype",
+    "inputs.dtype": "q.dtype", "inputs.batch": "q.shape[0]", "inputs.q_heads": "q.shape[1]",
     "inputs.seq_len": "q.shape[2]", "inputs.head_dim": "q.shape[3]", "inputs.kv_heads": "k.shape[1]",
     "inputs.kv_len": "k.shape[2]", "paged_kv.block_size": "k.shape[2]", "paged_kv.page_table": "page_table",
     "paged_kv": "page_table",
@@ -355,7 +356,6 @@ def _shapes(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | No
     demand(
         f"{op}:",
         (k.shape == v.shape, f"k is {list(k.shape)} and v {list(v.shape)}; their shapes must agree"),
-        (k.dtype is v.dtype, f"k is {k.dtype.value} and v {v.dtype.value}; they must agree"),
         (k.shape[3] == width, f"rows of k have {k.shape[3]} elements, those of q {width}; they must agree"),
         (page_table or k.shape[0] == batch, f"q has {batch} batches, k {k.shape[0]}; they must agree"),
     )
@@ -374,8 +374,9 @@ def _shapes(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | No
     }  # fmt: skip
     if keys != prefix + rows:
         inputs["kv_len"] = keys
-    if k.dtype is not q.dtype:
-        inputs["kv_dtype"] = k.dtype.value
+    for name, dtype in (("k_dtype", k.dtype), ("v_dtype", v.dtype)) if k.dtype is not v.dtype else (("kv_dtype", k.dtype),):
+        if dtype is not q.dtype:
+            inputs[name] = dtype.value
     return inputs
 
 

@@ -144,7 +144,7 @@ def _config(space: Space, case: Case) -> Config:
     rank = (
         get_args(FidelityName).index(case[FIDELITY]),
         int(case[FP32_DEST]),
-        *(-get_args(FormatName).index(dtype) for dtype in (case[DTYPE], case.kv_dtype)),
+        *(-get_args(FormatName).index(dtype) for dtype in case.dtypes),
     )
     return Config(settings, case.spec, used, rank)
 
