@@ -46,8 +46,7 @@ faster than without (p100a-50); bfloat16 K and V, of which the chip ran one conf
 legacy chunks of 64 with bfloat8_b Q, which the chip ran 7 % slower than with bfloat16 Q and the model 1 % faster (p100a-01,
 pr56898-1024-64).
 
-One row is not quite what ran: the chip had K in bfloat16 beside V in bfloat8_b (wh-vision-n300-12288-256-256), which a spec
-cannot say; here both are bfloat16. The published settings of n150's rows are in part inferred, as their notes say.
+The published settings of n150's rows are in part inferred, as their notes say.
 
 Wormhole's walls are of one kernel, and none of the ring op: for others it shares the mechanisms, with its own constants. Its
 loops of products were measured by parts, and are among the microbenchmarks. Nobody measured how it unpacks Float32, which scores
