@@ -51,6 +51,7 @@ CHANGES: dict[str, list[Any]] = {
     "inputs.head_dim": [32, 64, 96, 128, 256, 100, 2048, 10**8],
     "inputs.dtype": ["bfloat16", "bfloat8_b", "bfloat4_b", "float32"],
     "inputs.kv_dtype": ["bfloat16", "bfloat8_b", "bfloat4_b"],
+    "inputs.memory_config": ["l1_interleaved"],
     "inputs.v_dtype": ["bfloat16", "bfloat8_b", "bfloat4_b"],
     "program_config.q_chunk_size": [32, 64, 96, 128, 192, 256, 512, 1024, 33, 1056, 32 * 10**6],
     "program_config.k_chunk_size": [32, 64, 96, 128, 192, 256, 512, 1024, 100, 32 * 10**6],

@@ -113,6 +113,7 @@ class Inputs(Strict):
     kv_dtype: FormatName | None = Field(default=None, description="Of K and V; null: `dtype`.")
     k_dtype: FormatName | None = Field(default=None, description="Of K; null: `kv_dtype`.")
     v_dtype: FormatName | None = Field(default=None, description="Of V; null: `kv_dtype`.")
+    memory_config: Literal["dram_interleaved", "l1_interleaved"] = Field(default="dram_interleaved", description="Of Q, K and V.")
     seed: NonNegativeInt = Field(default=1234, description="Q, K and V are drawn from N(0, 1) with it.")
     outliers: float = Field(default=0.0, ge=0, le=1, description="Fraction of drawn elements to which N(0, 10) is added.")
     q: str | None = Field(

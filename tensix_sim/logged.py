@@ -40,15 +40,16 @@ def todays_code(code: str) -> str:
 
 def tensors(job: Job) -> tuple[list[OpTensor], OpTensor]:
     """Inputs, and the output of a device. K and V are as they are before paging, and there is no page table."""
-    g, spec, given = job.geometry, job.spec, job.spec.inputs
+    g, given = job.geometry, job.spec.inputs
     _, k_dtype, v_dtype = given.dtypes
-    dram = "DEV_0_DRAM_INTERLEAVED"
+    dram, l1 = "DEV_0_DRAM_INTERLEAVED", "DEV_0_L1_INTERLEAVED"
+    place = dram if g.inputs_in_dram else l1
     inputs = [
-        OpTensor("Q", (g.B, g.NQH, g.S, given.head_dim), given.dtype.upper(), dram),
-        OpTensor("K", (g.B, g.NKH, g.Sk, given.head_dim), k_dtype.upper(), dram),
-        OpTensor("V", (g.B, g.NKH, g.Sk, given.head_dim), v_dtype.upper(), dram),
+        OpTensor("Q", (g.B, g.NQH, g.S, given.head_dim), given.dtype.upper(), place),
+        OpTensor("K", (g.B, g.NKH, g.Sk, given.head_dim), k_dtype.upper(), place),
+        OpTensor("V", (g.B, g.NKH, g.Sk, given.head_dim), v_dtype.upper(), place),
     ]
-    memory = dram if spec.memory_config == "dram_interleaved" else "DEV_0_L1_INTERLEAVED"
+    memory = dram if g.output_in_dram else l1
     return inputs, OpTensor("output", (g.B, g.NQH, g.S // g.R, given.head_dim), given.dtype.upper(), memory)
 
 

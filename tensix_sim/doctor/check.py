@@ -84,6 +84,7 @@ def _l1_map(c: Case) -> L1Map:
         size=c.number("l1.size"),
         base=c.number("l1.base"),
         end=last.address + last.bytes,
+        inputs=c.l1_input_bytes,
         output=c.l1_output_bytes,
         reserved=c.number("l1.reserved"),
     )
@@ -116,6 +117,6 @@ def _effective(c: Case) -> dict[str, Any]:
         "q_chunks": g.nq,
         "k_chunks": g.nk,
         **({"ring_axis": c.ring_axis} if c.op.ring else {}),
-        "l1_bytes": sum(buffer.bytes for buffer in g.buffers) + c.l1_output_bytes,
+        "l1_bytes": sum(buffer.bytes for buffer in g.buffers) + c.l1_output_bytes + c.l1_input_bytes,
         "l1_budget": c.number("l1.limit") - c.number("l1.base"),
     }

@@ -130,8 +130,10 @@ class Work:
         math = int((self.of_cores(self.tiles) + self.chain_waits)[devices].max()) * (products + difference + exponential)
         slabs = self.kv_rows.reshape(-1, g.nq).sum(axis=1)
         kv_rows = g.valid_Skt if g.chained else max(int(sum(slabs[rows.start // g.Sc] for rows in g.slabs(r))) for r in devices)
-        q_and_out = g.phases * g.Sqt * (g.D + g.E * g.output_in_dram) * b.q.tile_bytes
-        dram = g.B * g.NQH * (kv_rows * (g.D * b.k.tile_bytes + g.E * b.v.tile_bytes) + q_and_out) / chip.dram.rate
+        rows = g.phases * g.Sqt
+        read = rows * g.D * b.q.tile_bytes + kv_rows * (g.D * b.k.tile_bytes + g.E * b.v.tile_bytes)
+        written = rows * g.E * b.q.tile_bytes
+        dram = g.B * g.NQH * (read * g.inputs_in_dram + written * g.output_in_dram) / chip.dram.rate
         return Floor(math=int(math), dram=int(dram))
 
 

@@ -90,19 +90,20 @@ class L1Buffer(Record):
 
 
 class L1Map(Record):
-    """How a core's L1 is shared out: circular buffers from `base` to `end`, at the top an `output` and what is `reserved`."""
+    """How a core's L1 is shared out: circular buffers from `base` to `end`, at the top tensors and what is `reserved`."""
 
     size: int
     base: int
     end: int
     output: int
     reserved: int
+    inputs: int = 0
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def limit(self) -> int:
         """Address at which circular buffers must end."""
-        return self.size - self.reserved - self.output
+        return self.size - self.reserved - self.output - self.inputs
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -201,8 +201,10 @@ def _l1(buffers: Iterable[L1Buffer], space: L1Map) -> Iterator[str]:
         yield f"{what}{b.bytes:>11,}{b.address:>12,}  {bar(b.address, b.bytes, '#')}"
     if space.free > 0:
         yield row("free", space.free, space.end, ".")
+    if space.inputs:
+        yield row("Q, K and V", space.inputs, space.limit, "=")
     if space.output:
-        yield row("output tensor", space.output, space.limit, "=")
+        yield row("output tensor", space.output, space.limit + space.inputs, "=")
     if space.reserved:
         yield row("reserved", space.reserved, space.size - space.reserved, "=")
     rest = f"{space.free:,} B remain" if space.free >= 0 else f"{-space.free:,} B too many"

@@ -24,6 +24,7 @@ from tensix_sim.sdpa.keys import (
     FP32_DEST,
     GRID,
     HEAD_DIM,
+    INPUTS_IN,
     K_CHUNK,
     KV_HEADS,
     KV_LEN,
@@ -103,16 +104,23 @@ def _page_table_rows_are_aligned(c: Case) -> Iterator[Fault]:
 
 
 def buffers_fit_l1(c: Case) -> Iterator[Fault]:
-    """Circular buffers, and an output in L1, fit a core."""
-    output, reserved, base, limit = c.l1_output_bytes, c.number("l1.reserved"), c.number("l1.base"), c.l1_limit
+    """Circular buffers, and tensors in L1, fit a core."""
+    inputs, output, reserved, base, limit = (
+        c.l1_input_bytes,
+        c.l1_output_bytes,
+        c.number("l1.reserved"),
+        c.number("l1.base"),
+        c.l1_limit,
+    )
     end = base + sum(buffer.bytes for buffer in c.buffers)
     if end > limit:
-        above = " and ".join(f"{size:,} B {what}" for size, what in ((output, "of output"), (reserved, "reserved")) if size)
+        those = (inputs, "of Q, K and V"), (output, "of output"), (reserved, "reserved")
+        above = " and ".join(f"{size:,} B {what}" for size, what in those if size)
         rule = (
             f"circular buffers take {end - base:,} B of L1 from address {base:,}; they end at {end:,}, {end - limit:,} B "
             f"beyond {limit:,}, " + (f"above which lie {above}" if above else "the end of L1")
         )
-        more = [*(key for key in DTYPES if c[key]), *(["memory_config"] if output else [])]
+        more = [*(key for key in DTYPES if c[key]), *(["memory_config"] if output else []), *([INPUTS_IN] if inputs else [])]
         found = {key: c[key] for key in (Q_CHUNK, K_CHUNK, HEAD_DIM, DTYPE, *more, "board")}
         yield Fault(found | ({"machine.l1.reserved": reserved} if reserved else {}), rule)
 
@@ -136,6 +144,8 @@ def dram_bytes(c: Case) -> int:
     q, kv = c.elements
     output = q // c["ring_size"] if c.op.ring else q
     of_q, *of_kv = (FORMATS[dtype].tile_bytes for dtype in c.dtypes)
+    if c[INPUTS_IN] == "l1_interleaved":
+        q = kv = 0
     return int((q + output) * of_q + kv * sum(of_kv)) // TILE**2
 
 

@@ -21,6 +21,7 @@ from tensix_sim.sdpa.keys import (
     FP32_DEST,
     GRID,
     HEAD_DIM,
+    INPUTS_IN,
     K_CHUNK,
     KV_HEADS,
     KV_LEN,
@@ -149,14 +150,24 @@ class Case:
         if self["memory_config"] != "l1_interleaved":
             return 0
         tile_rows = self.op.slabs * -(-self.slab // TILE)
-        tiles = self[BATCH] * self[Q_HEADS] * tile_rows * self.tiles(HEAD_DIM)
+        return self._share_of_a_core(self[BATCH] * self[Q_HEADS] * tile_rows * self.tiles(HEAD_DIM), self[DTYPE])
+
+    @property
+    def l1_input_bytes(self) -> int:
+        """What Q, K and V take of it."""
+        if self[INPUTS_IN] != "l1_interleaved":
+            return 0
+        q, kv = (elements // TILE**2 for elements in self.elements)
+        return sum(self._share_of_a_core(tiles, dtype) for tiles, dtype in zip((q, kv, kv), self.dtypes, strict=True))
+
+    def _share_of_a_core(self, tiles: int, dtype: str) -> int:
         columns, rows = self.number("grid")
-        return int(-(-tiles // (columns * rows)) * FORMATS[self[DTYPE]].tile_bytes)
+        return int(-(-tiles // (columns * rows)) * FORMATS[dtype].tile_bytes)
 
     @property
     def l1_limit(self) -> int:
-        """Address at which circular buffers must end: below an output in L1, and below what is reserved."""
-        return int(self.number("l1.size") - self.number("l1.reserved") - self.l1_output_bytes)
+        """Address at which circular buffers must end: below tensors in L1, and below what is reserved."""
+        return int(self.number("l1.size") - self.number("l1.reserved") - self.l1_output_bytes - self.l1_input_bytes)
 
     @property
     def table_row_bytes(self) -> int:

@@ -106,6 +106,7 @@ class Geometry:
     fidelity_phases: int
     block_rows: int  # tile rows of a K/V page, 0 where K and V are dense
     page_table_stick_bytes: int
+    inputs_in_dram: bool = True
     output_in_dram: bool = True
     what_if: WhatIf = AS_BUILT
 
@@ -133,6 +134,7 @@ class Geometry:
             fidelity_phases=compute_config(spec).phases,
             block_rows=paged.block_size // TILE if paged else 0,
             page_table_stick_bytes=page_table_row_bytes(spec, on),
+            inputs_in_dram=given.memory_config.startswith("dram"),
             output_in_dram=spec.memory_config.startswith("dram"),
             what_if=spec.what_if,
         )

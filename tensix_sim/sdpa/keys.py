@@ -8,7 +8,7 @@ Q_CHUNK, K_CHUNK = "program_config.q_chunk_size", "program_config.k_chunk_size"
 GRID = "program_config.compute_with_storage_grid_size"
 BATCH, SEQ_LEN, HEAD_DIM, DTYPE = "inputs.batch", "inputs.seq_len", "inputs.head_dim", "inputs.dtype"
 Q_HEADS, KV_HEADS = "inputs.q_heads", "inputs.kv_heads"
-KV_LEN = "inputs.kv_len"
+KV_LEN, INPUTS_IN = "inputs.kv_len", "inputs.memory_config"
 KV_DTYPE, K_DTYPE, V_DTYPE = DTYPES = ("inputs.kv_dtype", "inputs.k_dtype", "inputs.v_dtype")  # where they are not that of Q
 CAUSAL, WINDOW = "is_causal", "sliding_window_size"
 PAGED, BLOCK, PREFIX, TABLE = "paged_kv", "paged_kv.block_size", "chunk_start_idx", "paged_kv.page_table"

@@ -17,6 +17,7 @@ from tensix_sim.sdpa.keys import (
     CAUSAL,
     DTYPE,
     DTYPES,
+    INPUTS_IN,
     K_CHUNK,
     KV_LEN,
     MESH,
@@ -228,7 +229,7 @@ SDPA = Op(
     name="sdpa",
     ttnn_name="scaled_dot_product_attention",
     codes=("SDPAOperation", "ScaledDotProductAttention"),
-    takes=(CAUSAL, WINDOW, KV_LEN, *DTYPES),
+    takes=(CAUSAL, WINDOW, KV_LEN, *DTYPES, INPUTS_IN),
     rules=(_every_query_sees_a_key,),
     example=MappingProxyType({"inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 256, "head_dim": 64}}),
 )

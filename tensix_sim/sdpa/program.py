@@ -34,9 +34,10 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: R
     k = _key_or_value("K", g, b.k, g.D, inputs.k if inputs else None, paged, numbers.quantised)
     v = _key_or_value("V", g, b.v, g.E, inputs.v if inputs else None, paged, numbers.quantised)
     blank = None if inputs is None else np.full((g.B * g.NQH * out_rows * TILE, g.E * TILE), np.nan, np.float32)
-    memory: MemoryKind = "dram" if spec.memory_config == "dram_interleaved" else "l1"
+    memory: MemoryKind = "dram" if g.output_in_dram else "l1"
     out = Tensor("output", g.B * g.NQH * out_rows, g.E, b.q, memory, blank, output=True)
-    tensors = [q, k, v]
+    tensors = [q, k, v] if g.inputs_in_dram else [replace(x, memory="l1") for x in (q, k, v)]
+    q, k, v = tensors
     pages = None
     if paged is not None:
         stick = next(buffer.format for buffer in g.buffers if buffer.name == "page_table")

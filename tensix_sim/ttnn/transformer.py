@@ -331,8 +331,6 @@ def _common_mesh(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor
             (tensor.dtype in FLOATS, f"is {tensor.dtype.value}; bfloat16, bfloat8_b or bfloat4_b is needed"),
             (not tensor.is_sharded(), "is sharded; it must be interleaved"),
         )
-        if tensor.memory_config().buffer_type is not BufferType.DRAM:
-            raise NotModelledError(f"{op}: {what} is in L1; the simulated readers take their inputs from DRAM")
     assert mesh is not None
     if page_table is not None:
         page_table.need(op)
@@ -369,7 +367,11 @@ def _shapes(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | No
             (table_rows == batch, f"{table_rows} rows; each of {batch} batches needs one"),
             (pages >= needed, f"{pages} pages a row; {blocks}"),
         )
+    in_l1 = {tensor.memory_config().buffer_type is BufferType.L1 for tensor in qkv}
+    if len(in_l1) > 1 or (True in in_l1 and op != "scaled_dot_product_attention"):
+        raise NotModelledError(f"{op}: Q, K and V are in L1; here plain attention reads all of them from there, or none")
     inputs: dict[str, Any] = {
+        "memory_config": "l1_interleaved" if True in in_l1 else "dram_interleaved",
         "batch": batch, "q_heads": heads, "kv_heads": k.shape[1], "seq_len": rows, "head_dim": width, "dtype": q.dtype.value,
     }  # fmt: skip
     if keys != prefix + rows:
