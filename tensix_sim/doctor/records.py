@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from tensix_sim.program import BufferSpec
 from tensix_sim.sdpa.keys import Change
+from tensix_sim.text import brief, key_text
 
 
 class Record(BaseModel):
@@ -184,9 +185,4 @@ class Load(Record):
 
 
 def _assignments(values: Change) -> str:
-    return ", ".join(f"{key} = {_short(value)}" for key, value in values.items())
-
-
-def _short(value: Any, width: int = 200) -> str:
-    text = repr(value)
-    return text if len(text) <= width else f"{text[:width]}..."
+    return ", ".join(f"{key_text(key)} = {brief(value)}" for key, value in values.items())
