@@ -36,7 +36,7 @@ class MeasurementsError(UserError, ValueError):
 
 
 MOST = 10**15  # of any number in a row
-Count = Annotated[int, Field(gt=0, le=MOST)]
+Positive = Annotated[int, Field(gt=0, le=MOST)]
 Amount = Annotated[int, Field(ge=0, le=MOST)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 
@@ -51,26 +51,26 @@ class Row(BaseModel):
     op: Name
     kernel: Name
     causal: bool
-    batch: Count
-    q_heads: Count
-    kv_heads: Count
-    seq_q: Count
-    seq_kv: Count
+    batch: Positive
+    q_heads: Positive
+    kv_heads: Positive
+    seq_q: Positive
+    seq_kv: Positive
     chunk_start_idx: Amount
     sliding_window: Amount
-    head_dim: Count
+    head_dim: Positive
     q_dtype: Name
     kv_dtype: Name
-    q_chunk: Count
-    k_chunk: Count
-    grid_x: Count | None
-    grid_y: Count | None
+    q_chunk: Positive
+    k_chunk: Positive
+    grid_x: Positive | None
+    grid_y: Positive | None
     math_fidelity: Name
     math_approx: bool
     exp_approx: bool
     fp32_dest: bool
-    ring_size: Count | None = None
-    wall_cycles: Count
+    ring_size: Positive | None = None
+    wall_cycles: Positive
     fpu_cycles: Amount | None = None
     sfpu_cycles: Amount | None = None
     math_cycles: Amount | None = None

@@ -30,7 +30,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
-            error.message = clipped(printable(error.message), 1000)  # noqa: B010: its type forbids it for no reason
+            vars(error)["message"] = clipped(printable(error.message), 1000)
             raise
 
 

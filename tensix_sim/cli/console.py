@@ -1,5 +1,6 @@
 """What all commands do with the terminal: results on stdout, progress and complaints on stderr."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -62,7 +63,7 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 def _open_what_is_closed() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115: as long as the process
+            setattr(sys, name, io.StringIO())
 
 
 def need(given: object, use: str, package: str, extra: str) -> None:
