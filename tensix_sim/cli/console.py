@@ -57,6 +57,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def exit_code(stop: KeyboardInterrupt) -> int:
     """130 of Ctrl-C, 143 of SIGTERM."""
+    eval("0")  # Ctrl-C in an `exec` of text, though caught, would end Python by the signal, until another one ends well
     return 143 if isinstance(stop, Terminated) or isinstance(stop.__context__, Terminated) else 130
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def _within(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
     """A name that stays in the folder of --traces."""
-    if name is not None and (Path(name).name != name or {"/", "\\"} & set(name) or not name.isprintable()):
+    if name is not None and (name in ("", "..") or Path(name).name != name or {"/", "\\"} & set(name) or not name.isprintable()):
         raise click.BadParameter(f"{brief(name)} is no name of a folder in that of --traces", ctx, param)
     return name
 

@@ -65,7 +65,7 @@ def tune(
         for space in spaces:
             with progress(f"{space.spec.inputs.seq_len} tokens", kept) as bar:
                 found.append(tune_space(space, jobs, store, bar, accuracy and not seq_lens, aside=not seq_lens))
-            say(f"ran {found[-1].run} of {found[-1].legal} configs; kept in {store}", err=True)
+            say(f"{found[-1].legal} legal configs; ran {found[-1].run}, the given one too; kept in {store}", err=True)
     except Interrupted as stop:
         if shown := [*found, *([stop.so_far] if stop.so_far else [])]:
             say(f"so far:\n{_tunings_screen(shown, seq_lens)}")

@@ -36,7 +36,7 @@ from tensix_sim.sdpa.keys import (
 )
 from tensix_sim.sdpa.op import OPS, Op
 
-FARTHEST = 10**6  # times that a number of the machine may be a board's own, or its part: what is beyond overflows the clock
+FARTHEST = 1_000  # times that a number of the machine may be a board's own, or its part: what is beyond overflows the clock
 
 
 class InvalidOperandError(Exception):
