@@ -57,7 +57,7 @@ class Store:
             row = self._connection.execute(query, (model_version(), what, ring_id, _key(what, spec))).fetchone()
         if row is None:
             return None
-        if not (isinstance(row[0], int | float) and isfinite(row[0]) and row[0] >= 0):
+        if not (isinstance(row[0], int | float) and isfinite(row[0]) and row[0] >= (what != "error")):
             told = f"{self._path}: holds {brief(row[0], 60)} for the {what} of ring position {ring_id}, which nothing measured"
             raise StoreError(f"{told}; give another --store, or remove this one")
         return float(row[0])

@@ -240,7 +240,7 @@ def _beyond(board: Machine, name: str, value: Any) -> str:
         holder = getattr(holder, part, None)
     if not all(isinstance(number, int | float) for number in (holder, value)) or value == 0 or not isfinite(value):
         return ""
-    least, most = holder / FARTHEST, (holder or 1) * FARTHEST
+    least, most = holder / FARTHEST, (holder or FARTHEST**2) * FARTHEST
     return "" if least <= abs(value) <= most else f"must be from {least:.6g} to {most:.6g}: {holder:.6g} is the board's own"
 
 
