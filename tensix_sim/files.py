@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from tensix_sim.host import locked
@@ -109,14 +109,17 @@ def open_array(path: str, rank: int, kind: str) -> NDArray[Any]:
         ValueError: there is no such array; the message is the end of a sentence about the file.
 
     """
+    archive = False
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with open(path, "rb") as file:
+            archive = file.read(4) == b"PK\3\4"
+        array = npy.open_memmap(path, mode="r")
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged header ends in nearly any
-        raise ValueError("is not a whole .npy file of numbers") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError("is an archive; one .npy array is needed")
+        raise ValueError(
+            "is an archive; one .npy array is needed" if archive else "is not a whole .npy file of numbers"
+        ) from error
     if array.dtype.kind != kind:
         raise ValueError(f"holds {array.dtype}; {'floating-point' if kind == 'f' else 'int32'} numbers are needed")
     if array.ndim != rank or 0 in array.shape:
