@@ -207,8 +207,9 @@ def options(rng: random.Random, base: Path, folder: Path) -> Iterator[Call]:
     tune = ("tune", spec, "--store", str(folder / "s"))
     yield rng.choice([
         (*run, "--jobs", "1", "--name", value), (*run, "--jobs", "1", "--json", str(folder / value)), (*run, "--emit", value),
-        (*run, "--jobs", value), (*run, "--dask", f"{value}://"), ("check", spec, "--reserve", value), ("check", "--preset", value),
-        ("check", value), ("check", spec, "--json", "/dev/full"), (*tune, "--vary", value), (*tune, "--vary", f"q_chunk={value}"),
+        (*run, "--jobs", value), (*run, "--dask", f"{value}://"), ("check", spec, "--reserve", value),
+        ("check", "--preset", value), ("check", value), ("check", spec, "--json", "/dev/full"), (*tune, "--vary", value),
+        (*tune, "--vary", f"q_chunk={value}"),
         (*tune, "--seq-lens", value or "x"), (*tune, "--within", f"x{value}"), ("lengths", spec, "--keys", f"x{value}"),
         ("lengths", spec, "--plot", str(folder / f"x.{value}x")), ("report", value or "x"), ("validate", "--only", f"x{value}"),
         ("validate", value or "x"), ("compare", value or "x", value), ("compare", spec, spec, "--call", value), (value,),

@@ -1,7 +1,8 @@
 """The command line. Results on stdout, progress and complaints on stderr.
 
 Exit codes: 0 fine, 1 the config is illegal, 2 usage or a file that cannot be written, 3 the simulated program
-failed (or, with `run --strict`, gave other numbers than it should), 130 interrupted. An error carries its own.
+failed (or, with `run --strict`, gave other numbers than it should), 130 and 143 interrupted by
+Ctrl-C and SIGTERM. An error carries its own.
 
 What a command needs it imports when it is called: help comes at once.
 """
