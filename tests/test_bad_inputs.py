@@ -123,6 +123,28 @@ def test_an_absurd_argument_is_an_illegal_config(tmp_path: Path, args: list[str]
     assert len(out) < 12_000
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "k: " + "x" * 250_000,
+        "board: " + "x" * 250_000,
+        "".join(f"k{i}: 1\n" for i in range(2000)),
+        "machine: {" + ", ".join(f"dram.bank_rat{i}: 1" for i in range(2000)) + "}",
+        "what_if: {buffers: {" + ", ".join(f"b{i}: 3" for i in range(2000)) + "}}",
+        f"ring_ids: {list(range(4000))}",
+        f"ring_ids: [{', '.join('x' * 4000)}]",
+    ],
+)
+def test_what_is_said_does_not_grow_with_the_file(tmp_path: Path, more: str) -> None:
+    """By `check` and by `run`, of long values, of many, and of many wrong ones."""
+    kept = [line for line in SPEC.splitlines() if line.partition(":")[0] not in more.partition(":")[0]]
+    (tmp_path / "spec.yaml").write_text("\n".join([*kept, more, ""]))
+    for command in (("check",), ("run", "--traces", tmp_path / "t")):
+        code, out, fault = call(*command, tmp_path / "spec.yaml")
+        assert (code, fault) == (1, "")
+        assert len(out) < 12_000
+
+
 def test_of_very_many_unknown_keys_the_first_are_told() -> None:
     """A line for each of fifty, and how many more there are; a key that is no text is shown with its own value."""
     report = check({f"k{i}": i for i in range(2000)} | {1: 2, "inputs": {}})

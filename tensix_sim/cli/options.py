@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from tensix_sim.cli.console import fail, need
-from tensix_sim.text import clipped
+from tensix_sim.text import MOST_TOLD, clipped
 from tensix_sim.user_errors import UsageError
 
 if TYPE_CHECKING:
@@ -158,4 +158,6 @@ class Given:
 
 
 def _refuse(report: "Report") -> NoReturn:
-    fail("\n".join([f"illegal: {len(report.violations)} rules broken", *(f"- {v.message}" for v in report.violations)]), 1)
+    lines = [f"- {violation.message}" for violation in report.violations]
+    more = [f"- and {len(lines) - MOST_TOLD:,} more"] if len(lines) > MOST_TOLD else []
+    fail("\n".join([f"illegal: {len(lines)} rules broken", *lines[:MOST_TOLD], *more]), 1)

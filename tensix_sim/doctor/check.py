@@ -19,6 +19,7 @@ from tensix_sim.hw.silicon import LONGEST
 from tensix_sim.sdpa.case import Case, make_machine
 from tensix_sim.sdpa.keys import FIDELITY, SEQ_LEN, Change, Fault
 from tensix_sim.sdpa.op import compute_kernel, positions
+from tensix_sim.text import key_text
 
 __all__ = ["Report", "check", "examine"]
 
@@ -52,7 +53,7 @@ def examine(spec: Source, overrides: Sequence[str] = ()) -> tuple[Report, Case |
     too_long = counted is not None and not of_values and counted.floor.cycles > LONGEST
     after = trial(case)
     report = Report(
-        subject=f"{typed.op} on {typed.board}",
+        subject=f"{key_text(typed.op)} on {key_text(typed.board)}",
         violations=(
             *(_violation(fault, nearest(case, after, names, name, fault)) for name, fault in of_values),
             *(_violation(fault) for _, fault in of_files),

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from tensix_sim.program import BufferSpec
 from tensix_sim.sdpa.keys import Change
-from tensix_sim.text import brief, key_text
+from tensix_sim.text import brief, clipped, key_text
 
 
 class Record(BaseModel):
@@ -35,7 +35,7 @@ class Violation(Record):
     def message(self) -> str:
         """What is wrong, by how much, and what would be legal."""
         wanted = " or ".join(_assignments(change) for change in self.nearest)
-        return f"{_assignments(self.found)}: {self.rule}" + (f"; nearest legal: {wanted}" if wanted else "")
+        return f"{_assignments(self.found)}: {clipped(self.rule, 1_000)}" + (f"; nearest legal: {wanted}" if wanted else "")
 
 
 class Size(Record):

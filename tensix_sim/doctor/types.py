@@ -89,7 +89,8 @@ def _type_faults(error: ValidationError, raw: Mapping[str, Any]) -> dict[str, Fa
             found[key] = Fault({key: _lookup(raw, key)}, "is required" if _lookup(raw, key) is None else "has too few items")
         else:
             wrong = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
-            wrong = f"{found[key].rule}, or {wrong}" if key in found else wrong
+            said = found[key].rule.split(", or ") if key in found else []
+            wrong = ", or ".join(said if wrong in said else [*said, wrong])
             found[key] = Fault({key: _lookup(raw, key)}, wrong)
     return found
 

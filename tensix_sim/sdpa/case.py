@@ -36,6 +36,7 @@ from tensix_sim.sdpa.keys import (
 )
 from tensix_sim.sdpa.op import OPS, Op
 
+MOST_NUMBERS = 300  # of a machine: about 120, and room for wrong names
 FARTHEST = 1_000  # times that a number of the machine may be a board's own, or its part: what is beyond overflows the clock
 
 
@@ -215,6 +216,8 @@ def make_machine(spec: RunSpec) -> tuple[Machine, dict[str, Fault]]:
     except UnknownNameError:
         fault = Fault({"board": spec.board}, "there is no such board")
         return machine(BUILT_IN.board), {"board": fault} | _faults_on_every_board(spec)
+    if len(spec.machine) > MOST_NUMBERS:
+        return board, {"machine": Fault({"machine": spec.machine}, f"{len(spec.machine):,} numbers, more than a machine has")}
     found: dict[str, Fault] = {}
     for name, value in spec.machine.items():
         try:
