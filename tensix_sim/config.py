@@ -3,19 +3,18 @@
 These models know which values exist; `tensix_sim.doctor.check` and `rules` know which of them go together.
 """
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tensix_sim.files import open_array
+from tensix_sim.text import brief, key_text
 from tensix_sim.user_errors import UserError
+from tensix_sim.yaml_text import MOST_BYTES, MOST_NESTED, NotYamlError, read_yaml
 
 Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 CoreCoordinate = Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
@@ -38,7 +37,7 @@ class SpecError(UserError, ValueError):
     exit_code = 1
 
     def __init__(self, *problems: tuple[str, Any, str]) -> None:
-        super().__init__("; ".join(f"{key} = {found!r}: {wrong}" for key, found, wrong in problems))
+        super().__init__("; ".join(f"{key_text(key)} = {brief(found)}: {wrong}" for key, found, wrong in problems))
         self.problems = problems
 
 
@@ -334,31 +333,14 @@ def load_spec(source: Source, overrides: Sequence[str] = ()) -> RunSpec:
     return RunSpec.model_validate(read_spec(source, overrides))
 
 
-class _Yaml(yaml.SafeLoader):
-    """YAML as of version 1.2, where `off` is a word and only true and false are booleans."""
-
-
-_BOOL = "tag:yaml.org,2002:bool"
-_Yaml.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Yaml.add_implicit_resolver(_BOOL, re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF"))
-
-
 def _read_yaml_file(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.load(path.read_bytes(), _Yaml)
+        with path.open("rb") as file:
+            raw = read_yaml(file.read(MOST_BYTES + 1))
+    except NotYamlError as error:
+        raise SpecError(("spec", str(path), str(error))) from error
     except (OSError, ValueError) as error:
         raise SpecError(("spec", str(path), f"cannot be read: {getattr(error, 'strerror', None) or error}")) from error
-    except (yaml.YAMLError, RecursionError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" in line {where.line + 1}" if where else ""
-        raise SpecError(("spec", str(path), f"is not YAML{line}")) from error
-    try:
-        json.dumps(raw, default=str, skipkeys=True)
-    except ValueError as error:
-        raise SpecError(("spec", str(path), "holds an anchor that refers to itself")) from error
     if not isinstance(raw, dict):
         raise SpecError(("spec", str(path), f"holds {type(raw).__name__}; a mapping of keys to values is needed"))
     return raw
@@ -366,20 +348,22 @@ def _read_yaml_file(path: Path) -> dict[str, Any]:
 
 def _put(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not (equals and all(key.split("."))):
-        raise SpecError(("--set", override, "is not of the form key=value"))
-    try:
-        value = yaml.load(text, _Yaml)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise SpecError((key, text, "is not a YAML value")) from error
     *parents, leaf = key.split(".")
+    if not (equals and leaf and all(parents)):
+        raise SpecError(("--set", override, "is not of the form key=value"))
+    if len(parents) >= MOST_NESTED:
+        raise SpecError((key, text, f"the key has {len(parents) + 1:,} parts; none has more than {MOST_NESTED}"))
+    try:
+        value = read_yaml(text)
+    except NotYamlError as error:
+        raise SpecError((key, text, f"as a value of YAML, it {error}")) from error
     place = raw
     for parent in parents:
         if place.get(parent) is None:
             place[parent] = {}
         place = place[parent]
         if not isinstance(place, dict):
-            raise SpecError((key, value, f"{parent} is {place!r}, which has no keys"))
+            raise SpecError((key, value, f"{key_text(parent)} is {brief(place)}, which has no keys"))
     place[leaf] = value
 
 

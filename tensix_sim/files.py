@@ -2,14 +2,19 @@
 
 import json
 import math
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
+
+from tensix_sim.host import locked
+
+HALF_WRITTEN = r"\.{}\.[0-9a-f]{{8}}"  # the name of a file until it is whole
 
 
 @contextmanager
@@ -23,6 +28,8 @@ def atomic(path: str | Path) -> Iterator[TextIO]:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a name under which to write a file that takes the name `path` only when the block ends well.
 
+    What killed runs left there of the same file goes.
+
     What is no regular file, such as /dev/stdout, is written as it stands. An OSError names `path`, whatever
     the file was called when it went wrong.
     """
@@ -31,9 +38,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     target = path if in_place else path.resolve()
     written = target if in_place else target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        yield written
-        if not in_place:
-            written.replace(target)
+        if in_place:
+            yield written
+        else:
+            _remove_dead(target)
+            written.touch()
+            with locked(written):
+                yield written
+                written.replace(target)
     except BaseException as error:
         if not in_place:
             with suppress(OSError):
@@ -41,6 +53,30 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if isinstance(error, OSError) and error.filename in (None, str(written)):
             error.filename = str(path)
         raise
+
+
+def _remove_dead(target: Path) -> None:
+    """Remove half-written files of a name that no process has locked."""
+    for path in target.parent.iterdir():
+        if re.fullmatch(HALF_WRITTEN.format(re.escape(target.name)), path.name):
+            with suppress(OSError), locked(path, wait=False):
+                path.unlink()
+
+
+def try_target(path: Path) -> None:
+    """Find out whether a file can be written, without touching it.
+
+    Raises:
+        OSError: it cannot.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(21, "is a folder", str(path))
+    with suppress(_TriedError), atomic_path(path):
+        raise _TriedError
+
+
+class _TriedError(Exception):
+    """The end of a trial."""
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -73,14 +109,17 @@ def open_array(path: str, rank: int, kind: str) -> NDArray[Any]:
         ValueError: there is no such array; the message is the end of a sentence about the file.
 
     """
+    archive = False
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with open(path, "rb") as file:
+            archive = file.read(4) == b"PK\3\4"
+        array = npy.open_memmap(path, mode="r")
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise ValueError("is not a whole .npy file of numbers") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError("is an archive; one .npy array is needed")
+    except Exception as error:  # a damaged header ends in nearly any
+        raise ValueError(
+            "is an archive; one .npy array is needed" if archive else "is not a whole .npy file of numbers"
+        ) from error
     if array.dtype.kind != kind:
         raise ValueError(f"holds {array.dtype}; {'floating-point' if kind == 'f' else 'int32'} numbers are needed")
     if array.ndim != rank or 0 in array.shape:

@@ -15,6 +15,7 @@ from typing import Any
 
 EXCHANGE = 2  # of Linux's renameat2
 HERE = -100  # its AT_FDCWD
+PARENT_DEATH = 1  # prctl's PR_SET_PDEATHSIG
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None  # POSIX systems have both
 resource: Any = import_module("resource") if find_spec("resource") else None
 
@@ -73,6 +74,50 @@ def exchange(a: Path, b: Path) -> bool:
     """Exchange two names in one step; false where that is not possible."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     return rename is not None and rename(HERE, os.fsencode(a), HERE, os.fsencode(b), EXCHANGE) == 0
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
+@contextmanager
+def interrupts_raise() -> Iterator[None]:
+    """Until the block ends, SIGTERM raises `Terminated` in the main thread, and Ctrl-C KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise Terminated
+
+    usual = signal.signal(signal.SIGTERM, stop), signal.getsignal(signal.SIGINT)
+    if usual[1] is _end_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual[0])
+        signal.signal(signal.SIGINT, usual[1])
+
+
+def interrupts_end_at_once() -> None:
+    """Ctrl-C and SIGTERM end the process without a word, as before there is anything to tidy up and after it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end_at_once)
+
+
+def _end_at_once(number: int, _: object) -> None:
+    os._exit(128 + number)
+
+
+def end_with(parent: int) -> None:
+    """Let this process end when its parent does, whatever ends that one; SIGTERM ends it too."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 @contextmanager

@@ -6,10 +6,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from math import isfinite
 from pathlib import Path
 
 from tensix_sim.config import RunSpec
 from tensix_sim.sources import version_of
+from tensix_sim.text import brief
 from tensix_sim.user_errors import UserError
 
 TABLE = """
@@ -53,7 +55,12 @@ class Store:
         query = "select found from runs where model = ? and what = ? and ring_id = ? and spec = ?"
         with self._complaints():
             row = self._connection.execute(query, (model_version(), what, ring_id, _key(what, spec))).fetchone()
-        return None if row is None else float(row[0])
+        if row is None:
+            return None
+        if not (isinstance(row[0], int | float) and isfinite(row[0]) and row[0] >= (what != "error")):
+            told = f"{self._path}: holds {brief(row[0], 60)} for the {what} of ring position {ring_id}, which nothing measured"
+            raise StoreError(f"{told}; give another --store, or remove this one")
+        return float(row[0])
 
     def put(self, what: str, ring_id: int, spec: RunSpec, found: float) -> None:
         """Keep what was found."""

@@ -5,6 +5,7 @@ from textwrap import wrap
 from typing import Any
 
 WIDTH = 110
+MOST_TOLD = 50  # of what is wrong at once
 
 
 def shown(value: Any, times: str = "x", none: str = "none") -> str:
@@ -14,6 +15,29 @@ def shown(value: Any, times: str = "x", none: str = "none") -> str:
     if isinstance(value, tuple | list):
         return (times if all(isinstance(item, int) for item in value) else ", ").join(shown(item, times, none) for item in value)
     return none if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def printable(text: str) -> str:
+    """The same with what a terminal would obey written as in code; lines stay lines."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def clipped(text: str, width: int = 200) -> str:
+    """The start of a text that is longer than `width`."""
+    return text if len(text) <= width else f"{text[:width]}..."
+
+
+def brief(value: Any, width: int = 200) -> str:
+    """A value as in code, on one line, or its start."""
+    try:
+        return clipped(repr(value), width)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} too large to show"
+
+
+def key_text(key: object) -> str:
+    """A key as it is shown: on one line, and not longer than any key that there is."""
+    return clipped(printable(str(key)).replace("\n", "\\n"), 100)
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -22,7 +22,8 @@ def predict(row: Row) -> Prediction:
     try:
         job = Job.of(row.spec)
     except ValidationError as error:
-        return Prediction(row, problem=str(error.errors()[0]["msg"]))
+        wrong = error.errors()[0]
+        return Prediction(row, problem=f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}")
     except IllegalConfigError as error:
         return Prediction(row, problem=error.report.violations[0].message)
     except (ValueError, UnknownNameError) as error:

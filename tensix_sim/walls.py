@@ -4,6 +4,7 @@ A row is one kernel's wall on one board, in the columns of `data/measurements.cs
 """
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from itertools import combinations
 from math import isqrt
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -20,6 +21,7 @@ from tensix_sim.arch import machine
 from tensix_sim.config import RunSpec
 from tensix_sim.sdpa.keys import KV_DTYPE, PAGED
 from tensix_sim.sdpa.op import OPS, SDPA
+from tensix_sim.text import brief
 from tensix_sim.trace.causes import Cause, LaneWait
 from tensix_sim.user_errors import UserError
 
@@ -33,40 +35,46 @@ class MeasurementsError(UserError, ValueError):
     exit_code = 1
 
 
+MOST = 10**15  # of any number in a row
+Positive = Annotated[int, Field(gt=0, le=MOST)]
+Amount = Annotated[int, Field(ge=0, le=MOST)]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+
+
 class Row(BaseModel):
     """One published wall. Columns that a file has beyond these are carried along unread."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    id: str
-    board: str
-    op: str
-    kernel: str
+    id: Name
+    board: Name
+    op: Name
+    kernel: Name
     causal: bool
-    batch: int
-    q_heads: int
-    kv_heads: int
-    seq_q: int
-    seq_kv: int
-    chunk_start_idx: int
-    sliding_window: int
-    head_dim: int
-    q_dtype: str
-    kv_dtype: str
-    v_dtype: str | None = None  # where V is not as K
-    q_chunk: int
-    k_chunk: int
-    grid_x: int | None
-    grid_y: int | None
-    math_fidelity: str
+    batch: Positive
+    q_heads: Positive
+    kv_heads: Positive
+    seq_q: Positive
+    seq_kv: Positive
+    chunk_start_idx: Amount
+    sliding_window: Amount
+    head_dim: Positive
+    q_dtype: Name
+    kv_dtype: Name
+    v_dtype: Name | None = None  # where V is not as K
+    q_chunk: Positive
+    k_chunk: Positive
+    grid_x: Positive | None
+    grid_y: Positive | None
+    math_fidelity: Name
     math_approx: bool
     exp_approx: bool
     fp32_dest: bool
-    ring_size: int | None = None
-    wall_cycles: int = Field(gt=0)
-    fpu_cycles: int | None = None
-    sfpu_cycles: int | None = None
-    math_cycles: int | None = None
+    ring_size: Positive | None = None
+    wall_cycles: Positive
+    fpu_cycles: Amount | None = None
+    sfpu_cycles: Amount | None = None
+    math_cycles: Amount | None = None
     source: str = ""
     note: str = ""
 
@@ -90,7 +98,7 @@ class Row(BaseModel):
             if cores % y == 0 and cores // y <= columns:
                 return cores // y, y
         raise ValueError(
-            f"grid_x and grid_y are blank, and the note ({self.note!r}) has no 'N cores' that is a rectangle within the "
+            f"grid_x and grid_y are blank, and the note ({brief(self.note)}) has no 'N cores' that is a rectangle within the "
             f"{columns}x{rows} of {self.board}"
         )
 
@@ -175,25 +183,43 @@ def read_rows(path: Path = SHIPPED) -> list[Row]:
     Raises:
         MeasurementsError: a column is missing or a value does not fit; names line, column and value.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
+    table = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    rows, heading = list[Row](), list[str]()
+    try:
+        heading = next(table, [])
         needed = [name for name, field in Row.model_fields.items() if field.is_required()]
-        missing = [name for name in needed if name not in (table.fieldnames or [])]
-        if missing:
+        if missing := [name for name in needed if name not in heading]:
             raise MeasurementsError(f"{path}: line 1 lacks the columns {', '.join(missing)}; a file needs {', '.join(needed)}")
-        rows = [_read_row(path, table.line_num, record) for record in table]
+        if twice := [name for name in Row.model_fields if heading.count(name) > 1]:
+            raise MeasurementsError(f"{path}: line 1 has the column {twice[0]} twice")
+        rows = [_read_row(path, table.line_num, heading, cells) for cells in table if cells]
+    except csv.Error as error:
+        raise MeasurementsError(f"{path}: line {table.line_num}: no CSV: {error}") from error
     if not rows:
         raise MeasurementsError(f"{path}: no rows below the heading")
     return rows
 
 
-def _read_row(path: Path, line: int, record: dict[str, str]) -> Row:
+def _text(path: Path) -> str:
+    data = path.read_bytes()
     try:
-        return Row.model_validate(record)
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found, line = data[error.start : error.end], data.count(b"\n", 0, error.start) + 1
+        raise MeasurementsError(f"{path}: line {line}: {found!r} is not UTF-8") from error
+
+
+def _read_row(path: Path, line: int, heading: Sequence[str], cells: Sequence[str]) -> Row:
+    if len(cells) != len(heading):
+        raise MeasurementsError(f"{path}: line {line}: {len(cells)} values for {len(heading)} columns")
+    try:
+        return Row.model_validate(dict(zip(heading, cells, strict=True)))
     except ValidationError as error:
         first = error.errors()[0]
         column = ".".join(str(part) for part in first["loc"])
-        raise MeasurementsError(f"{path}: line {line}, column {column}: {first['msg']}; given {first['input']!r}") from None
+        raise MeasurementsError(
+            f"{path}: line {line}, column {column}: {first['msg']}; given {brief(first['input'], 60)}"
+        ) from None
 
 
 @cache

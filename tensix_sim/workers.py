@@ -1,17 +1,20 @@
 """Work in other processes, here or on a Dask cluster: calls side by side, and what happens when a worker dies or Ctrl-C comes."""
 
+import asyncio
 import multiprocessing
+import os
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tensix_sim.host import interrupts_held, settled
+from tensix_sim.host import end_with, interrupts_held, settled
 from tensix_sim.store import model_version
+from tensix_sim.text import brief, clipped
 from tensix_sim.user_errors import UserError
 
 PROCESSES = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")  # a fork has all loaded that this one has
@@ -121,12 +124,12 @@ def worker_processes(
 ) -> Iterator[Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Future[Any]]]]:
     """Worker processes, and the function that gives them their work: a function and the arguments of each call.
 
-    Whatever ends the block early ends them too. Ctrl-C is for the parent alone.
+    Whatever ends the block early, or this process, ends them too. Ctrl-C is for the parent alone.
 
     Raises:
         WorkerError: one of them died.
     """
-    with ProcessPoolExecutor(jobs, PROCESSES, start, args) as pool:
+    with ProcessPoolExecutor(jobs, PROCESSES, _begin, (os.getpid(), start, args)) as pool:
 
         def submit(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Future[Any]]:
             with interrupts_held(), warnings.catch_warnings():
@@ -147,6 +150,12 @@ def worker_processes(
             raise
 
 
+def _begin(parent: int, start: Callable[..., None] | None, args: tuple[Any, ...]) -> None:
+    end_with(parent)
+    if start:
+        start(*args)
+
+
 @contextmanager
 def _dask_workers(address: str) -> Iterator[Workers]:
     """The workers of the Dask cluster whose scheduler is at `address`; the cluster replaces those that it loses.
@@ -159,9 +168,11 @@ def _dask_workers(address: str) -> Iterator[Workers]:
     from distributed import Client, KilledWorker
 
     try:
+        with ThreadPoolExecutor(1) as thread:  # a notebook's own has a loop already; a client that fails takes long to close
+            thread.submit(asyncio.run, _answers(address)).result()
         client = Client(address, timeout=10, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ClusterError(f"no Dask scheduler answers at {address}: {error}") from error
+    except Exception as error:  # an address that is none ends in nearly any
+        raise ClusterError(f"no Dask scheduler answers at {brief(address, 80)}: {clipped(str(error))}") from error
     with client:
         _check_versions(client, address)
         executor = client.get_executor()
@@ -171,6 +182,12 @@ def _dask_workers(address: str) -> Iterator[Workers]:
             raise WorkerError(f"a config killed worker after worker of {address}: {error}") from error
         finally:
             executor.shutdown(wait=False)  # and cancels what nobody waits for any more
+
+
+async def _answers(address: str) -> None:
+    from distributed.comm.core import connect
+
+    await (await connect(address, timeout=10)).close()
 
 
 def _check_versions(client: Any, address: str) -> None:

@@ -183,7 +183,7 @@ def test_a_check_visits_no_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     chunks = {"program_config__q_chunk_size": 32, "program_config__k_chunk_size": 32}
     small = {"inputs__q_heads": 1, "inputs__head_dim": 32}
     most = check(upstream(S=MOST_TILE_ROWS * TILE, **chunks, **small))
-    assert most.ok
+    assert [violation.key for violation in most.violations] == ["inputs.seq_len"], "it takes longer than is timed"
     assert sum(most.load.chunks) == MOST_TILE_ROWS // 4
     more = check(upstream(S=2 * MOST_TILE_ROWS * TILE, **chunks, **small))
     assert more.ok

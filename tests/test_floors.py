@@ -9,7 +9,7 @@ import tensix_sim
 
 ROOT = Path(tensix_sim.__file__).parent
 FLOORS = [
-    {"user_errors", "files", "host", "text", "config", "presets", "arch", "formats", "sources"},
+    {"user_errors", "files", "host", "text", "config", "presets", "arch", "formats", "sources", "yaml_text"},
     {"trace", "program", "accuracy", "identity"},
     {"hw"},
     {"kernel_api"},

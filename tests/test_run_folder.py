@@ -252,7 +252,8 @@ def test_a_users_file_is_never_taken_away(folder: Path, foreign: str) -> None:
 def test_a_name_that_is_a_file_or_too_long_is_refused_before_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is simulated for it."""
     monkeypatch.setattr("tensix_sim.simulation.run_device", lambda *_, **__: pytest.fail("it ran"))
-    for name, says in (("a/cores.csv", "is a file"), ("x" * 300, "File name too long"), ("a/cores.csv/x", "File exists")):
+    (folder.parent / "f").touch()
+    for name, says in (("f", "is a file"), ("x" * 300, "File name too long"), ("a/cores.csv/x", "no name of a folder")):
         done = CliRunner().invoke(main, ["run", "--traces", str(folder.parent), "--name", name, "--jobs", "1"])
         assert done.exit_code == 2
         assert says in done.stderr

@@ -439,7 +439,7 @@ def test_the_screen(tmp_path: Path) -> None:
     assert "given" in out
     assert "ttnn.SDPAProgramConfig(compute_with_storage_grid_size=(2, 2)" in out
     assert "times as fast as the given config" in out
-    assert f"configs; kept in {store}" in err
+    assert f"the given one too; kept in {store}" in err
     written = json.loads((tmp_path / "t.json").read_text())
     assert Tuning.model_validate(written).winner.cycles == written["winner"]["cycles"]
     assert "run" not in written

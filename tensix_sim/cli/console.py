@@ -1,9 +1,10 @@
 """What all commands do with the terminal: results on stdout, progress and complaints on stderr."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,14 +12,25 @@ from typing import Any, NoReturn
 
 import click
 
+from tensix_sim.host import Terminated, interrupts_raise
+from tensix_sim.text import clipped, printable
 from tensix_sim.user_errors import UserError
 
 UNWRITTEN = "nothing was written"
+MOST_LETTERS = 2_000  # of a line of complaint
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print text, with nothing in it that a terminal obeys; where nobody reads any more, nothing."""
+    try:
+        click.echo(printable(text), err=err)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if err else sys.stdout).fileno())
 
 
 def fail(message: str, code: int = 2) -> NoReturn:
-    """Say what is wrong and end with `code`."""
-    click.echo(message, err=True)
+    """Say what is wrong, of each line as much as can be read, and end with `code`."""
+    say("\n".join(clipped(line, MOST_LETTERS) for line in message.split("\n")), err=True)
     sys.exit(code)
 
 
@@ -27,14 +39,14 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
+        _open_what_is_closed()
         try:
-            command(*args, **kwargs)
+            with interrupts_raise():
+                command(*args, **kwargs)
         except UserError as error:
             fail("\n".join([str(error), *getattr(error, "__notes__", [])]), error.exit_code)
-        except KeyboardInterrupt:
-            fail(f"interrupted; {UNWRITTEN}", 130)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except KeyboardInterrupt as stop:
+            fail(f"interrupted; {UNWRITTEN}", exit_code(stop))
         except MemoryError:
             fail(f"out of memory; set numerics: off or trace: off, or give --jobs 1; {UNWRITTEN}")
         except OSError as error:
@@ -43,20 +55,33 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """130 of Ctrl-C, 143 of SIGTERM."""
+    eval("0")  # Ctrl-C in an `exec` of text, though caught, would end Python by the signal, until another one ends well
+    return 143 if isinstance(stop, Terminated) or isinstance(stop.__context__, Terminated) else 130
+
+
+def _open_what_is_closed() -> None:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, io.StringIO())
+
+
 def need(given: object, use: str, package: str, extra: str) -> None:
     """Refuse a use that was `given` of a package that is not installed, and say which of our extras has it."""
     if given and find_spec(package) is None:
         fail(f"{use} {package}, which is not installed: pip install 'tensix-sim[{extra}]'")
 
 
-def show(screen: str, json_file: str | None, data: Callable[[], Any]) -> None:
-    """Print a screen; before it, write what it shows to the file of --json."""
+def show(screen: str, json_file: Path | None, data: Callable[[], Any]) -> None:
+    """Print a screen, then write what it shows to the file of --json."""
+    if screen:
+        say(screen)
     if json_file:
         from tensix_sim.files import write_json
 
-        write_json(Path(json_file), data())
-    if screen:
-        click.echo(screen)
+        with suppress(BrokenPipeError):
+            write_json(json_file, data())
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from tensix_sim.cli.console import fail, need
+from tensix_sim.text import MOST_TOLD, clipped
 from tensix_sim.user_errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +20,26 @@ if TYPE_CHECKING:
 Command = Callable[..., None]
 Option = Callable[[Command], Command]
 
-JSON = click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write what the screen shows to FILE.")
+
+class Target(click.Path):
+    """A file to write, which is tried before any work is done."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        from tensix_sim.files import try_target
+
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        try:
+            try_target(path)
+        except OSError as error:
+            self.fail(f"{clipped(str(value))}: {error.strerror or error}", param, ctx)
+        return path
+
+
+JSON = click.option("--json", "json_file", type=Target(), help="Write what the screen shows to FILE.")
 SET = click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override a key of the spec.")
 PRESET = click.option("--preset", metavar="MODEL", help="The spec of a model in place of SPEC: tensix-sim presets lists them.")
 STORE = Path("traces/runs/store.sqlite")  # beside the folders of runs
@@ -35,17 +55,39 @@ def jobs_option(what: str) -> Option:
         @click.option("--dask", metavar="ADDRESS", help="Run on the Dask cluster whose scheduler is there.")
         @wraps(command)
         def run(*args: Any, jobs: int, dask: str | None, **kwargs: Any) -> None:
-            need(dask, "--dask needs", "distributed", "dask")
-            command(*args, jobs=dask or jobs, **kwargs)
+            need(dask is not None, "--dask needs", "distributed", "dask")
+            command(*args, jobs=jobs if dask is None else dask, **kwargs)
 
         return run
 
     return options
 
 
-def file_option(name: str, about: str | None, **more: Any) -> Option:
+def target_option(name: str, about: str) -> Option:
     """A file to write."""
-    return click.option(name, type=click.Path(dir_okay=False, path_type=Path), help=about, **more)
+    return click.option(name, type=Target(), help=about)
+
+
+def store_option(about: str | None, **more: Any) -> Option:
+    """A file to keep numbers in."""
+    return click.option("--store", type=click.Path(dir_okay=False, path_type=Path), help=about, **more)
+
+
+def plot_option(about: str) -> Option:
+    """A picture to draw, in a format that matplotlib knows."""
+
+    def known(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+        need(path, "--plot needs", "matplotlib", "plot")
+        if path:
+            from matplotlib.backend_bases import FigureCanvasBase
+
+            if (kind := path.suffix[1:].lower()) not in (kinds := FigureCanvasBase.get_supported_filetypes()):
+                raise click.BadParameter(
+                    f"{path}: no pictures of the kind {kind!r}; there are {', '.join(sorted(kinds))}", ctx, param
+                )
+        return path
+
+    return click.option("--plot", type=Target(), help=about, callback=known)
 
 
 def lengths_option(about: str) -> Option:
@@ -116,4 +158,6 @@ class Given:
 
 
 def _refuse(report: "Report") -> NoReturn:
-    fail("\n".join([f"illegal: {len(report.violations)} rules broken", *(f"- {v.message}" for v in report.violations)]), 1)
+    lines = [f"- {violation.message}" for violation in report.violations]
+    more = [f"- and {len(lines) - MOST_TOLD:,} more"] if len(lines) > MOST_TOLD else []
+    fail("\n".join([f"illegal: {len(lines)} rules broken", *lines[:MOST_TOLD], *more]), 1)

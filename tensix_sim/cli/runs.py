@@ -7,9 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tensix_sim.cli.console import UNWRITTEN, fail, guarded, need, progress, show
-from tensix_sim.cli.options import JSON, PRESET, SET, STORE, Given, file_option, jobs_option, lengths_option, spec_options
+from tensix_sim.cli.console import UNWRITTEN, fail, guarded, need, progress, say, show
+from tensix_sim.cli.options import (
+    JSON,
+    PRESET,
+    SET,
+    STORE,
+    Given,
+    jobs_option,
+    lengths_option,
+    spec_options,
+    store_option,
+    target_option,
+)
 from tensix_sim.cli.studies import compare_lengths
+from tensix_sim.text import brief
 from tensix_sim.user_errors import UserError
 
 if TYPE_CHECKING:
@@ -17,12 +29,19 @@ if TYPE_CHECKING:
     from tensix_sim.workers import Jobs
 
 
+def _within(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
+    """A name that stays in the folder of --traces."""
+    if name is not None and (name in ("", "..") or Path(name).name != name or {"/", "\\"} & set(name) or not name.isprintable()):
+        raise click.BadParameter(f"{brief(name)} is no name of a folder in that of --traces", ctx, param)
+    return name
+
+
 @click.command()
 @spec_options
 @JSON
 @jobs_option("Devices simulated")
 @click.option("--gather", is_flag=True, help="Also gather the whole sequence on every device: split, two all-gathers, concat.")
-@click.option("--name", help="Name of the folder with the traces.  [default: from the spec]")
+@click.option("--name", callback=_within, help="Name of the folder with the traces.  [default: from the spec]")
 @click.option("--traces", type=click.Path(file_okay=False, path_type=Path), default=Path("traces/runs"), show_default=True)
 @click.option(
     "--emit",
@@ -36,7 +55,7 @@ if TYPE_CHECKING:
 @guarded
 def run(
     given: Given,
-    json_file: str | None,
+    json_file: Path | None,
     jobs: "Jobs",
     gather: bool,
     name: str | None,
@@ -53,7 +72,7 @@ def run(
 
     spec = given.legal()
     _refuse_beforehand(spec, kinds, explain_error, gather)
-    folder = traces / (name or _run_name(spec, given.preset))
+    folder = traces / (_run_name(spec, given.preset) if name is None else name)
     with whole_folder(folder) as new:
         where = f"ring of {spec.ring_size}" if Op.of(spec).ring else spec.op
         with progress(f"{where} on {spec.board}", UNWRITTEN) as bar:
@@ -63,17 +82,16 @@ def run(
 
             with progress("error by stage", UNWRITTEN) as bar:
                 result.error = explain(spec, jobs, bar).model_dump()
+        say(run_screen(result))
         result.write_into(new)
         if kinds:
             from tensix_sim.emit import emit
 
             emit(result.as_run(), kinds, new, folder.resolve().name)
-    show(run_screen(result), json_file, result.summary)
+    show("", json_file, result.summary)
     if not result.opens_in_a_viewer:
-        click.echo(
-            f"no {folder / 'trace.json'}: the trace is too long for Perfetto; `tensix-sim report {folder}` shows it", err=True
-        )
-    click.echo(f"traces in {folder}", err=True)
+        say(f"no {folder / 'trace.json'}: the trace is too long for Perfetto; `tensix-sim report {folder}` shows it", err=True)
+    say(f"traces in {folder}", err=True)
     if strict and result.accuracy and result.accuracy.suspect:
         sys.exit(3)
 
@@ -113,7 +131,7 @@ def _run_name(spec: "RunSpec", preset: str | None) -> str:
 @click.option("--github", is_flag=True, help="Also annotate SPEC's lines in a GitHub workflow.")
 @JSON
 @guarded
-def check(given: Given, reserve: tuple[int, ...], github: bool, json_file: str | None) -> None:
+def check(given: Given, reserve: tuple[int, ...], github: bool, json_file: Path | None) -> None:
     """Say everything that is wrong with SPEC, what its kernels would really use, who computes what, and what would be better."""
     from tensix_sim.config import BUILT_IN
     from tensix_sim.doctor.check import check as check_spec
@@ -125,7 +143,7 @@ def check(given: Given, reserve: tuple[int, ...], github: bool, json_file: str |
     report = check_spec(given.read()) if given.preset else check_spec(written, given.overrides)
     show(report.text(), json_file, lambda: report.model_dump(mode="json"))
     if github:
-        click.echo("\n".join(["", *annotations(report, Path(given.spec) if given.spec is not None else None)]))
+        say("\n".join(["", *annotations(report, Path(given.spec) if given.spec is not None else None)]))
     if not report.ok:
         sys.exit(1)
 
@@ -133,7 +151,7 @@ def check(given: Given, reserve: tuple[int, ...], github: bool, json_file: str |
 @click.command()
 @JSON
 @guarded
-def boards(json_file: str | None) -> None:
+def boards(json_file: Path | None) -> None:
     """List the boards, with what matters most about each."""
     from tensix_sim.arch import BOARDS
     from tensix_sim.screen import boards_screen
@@ -148,7 +166,7 @@ def boards(json_file: str | None) -> None:
 @click.command()
 @JSON
 @guarded
-def presets(json_file: str | None) -> None:
+def presets(json_file: Path | None) -> None:
     """List the presets: models, as they call the op."""
     from tensix_sim.presets import presets as all_presets
     from tensix_sim.screen import presets_screen
@@ -159,18 +177,19 @@ def presets(json_file: str | None) -> None:
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN")
-@file_option("--output", "The page.  [default: RUN/report.html]")
+@target_option("--output", "The page.  [default: RUN/report.html]")
 @click.option("--png", is_flag=True, help="Also pictures of the main charts, beside the page.")
 @click.option("--what-ifs/--no-what-ifs", default=True, help="Run each device again, relieved and changed.")
-@file_option("--store", "What-ifs that were run, shared with tune.  [default: store.sqlite beside RUN]")
+@store_option("What-ifs that were run, shared with tune.  [default: store.sqlite beside RUN]")
 @jobs_option("What-ifs run")
 @JSON
 @guarded
 def report(
-    folder: Path, output: Path | None, png: bool, what_ifs: bool, store: Path | None, jobs: "Jobs", json_file: str | None
+    folder: Path, output: Path | None, png: bool, what_ifs: bool, store: Path | None, jobs: "Jobs", json_file: Path | None
 ) -> None:
     """Write a page on RUN, the folder of a run: what binds each device, what helps, where its cycles went. It opens offline."""
     from tensix_sim.analysis import judge
+    from tensix_sim.files import try_target
     from tensix_sim.page import write_pngs, write_report
     from tensix_sim.screen import verdict_screen
     from tensix_sim.simulation import DeviceFigures
@@ -179,23 +198,24 @@ def report(
 
     need(png, "--png draws with", "matplotlib", "plot")
     done = read_run(folder)
+    page = output or folder / "report.html"
+    try_target(page)
     verdicts = []
     if what_ifs and done.traces:
         devices = [DeviceFigures.model_validate({**device, "accuracy": None}) for device in done.summary["devices"]]
         kept = store or writable_store(folder.resolve().parent / STORE.name)
         with progress("what-ifs", f"what was run is kept in {kept}") as bar:
             verdicts = judge(done.spec, [(device, done.traces[device.ring_id]) for device in devices], jobs, bar, kept)
-    page = output or folder / "report.html"
+    show(verdict_screen(verdicts), json_file, lambda: [verdict.summary() for verdict in verdicts])
     write_report(done, verdicts, page)
     pictures = write_pngs(done, verdicts, page.parent) if png else []
-    show(verdict_screen(verdicts), json_file, lambda: [verdict.summary() for verdict in verdicts])
-    click.echo("\n".join(f"wrote {path}" for path in [page, *pictures]), err=True)
+    say("\n".join(f"wrote {path}" for path in [page, *pictures]), err=True)
 
 
 @click.command()
 @click.argument("before", required=False, type=click.Path(exists=True, path_type=Path))
 @click.argument("after", required=False, type=click.Path(exists=True, path_type=Path))
-@file_option("--html", "Write the comparison as a page to FILE.")
+@target_option("--html", "Write the comparison as a page to FILE.")
 @click.option("--call", type=click.IntRange(0), help="Which call of a profile that has several.")
 @lengths_option("Ring-distributed against plain SDPA")
 @SET
@@ -212,7 +232,7 @@ def compare(
     overrides: tuple[str, ...],
     preset: str | None,
     jobs: "Jobs",
-    json_file: str | None,
+    json_file: Path | None,
 ) -> None:
     """Say what changed between two runs, a run and a hardware profile, or two profiles, and why.
 
@@ -234,6 +254,6 @@ def compare(
     from tensix_sim.screen import compare_screen
 
     comparison = compare_sides(*read_sides(before, after, call))
+    show(compare_screen(comparison), json_file, lambda: asdict(comparison))
     if html:
         write_comparison(comparison, html)
-    show(compare_screen(comparison), json_file, lambda: asdict(comparison))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tensix_sim.cli.console import UNWRITTEN, fail, guarded, need, progress, show
-from tensix_sim.cli.options import JSON, STORE, Given, file_option, jobs_option, lengths_option, spec_options
+from tensix_sim.cli.console import UNWRITTEN, exit_code, fail, guarded, progress, say, show
+from tensix_sim.cli.options import JSON, STORE, Given, jobs_option, lengths_option, plot_option, spec_options, store_option
+from tensix_sim.text import brief
 
 if TYPE_CHECKING:
     from tensix_sim.tuning import Tuning
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     help="Keep configs this many times as slow as the best.  [default: 1.25, or 1 with --seq-lens]",
 )
 @click.option("--accuracy/--no-accuracy", default=True, help="Compute the numbers of the front; never done with --seq-lens.")
-@file_option("--store", None, default=STORE, show_default=True)
+@store_option(None, default=STORE, show_default=True)
 @jobs_option("Configs run")
-@file_option("--plot", "With --seq-lens, draw the times to FILE.")
+@plot_option("With --seq-lens, draw the times to FILE.")
 @JSON
 @guarded
 def tune(
@@ -44,7 +45,7 @@ def tune(
     store: Path,
     jobs: "Jobs",
     plot: Path | None,
-    json_file: str | None,
+    json_file: Path | None,
 ) -> None:
     """Find the fastest legal config of SPEC, and what others trade for their time.
 
@@ -54,7 +55,6 @@ def tune(
     from tensix_sim.tuning import Interrupted, read_lengths, read_space
     from tensix_sim.tuning import tune as tune_space
 
-    need(plot, "--plot needs", "matplotlib", "plot")
     if plot and not seq_lens:
         fail("--plot draws times over lengths: give --seq-lens too")
     lengths = read_lengths(seq_lens) if seq_lens else [None]
@@ -65,17 +65,17 @@ def tune(
         for space in spaces:
             with progress(f"{space.spec.inputs.seq_len} tokens", kept) as bar:
                 found.append(tune_space(space, jobs, store, bar, accuracy and not seq_lens, aside=not seq_lens))
-            click.echo(f"ran {found[-1].run} of {found[-1].legal} configs; kept in {store}", err=True)
+            say(f"{found[-1].legal} legal configs; ran {found[-1].run}, the given one too; kept in {store}", err=True)
     except Interrupted as stop:
         if shown := [*found, *([stop.so_far] if stop.so_far else [])]:
-            click.echo(f"so far:\n{_tunings_screen(shown, seq_lens)}")
-        fail(f"interrupted; {kept}, and the same command goes on from there", 130)
+            say(f"so far:\n{_tunings_screen(shown, seq_lens)}")
+        fail(f"interrupted; {kept}, and the same command goes on from there", exit_code(stop))
+    tunings = [tuning.model_dump(mode="json") for tuning in found]
+    show(_tunings_screen(found, seq_lens), json_file, lambda: tunings if seq_lens else tunings[0])
     if plot:
         from tensix_sim.page import write_lengths_plot
 
         write_lengths_plot(found, plot)
-    tunings = [tuning.model_dump(mode="json") for tuning in found]
-    show(_tunings_screen(found, seq_lens), json_file, lambda: tunings if seq_lens else tunings[0])
 
 
 def _tunings_screen(found: list["Tuning"], seq_lens: str | None) -> str:
@@ -91,7 +91,7 @@ def _tunings_screen(found: list["Tuning"], seq_lens: str | None) -> str:
 @jobs_option("Rows run")
 @JSON
 @guarded
-def validate(measurements: Path | None, only: str | None, micro: bool, jobs: "Jobs", json_file: str | None) -> None:
+def validate(measurements: Path | None, only: str | None, micro: bool, jobs: "Jobs", json_file: Path | None) -> None:
     """Predict every row of a CSV of MEASUREMENTS and show the errors; without one, of the published walls that ship with this."""
     from tensix_sim import microbench
     from tensix_sim import validate as v
@@ -105,7 +105,7 @@ def validate(measurements: Path | None, only: str | None, micro: bool, jobs: "Jo
         return
     rows = [row for row in read_rows(measurements or SHIPPED) if only is None or only in row.id]
     if not rows:
-        fail(f"no row's id contains {only!r}")
+        fail(f"no row's id contains {brief(only)}")
     with progress(f"{len(rows)} rows", UNWRITTEN) as bar:
         predictions = v.validate(rows, jobs, bar)
     show(v.table(predictions), json_file, lambda: v.summary(predictions))
@@ -117,11 +117,11 @@ def validate(measurements: Path | None, only: str | None, micro: bool, jobs: "Jo
 @spec_options
 @click.option("--keys", default="1024..262144", show_default=True, metavar="A..B", help="Lengths: A, 2A, 4A ... up to B.")
 @click.option("--heads", type=click.IntRange(1), default=1, show_default=True, help="Query heads that are sampled.")
-@file_option("--plot", "Draw the errors to FILE.")
+@plot_option("Draw the errors to FILE.")
 @jobs_option("Lengths run")
 @JSON
 @guarded
-def lengths(given: Given, keys: str, heads: int, plot: Path | None, jobs: "Jobs", json_file: str | None) -> None:
+def lengths(given: Given, keys: str, heads: int, plot: Path | None, jobs: "Jobs", json_file: Path | None) -> None:
     """Say how the error of SPEC's config grows with the length, bit for bit, with a 16-bit and a 32-bit DST.
 
     For each length one Q chunk a head is computed, against all keys.
@@ -130,18 +130,17 @@ def lengths(given: Given, keys: str, heads: int, plot: Path | None, jobs: "Jobs"
     from tensix_sim.screen import length_errors_screen
     from tensix_sim.tuning import read_lengths
 
-    need(plot, "--plot needs", "matplotlib", "plot")
     specs = length_specs(given.legal(), read_lengths(keys, "--keys"), heads)
     with progress("error by length", UNWRITTEN) as bar:
         found = error_by_length(specs, jobs, bar)
+    show(length_errors_screen(found), json_file, lambda: [one.model_dump(mode="json") for one in found])
     if plot:
         from tensix_sim.page import write_length_errors_plot
 
         write_length_errors_plot(found, plot)
-    show(length_errors_screen(found), json_file, lambda: [one.model_dump(mode="json") for one in found])
 
 
-def compare_lengths(given: Given, seq_lens: str, jobs: "Jobs", json_file: str | None) -> None:
+def compare_lengths(given: Given, seq_lens: str, jobs: "Jobs", json_file: Path | None) -> None:
     """Ring-distributed SDPA with its tail beside plain SDPA, length by length."""
     from tensix_sim.analysis import plain, worth, worth_from
     from tensix_sim.screen import worth_screen

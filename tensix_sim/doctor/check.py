@@ -15,9 +15,11 @@ from tensix_sim.doctor.rules import FILE_RULES, broken, faults, shape_rules
 from tensix_sim.doctor.settings import settings
 from tensix_sim.doctor.types import part_in_doubt, read_types
 from tensix_sim.formats import TILE
+from tensix_sim.hw.silicon import LONGEST
 from tensix_sim.sdpa.case import Case, make_machine
-from tensix_sim.sdpa.keys import FIDELITY, Change, Fault
+from tensix_sim.sdpa.keys import FIDELITY, SEQ_LEN, Change, Fault
 from tensix_sim.sdpa.op import compute_kernel, positions
+from tensix_sim.text import key_text
 
 __all__ = ["Report", "check", "examine"]
 
@@ -47,17 +49,24 @@ def examine(spec: Source, overrides: Sequence[str] = ()) -> tuple[Report, Case |
     of_files = list(broken(case, FILE_RULES))
     names = {name for name, _ in of_values}
     unshaped = invalid or of_files or names & shape_rules(case)
+    counted = None if unshaped else load(case.geometry, on.chip, positions(typed))
+    too_long = counted is not None and not of_values and counted.floor.cycles > LONGEST
     after = trial(case)
     report = Report(
-        subject=f"{typed.op} on {typed.board}",
+        subject=f"{key_text(typed.op)} on {key_text(typed.board)}",
         violations=(
             *(_violation(fault, nearest(case, after, names, name, fault)) for name, fault in of_values),
             *(_violation(fault) for _, fault in of_files),
+            *(
+                [_violation(case.fault(f"takes more than {LONGEST:,} cycles, the most that are timed", SEQ_LEN))]
+                if too_long
+                else []
+            ),
         ),
         warnings=tuple(advice for give in (*ADVICE, *(() if unshaped else SHAPE_ADVICE)) for advice in tried(give, case)),
         settings=() if unshaped else settings(case, raw),
         effective={} if unshaped else _effective(case),
-        load=None if unshaped else load(case.geometry, on.chip, positions(typed)),
+        load=counted,
         l1=tuple(tried(lambda: _l1_table(case))),
         l1_map=next(iter(tried(lambda: [_l1_map(case)])), None),
     )

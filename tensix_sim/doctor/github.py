@@ -5,6 +5,7 @@ from pathlib import Path
 import yaml
 
 from tensix_sim.doctor.report import Report
+from tensix_sim.yaml_text import NotYamlError, compose
 
 
 def annotations(report: Report, path: Path | None) -> list[str]:
@@ -34,10 +35,10 @@ def _escaped(text: str, more: str = "") -> str:
 def _read(path: Path | None) -> tuple[yaml.Node | None, int | None]:
     """Parse the file into nodes that know their lines; or find the line at which it is no YAML."""
     try:
-        return (yaml.compose(path.read_text(), yaml.SafeLoader) if path else None), None
-    except yaml.MarkedYAMLError as error:
-        return None, error.problem_mark.line + 1 if error.problem_mark else None
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return (compose(path.read_bytes()) if path else None), None
+    except NotYamlError as error:
+        return None, error.line
+    except OSError:
         return None, None
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from tensix_sim.program import BufferSpec
 from tensix_sim.sdpa.keys import Change
+from tensix_sim.text import brief, clipped, key_text
 
 
 class Record(BaseModel):
@@ -34,7 +35,7 @@ class Violation(Record):
     def message(self) -> str:
         """What is wrong, by how much, and what would be legal."""
         wanted = " or ".join(_assignments(change) for change in self.nearest)
-        return f"{_assignments(self.found)}: {self.rule}" + (f"; nearest legal: {wanted}" if wanted else "")
+        return f"{_assignments(self.found)}: {clipped(self.rule, 1_000)}" + (f"; nearest legal: {wanted}" if wanted else "")
 
 
 class Size(Record):
@@ -185,9 +186,4 @@ class Load(Record):
 
 
 def _assignments(values: Change) -> str:
-    return ", ".join(f"{key} = {_short(value)}" for key, value in values.items())
-
-
-def _short(value: Any, width: int = 200) -> str:
-    text = repr(value)
-    return text if len(text) <= width else f"{text[:width]}..."
+    return ", ".join(f"{key_text(key)} = {brief(value)}" for key, value in values.items())

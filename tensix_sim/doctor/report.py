@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from tensix_sim.doctor.records import Advice, L1Buffer, L1Map, Load, Record, Scores, Setting, Violation
-from tensix_sim.text import WIDTH, columns, shown, wrapped
+from tensix_sim.text import MOST_TOLD, WIDTH, columns, shown, wrapped
 
 
 class Report(Record):
@@ -45,7 +45,9 @@ def _drawn(report: Report) -> str:
     """Say it all, each part after an empty line."""
     count = len(report.violations)
     verdict = f"illegal, {count} {'rules' if count > 1 else 'rule'} broken" if count else "legal"
-    wrong = (wrapped(violation.message, "- ") for violation in report.violations)
+    wrong = [wrapped(violation.message, "- ") for violation in report.violations[:MOST_TOLD]]
+    if count > MOST_TOLD:
+        wrong.append(f"- and {count - MOST_TOLD:,} more")
     parts: list[Iterable[str]] = [[f"{verdict}: {report.subject}" if report.subject else verdict, *wrong]]
     if advice := [wrapped(str(advice), "- ") for advice in _worth_a_line(report)]:
         parts.append(["advice", *advice])
@@ -186,8 +188,8 @@ def _l1(buffers: Iterable[L1Buffer], space: L1Map) -> Iterator[str]:
     scale = BAR / max(space.size, space.end)
 
     def bar(address: int, size: int, mark: str) -> str:
-        start = min(BAR - 1, int(address * scale))
-        stop = max(start + 1, round((address + size) * scale))
+        start = max(0, min(BAR - 1, int(address * scale)))
+        stop = min(BAR, max(start + 1, round((address + size) * scale)))
         beyond = max(start, min(stop, round(space.limit * scale))) if address + size > space.limit and mark == "#" else stop
         return " " * start + mark * (beyond - start) + "!" * (stop - beyond)
 

@@ -125,6 +125,12 @@ def buffers_fit_l1(c: Case) -> Iterator[Fault]:
         yield Fault(found | ({"machine.l1.reserved": reserved} if reserved else {}), rule)
 
 
+def _buffers_are_not_too_many(c: Case) -> Iterator[Fault]:
+    count, most = len(c.buffers), c.number("l1.circular_buffers")
+    if count > most:
+        yield Fault({"machine.l1.circular_buffers": most}, f"the program has {count} circular buffers")
+
+
 def _tensors_fit_dram(c: Case) -> Iterator[Fault]:
     need, have = dram_bytes(c), dram_capacity(c)
     if need > have:
@@ -169,8 +175,8 @@ SHAPE_RULES = (
     _block_is_whole_tiles, _every_key_has_a_query, _streaming_needs_a_16_bit_dst,
 )  # fmt: skip
 RESOURCE_RULES = (
-    _grid_lies_on_the_board, _page_table_rows_are_aligned, buffers_fit_l1, _tensors_fit_dram, _values_fit_the_host,
-    _output_is_interleaved,
+    _grid_lies_on_the_board, _page_table_rows_are_aligned, buffers_fit_l1, _buffers_are_not_too_many, _tensors_fit_dram,
+    _values_fit_the_host, _output_is_interleaved,
 )  # fmt: skip
 
 

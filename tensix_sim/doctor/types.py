@@ -11,6 +11,7 @@ from tensix_sim.config import BUILT_IN, RunSpec, SpecError
 from tensix_sim.sdpa.geometry import program_config
 from tensix_sim.sdpa.keys import Fault
 from tensix_sim.sdpa.op import OPS
+from tensix_sim.text import MOST_TOLD, clipped
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
@@ -37,6 +38,7 @@ def annotation_of(key: str) -> Any:
 
 def _key_like(key: str) -> str:
     """Find the key that a wrong one was most likely meant to be."""
+    key = clipped(key, 100)
     leaf = key.rpartition(".")[2]
 
     def likeness(known: str) -> tuple[bool, float, float]:
@@ -81,19 +83,21 @@ def _type_faults(error: ValidationError, raw: Mapping[str, Any]) -> dict[str, Fa
         if isinstance(cause, SpecError):
             found |= {f"{key}.{name}": Fault({f"{key}.{name}": value}, wrong) for name, value, wrong in cause.problems}
         elif problem["type"] in ("extra_forbidden", "invalid_key"):
-            found[key] = Fault({key: problem["input"]}, _no_such_key(key))
+            rule = _no_such_key(key) if len(found) < MOST_TOLD else "there is no such key"
+            found[key] = Fault({key: _lookup(raw, key)}, rule)
         elif problem["type"] == "missing":
             found[key] = Fault({key: _lookup(raw, key)}, "is required" if _lookup(raw, key) is None else "has too few items")
         else:
             wrong = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
-            wrong = f"{found[key].rule}, or {wrong}" if key in found else wrong
+            said = found[key].rule.split(", or ") if key in found else []
+            wrong = ", or ".join(said if wrong in said else [*said, wrong])
             found[key] = Fault({key: _lookup(raw, key)}, wrong)
     return found
 
 
 def _lookup(raw: Any, key: str) -> Any:
     for name in key.split("."):
-        raw = raw.get(name) if isinstance(raw, Mapping) else None
+        raw = {str(key): value for key, value in raw.items()}.get(name) if isinstance(raw, Mapping) else None
     return raw
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import Any
 
 from pydantic import ValidationError
@@ -35,6 +36,9 @@ from tensix_sim.sdpa.keys import (
     Fault,
 )
 from tensix_sim.sdpa.op import OPS, Op
+
+MOST_NUMBERS = 300  # of a machine: about 120, and room for wrong names
+FARTHEST = 1_000  # times that a number of the machine may be a board's own, or its part: what is beyond overflows the clock
 
 
 class InvalidOperandError(Exception):
@@ -224,9 +228,14 @@ def make_machine(spec: RunSpec) -> tuple[Machine, dict[str, Fault]]:
     except UnknownNameError:
         fault = Fault({"board": spec.board}, "there is no such board")
         return machine(BUILT_IN.board), {"board": fault} | _faults_on_every_board(spec)
+    if len(spec.machine) > MOST_NUMBERS:
+        return board, {"machine": Fault({"machine": spec.machine}, f"{len(spec.machine):,} numbers, more than a machine has")}
     found: dict[str, Fault] = {}
     for name, value in spec.machine.items():
         try:
+            if wrong := _beyond(board, name, value):
+                found[f"machine.{name}"] = Fault({f"machine.{name}": value}, wrong)
+                continue
             board.override({name: value})
         except UnknownNameError as error:
             found[f"machine.{name}"] = Fault({f"machine.{name}": value}, str(error))
@@ -237,6 +246,17 @@ def make_machine(spec: RunSpec) -> tuple[Machine, dict[str, Fault]]:
         return board.override(changes), found
     except ValidationError as error:
         return board, found | _machine_faults(error, changes)
+
+
+def _beyond(board: Machine, name: str, value: Any) -> str:
+    """What is wrong with a number that is so far from the board's own that time would not be counted any more; or nothing."""
+    holder: Any = board if name.partition(".")[0] in Machine.model_fields else board.chip
+    for part in name.split("."):
+        holder = getattr(holder, part, None)
+    if not all(isinstance(number, int | float) for number in (holder, value)) or value == 0 or not isfinite(value):
+        return ""
+    least, most = holder / FARTHEST, (holder or FARTHEST**2) * FARTHEST
+    return "" if least <= abs(value) <= most else f"must be from {least:.6g} to {most:.6g}: {holder:.6g} is the board's own"
 
 
 def _faults_on_every_board(spec: RunSpec) -> dict[str, Fault]:

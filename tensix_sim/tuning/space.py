@@ -1,5 +1,6 @@
 """What a sweep may change, and every legal config that comes of it."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -15,6 +16,7 @@ from tensix_sim.doctor.rules import broken, buffers_fit_l1, faults
 from tensix_sim.formats import TILE
 from tensix_sim.sdpa.case import Case, make_machine
 from tensix_sim.sdpa.keys import DTYPE, FIDELITY, FP32_DEST, GRID, K_CHUNK, Q_CHUNK, SEQ_LEN
+from tensix_sim.text import brief
 from tensix_sim.user_errors import UsageError, UserError
 
 KEYS = {
@@ -179,7 +181,7 @@ def read_space(spec: RunSpec, vary: Sequence[str], within: float) -> Space:
     for word in vary:
         name, equals, values = word.partition("=")
         if name not in KEYS:
-            raise UsageError(f"{word!r}: there is no setting {name!r} to vary; there are {', '.join(KEYS)}")
+            raise UsageError(f"{brief(word, 80)}: there is no setting {brief(name, 80)} to vary; there are {', '.join(KEYS)}")
         choices[name] = tuple(_word(name, value.strip()) for value in values.split(",")) if equals else "free"
     try:
         return Space(spec=spec, within=within, **choices)
@@ -192,9 +194,9 @@ def read_space(spec: RunSpec, vary: Sequence[str], within: float) -> Space:
 def _word(name: str, value: str) -> Any:
     """A value as the command line has it; pydantic judges what it is not."""
     if name in ("q_chunk", "k_chunk"):
-        return int(value) if value.isdecimal() else value
+        return int(value) if re.fullmatch("[0-9]{1,12}", value) else value
     if name == "grid":
-        return tuple(int(side) if side.isdecimal() else side for side in value.split("x"))
+        return tuple(int(side) if re.fullmatch("[0-9]{1,12}", side) else side for side in value.split("x"))
     return {"true": True, "false": False}.get(value.lower(), value) if name == "fp32_dest" else value
 
 
@@ -207,11 +209,11 @@ def read_lengths(text: str, option: str = "--seq-lens") -> list[int]:
     """
     first, dots, last = text.partition("..")
     parts = [first, last] if dots else text.split(",")
-    if not all(part.strip().isdecimal() and int(part) for part in parts):
-        raise UsageError(f"{option} {text!r}: is neither like 2048..131072 nor like 2048,4096")
+    if not all(re.fullmatch("0*[1-9][0-9]{0,11}", part.strip()) for part in parts):
+        raise UsageError(f"{option} {brief(text, 80)}: is neither like 2048..131072 nor like 2048,4096")
     numbers = [int(part) for part in parts]
     if not dots:
         return numbers
     if numbers[0] > numbers[1]:
-        raise UsageError(f"{option} {text!r}: begins after its end")
+        raise UsageError(f"{option} {brief(text, 80)}: begins after its end")
     return [numbers[0] << n for n in range((numbers[1] // numbers[0]).bit_length())]
