@@ -50,7 +50,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if not in_place:
             with suppress(OSError):
                 written.unlink()
-        if isinstance(error, OSError) and error.filename in (None, str(written)):
+        if isinstance(error, OSError) and error.filename in (None, str(written), str(target.parent)):
             error.filename = str(path)
         raise
 
