@@ -42,8 +42,9 @@ class Trust(BaseModel):
 def trust(spec: RunSpec, device: Mapping[str, Any] | None = None) -> Trust:
     """How far such times were from silicon: walls of the same chip, kernel and mask that are bound by the same.
 
-    `device` is an entry of a summary's `devices`. Without one, or where there is no wall of the very kind, what binds is left
-    out, and then the mask; what is left out is said. A machine whose numbers were changed is no chip.
+    `device` is an entry of a summary's `devices`. Without one, or where there is no more than one wall of the very kind, which
+    says little, what binds is left out, and then the mask; what is left out is said. A machine whose numbers were changed is no
+    chip.
     """
     if spec.machine.keys() - {"l1.reserved"} or spec.what_if != WhatIf():
         return Trust(kind="a machine or a program with what-ifs", walls=0)
@@ -57,10 +58,12 @@ def trust(spec: RunSpec, device: Mapping[str, Any] | None = None) -> Trust:
         bound = binds(device)
         kinds.insert(0, (f"{mask}, {BOUND_BY[bound]}", lambda p: p.kind[2] == mask and p.bound == bound))
     alike = [p for p in shipped() if p.kind[:2] == (chip, kernel)]
-    for kind, same in kinds:
-        if errors := [abs(p.error) for p in alike if p.error is not None and same(p)]:
-            return Trust(kind=f"{chip}, {kernel}, {kind}", walls=len(errors), mean_error=mean(errors), worst_error=max(errors))
-    return Trust(kind=f"{chip}, {kernel}", walls=0)
+    of_kinds = ((kind, [abs(p.error) for p in alike if p.error is not None and same(p)]) for kind, same in kinds)
+    found = [(kind, errors) for kind, errors in of_kinds if errors]
+    if not found:
+        return Trust(kind=f"{chip}, {kernel}", walls=0)
+    kind, errors = next((one for one in found if len(one[1]) > 1), found[-1])
+    return Trust(kind=f"{chip}, {kernel}, {kind}", walls=len(errors), mean_error=mean(errors), worst_error=max(errors))
 
 
 @dataclass(frozen=True)
