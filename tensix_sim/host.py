@@ -114,6 +114,8 @@ def _end_at_once(number: int, _: object) -> None:
 def end_with(parent: int) -> None:
     """Let this process end when its parent does, whatever ends that one; SIGTERM ends it too."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGKILL)
     if os.getppid() != parent:
@@ -122,11 +124,14 @@ def end_with(parent: int) -> None:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Processes started meanwhile inherit that Ctrl-C is not for them, where the system can hold it back."""
+    """Processes started meanwhile inherit that Ctrl-C is not for them, nor SIGTERM before they `end_with` this one.
+
+    Where the system can hold signals back.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before, late = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}), list[int]()
+    before, late = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM}), list[int]()
     # a thread of a library may take the signal all the same: Python then interrupts the main one, whatever that holds back
     usual = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
     if usual is not None:
