@@ -126,6 +126,6 @@ def _effective(c: Case) -> dict[str, Any]:
         "q_chunks": g.nq,
         "k_chunks": g.nk,
         **({"ring_axis": c.ring_axis} if c.op.ring else {}),
-        "l1_bytes": sum(buffer.bytes for buffer in g.buffers) + c.l1_output_bytes + c.l1_input_bytes,
+        "l1_bytes": sum(buffer.bytes for buffer in g.buffers) + c.l1_tensor_bytes,
         "l1_budget": c.number("l1.limit") - c.number("l1.base"),
     }

@@ -164,6 +164,11 @@ class Case:
         q, kv = (elements // TILE**2 for elements in self.elements)
         return sum(self._share_of_a_core(tiles, dtype) for tiles, dtype in zip((q, kv, kv), self.dtypes, strict=True))
 
+    @property
+    def l1_tensor_bytes(self) -> int:
+        """What all tensors take of it."""
+        return self.l1_input_bytes + self.l1_output_bytes
+
     def _share_of_a_core(self, tiles: int, dtype: str) -> int:
         columns, rows = self.number("grid")
         return int(-(-tiles // (columns * rows)) * FORMATS[dtype].tile_bytes)
@@ -171,7 +176,7 @@ class Case:
     @property
     def l1_limit(self) -> int:
         """Address at which circular buffers must end: below tensors in L1, and below what is reserved."""
-        return int(self.number("l1.size") - self.number("l1.reserved") - self.l1_output_bytes - self.l1_input_bytes)
+        return int(self.number("l1.size") - self.number("l1.reserved") - self.l1_tensor_bytes)
 
     @property
     def table_row_bytes(self) -> int:

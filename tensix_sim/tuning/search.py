@@ -240,7 +240,8 @@ class _Sweep:
         done = sum(len(c.cycles) * c.steps for c in self._candidates)
         left = sum(c.missing * c.steps for c in self._candidates if c.missing and c.may_be_run and not self._beaten(c))
         self._share = max(self._share, done / max(1, done + left))
-        best = min((_measured(c) for c in self.measured if c.in_space), key=lambda m: m.cycles, default=None)
+        fastest = min((c for c in self.measured if c.in_space), key=lambda c: max(c.cycles), default=None)
+        best = fastest and _measured(fastest)
         self._tell(self._share, f"(best so far {best.microseconds:,.0f} us with {best.words})" if best else "")
 
     # -- accuracy ---------------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ def _with_chunks(space: Space, case: Case) -> Iterator[Config]:
 def _config(space: Space, case: Case) -> Config:
     g = case.geometry
     settings = {name: case[KEYS[name]] for name in space.varied}
-    used = sum(buffer.bytes for buffer in g.buffers) + case.l1_output_bytes + case.l1_input_bytes
+    used = sum(buffer.bytes for buffer in g.buffers) + case.l1_tensor_bytes
     rank = (
         get_args(FidelityName).index(case[FIDELITY]),
         int(case[FP32_DEST]),
