@@ -201,6 +201,9 @@ class WhatIf(Strict):
         default=None, description="Q chunks of each core, in a ring of each of its two phases: `[8, 8, 4, 4]`."
     )
     mask: bool = Field(default=True, description="false: nothing is stamped; needs `numerics: off`.")
+    start_skew: Annotated[tuple[NonNegativeInt, ...], Field(strict=False)] = Field(
+        default=(), description="Cycle at which each device of a ring whose slices travel starts: `[0, 20000, 0, 0]`."
+    )
     chains: Chains = Field(
         default="as_built",
         description="Where cores pass K and V on: as the op does, only where one of a head's cores has no other, or nowhere.",
@@ -226,6 +229,15 @@ class RunSpec(Strict):
     )
     ring_id: NonNegativeInt | None = Field(default=None, description="The op's own argument; simulates this position only.")
     inputs: Inputs = Field(description="Q, K and V.")
+    topology: Literal["ring", "line"] | None = Field(
+        default=None, description="How K and V travel; null: around a ring where the board has one, else along a line."
+    )
+    num_links: PositiveInt | None = Field(default=None, description="Links that they travel over; null: all to a neighbour.")
+    logical_n: PositiveInt | None = Field(default=None, description="Rows of the sequence that are no padding; null: all.")
+    joint_len: NonNegativeInt = Field(default=0, description="Joint rows, on every device, that stand behind the sequence.")
+    is_balanced: bool = Field(
+        default=False, description="Whether a device has two parts of a causal sequence, one from either end, and not one."
+    )
     scale: float | None = Field(default=None, description="Of the scores; null: 1 / √head_dim.")
     is_causal: bool = Field(default=True, description="A query sees the keys up to its own, of as many as there are queries.")
     sliding_window_size: PositiveInt | None = Field(

@@ -16,6 +16,7 @@ from tensix_sim.kernels.sdpa.compute_kernels import LEGACY
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sdpa.inputs import InputValues, RunNumbers, make_inputs
 from tensix_sim.sdpa.op import SDPA, compute_kernel, positions
+from tensix_sim.sdpa.resolve import geometry_of
 from tensix_sim.sdpa.stages import INPUT, STAGES
 from tensix_sim.simulation import run_device
 from tensix_sim.user_errors import UserError
@@ -99,7 +100,7 @@ def explain(spec: RunSpec, jobs: Jobs = 1, progress: Progress = unwatched) -> Ex
 
 def _slabs(spec: RunSpec, inputs: InputValues) -> Iterator[tuple[Geometry, int, int, slice, Any]]:
     """Each slab that is simulated, with each batch: geometry, ring position, batch, rows, and the arguments of `attention`."""
-    g = Geometry.of(spec)
+    g = geometry_of(spec)
     for ring_id in positions(spec):
         for rows in g.slabs(ring_id):
             for b in range(g.B):
@@ -140,7 +141,7 @@ def _squared_sizes(spec: RunSpec) -> Errors:
 
 def _error_of_inputs(spec: RunSpec) -> float:
     """Relative L2 error of float64 attention on the inputs in their format."""
-    inputs, blocks = make_inputs(spec), Geometry.of(spec).blocks
+    inputs, blocks = make_inputs(spec), geometry_of(spec).blocks
     moments = []
     for _, _, _, _, (q, k, v, *seen) in _slabs(spec, inputs):
         out = np.empty(q.shape[:2] + v.shape[2:], np.float64)
@@ -153,7 +154,7 @@ def _error_of_inputs(spec: RunSpec) -> float:
 
 def _worst(spec: RunSpec, errors: Errors, sizes: Errors, rows: bool) -> list[WorstRow]:
     """The rows, or the heads over all their rows, with the largest relative errors."""
-    g = Geometry.of(spec)
+    g = geometry_of(spec)
     slabs = [(b, part.start) for r in positions(spec) for part in g.slabs(r) for b in range(g.B)]
     if rows:
         relative = np.sqrt(errors / np.maximum(sizes, np.finfo(float).tiny))

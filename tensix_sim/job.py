@@ -12,7 +12,7 @@ from tensix_sim.program import Program
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
 from tensix_sim.sdpa.inputs import RunNumbers
 from tensix_sim.sdpa.op import Op, positions
-from tensix_sim.sdpa.program import build
+from tensix_sim.sdpa.resolve import geometry_of, program_of
 from tensix_sim.user_errors import UserError
 
 
@@ -51,7 +51,7 @@ class Job:
     def legal(cls, spec: RunSpec) -> "Job":
         """Resolve a spec that is known to be legal, without asking again."""
         machine = spec_machine(spec)
-        return cls(spec, machine, Geometry.of(spec, machine))
+        return cls(spec, machine, geometry_of(spec, machine))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # to another process it goes as its spec: formats are known by identity, and those of a copy would be strangers
@@ -72,6 +72,6 @@ class Job:
         """Ring positions to simulate."""
         return positions(self.spec)
 
-    def program(self, ring_id: int, numbers: RunNumbers, only: int | None = None) -> Program:
-        """The program of a device, of all its cores or of one with the others idle; see `sdpa.program.build`."""
-        return build(self.spec, self.geometry, self.machine, ring_id, numbers, only)
+    def program(self, ring_id: int, numbers: RunNumbers, only: int | None = None, attends: bool = True) -> Program:
+        """The program of a device, of all its cores or of one with the others idle; see `sdpa.resolve.program_of`."""
+        return program_of(self.spec, self.geometry, self.machine, ring_id, numbers, only, attends)

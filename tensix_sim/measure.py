@@ -8,7 +8,7 @@ from tensix_sim.doctor.check import check
 from tensix_sim.doctor.load import Work
 from tensix_sim.job import Job
 from tensix_sim.sdpa.free import moving_for_free
-from tensix_sim.sdpa.geometry import Geometry
+from tensix_sim.sdpa.resolve import geometry_of
 from tensix_sim.simulation import run_device, simulate
 
 Figure = Literal["alone", "device", "error"]
@@ -25,7 +25,7 @@ def measure(what: Figure, spec: RunSpec, ring_id: int) -> float:
 
 def chunk_pairs(spec: RunSpec) -> int:
     """About how much there is to simulate in a run of a legal spec: pairs of a Q chunk and a K chunk, unmasked or not."""
-    g = Geometry.of(spec)
+    g = geometry_of(spec)
     return g.B * g.NQH * g.nq * g.nk
 
 
@@ -62,7 +62,7 @@ def shortened(spec: RunSpec) -> RunSpec:
     one_head = spec.model_copy(update={"inputs": given, "what_if": WhatIf(), **WITH_NUMBERS})
     if given.seq_len <= ERROR_ROWS:
         return one_head
-    g = Geometry.of(spec)
+    g = geometry_of(spec)
     step = g.R * g.phases * lcm(32 * g.M, 32 * (g.block_rows or 1))
     rows = max(step, ERROR_ROWS // step * step)
     short = one_head.model_copy(update={"inputs": given.model_copy(update={"seq_len": rows})})

@@ -26,7 +26,7 @@ RISC_OF: dict[Role, str] = {"reader": "NCRISC", "compute": "TRISC", "writer": "B
 class BufferSpec:
     """A FIFO of `tiles` pages in each core's L1.
 
-    `resident` marks tiles that are pushed once and waited for, but never popped.
+    `resident` marks tiles that are pushed once and waited for, but never popped. It is on the `cores` named, or on all.
     """
 
     name: str
@@ -35,6 +35,11 @@ class BufferSpec:
     producer: Role
     consumer: Role
     resident: bool = False
+    cores: frozenset[Coord] | None = None
+
+    def on(self, core: Coord) -> bool:
+        """Whether a core has it."""
+        return self.cores is None or core in self.cores
 
     @property
     def bytes(self) -> int:
@@ -48,7 +53,8 @@ class Tensor:
 
     `values` is the matrix [tile_rows * 32, tile_cols * 32] with leading dimensions folded into the rows,
     or None where only shapes are simulated. An `output` starts unwritten: reading a page before it is
-    written is an error. What is `opaque`, such as a page table, never has values.
+    written is an error. One that is `scratch` too need not be written whole. What is `opaque`, such as a page table, never has
+    values.
     """
 
     name: str
@@ -59,6 +65,7 @@ class Tensor:
     values: Values | None = None
     output: bool = False
     opaque: bool = False
+    scratch: bool = False
 
     def __post_init__(self) -> None:
         shape = (self.tile_rows * TILE, self.tile_cols * TILE)
@@ -141,8 +148,12 @@ class Program:
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
-        """The tensors that its kernels write."""
-        return tuple(tensor for tensor in self.tensors if tensor.output)
+        """The tensors that its kernels write whole."""
+        return tuple(tensor for tensor in self.tensors if tensor.output and not tensor.scratch)
+
+    def buffers_of(self, core: Coord) -> tuple[BufferSpec, ...]:
+        """The circular buffers that a core has."""
+        return tuple(buffer for buffer in self.buffers if buffer.on(core))
 
     def check(self, machine: Machine) -> list[str]:
         """Everything that keeps this program from starting on `machine`, as sentences; empty when it can run."""
@@ -159,9 +170,11 @@ class Program:
         names = [buffer.name for buffer in self.buffers]
         problems = [f"circular buffer {name} is defined twice" for name in sorted({n for n in names if names.count(n) > 1})]
         problems += [f"circular buffer {b.name} holds {b.tiles} tiles; it needs at least 1" for b in self.buffers if b.tiles < 1]
-        if len(names) > l1.circular_buffers:
-            problems.append(f"{len(names)} circular buffers; {machine.chip.name} has {l1.circular_buffers}")
-        end = l1.base + sum(buffer.bytes for buffer in self.buffers)
+        fullest = max((self.buffers_of(core) for core in self.cores), key=lambda buffers: sum(b.bytes for b in buffers))
+        most = max(len(self.buffers_of(core)) for core in self.cores)
+        if most > l1.circular_buffers:
+            problems.append(f"{most} circular buffers; {machine.chip.name} has {l1.circular_buffers}")
+        end = l1.base + sum(buffer.bytes for buffer in fullest)
         if end > l1.size - self.reserved_l1:
             problems.append(
                 f"circular buffers end at {end} B; L1 is free up to {l1.size - self.reserved_l1} B: "
@@ -176,9 +189,14 @@ class Program:
             return [f"tensors {', '.join(with_values)} have values, {', '.join(without)} have not; give them to all or to none"]
         return []
 
+    def _shared(self, role: Role) -> bool:
+        """Whether two kernels are to run in one role of one core."""
+        running = ([args is not IDLE for args in kernel.args] for kernel in self.kernels if kernel.role == role)
+        return any(sum(on_core) > 1 for on_core in zip(*running, strict=False))
+
     def _check_kernels(self) -> list[str]:
         roles = [kernel.role for kernel in self.kernels]
-        problems = [f"two kernels for the {role}" for role in RISC_OF if roles.count(role) > 1]
+        problems = [f"two kernels for the {role}" for role in RISC_OF if self._shared(role)]
         for b in self.buffers if roles else ():
             missing = {b.producer, b.consumer} - set(roles)
             problems += [f"circular buffer {b.name} needs a {role} kernel, and there is none" for role in sorted(missing)]

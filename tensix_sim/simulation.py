@@ -1,7 +1,7 @@
 """`simulate`: run the op on its device or on every device of its ring, here or in worker processes, and gather what came out."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from multiprocessing.sharedctypes import Synchronized
@@ -22,7 +22,8 @@ from tensix_sim.files import write_json
 from tensix_sim.formats import TILE, Values
 from tensix_sim.gather.tail import Tail, run_tail, tail_problems
 from tensix_sim.host import peak_memory_bytes
-from tensix_sim.hw import Chip, SimulationError
+from tensix_sim.hw import Chip, Engine, SimulationError
+from tensix_sim.hw.fabric import Fabric
 from tensix_sim.hw.figures import Traffic, busy_shares
 from tensix_sim.identity import run_id, values_digest
 from tensix_sim.job import IllegalConfigError, Job
@@ -31,6 +32,7 @@ from tensix_sim.kernel_api.running import Contexts, last_end, mean_waits, of_cor
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sdpa.inputs import AS_GIVEN, InputValues, RunNumbers, input_misfits
 from tensix_sim.sdpa.program import output_rows
+from tensix_sim.sdpa.ring_joint import RingGeometry
 from tensix_sim.trace import SCHEMA, SUMMARY, Run, Trace, WaitKey, opens_in_a_viewer, whole_folder, write_traces
 from tensix_sim.trust import Trust, trust
 from tensix_sim.workers import PROCESSES, Jobs, Progress, run_all, unwatched, worker_processes
@@ -178,8 +180,8 @@ class Result:
             raise ValueError(f"ring positions {missing} were not simulated; set ring_ids: all")
         whole = np.empty((g.B, g.NQH, g.S, g.E * 32), np.float32)
         for ring_id, output in outputs.items():
-            for i, rows in enumerate(g.slabs(ring_id)):
-                whole[:, :, rows] = output[:, :, i * g.Sc : (i + 1) * g.Sc]
+            for rows, mine in _slabs(g, ring_id):
+                whole[:, :, rows] = output[:, :, mine]
         return whole
 
     def as_run(self) -> Run:
@@ -263,6 +265,8 @@ def simulate(
     count, numbers = len(job.ring_ids), RunNumbers(inputs)
     if isinstance(jobs, str):
         runs = run_all(run_device, [(job, r, unwatched, numbers) for r in job.ring_ids], jobs, progress)
+    elif job.op.travels:
+        runs = run_together(job, progress, numbers)
     elif min(jobs, count) > 1 and _seconds(job) > WORTH_PROCESSES:
         runs = _in_processes(job, jobs, progress, numbers)
     else:
@@ -309,40 +313,76 @@ def run_device(
 
     Kernels are watched if there are values, or once they have failed: it is then that where and why is said best.
     """
+    (run,) = _run((ring_id,), job, progress, numbers, only)
+    return run
+
+
+def run_together(job: Job, progress: Progress = unwatched, numbers: RunNumbers = AS_GIVEN) -> list[DeviceRun]:
+    """Simulate the devices of a job whose K and V travel, on one clock.
+
+    Those of the ring that it does not name have their part in what travels, and their own attention is not in its way.
+    """
+    return _run(job.ring_ids, job, progress, numbers, None)
+
+
+def _run(ring_ids: Sequence[int], job: Job, progress: Progress, numbers: RunNumbers, only: int | None) -> list[DeviceRun]:
     try:
-        return _run_device(job, ring_id, progress, numbers, only, watched=False)
+        return _run_devices(ring_ids, job, progress, numbers, only, watched=False)
     except SimulationError:
         if job.spec.numerics != "off":
             raise
-    return _run_device(job, ring_id, progress, numbers, only, watched=True)
+    return _run_devices(ring_ids, job, progress, numbers, only, watched=True)
 
 
-def _run_device(job: Job, ring_id: int, progress: Progress, numbers: RunNumbers, only: int | None, watched: bool) -> DeviceRun:
+def _run_devices(
+    ring_ids: Sequence[int], job: Job, progress: Progress, numbers: RunNumbers, only: int | None, watched: bool
+) -> list[DeviceRun]:
     g, inputs = job.geometry, numbers.of(job.spec)
-    program = job.program(ring_id, replace(numbers, inputs=inputs or numbers.inputs), only)
+    given, engine = replace(numbers, inputs=inputs or numbers.inputs), Engine()
+    present = range(g.R) if job.op.travels else ring_ids
+    chips = [_chip(job, r, given, only, engine, watched, r in ring_ids) for r in present]
+    if isinstance(g, RingGeometry):
+        Fabric(chips, engine, g.links, g.topology == "ring")
+    skew = job.spec.what_if.start_skew or [0] * len(chips)
+    share = _share_of(progress, sum(out.pages for chip in chips for out in chip.program.outputs))
+    with threadpool_limits(1), np.errstate(all="ignore"):  # what overflows is found in the output
+        for chip in chips:
+            chip.on_write = share
+        contexts = run(*chips, starts=skew, whole=only is None and len(ring_ids) == len(chips))
+        return [
+            _device_run(job, r, chip, mine, given, only)
+            for r, chip, mine in zip(present, chips, contexts, strict=True)
+            if r in ring_ids
+        ]
+
+
+def _chip(job: Job, ring_id: int, numbers: RunNumbers, only: int | None, engine: Engine, watched: bool, attends: bool) -> Chip:
+    """A device with its program."""
     trace = Trace(job.spec.trace)
     trace.notes["queue_id"] = str(job.spec.queue_id)
     launch = job.machine.chip.launch_cycles if job.spec.launch == "modelled" else 0
-    chip = Chip(job.machine, program, trace, watched=watched, launch=launch)
-    (out,) = program.outputs
-    chip.on_write = _share_of(progress, out.pages)
-    whole = only is None
-    accuracy, again = None, []
-    with threadpool_limits(1), np.errstate(all="ignore"):  # what overflows is found in the output
-        (contexts,) = run(chip, whole=whole)
-        output = moments = None
-        if inputs is not None:
-            assert out.values is not None
-            output = output_rows(g, out.values)
-            if whole:
-                _check_finite(g, ring_id, output)
-            moments, by_row = _moments(g, ring_id, inputs, output, job.spec.reference == "whole")
-            if whole and numbers.quantised and not numbers.ideal:
-                again = recomputed(g, program.compute, job.machine, ring_id, inputs, output, by_row)
-            accuracy = judge(moments.accuracy(), again)
+    label = f"device {ring_id} " if job.op.travels else ""
+    return Chip(job.machine, job.program(ring_id, numbers, only, attends), trace, engine, label, watched, launch)
+
+
+def _device_run(job: Job, ring_id: int, chip: Chip, contexts: Contexts, numbers: RunNumbers, only: int | None) -> DeviceRun:
+    """What came out of a device that has run."""
+    g, whole, inputs = job.geometry, only is None, numbers.of(job.spec)
+    out, *_ = chip.program.outputs
+    output = moments = accuracy = None
+    again: list[TileRow] = []
+    if inputs is not None:
+        assert out.values is not None
+        output = output_rows(g, out.values)
+        if whole:
+            _check_finite(g, ring_id, output)
+        moments, by_row = _moments(g, ring_id, inputs, output, job.spec.reference == "whole")
+        if whole and numbers.quantised and not numbers.ideal and not job.op.travels:
+            again = recomputed(g, chip.program.compute, job.machine, ring_id, inputs, output, by_row)
+        accuracy = judge(moments.accuracy(), again)
     figures = _figures(g, chip, ring_id, contexts, accuracy, only)
     record_bytes(chip)
-    return DeviceRun(figures, output, trace, moments, again)
+    return DeviceRun(figures, output, chip.trace, moments, again)
 
 
 def _share_of(progress: Progress, pages: int) -> Callable[[int], None]:
@@ -383,31 +423,43 @@ def _moments(g: Geometry, ring_id: int, inputs: InputValues, output: Values, who
     """Moments of the rows that are compared, and the relative L2 error of each row [B, NQH, rows], NaN where it is not."""
     parts, by_row = [], np.full(output.shape[:3], np.nan)
     whole = whole or g.M == 1 or by_row.size * g.Sk <= WHOLE_SCORES
-    for i, rows in enumerate(g.slabs(ring_id)):
-        mine = slice(i * g.Sc, (i + 1) * g.Sc)
+    k, v = (x[:, :, : g.Sk] for x in (inputs.k, inputs.v))
+    if inputs.joint:
+        _, *behind = inputs.joint
+        k, v = (np.concatenate(both, axis=2) for both in zip((k, v), behind, strict=True))
+    for rows, mine in _slabs(g, ring_id):
         for b in range(g.B):
-            seen = inputs.q[b][:, rows], inputs.k[b], inputs.v[b], output[b][:, mine], g.prefix + rows.start, g.scale
-            first = g.q_offsets(ring_id)[i] + b * g.NQH
-            pieces = None if whole else [_sample(g, first + head) for head in range(g.NQH)]
+            seen = inputs.q[b][:, rows], k[b], v[b], output[b][:, mine], g.prefix + rows.start, g.scale
+            first = (rows.start + g.prefix) // (g.M * TILE) + b * g.NQH
+            pieces = None if whole else [_sample(g, first + head, rows.stop - rows.start) for head in range(g.NQH)]
             parts.append(compare_with_reference(*seen, g.left, g.right, by_row[b][:, mine], pieces))
     return replace(total(parts), whole=by_row.size), by_row
 
 
-def _sample(g: Geometry, first: int) -> Pieces:
+def _slabs(g: Geometry, ring_id: int) -> Iterator[tuple[slice, slice]]:
+    """Rows of the sequence that a device computes, slab by slab, and where they stand in its output."""
+    begin = 0
+    for rows in g.slabs(ring_id):
+        yield rows, slice(begin, begin + rows.stop - rows.start)
+        begin += rows.stop - rows.start
+
+
+def _sample(g: Geometry, first: int, rows: int) -> Pieces:
     """One tile row of each Q chunk of a slab: the `first` of the first one, counted round it, and in each chunk the next."""
-    chunks = (range(g.Sqt)[start : start + g.M] for start in range(0, g.Sqt, g.M))
+    tiles = -(-rows // TILE)
+    chunks = (range(tiles)[start : start + g.M] for start in range(0, tiles, g.M))
     tile_rows = (chunk[(first + i) % len(chunk)] for i, chunk in enumerate(chunks))
-    return [(t * TILE, min((t + 1) * TILE, g.Sc)) for t in tile_rows]
+    return [(t * TILE, min((t + 1) * TILE, rows)) for t in tile_rows]
 
 
 def _figures(
     g: Geometry, chip: Chip, ring_id: int, contexts: Contexts, accuracy: Accuracy | None, only: int | None
 ) -> DeviceFigures:
-    program, routes = chip.program, chip.hardware.routes
-    ends = [last_end(of_core(contexts, core)) if only in (None, i) else 0 for i, core in enumerate(program.cores)]
-    cycles = max(ends)
+    routes, computing = chip.hardware.routes, [(i % g.grid[0], i // g.grid[0]) for i in range(g.cores)]
+    ends = [last_end(of_core(contexts, core)) if only in (None, i) else 0 for i, core in enumerate(computing)]
+    cycles = last_end(contexts)
     active = [i for i in range(g.cores) if g.deal.count(i) and only in (None, i)]
-    cores = [chip.cores[program.cores[i]] for i in active]
+    cores = [chip.cores[computing[i]] for i in active]
     steps = [g.steps(i, ring_id) for i in active]
 
     def mean(what: str) -> float:

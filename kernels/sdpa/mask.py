@@ -1,5 +1,6 @@
 """Which keys a query sees, in tiles: the K chunks to visit, the columns to compute, the tiles that hide the rest."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -139,3 +140,10 @@ class Mask:
             return hidden
         covered = {column for _, _, columns in hidden for column in columns}
         return hidden + [(self.palette - 1, i, range(c, c + 1)) for c in range(end) if c not in covered]
+
+
+def palette(causal: bool, bars: Sequence[int]) -> NDArray[np.float32]:
+    """Tiles of -inf where keys are hidden, [1, 32, tiles, 32]: all, those after a query's own, those from each of `bars` on."""
+    row, key = np.indices((TILE, TILE))
+    hidden = [np.ones((TILE, TILE), bool), *([key > row] if causal else []), *(key >= bar for bar in bars)]
+    return np.where(np.stack(hidden, axis=1), np.float32(-np.inf), np.float32(0))[np.newaxis]

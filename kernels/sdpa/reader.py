@@ -66,17 +66,24 @@ async def read_kv(
     dm: DataMovement, a: Args, tensor: Tensor, cb: CircularBuffer, head: tuple[int, int], row: int, rows: int, chain: Neighbours, transpose: bool = False
 ) -> None:
     """The K or V chunk from tile row `row`: `rows` rows of it, the rest zeros. `transpose` lays its tiles down by columns."""
-    N, cols = a.chunk.N, tensor.tile_cols
+    cols, in_flight = tensor.tile_cols, 0 if chain[1] else a.barrier                  # the first of a chain: no limit
+    await fetch(dm, tensor, kv_pages(a, head, cols, row, rows), cb, (a.chunk.N, cols), chain, in_flight, transpose)
+
+
+async def fetch(
+    dm: DataMovement, tensor: Tensor, pages: Sequence[int], cb: CircularBuffer, shape: tuple[int, int], chain: Neighbours, in_flight: int, transpose: bool
+) -> None:
+    """A chunk from the core before or from memory; to the core after, then to compute."""
     before, after = chain
-    await dm.reserve(cb, N * cols)
+    tiles = shape[0] * shape[1]
+    await dm.reserve(cb, tiles)
     if before:
         await receive(dm, before)
     else:
-        in_flight = 0 if after else a.barrier                                         # the first of a chain: no limit
-        await dm.read(tensor, kv_pages(a, head, cols, row, rows), cb, (N, cols), in_flight, transpose)
+        await dm.read(tensor, pages, cb, shape, in_flight, transpose)
     if after:
-        await send(dm, cb, N * cols, after)
-    dm.push(cb, N * cols)
+        await send(dm, cb, tiles, after)
+    dm.push(cb, tiles)
     if after:
         dm.semaphore_increase(after, BEFORE)
 

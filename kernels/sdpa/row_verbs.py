@@ -208,7 +208,10 @@ class MatmulRows:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class MaxRows:
-    """m[rows] = largest value of each row of S[rows, :n], and of before[rows] where given; pushed. In one window."""
+    """m[rows] = largest value of each row of S[rows, :n], and of before[rows] where given; pushed. In one window.
+
+    It is packed to `copy` too where one is given, whose tiles are reserved.
+    """
 
     S: Matrix
     scaler: Matrix
@@ -216,6 +219,7 @@ class MaxRows:
     rows: range
     n: int
     before: Matrix | None = None
+    copy: Matrix | None = None
 
     name: ClassVar = "row max"
     unit: ClassVar = "fpu"
@@ -233,7 +237,7 @@ class MaxRows:
         check_column(self.m)
         spec = c.spec
         made = maxima(c, self.S.format, self.m.format, len(self.rows), self.n, self.before is not None)
-        pack = spec.cb_wait_cycles + spec.cb_update_cycles
+        pack = spec.cb_wait_cycles + spec.cb_update_cycles + (c.pack(self.m.format, len(self.rows)) if self.copy else 0)
         return Windows([Stage(made, math_setup=spec.math_init_cycles, pack_setup=pack, seen=spec.cb_wait_cycles)])
 
     def values(self, units: Units) -> None:
@@ -241,6 +245,8 @@ class MaxRows:
         old = (None,) if self.before is None else (self.before.values(self.rows), self.before.format)
         made = on.max_rows(S.values(self.rows)[:, :, : self.n], S.format, *old)
         self.m.values(self.rows)[:] = on.pack(made, self.m.format)
+        if self.copy:
+            self.copy.values(self.rows)[..., :1], self.copy.values(self.rows)[..., 1:] = self.m.values(self.rows), 0
 
 
 @dataclass(frozen=True, eq=False, slots=True)

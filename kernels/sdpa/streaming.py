@@ -28,6 +28,7 @@ class Step(NamedTuple):
     marks: Marks
     first: bool
     last: bool
+    spill: Matrix | None = None  # column of maxima that takes them to the writer
 
 
 class Fixed(NamedTuple):
@@ -39,6 +40,7 @@ class Fixed(NamedTuple):
     halves: bool  # maxima may begin with half of the columns
     scale: float
     exp_approx: bool
+    keeps_q: bool = False  # until the kernel itself gives Q back
 
 
 async def compute(t: Compute, a: Args) -> None:
@@ -80,6 +82,8 @@ async def scores(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur:
     init_exp(t)
     await t.reserve(S)
     await t.reserve(cur.l)
+    if s.spill:
+        await t.reserve(s.spill)
     P = None
     for rows in groups(S.rows, f.dst.qk[0]):
         marks = tuple([mark for mark in s.marks if mark[1] in rows]) if s.marks else ()
@@ -89,10 +93,12 @@ async def scores(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur:
             await t.do(StampRows, x.mask, S, rows, marks)                                           # S = -inf where hidden
         elif f.bracket:
             bracket(t)
-        await t.do(MaxRows, S, x.scaler, cur.m, rows, s.n, None if s.first else prev.m)             # m = max(m', rowmax S) [h, 1]
+        await t.do(MaxRows, S, x.scaler, cur.m, rows, s.n, None if s.first else prev.m, s.spill)    # m = max(m', rowmax S) [h, 1]
         P = t.prepare(SubExpRows, S, cur.m, cur.l, rows, s.n, s.w, f.scale)                         # P = exp((S - m) scale), l = sum P
     t.pop(Kt)
-    if s.last:
+    if s.spill:
+        t.push(s.spill)
+    if s.last and not f.keeps_q:
         t.pop(Q)
     assert P is not None
     return P
@@ -137,12 +143,17 @@ async def finish(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur:
     t.push(cur.l, h)
     t.push(cur.O, h)
     if s.last:
-        for _ in rows:
-            await t.do(SumReciprocal, cur.l.front, x.ones, f.recip)           # 1 / l             [1, 1]
-            t.pop(cur.l.front)
-            await t.do(MulColumn, cur.O.front, f.recip, x.out, f.dst.scaled)  # O / l             [1, E]
-            t.pop(f.recip)
-            t.pop(cur.O.front)
+        await emit(t, x, f, cur, h)
+
+
+async def emit(t: Compute, x: Matrices, f: Fixed, done: Running, rows: int) -> None:
+    """The front rows of a finished O, divided by their sums, to the writer."""
+    for _ in range(rows):
+        await t.do(SumReciprocal, done.l.front, x.ones, f.recip)           # 1 / l             [1, 1]
+        t.pop(done.l.front)
+        await t.do(MulColumn, done.O.front, f.recip, x.out, f.dst.scaled)  # O / l             [1, E]
+        t.pop(f.recip)
+        t.pop(done.O.front)
 
 
 @cache

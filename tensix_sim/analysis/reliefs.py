@@ -11,6 +11,7 @@ from tensix_sim.doctor.check import check
 from tensix_sim.sdpa.free import BANK_NUMBERS, ISSUE_NUMBERS, LINK_NUMBERS, faster, moving_for_free
 from tensix_sim.sdpa.geometry import Geometry, program_config, spec_machine
 from tensix_sim.sdpa.op import Op
+from tensix_sim.sdpa.resolve import geometry_of
 from tensix_sim.trace import Cause
 
 FPU, SFPU, UNPACK, PACK = "FPU", "SFPU", "unpack", "pack"
@@ -55,7 +56,7 @@ class Relief:
 def reliefs(spec: RunSpec, ring_id: int, servers: Mapping[str, float], core: Budget) -> Iterator[Relief]:
     """What to try for one device: `servers` are its shares of banks and links, `core` the budget of its last core."""
     plain = spec.model_copy(update={"numerics": "off", "trace": "off", "ring_id": ring_id if Op.of(spec).ring else None})
-    machine, g = spec_machine(spec), Geometry.of(spec)
+    machine, g = spec_machine(spec), geometry_of(spec)
     for cause, names in FASTER.items():
         yield Relief(cause, f"{cause} twice as fast", _machine(plain, {name: faster(machine, name, 2) for name in names}))
     yield from _one_bank(plain, machine, servers)
@@ -110,7 +111,7 @@ def _smaller_chunks(spec: RunSpec) -> Iterator[Relief]:
         smaller = spec.model_copy(update={"program_config": config.model_copy(update={"q_chunk_size": size})})
         if check(smaller).ok:
             yield Relief(IDLE, f"q_chunk_size {size}, not {config.q_chunk_size}", smaller)
-            g = Geometry.of(smaller)
+            g = geometry_of(smaller)
             if g.deal.active_cores == g.cores:
                 return
         size //= 2

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.arch import Machine
-from tensix_sim.arch.model import unknown_name
+from tensix_sim.arch.model import Coord, unknown_name
 from tensix_sim.formats import Values
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import Engine, SimulationError
@@ -32,7 +33,7 @@ class Core:
         self.logical = program.cores[place]
         self.node = chip.machine.worker(self.logical)
         self.label = f"{chip.label}core ({self.logical[0]},{self.logical[1]})"
-        self.fifos = chip.fifos(self.label) if chip.watched else chip.any_fifos
+        self.fifos = chip.fifos(self.label, self.logical) if chip.watched else chip.any_fifos
         self.buffers, self.semaphores = chip.hardware.add_core(program, self.logical, self.label)
         self.tensix = Tensix(chip.hardware, place)
 
@@ -49,8 +50,9 @@ class Core:
 
     def check_empty(self) -> list[str]:
         """Tiles that no kernel popped, as sentences; resident buffers may keep theirs."""
-        problems, moved = [], self.chip.hardware.moved(self.buffers, len(self.fifos))
-        for fifo, (pushed, popped) in zip(self.fifos.values(), moved, strict=True):
+        problems, moved = [], self.chip.hardware.moved(self.buffers, len(self.chip.program.buffers))
+        for fifo in self.fifos.values():
+            pushed, popped = moved[fifo.index]
             if fifo.written:
                 problems.append(f"{fifo.label}: {fifo.written} tiles written by the {fifo.spec.producer} kernel and never pushed")
             if not fifo.spec.resident and pushed != popped:
@@ -144,15 +146,16 @@ class Chip:
         self.on_write: Callable[[int], None] = lambda pages: None  # so many pages were written
         self.values = any(tensor.values is not None for tensor in program.tensors)
         self.watched = watched or self.values
-        self._written = {tensor: np.zeros(tensor.pages, bool) for tensor in program.outputs}
-        self._by = {tensor: np.full((tensor.pages, 2), NOBODY) for tensor in program.outputs}  # RISC, operations until then
+        written = [tensor for tensor in program.tensors if tensor.output]
+        self._written = {tensor: np.zeros(tensor.pages, bool) for tensor in written}
+        self._by = {tensor: np.full((tensor.pages, 2), NOBODY) for tensor in written}  # RISC, operations until then
         self.learned: tuple[Any, ...] = ()  # what compute kernels share
         self.any_fifos = {} if self.watched else self.fifos("any core")  # nobody asks them: one set does for all
         self.cores = {logical: Core(self, program, i) for i, logical in enumerate(program.cores)}
 
-    def fifos(self, label: str) -> dict[str, CircularBuffer]:
-        """The circular buffers of a core, by name."""
-        specs = enumerate(self.program.buffers)
+    def fifos(self, label: str, core: Coord | None = None) -> dict[str, CircularBuffer]:
+        """The circular buffers of a core, by name; without one, those of any."""
+        specs = [(i, b) for i, b in enumerate(self.program.buffers) if core is None or b.on(core)]
         return {b.name: CircularBuffer(b, self.engine, f"{label} {b.name}", self.values, i) for i, b in specs}
 
     def store(self, tensor: Tensor, pages: Sequence[int], block: Values | None, queue: Queue | None = None) -> None:
@@ -170,17 +173,23 @@ class Chip:
         """Pages of an output that came from another chip are there in time."""
         self._by[tensor][np.asarray(pages)] = ALWAYS, 0
 
-    def check_landed(self, tensor: Tensor, pages: Sequence[int]) -> None:
-        """Hold pages of an output to being there now.
+    def landing(self, tensor: Tensor, pages: Sequence[int]) -> Callable[[], None]:
+        """What holds pages of an output, as kernels have written them so far, to being there when it is called.
 
-        Raises:
-            SimulationError: one of them is not.
+        It raises SimulationError if one of them is not.
         """
+        page = np.asarray(pages)
+        page = page[page < tensor.pages]
+        return partial(self._check_landed, tensor, page, self._by[tensor][page])
+
+    def _check_landed(self, tensor: Tensor, page: NDArray[np.int64], by: NDArray[np.int64]) -> None:
         done = self.hardware.silicon.cores.riscs["done"]
-        for page in pages:
-            place, number = self._by[tensor][page].tolist() if page < tensor.pages else (ALWAYS, 0)
-            if place == NOBODY or (place != ALWAYS and done[place] < number):
-                raise SimulationError(f"read of page {page} of {tensor.name}, which nothing has written yet")
+        place, number = np.where(by[:, :1] == NOBODY, self._by[tensor][page], by).T
+        here = place >= 0
+        missing = place == NOBODY
+        missing[here] = done[place[here]] < number[here]
+        if missing.any():
+            raise SimulationError(f"read of page {page[missing.argmax()]} of {tensor.name}, which nothing has written yet")
 
     def written(self, tensor: Tensor) -> NDArray[np.bool_]:
         """Which pages of an output are written.
@@ -199,7 +208,8 @@ class Chip:
             SimulationError: lists the first few of each.
         """
         problems = [problem for core in self.cores.values() for problem in core.check_empty()]
-        for tensor, written in self._written.items():
+        for tensor in self.program.outputs:
+            written = self._written[tensor]
             missing = tensor.pages - int(written.sum())
             if missing:
                 first = int((~written).argmax())

@@ -52,6 +52,15 @@ class Tiles:
             self.memory = np.full((self.size // cols, TILE, cols, width), np.nan, np.float32)
         return self.memory
 
+    def keep(self, block: Values, pushed: int) -> None:
+        """Take the tiles that were pushed last, of `pushed` in all."""
+        if self.memory is None:
+            self.blocks.append(block)
+        else:
+            rows, cols = block.shape[0], block.shape[2]
+            last = (pushed - 1) % self.size // cols + 1
+            self.memory[last - rows : last] = block
+
     def pop(self, tiles: int) -> None:
         """Move the front behind so many tiles."""
         self.popped += tiles

@@ -121,7 +121,7 @@ class DataMovement(Context):
         number = self._moves.get(key)
         if number is None or (pages[0] if type(pages) is range else min(pages)) < 0:
             number = self._learn_read(key, tensor, pages, into, shape, barrier)
-        if tensor.output:
+        if tensor.output and (self.watched or not tensor.scratch):
             self._check_written(tensor, pages)
         self._given.append(number)
         if self.watched:
@@ -336,7 +336,7 @@ class DataMovement(Context):
         here = [p for p in pages if p < tensor.pages and not written[p]]
         if here:
             raise SimulationError(f"read of page {here[0]} of {tensor.name}, which nothing has written yet")
-        self._tell(NOTE, partial(self.core.chip.check_landed, tensor, pages))
+        self._tell(NOTE, self.core.chip.landing(tensor, pages))
 
     def _gather(self, tensor: Tensor, pages: Sequence[int], rows: int, cols: int) -> Values:
         tiles = tensor.tiles

@@ -54,7 +54,7 @@ class Matrix:
 
     def keep(self, block: Values) -> None:
         """Take the values of tiles that are pushed."""
-        self.cb.values.blocks.append(block)
+        self.cb.values.keep(block, self.cb.pushed)
 
     def replace(self, block: Values) -> None:
         """Take the values of tiles that are changed in place."""
@@ -62,8 +62,9 @@ class Matrix:
 
     def values(self, rows: range) -> Values:
         """Some rows, a view."""
-        if self.cb.shared:
-            return self.cb.rows(rows.start, rows.stop, self.cols)
+        if self.cb.shared and self.cb.spec.consumer == "compute":
+            gone = self.cb.popped % self.cb.tiles // self.cols if self.cb.tiles == self.tiles else 0
+            return self.cb.rows(rows.start - gone, rows.stop - gone, self.cols)[..., : self.width]
         if rows not in self._views:
             self._views[rows] = self.cb.values.grid(self.cols, self.width)[rows.start : rows.stop]
         return self._views[rows]

@@ -36,6 +36,7 @@ from tensix_sim.sdpa.keys import (
     Fault,
 )
 from tensix_sim.sdpa.op import OPS, Op
+from tensix_sim.sdpa.resolve import geometry_of
 
 MOST_NUMBERS = 300  # of a machine: about 120, and room for wrong names
 FARTHEST = 1_000  # times that a number of the machine may be a board's own, or its part: what is beyond overflows the clock
@@ -192,7 +193,7 @@ class Case:
         """The circular buffers of a core."""
         for key in (Q_CHUNK, K_CHUNK, HEAD_DIM):
             self.tiles(key)
-        more = () if self.op.ring else (FP32_DEST, BATCH, Q_HEADS, SEQ_LEN, KV_LEN, GRID, CAUSAL, WINDOW)
+        more = () if self.op.ring and not self.op.travels else (FP32_DEST, BATCH, Q_HEADS, SEQ_LEN, KV_LEN, GRID, CAUSAL, WINDOW)
         for key in ("kernel", DTYPE, *DTYPES, *more):
             self.need(key)
         _ = self.table_row_bytes
@@ -202,7 +203,7 @@ class Case:
     def geometry(self) -> Geometry:
         """The geometry; what is used of it must be legal."""
         try:
-            return Geometry.of(self.spec, self.on)
+            return geometry_of(self.spec, self.on)
         except ValueError as error:
             raise InvalidOperandError(TABLE) from error
 

@@ -19,6 +19,7 @@ class InputValues:
     k: Values
     v: Values
     page_table: NDArray[np.int32] | None
+    joint: tuple[Values, Values, Values] | None = None  # Q [B, NQH, L, DH], K and V [B, NKH, L, DH]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def make_inputs(spec: RunSpec) -> InputValues:
     With a prefix, Q is the last `seq_len` rows of what a dense run over prefix and new tokens would draw.
     """
     given = spec.inputs
-    prefix = spec.prefix
+    prefix, joint = spec.prefix, None
     if given.q and given.k and given.v:
         q, k, v = (np.ascontiguousarray(np.load(path), np.float32) for path in (given.q, given.k, given.v))
     else:
@@ -54,7 +55,12 @@ def make_inputs(spec: RunSpec) -> InputValues:
         shapes = (given.q_heads, prefix + given.seq_len), (given.kv_heads, spec.kv_len), (given.kv_heads, spec.kv_len)
         q, k, v = (_draw(rng, (given.batch, heads, rows, given.head_dim), given.outliers) for heads, rows in shapes)
         q = np.ascontiguousarray(q[:, :, prefix:])
-    return InputValues(q, k, v, page_table(spec))
+    if spec.joint_len:
+        rng = np.random.default_rng(given.seed + 2)
+        heads = (given.q_heads, given.kv_heads, given.kv_heads)
+        jq, jk, jv = (_draw(rng, (given.batch, n, spec.joint_len, given.head_dim), given.outliers) for n in heads)
+        joint = jq, jk, jv
+    return InputValues(q, k, v, page_table(spec), joint)
 
 
 def misfits(x: NDArray[Any], fmt: Format) -> str | None:

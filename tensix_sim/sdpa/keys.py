@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tensix_sim.arch import Machine
+
 Q_CHUNK, K_CHUNK = "program_config.q_chunk_size", "program_config.k_chunk_size"
 GRID = "program_config.compute_with_storage_grid_size"
 BATCH, SEQ_LEN, HEAD_DIM, DTYPE = "inputs.batch", "inputs.seq_len", "inputs.head_dim", "inputs.dtype"
@@ -14,6 +16,7 @@ CAUSAL, WINDOW = "is_causal", "sliding_window_size"
 PAGED, BLOCK, PREFIX, TABLE = "paged_kv", "paged_kv.block_size", "chunk_start_idx", "paged_kv.page_table"
 FIDELITY, FP32_DEST = "compute_kernel_config.math_fidelity", "compute_kernel_config.fp32_dest_acc_en"
 RING_SIZE, RING_ID, RING_IDS, MESH = "ring_size", "ring_id", "ring_ids", "mesh"
+TOPOLOGY, LINKS, LOGICAL, JOINT, BALANCED = "topology", "num_links", "logical_n", "joint_len", "is_balanced"
 CHAINS = "what_if.chains"
 
 Change = dict[str, Any]  # of a spec: values by dotted key
@@ -56,6 +59,10 @@ class Asked(Protocol):
     @property
     def slab(self) -> int:
         """Rows of a slab."""
+
+    @property
+    def board(self) -> Machine:
+        """The machine."""
 
 
 OpRule = Callable[[Asked], Iterator[Fault]]

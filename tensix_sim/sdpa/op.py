@@ -11,23 +11,33 @@ from typing import Any
 from tensix_sim.arch.model import unknown_name
 from tensix_sim.config import RunSpec
 from tensix_sim.formats import TILE
+from tensix_sim.gather.all_gather import has_ring
 from tensix_sim.kernels.sdpa.compute_kernels import COMPUTE_KERNELS, LEGACY, STREAMING, AttentionKernel
 from tensix_sim.sdpa.keys import (
+    BALANCED,
     BLOCK,
     CAUSAL,
     DTYPE,
     DTYPES,
+    FP32_DEST,
+    GRID,
     INPUTS_IN,
+    JOINT,
     K_CHUNK,
+    KV_HEADS,
     KV_LEN,
+    LINKS,
+    LOGICAL,
     MESH,
     PAGED,
     PREFIX,
     Q_CHUNK,
+    Q_HEADS,
     RING_ID,
     RING_IDS,
     RING_SIZE,
     SEQ_LEN,
+    TOPOLOGY,
     WINDOW,
     Asked,
     Fault,
@@ -35,7 +45,10 @@ from tensix_sim.sdpa.keys import (
 )
 
 MAX_RING = 32
-OF_SOME_OPS = (RING_SIZE, RING_IDS, RING_ID, MESH, PAGED, PREFIX, CAUSAL, WINDOW)  # keys that not every op takes
+# keys that not every op takes
+OF_SOME_OPS = (
+    RING_SIZE, RING_IDS, RING_ID, MESH, PAGED, PREFIX, CAUSAL, WINDOW, TOPOLOGY, LINKS, LOGICAL, JOINT, BALANCED,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +56,9 @@ class Op:
     """An op as an object. `codes` are its names in ttnn's logs, today's first.
 
     `takes` lists what it takes of `OF_SOME_OPS`, and of the keys of K and V, as `check` shows them; `takes_unshown` what else.
-    A `ring` shares the queries among its devices, `slabs` for each. `kernel` runs where nobody chooses one and DST is narrow
-    enough for it; `why_kernel` says why, if not because ttnn does so. With `wide_scores` scores are float32 if DST is 32-bit.
+    A `ring` shares the queries among its devices, `slabs` for each; where K and V travel (`travels`) all are simulated together.
+    `kernel` runs where nobody chooses one and DST is narrow enough for it; `why_kernel` says why, if not because ttnn does so.
+    With `wide_scores` scores are float32 if DST is 32-bit.
     """
 
     name: str
@@ -55,6 +69,7 @@ class Op:
     example: Mapping[str, Any]
     takes_unshown: tuple[str, ...] = ()
     ring: bool = False
+    travels: bool = False
     slabs: int = 1
     kernel: AttentionKernel = STREAMING
     why_kernel: str = ""
@@ -214,6 +229,136 @@ RING_DISTRIBUTED_SDPA = Op(
 )
 
 
+# -- attention of a ring whose K and V travel, with joint rows behind the sequence ------------------------------
+
+
+def ring_order_is_known(c: Asked) -> Iterator[Fault]:
+    """A ring has two devices at least, and not too many."""
+    if not 2 <= c[RING_SIZE] <= MAX_RING:
+        yield c.fault(f"K and V travel among 2 to {MAX_RING} devices", RING_SIZE)
+
+
+def _board_has_the_ring(c: Asked) -> Iterator[Fault]:
+    ring, on = c[RING_SIZE], c.board
+    if ring > on.chips:
+        yield c.fault(f"{ring} devices; {on.board} has {on.chips}", RING_SIZE, "board")
+    elif c[TOPOLOGY] == "ring" and not has_ring(on, ring, on.mesh):
+        where = f"{on.board}'s {on.mesh[0]}x{on.mesh[1]} mesh"
+        yield c.fault(f"{ring} devices of {where} form no ring; they do a line", TOPOLOGY, RING_SIZE, "board")
+
+
+def _links_are_there(c: Asked) -> Iterator[Fault]:
+    most = c.board.links_per_neighbour
+    if c[LINKS] is not None and c[LINKS] > most:
+        yield c.fault(f"{c[LINKS]} links; {c.board.board} has {most} between two neighbours", LINKS, "board")
+
+
+def _gather_cores_have_room(c: Asked) -> Iterator[Fault]:
+    (x, y), (columns, rows) = c[GRID], c.board.grid
+    need = 2 * (c[LINKS] or c.board.links_per_neighbour)
+    beside, below = max(0, columns - x) * rows, max(0, rows - y) * columns
+    if x <= columns and y <= rows and max(beside, below) < need:
+        rule = (
+            f"the gather takes {need} cores, two a link, in columns or in rows beside the {x}x{y} that compute; "
+            f"of {columns}x{rows} are left {beside} in columns and {below} in rows"
+        )
+        yield c.fault(rule, GRID, LINKS, "board")
+
+
+def _sequence_makes_equal_slices(c: Asked) -> Iterator[Fault]:
+    if rest := c[SEQ_LEN] % (TILE * c[RING_SIZE]):
+        rule = f"each device has whole tiles, as many as the others, of the sequence with its padding; {rest} rows left over"
+        yield c.fault(rule, SEQ_LEN, RING_SIZE)
+
+
+def _logical_rows_lie_in_the_sequence(c: Asked) -> Iterator[Fault]:
+    if c[LOGICAL] is not None and c[LOGICAL] > c[SEQ_LEN]:
+        yield c.fault(f"of {c[SEQ_LEN]} rows {c[LOGICAL]} are no padding", LOGICAL, SEQ_LEN)
+
+
+def _no_separate_keys(c: Asked) -> Iterator[Fault]:
+    if c[KV_LEN] is not None and c[KV_LEN] != c[SEQ_LEN]:
+        yield c.fault(f"there are as many keys as queries, {c[SEQ_LEN]}; what is padding, logical_n says", KV_LEN, SEQ_LEN)
+
+
+def _dtypes_go_together(c: Asked) -> Iterator[Fault]:
+    q, k, v = c.dtypes
+    given = [key for key in DTYPES if c[key]]
+    if k != v:
+        yield c.fault("K and V are gathered together, so they have one data type", *given, DTYPE)
+    elif not c[CAUSAL] and q != k:
+        yield c.fault("Q has the data type of K and V where the attention is not causal", *given, DTYPE, CAUSAL)
+
+
+def _joint_rows_are_not_causal(c: Asked) -> Iterator[Fault]:
+    if c[JOINT] and c[CAUSAL]:
+        yield c.fault("joint rows see all keys, so there are none in causal attention", JOINT, CAUSAL)
+
+
+def _balanced_is_causal(c: Asked) -> Iterator[Fault]:
+    if not c[BALANCED]:
+        return
+    if not c[CAUSAL]:
+        yield c.fault("there is nothing to balance where the attention is not causal", BALANCED, CAUSAL)
+    half, rest = divmod(c[SEQ_LEN], 2 * c[RING_SIZE])
+    if rest or half % c[Q_CHUNK]:
+        rule = f"each of a device's two parts of the sequence, {half} rows, is whole Q chunks; {half % c[Q_CHUNK]} left over"
+        yield c.fault(rule, Q_CHUNK, SEQ_LEN, RING_SIZE, BALANCED)
+    if c[LOGICAL] not in (None, c[SEQ_LEN]):
+        yield c.fault("padding in a sequence of two parts a device is not modelled", LOGICAL, BALANCED)
+
+
+def _shared_keys(c: Asked) -> Iterator[Fault]:
+    if c[KV_HEADS] == c[Q_HEADS]:
+        return
+    if c[JOINT]:
+        yield c.fault("joint rows go with as many K/V heads as query heads", KV_HEADS, Q_HEADS, JOINT)
+    if c[KV_HEADS] == 1:
+        yield c.fault("one K/V head for all is multicast along rows of cores, which is not modelled", KV_HEADS, Q_HEADS)
+
+
+def _narrow_dst_only(c: Asked) -> Iterator[Fault]:
+    if c[FP32_DEST]:
+        yield c.fault("with a 32-bit DST the op takes the legacy kernel, which is not modelled for it", FP32_DEST)
+
+
+RING_JOINT_SDPA = Op(
+    name="ring_joint_sdpa",
+    ttnn_name="ring_joint_scaled_dot_product_attention",
+    codes=("RingJointSDPADeviceOperation", "RingJointScaledDotProductAttention"),
+    takes=(RING_SIZE, MESH, RING_ID, RING_IDS, CAUSAL, BALANCED, TOPOLOGY, LINKS, LOGICAL, JOINT, *DTYPES),
+    rules=(
+        ring_order_is_known,
+        _position_lies_on_the_ring,
+        _positions_are_distinct,
+        _positions_lie_on_the_ring,
+        _mesh_tells_the_position,
+        _board_has_the_ring,
+        _links_are_there,
+        _gather_cores_have_room,
+        _sequence_makes_equal_slices,
+        _logical_rows_lie_in_the_sequence,
+        _no_separate_keys,
+        _dtypes_go_together,
+        _joint_rows_are_not_causal,
+        _balanced_is_causal,
+        _shared_keys,
+        _narrow_dst_only,
+    ),
+    example=MappingProxyType(
+        {
+            "board": "galaxy",
+            "ring_size": 4,
+            "is_causal": False,
+            "inputs": {"q_heads": 2, "kv_heads": 2, "seq_len": 256, "head_dim": 64, "dtype": "bfloat16"},
+            "program_config": {"compute_with_storage_grid_size": (2, 2), "q_chunk_size": 32, "k_chunk_size": 32},
+        }
+    ),
+    ring=True,
+    travels=True,
+)
+
+
 # -- causal or not, with a sliding window or without, over dense K and V on one device -------------------------
 
 
@@ -269,4 +414,4 @@ CHUNKED_SDPA = Op(
     ),
 )
 
-OPS = {op.name: op for op in (RING_DISTRIBUTED_SDPA, SDPA, CHUNKED_SDPA)}
+OPS = {op.name: op for op in (RING_DISTRIBUTED_SDPA, RING_JOINT_SDPA, SDPA, CHUNKED_SDPA)}

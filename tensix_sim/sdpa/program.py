@@ -30,7 +30,7 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: R
     given = inputs or numbers.inputs
     paged = given.page_table if given else page_table(spec)
     q_rows, out_rows = g.R * g.phases * g.Sqt, g.phases * g.Sqt
-    q = _tensor("Q", g.B * g.NQH, q_rows, g.D, b.q, inputs.q if inputs else None, numbers.quantised)
+    q = tensor("Q", g.B * g.NQH, q_rows, g.D, b.q, inputs.q if inputs else None, numbers.quantised)
     k = _key_or_value("K", g, b.k, g.D, inputs.k if inputs else None, paged, numbers.quantised)
     v = _key_or_value("V", g, b.v, g.E, inputs.v if inputs else None, paged, numbers.quantised)
     blank = None if inputs is None else np.full((g.B * g.NQH * out_rows * TILE, g.E * TILE), np.nan, np.float32)
@@ -81,7 +81,7 @@ def output_rows(g: Geometry, output: Values) -> Values:
     return output.reshape(g.B, g.NQH, g.phases * g.Sqt * TILE, -1)[:, :, : g.phases * g.Sc]
 
 
-def _tensor(name: str, heads: int, rows: int, cols: int, fmt: Format, values: Values | None, quantised: bool = True) -> Tensor:
+def tensor(name: str, heads: int, rows: int, cols: int, fmt: Format, values: Values | None, quantised: bool = True) -> Tensor:
     """Heads of `rows` x `cols` tiles each; the last tile row is filled up with zeros."""
     if values is None:
         return Tensor(name, heads * rows, cols, fmt)
@@ -96,13 +96,13 @@ def _key_or_value(
     name: str, g: Geometry, fmt: Format, cols: int, values: Values | None, paged: NDArray[np.int32] | None, quantised: bool
 ) -> Tensor:
     if paged is None:
-        return _tensor(name, g.B * g.NKH, g.valid_Skt, cols, fmt, values, quantised)
+        return tensor(name, g.B * g.NKH, g.valid_Skt, cols, fmt, values, quantised)
     blocks = max(paged.size, int(paged.max()) + 1)
     if values is None:
-        return _tensor(name, blocks * g.NKH, g.block_rows, cols, fmt, None)
+        return tensor(name, blocks * g.NKH, g.block_rows, cols, fmt, None)
     size = g.block_rows * TILE
     cache = np.zeros((blocks, g.NKH, size, cols * TILE), np.float32)
     missing = paged.shape[1] * size - g.Sk
     whole = np.pad(values, ((0, 0), (0, 0), (0, missing), (0, 0))) if missing else values
     cache[paged] = whole.reshape(g.B, g.NKH, -1, size, cols * TILE).swapaxes(1, 2)
-    return _tensor(name, blocks * g.NKH, g.block_rows, cols, fmt, cache, quantised)
+    return tensor(name, blocks * g.NKH, g.block_rows, cols, fmt, cache, quantised)

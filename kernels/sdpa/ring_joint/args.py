@@ -1,0 +1,147 @@
+"""What the kernels of ring joint attention are told: the slices in the order of their use, and each gather core's share of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tensix_sim.kernel_api import Tensor
+from tensix_sim.kernels.sdpa.args import Args, ChainLink
+from tensix_sim.kernels.sdpa.mask import Marks, Mask
+
+Place = tuple[int, int, int]  # batch, head, Q chunk of the head
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """K and V of some rows: tile rows `row` on of a head's `head_rows`, of which a Q chunk sees what `mask` says."""
+
+    k: Tensor
+    v: Tensor
+    head_rows: int
+    row: int
+    mask: Mask
+    bar: int  # tile of the palette that hides the padding within the last tile of keys
+
+    @property
+    def rows(self) -> int:
+        """Tile rows that are there."""
+        return -(-self.mask.keys // 32)
+
+
+class KChunk(NamedTuple):
+    """A K chunk of a slice, as a Q chunk meets it."""
+
+    source: Source
+    row: int  # first tile row, and how many there are
+    rows: int
+    n: int  # columns of scores to compute; 0: passed by
+    marks: Marks
+
+
+@dataclass(frozen=True, eq=False)
+class Iteration:
+    """A turn of the ring: which slice, what it waits for, and what of it Q chunks meet. Without `sources` it is passed by.
+
+    In the `first` with any there is nothing running yet, in the `last` outputs are normalised. In one for `later` Q chunks only,
+    those of a head's first half pass it by.
+    """
+
+    slice: int
+    awaited: tuple[str, int] | None  # semaphore and value
+    sources: tuple[Source, ...]
+    later: bool = False
+    first: bool = False
+    last: bool = False
+    _known: dict[int, tuple[KChunk, ...]] = field(default_factory=dict, init=False, repr=False)
+
+    def takes(self, q: int, q_chunks: int) -> bool:
+        """Whether Q chunk `q` of a head's `q_chunks` meets any K chunk."""
+        return not self.later or q >= q_chunks // 2
+
+    def chunks(self, q: int) -> tuple[KChunk, ...]:
+        """K chunks for Q chunk `q`. A causal slice is read to its end; what lies above the diagonal is passed by."""
+        if q not in self._known:
+            self._known[q] = tuple(chunk for source in self.sources for chunk in _chunks(source, q))
+        return self._known[q]
+
+    def met(self, q: int) -> list[KChunk]:
+        """Those that are computed."""
+        return [chunk for chunk in self.chunks(q) if chunk.n]
+
+
+def _chunks(source: Source, q: int) -> Iterator[KChunk]:
+    mask, N = source.mask, source.mask.N
+    row = q * mask.M if mask.causal else 0
+    visited = mask.k_range(row)
+    for j in range(-(-source.rows // N)):
+        rows = min(N, source.rows - j * N)
+        seen = j in visited
+        marks = tuple((source.bar if mark and not mask.causal else mark, i, cols) for mark, i, cols in mask.marks(row, j) if seen)
+        yield KChunk(source, source.row + j * N, rows, mask.active(row, j) if seen else 0, marks)
+
+
+@dataclass(frozen=True, slots=True)
+class RingArgs:
+    """Arguments of a compute core. `own` is attention of the chip's own rows, `joint` that of the rows behind all, if any."""
+
+    own: Args
+    joint: Args | None
+    iterations: tuple[Iteration, ...]
+    local_chunks: int  # Q chunks of a head's own rows; those of joint rows follow
+    causal: bool
+    palette: int
+    bars: tuple[int, ...]  # keys that each bar of the palette leaves in its tile
+    statistics: Tensor  # running maxima of all heads, [all tile rows, 1], then running sums
+
+    @property
+    def many(self) -> bool:
+        """Whether the core has several Q chunks, whose running values then wait in DRAM; one stays in L1."""
+        return self.own.share.count > 1
+
+    def of(self, q: int) -> tuple[Args, int]:
+        """Where Q chunk `q` of a head belongs, and its number there."""
+        if self.joint is None or q < self.local_chunks:
+            return self.own, q
+        return self.joint, q - self.local_chunks
+
+    def turns(self, it: Iteration) -> list[Place]:
+        """The core's Q chunks that an iteration has something to do for, the last one for all."""
+        return [place for place in self.own.chunks() if it.last or it.takes(place[2], self.own.heads.q_chunks)]
+
+    def chain(self, head: int, turn: int, later: bool) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+        """For the `turn`-th Q chunk of a head that the core meets in an iteration: who sends it K and V, and to whom it does."""
+        link: ChainLink | None = self.own.share.link
+        if link is None or head // (self.own.heads.q // self.own.heads.kv) != link.head:
+            return None, None
+        return link.before, link.after if turn < link.after_chunks // (2 if later else 1) else None
+
+
+class Packets(NamedTuple):
+    """Packets that are read, sent and landed one after the other: pages of a chip's tensor, and where they go on the next chip."""
+
+    source: Tensor
+    pages: Sequence[int]
+    target: Tensor
+    places: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class GatherArgs:
+    """A gather core's part: its link and direction, and of each slice that it sends its packets.
+
+    It sends `step`, 1 to the next chip and -1 to the one before: its own slice and what has come from behind, but the last of
+    `receives`. The first link's core, `first`, tells the `told` cores of the chip when all of `links` have a slice.
+    """
+
+    step: int
+    link: int
+    links: int
+    sent: tuple[tuple[Packets, ...], ...]  # a slice each
+    receives: int
+    packet_tiles: int
+    run_tiles: int
+    in_flight: int
+    first: tuple[int, int]
+    counts: str  # semaphore of the `told`
+    told: tuple[tuple[int, int], ...]
+    counts_own: bool  # whether its own slice counts as one, when it has been sent

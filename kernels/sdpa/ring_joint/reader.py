@@ -1,0 +1,60 @@
+"""NCRISC: waits for each slice, and reads Q, K and V chunks as the plain reader does; K and V may come from the core before."""
+
+from collections import Counter
+
+import numpy as np
+
+from tensix_sim.kernel_api import CircularBuffer, DataMovement, Tensor
+from tensix_sim.kernels.sdpa.reader import Neighbours, fetch, read_q
+from tensix_sim.kernels.sdpa.ring_joint.args import Iteration, KChunk, Place, RingArgs
+
+
+async def reader(dm: DataMovement, a: RingArgs) -> None:
+    """For each slice and Q chunk: the first K, Q, the first V, then K and V in turn. One Q chunk alone is read once."""
+    K, V = dm.cbs("k_in", "v_in")
+    for it in a.iterations:
+        if it.awaited:
+            await dm.semaphore_wait(*it.awaited)
+        pushed = 0
+        turns: Counter[int] = Counter()
+        for b, head, q in a.own.chunks() if it.sources else ():
+            if it.takes(q, a.own.heads.q_chunks):
+                chain = a.chain(b * a.own.heads.q + head, turns[head], it.later)
+                turns[head] += 1
+                pushed += await read_chunks(dm, a, it, (b, head, q), chain)
+        if pushed and pushed % 2 == 0:                    # a chunk is sent to where it lies here: all buffers keep in phase
+            for cb, cols in ((K, a.own.chunk.D), (V, a.own.chunk.E)):
+                tiles = a.own.chunk.N * cols
+                await dm.reserve(cb, tiles)
+                dm.fill(cb, tiles, np.zeros((1, 32, tiles, 32), np.float32) if dm.values else None)
+                dm.push(cb, tiles)
+
+
+async def read_chunks(dm: DataMovement, a: RingArgs, it: Iteration, place: Place, chain: Neighbours) -> int:
+    """K and V of a slice for a Q chunk, and Q behind the first K where it is not there yet; how many chunks."""
+    Q, K, V = dm.cbs("q_in", "k_in", "v_in")
+    chunks = it.chunks(place[2])
+    for i, chunk in enumerate(chunks):
+        await read_kv(dm, a, chunk, chunk.source.k, K, place, chain, True)    # K, by columns [D, N]
+        if i == 0 and (a.many or it.first):
+            await read_query(dm, a, Q, place)                                 # Q, band by band [h, D]
+        await read_kv(dm, a, chunk, chunk.source.v, V, place, chain)          # V          [N, E]
+    return len(chunks)
+
+
+async def read_query(dm: DataMovement, a: RingArgs, Q: CircularBuffer, place: Place) -> None:
+    """Q in bands of a subblock's rows, from the own rows or the joint ones."""
+    part, q = a.of(place[2])
+    M, h = part.chunk.M, part.dst.qk[0]
+    for i in range(0, M, h):
+        await read_q(dm, part, part.phases[0], Q, (*place[:2], q), i, h)
+
+
+async def read_kv(
+    dm: DataMovement, a: RingArgs, chunk: KChunk, tensor: Tensor, cb: CircularBuffer, place: Place, chain: Neighbours, transpose: bool = False
+) -> None:
+    """A K or V chunk, all of it in flight at once; rows beyond the slice are zeros."""
+    (b, head, _), heads, cols = place, a.own.heads, tensor.tile_cols
+    first = (b * heads.kv + heads.kv_of(head)) * chunk.source.head_rows + chunk.row
+    pages = range(first * cols, (first + chunk.rows) * cols)
+    await fetch(dm, tensor, pages, cb, (a.own.chunk.N, cols), chain, 0, transpose)
