@@ -95,7 +95,7 @@ class DeviceFigures(BaseModel):
 class DeviceRun:
     """A device's figures, trace and bytes over time, and its output [B, NQH, S / R, DH], R being 1 without a ring.
 
-    With numerics off there is no output. Its accuracy is judged by the rows `recomputed`.
+    `joint` [B, NQH, L, DH] is that of joint rows, where there are any. With numerics off there is no output. Its accuracy is judged by the rows `recomputed`.
     """
 
     device: DeviceFigures
@@ -103,6 +103,7 @@ class DeviceRun:
     trace: Trace
     moments: Moments | None
     recomputed: list[TileRow]
+    joint: Values | None = None
 
 
 @dataclass
@@ -148,6 +149,11 @@ class Result:
         if not outputs:
             raise ValueError("numerics is off: the run computed cycles, not numbers; set numerics: fast")
         return outputs
+
+    @property
+    def joint_outputs(self) -> dict[int, Values]:
+        """Output of the joint rows [B, NQH, L, DH] by ring position, each of them the whole of it; empty where there are none."""
+        return {run.device.ring_id: run.joint for run in self.runs if run.joint is not None}
 
     @property
     def trace(self) -> dict[int, Trace]:
@@ -368,8 +374,8 @@ def _chip(job: Job, ring_id: int, numbers: RunNumbers, only: int | None, engine:
 def _device_run(job: Job, ring_id: int, chip: Chip, contexts: Contexts, numbers: RunNumbers, only: int | None) -> DeviceRun:
     """What came out of a device that has run."""
     g, whole, inputs = job.geometry, only is None, numbers.of(job.spec)
-    out, *_ = chip.program.outputs
-    output = moments = accuracy = None
+    out, *behind = chip.program.outputs
+    output = moments = accuracy = joint = None
     again: list[TileRow] = []
     if inputs is not None:
         assert out.values is not None
@@ -377,12 +383,15 @@ def _device_run(job: Job, ring_id: int, chip: Chip, contexts: Contexts, numbers:
         if whole:
             _check_finite(g, ring_id, output)
         moments, by_row = _moments(g, ring_id, inputs, output, job.spec.reference == "whole")
+        if inputs.joint and behind[0].values is not None:
+            joint = behind[0].values.reshape(g.B, g.NQH, -1, g.E * TILE)[:, :, : job.spec.joint_len]
+            moments = total([moments, *_moments_of_joint(g, inputs, joint)])
         if whole and numbers.quantised and not numbers.ideal and not job.op.travels:
             again = recomputed(g, chip.program.compute, job.machine, ring_id, inputs, output, by_row)
         accuracy = judge(moments.accuracy(), again)
     figures = _figures(g, chip, ring_id, contexts, accuracy, only)
     record_bytes(chip)
-    return DeviceRun(figures, output, chip.trace, moments, again)
+    return DeviceRun(figures, output, chip.trace, moments, again, joint)
 
 
 def _share_of(progress: Progress, pages: int) -> Callable[[int], None]:
@@ -423,10 +432,7 @@ def _moments(g: Geometry, ring_id: int, inputs: InputValues, output: Values, who
     """Moments of the rows that are compared, and the relative L2 error of each row [B, NQH, rows], NaN where it is not."""
     parts, by_row = [], np.full(output.shape[:3], np.nan)
     whole = whole or g.M == 1 or by_row.size * g.Sk <= WHOLE_SCORES
-    k, v = (x[:, :, : g.Sk] for x in (inputs.k, inputs.v))
-    if inputs.joint:
-        _, *behind = inputs.joint
-        k, v = (np.concatenate(both, axis=2) for both in zip((k, v), behind, strict=True))
+    k, v = _all_keys(g, inputs)
     for rows, mine in _slabs(g, ring_id):
         for b in range(g.B):
             seen = inputs.q[b][:, rows], k[b], v[b], output[b][:, mine], g.prefix + rows.start, g.scale
@@ -434,6 +440,23 @@ def _moments(g: Geometry, ring_id: int, inputs: InputValues, output: Values, who
             pieces = None if whole else [_sample(g, first + head, rows.stop - rows.start) for head in range(g.NQH)]
             parts.append(compare_with_reference(*seen, g.left, g.right, by_row[b][:, mine], pieces))
     return replace(total(parts), whole=by_row.size), by_row
+
+
+def _all_keys(g: Geometry, inputs: InputValues) -> tuple[Values, Values]:
+    """K and V that are no padding, joint rows behind."""
+    k, v = (x[:, :, : g.Sk] for x in (inputs.k, inputs.v))
+    if inputs.joint is None:
+        return k, v
+    _, joint_k, joint_v = inputs.joint
+    return np.concatenate([k, joint_k], axis=2), np.concatenate([v, joint_v], axis=2)
+
+
+def _moments_of_joint(g: Geometry, inputs: InputValues, output: Values) -> Iterator[Moments]:
+    """Moments of the joint rows, which see all keys."""
+    assert inputs.joint is not None
+    k, v = _all_keys(g, inputs)
+    for b in range(g.B):
+        yield compare_with_reference(inputs.joint[0][b], k[b], v[b], output[b], 0, g.scale, None, None)
 
 
 def _slabs(g: Geometry, ring_id: int) -> Iterator[tuple[slice, slice]]:

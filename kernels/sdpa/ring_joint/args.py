@@ -64,10 +64,6 @@ class Iteration:
             self._known[q] = tuple(chunk for source in self.sources for chunk in _chunks(source, q))
         return self._known[q]
 
-    def met(self, q: int) -> list[KChunk]:
-        """Those that are computed."""
-        return [chunk for chunk in self.chunks(q) if chunk.n]
-
 
 def _chunks(source: Source, q: int) -> Iterator[KChunk]:
     mask, N = source.mask, source.mask.N
@@ -103,6 +99,10 @@ class RingArgs:
         if self.joint is None or q < self.local_chunks:
             return self.own, q
         return self.joint, q - self.local_chunks
+
+    def met(self, it: Iteration, q: int) -> list[KChunk]:
+        """K chunks that Q chunk `q` of a head computes in an iteration."""
+        return [chunk for chunk in it.chunks(q) if chunk.n] if it.takes(q, self.own.heads.q_chunks) else []
 
     def turns(self, it: Iteration) -> list[Place]:
         """The core's Q chunks that an iteration has something to do for, the last one for all."""

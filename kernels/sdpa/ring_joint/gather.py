@@ -46,6 +46,8 @@ async def gather_writer(dm: DataMovement, a: GatherArgs) -> None:
             tell(dm, a)
     if a.sent:
         await dm.connect()
+    elif a.counts_own:
+        tell(dm, a)
 
 
 def tell(dm: DataMovement, a: GatherArgs) -> None:

@@ -20,7 +20,7 @@ async def compute(t: Compute, a: RingArgs) -> None:
     for it in a.iterations:
         read = 0
         for _, _, q in a.turns(it) if it.sources else ():
-            if not it.takes(q, a.own.heads.q_chunks):
+            if not a.met(it, q):
                 await emit_restored(t, a, x, f, prev)
                 continue
             if a.many:
@@ -39,7 +39,7 @@ async def attend(
     t: Compute, a: RingArgs, x: Matrices, f: Fixed, it: Iteration, q: int, prev: Running, cur: Running, A: Running
 ) -> tuple[Running, Running]:
     """The K chunks of a slice. Returns the sets in their new roles: the first has what is running."""
-    met = it.met(q)
+    met = a.met(it, q)
     for i, c in enumerate(met):
         last = i == len(met) - 1
         spills = last and a.many and not it.last
@@ -95,6 +95,7 @@ async def emit_restored(t: Compute, a: RingArgs, x: Matrices, f: Fixed, prev: Ru
     done = restored(t, a) if a.many else prev
     if a.many:
         await signal(t)
+        await t.wait(done.m)
     await emit(t, x, f, done, done.O.rows)
     t.pop(done.m)
     if not a.many:

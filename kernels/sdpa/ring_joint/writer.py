@@ -47,7 +47,7 @@ async def writer(dm: DataMovement, a: RingArgs) -> None:
                 await restore(dm, a, cbs, place)
             push_restored(dm, a, cbs)
         if following and not following[0].first and following[1] != place:
-            if saving == following[1] or len(it.met(place[2])) <= 1:
+            if saving == following[1] or len(a.met(it, place[2])) <= 1:
                 saving = await flush(dm, a, cbs, saving)
             await restore(dm, a, cbs, following[1])
             there = following
