@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from tensix_sim.arch import ALIASES
 from tensix_sim.files import open_array
 from tensix_sim.text import brief, key_text
 from tensix_sim.user_errors import UserError
@@ -282,6 +283,11 @@ class RunSpec(Strict):
     def kv_len(self) -> int:
         """Rows of K and V."""
         return self.inputs.kv_len or self.prefix + self.inputs.seq_len
+
+    @field_validator("board")
+    @classmethod
+    def _is_the_boards_own_name(cls, board: str) -> str:
+        return ALIASES.get(board, board)
 
     @field_validator("op", mode="before")
     @classmethod

@@ -71,6 +71,7 @@ class Row(BaseModel):
     exp_approx: bool
     fp32_dest: bool
     ring_size: Positive | None = None
+    links: Positive | None = None  # that K and V travel over; the board's if nobody says
     wall_cycles: Positive
     fpu_cycles: Amount | None = None
     sfpu_cycles: Amount | None = None
@@ -78,7 +79,7 @@ class Row(BaseModel):
     source: str = ""
     note: str = ""
 
-    @field_validator("v_dtype", "grid_x", "grid_y", "ring_size", "fpu_cycles", "sfpu_cycles", "math_cycles", mode="before")
+    @field_validator("v_dtype", "grid_x", "grid_y", "ring_size", "links", "fpu_cycles", "sfpu_cycles", "math_cycles", mode="before")
     @classmethod
     def _blank_is_none(cls, value: Any) -> Any:
         return None if value == "" else value
@@ -105,9 +106,9 @@ class Row(BaseModel):
     @property
     def assumption(self) -> str:
         """What had to be assumed, as a sentence; empty where all was published."""
-        if self.grid_x and self.grid_y:
-            return ""
-        return f"grid {self.grid[0]}x{self.grid[1]} assumed"
+        if OPS.get(self.op, SDPA).travels:
+            return f"one of {self.ring_size} devices attends, all gather"
+        return "" if self.grid_x and self.grid_y else f"grid {self.grid[0]}x{self.grid[1]} assumed"
 
     @property
     def spec(self) -> RunSpec:
@@ -130,7 +131,11 @@ class Row(BaseModel):
                 "math_fidelity": self.math_fidelity, "math_approx_mode": self.math_approx, "fp32_dest_acc_en": self.fp32_dest,
             },
         }  # fmt: skip
-        if op.ring:
+        if op.travels:
+            inputs["seq_len"] = rows = self.seq_q * (self.ring_size or 1)
+            given |= {"ring_size": self.ring_size, "ring_ids": (0,), "is_causal": self.causal, "num_links": self.links}
+            given["logical_n"] = self.seq_kv if self.seq_kv != rows else None
+        elif op.ring:
             given["ring_size"] = self.ring_size
         elif PAGED in op.takes:
             given |= {"chunk_start_idx": self.chunk_start_idx, "paged_kv": {"block_size": 64, "page_table": "identity"}}
@@ -297,7 +302,7 @@ SETTINGS = {
     "exp": ("exp_approx", "math_approx"), "DST": ("fp32_dest",), "data types": ("q_dtype", "kv_dtype"),
     "KV heads": ("kv_heads",), "mask": ("causal", "sliding_window"),
 }  # fmt: skip
-JOB = ("board", "op", "batch", "q_heads", "seq_q", "seq_kv", "chunk_start_idx", "head_dim", "ring_size")
+JOB = ("board", "op", "batch", "q_heads", "seq_q", "seq_kv", "chunk_start_idx", "head_dim", "ring_size", "links")
 SAME = 0.05  # repeats of one configuration on the chip differ by this much
 
 
