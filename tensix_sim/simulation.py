@@ -20,6 +20,7 @@ from tensix_sim.doctor.report import Report
 from tensix_sim.expected import Errors, TileRow, judge, recomputed
 from tensix_sim.files import write_json
 from tensix_sim.formats import TILE, Values
+from tensix_sim.gather.run import trace_bytes
 from tensix_sim.gather.tail import Tail, run_tail, tail_problems
 from tensix_sim.host import peak_memory_bytes
 from tensix_sim.hw import Chip, Engine, SimulationError
@@ -60,7 +61,7 @@ class Spread(BaseModel):
 class DeviceFigures(BaseModel):
     """What the op did on one device. Engine cycles and waits are means over the active cores.
 
-    `servers` gives the share of the time for which each DRAM bank, NoC link and core port moved data; none without a trace.
+    `ethernet_bytes` are those of tiles that left over each link. `servers` gives the share of the time for which each DRAM bank, NoC link and core port moved data; none without a trace.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -80,6 +81,7 @@ class DeviceFigures(BaseModel):
     dram_read_bytes: int
     dram_write_bytes: int
     l1_write_bytes: int
+    ethernet_bytes: dict[str, int] = {}
     dram_utilization: float
     noc_utilization: float
     busiest_server: str
@@ -95,7 +97,8 @@ class DeviceFigures(BaseModel):
 class DeviceRun:
     """A device's figures, trace and bytes over time, and its output [B, NQH, S / R, DH], R being 1 without a ring.
 
-    `joint` [B, NQH, L, DH] is that of joint rows, where there are any. With numerics off there is no output. Its accuracy is judged by the rows `recomputed`.
+    `joint` [B, NQH, L, DH] is that of joint rows, where there are any. With numerics off there is no output. Its accuracy is
+    judged by the rows `recomputed`.
     """
 
     device: DeviceFigures
@@ -391,6 +394,8 @@ def _device_run(job: Job, ring_id: int, chip: Chip, contexts: Contexts, numbers:
         accuracy = judge(moments.accuracy(), again)
     figures = _figures(g, chip, ring_id, contexts, accuracy, only)
     record_bytes(chip)
+    for name, link in chip.port.links_by_name().items() if chip.port else ():
+        trace_bytes(chip.trace, name, link.sent)
     return DeviceRun(figures, output, chip.trace, moments, again, joint)
 
 
@@ -502,6 +507,7 @@ def _figures(
         unpack_cycles=mean("unpack_busy") + mean("popping"),
         pack_cycles=mean("pack_busy"),
         **Traffic.of(routes, cycles)._asdict(),
+        ethernet_bytes={name: link.nbytes for name, link in chip.port.links_by_name().items()} if chip.port else {},
         servers=busy_shares(routes, cycles) if chip.trace.zones else {},
         ideal_cycles=g.ideal_cycles,
         math_utilization=g.ideal_cycles / cycles,

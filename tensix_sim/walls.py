@@ -79,7 +79,9 @@ class Row(BaseModel):
     source: str = ""
     note: str = ""
 
-    @field_validator("v_dtype", "grid_x", "grid_y", "ring_size", "links", "fpu_cycles", "sfpu_cycles", "math_cycles", mode="before")
+    @field_validator(
+        "v_dtype", "grid_x", "grid_y", "ring_size", "links", "fpu_cycles", "sfpu_cycles", "math_cycles", mode="before"
+    )
     @classmethod
     def _blank_is_none(cls, value: Any) -> Any:
         return None if value == "" else value

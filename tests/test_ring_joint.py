@@ -8,7 +8,8 @@ import pytest
 
 from tensix_sim.config import RunSpec
 from tensix_sim.sdpa.inputs import InputValues, make_inputs
-from tensix_sim.sdpa.ring_joint import MORE_L1, RingGeometry, ring_order
+from tensix_sim.sdpa.op import RING_JOINT_SDPA
+from tensix_sim.sdpa.ring_joint import RingGeometry, ring_order
 from tensix_sim.simulation import simulate
 
 SMALL: dict[str, Any] = {
@@ -23,7 +24,10 @@ VIDEO: dict[str, Any] = {  # tt-metal #57941: a video model on a Galaxy
 }  # fmt: skip
 
 
-def spec(base: dict[str, Any], inputs: dict[str, Any] | None = None, config: dict[str, Any] | None = None, **given: Any) -> RunSpec:
+Given = dict[str, Any]
+
+
+def spec(base: Given, inputs: Given | None = None, config: Given | None = None, **given: Any) -> RunSpec:
     """`base` with other inputs, program config and keys."""
     changed = {"inputs": base["inputs"] | (inputs or {}), "program_config": base["program_config"] | (config or {})}
     return RunSpec.model_validate(base | changed | given)
@@ -73,7 +77,7 @@ def test_circular_buffers_end_where_published_failures_say(q, k, dtype, end) -> 
     """The first five are messages of failed runs (#57941), the others follow from them; to the byte."""
     given = spec(VIDEO, {"dtype": dtype, "seq_len": 8 * 13_664}, {"q_chunk_size": q, "k_chunk_size": k})
     g = RingGeometry.of(given)
-    assert 103_712 + MORE_L1 + sum(buffer.bytes for buffer in g.buffers) == end
+    assert 103_712 + RING_JOINT_SDPA.l1_more + sum(buffer.bytes for buffer in g.buffers) == end
 
 
 # -- numbers ------------------------------------------------------------------------------------------------------------

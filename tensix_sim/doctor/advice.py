@@ -44,16 +44,16 @@ def _ignored_fields(c: Case) -> Iterator[Advice]:
 
 
 def _kernel_choice(c: Case) -> Iterator[Advice]:
-    if c.op.ring and c["kernel"] == "streaming":
+    if c.op.ring and not c.op.travels and c["kernel"] == "streaming":
         yield Advice(key="kernel", message="the ring takes the streaming kernel with tt-metal #57037, which is not merged")
-    elif not c.op.ring and c["kernel"] == "legacy" and not c[FP32_DEST]:
+    elif (not c.op.ring or c.op.travels) and c["kernel"] == "legacy" and not c[FP32_DEST]:
         yield Advice(key="kernel", message="with a 16-bit DST ttnn takes the streaming kernel, and lets nobody choose")
 
 
 def _ring_fits_the_board(c: Case) -> Iterator[Advice]:
     ring, on = c["ring_size"], c.board
     rows, columns = on.mesh
-    if not c.op.ring or any(ring_is_even(c)):
+    if not c.op.ring or c.op.travels or any(ring_is_even(c)):
         return
     fit = [size for size in sorted(set(on.mesh), reverse=True) if size % 2 == 0]
     rings = f"; rings of {' or '.join(map(str, sorted(fit)))} map onto it" if fit else ""

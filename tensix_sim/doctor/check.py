@@ -83,7 +83,7 @@ def _plain(values: Change) -> Change:
 
 def _l1_table(c: Case) -> tuple[L1Buffer, ...]:
     """List the circular buffers and where they lie."""
-    base = c.number("l1.base")
+    base = c.l1_base
     return L1Buffer.table(c.buffers, base)
 
 
@@ -91,7 +91,7 @@ def _l1_map(c: Case) -> L1Map:
     last = _l1_table(c)[-1]
     return L1Map(
         size=c.number("l1.size"),
-        base=c.number("l1.base"),
+        base=c.l1_base,
         end=last.address + last.bytes,
         inputs=c.l1_input_bytes,
         output=c.l1_output_bytes,
@@ -127,5 +127,5 @@ def _effective(c: Case) -> dict[str, Any]:
         "k_chunks": g.nk,
         **({"ring_axis": c.ring_axis} if c.op.ring else {}),
         "l1_bytes": sum(buffer.bytes for buffer in g.buffers) + c.l1_tensor_bytes,
-        "l1_budget": c.number("l1.limit") - c.number("l1.base"),
+        "l1_budget": c.number("l1.limit") - c.l1_base,
     }

@@ -11,6 +11,7 @@ from tensix_sim.arch.model import ChipSpec
 from tensix_sim.doctor.records import Floor, Load, Scores
 from tensix_sim.formats import TILE
 from tensix_sim.sdpa.geometry import Geometry
+from tensix_sim.sdpa.ring_joint import RingGeometry
 
 Counts = NDArray[np.int64]
 MOST_TILE_ROWS = 2**16  # of a head, 2 M tokens; beyond them counting takes longer than an answer may
@@ -32,23 +33,15 @@ class Work:
 
     def __init__(self, g: Geometry) -> None:
         self.g = g
-        mask, keys = g.mask, g.valid_Skt
-        row = g.M * (g.prefix // (g.M * TILE) + np.arange(g.R * g.phases * g.nq, dtype=np.int64))
-        first = np.zeros_like(row) if mask.left is None else np.maximum(0, row - -(-mask.left // TILE)) // g.N
-        end = np.full_like(row, keys)
-        if mask.right is not None:
-            end = np.minimum(row + g.M - -mask.right // TILE, g.nk * g.N if g.causal else keys)
-        self.steps: Counts = np.maximum(0, -(-end // g.N) - first)
-        stop = np.where(self.steps > 0, end if mask.narrow else -(-end // g.N) * g.N, first * g.N)
-        self.tiles: Counts = g.M * (stop - first * g.N)
-        self.kv_rows: Counts = np.maximum(0, np.minimum(-(-end // g.N) * g.N, keys) - first * g.N)
-        self._beyond_keys = np.maximum(0, stop - keys)
+        self.steps, self.tiles, self.kv_rows, self._beyond_keys = (
+            _counted_in_ring(g) if isinstance(g, RingGeometry) else _counted(g)
+        )
 
     def of_cores(self, each: Counts) -> Counts:
         """Add `each` up by device of the ring and core: [R, cores]."""
         g = self.g
         before = np.concatenate([[0], np.cumsum(each)])
-        slabs = np.array([[rows.start // g.Sc for rows in g.slabs(r)] for r in range(g.R)]) * g.nq
+        slabs = np.array([g.runs_of_chunks(r) for r in range(g.R)]) * g.nq
 
         def first(n: Counts) -> Counts:  # sum over the first n Q chunks of a slab: [R, phases, n]
             sums: Counts = before[slabs[:, :, None] + n] - before[slabs][:, :, None]
@@ -80,6 +73,8 @@ class Work:
         """
         g = self.g
         waits = np.zeros(g.cores, np.int64)
+        if isinstance(g, RingGeometry):  # in each iteration anew, of which nothing is counted here
+            return waits
         held = next(b.tiles for b in g.buffers if b.name == "k_in") // (g.N * g.D)
         for chain in g.chains:
             latest = int(self.tiles[0]) * max(chain.before) - (held + len(chain.cores) - 2) * g.M * g.N
@@ -91,8 +86,7 @@ class Work:
     def scores(self) -> Scores:
         """Tiles of scores of all devices."""
         g = self.g
-        rows = np.full((g.R * g.phases, g.nq), g.M)
-        rows[:, -1] -= g.nq * g.M - g.Sqt
+        rows = np.tile(np.array(g.chunk_rows), (g.R * g.phases, 1))
         columns = (self.tiles // g.M).reshape(rows.shape)
         sums = (g.M * columns).sum(), (rows * columns).sum(), (rows * self._beyond_keys.reshape(rows.shape)).sum()
         computed, of_queries, beyond_keys = (g.B * g.NQH * int(n) for n in sums)
@@ -107,6 +101,8 @@ class Work:
     def _seen(self) -> int:
         """Tiles of scores of a head that hold any query and key that meet."""
         g, mask = self.g, self.g.mask
+        if isinstance(g, RingGeometry) and not g.causal:
+            return g.R * (g.Sqt + g.Lt) * (g.valid_Skt + g.Lt)
         row = g.prefix + TILE * np.arange(-(-g.S // TILE), dtype=np.int64)
         last = np.minimum(row + TILE, g.prefix + g.S) - 1
         end = np.full_like(row, g.valid_Skt)
@@ -129,12 +125,39 @@ class Work:
         exponential = 0 if b.streaming else cost.exp_approx_cycles  # the streaming kernel's pack thread has it
         math = int((self.of_cores(self.tiles) + self.chain_waits)[devices].max()) * (products + difference + exponential)
         slabs = self.kv_rows.reshape(-1, g.nq).sum(axis=1)
-        kv_rows = g.valid_Skt if g.chained else max(int(sum(slabs[rows.start // g.Sc] for rows in g.slabs(r))) for r in devices)
+        kv_rows = g.valid_Skt if g.chained else max(int(sum(slabs[i] for i in g.runs_of_chunks(r))) for r in devices)
         rows = g.phases * g.Sqt
         read = rows * g.D * b.q.tile_bytes + kv_rows * (g.D * b.k.tile_bytes + g.E * b.v.tile_bytes)
         written = rows * g.E * b.q.tile_bytes
         dram = g.B * g.NQH * (read * g.inputs_in_dram + written * g.output_in_dram) / chip.dram.rate
         return Floor(math=int(math), dram=int(dram))
+
+
+def _counted(g: Geometry) -> tuple[Counts, Counts, Counts, Counts]:
+    """Of each Q chunk of the sequence: K chunks, tiles of scores, tile rows of K, and columns of scores beyond the keys."""
+    mask, keys = g.mask, g.valid_Skt
+    row = g.M * (g.prefix // (g.M * TILE) + np.arange(g.R * g.phases * g.nq, dtype=np.int64))
+    first = np.zeros_like(row) if mask.left is None else np.maximum(0, row - -(-mask.left // TILE)) // g.N
+    end = np.full_like(row, keys)
+    if mask.right is not None:
+        end = np.minimum(row + g.M - -mask.right // TILE, g.nk * g.N if g.causal else keys)
+    steps: Counts = np.maximum(0, -(-end // g.N) - first)
+    stop = np.where(steps > 0, end if mask.narrow else -(-end // g.N) * g.N, first * g.N)
+    tiles: Counts = g.M * (stop - first * g.N)
+    kv_rows: Counts = np.maximum(0, np.minimum(-(-end // g.N) * g.N, keys) - first * g.N)
+    beyond_keys: Counts = np.maximum(0, stop - keys)
+    return steps, tiles, kv_rows, beyond_keys
+
+
+def _counted_in_ring(g: RingGeometry) -> tuple[Counts, Counts, Counts, Counts]:
+    """Of each device's Q chunks: K chunks, tiles of scores, tile rows of K, and columns beyond the keys, which are none."""
+    alike = not g.causal  # then all Q chunks of all devices meet the same
+    found = []
+    for ring_id, q in ((0, 0),) if alike else np.ndindex(g.R, g.nq):
+        seen = [(mask.active(row, j), min(g.N, -(-mask.keys // TILE) - j * g.N)) for mask, row, j in g.k_chunks_of(ring_id, q)]
+        found.append((len(seen), g.M * sum(n for n, _ in seen), sum(rows for _, rows in seen)))
+    steps, tiles, rows = (np.array(n, np.int64) for n in zip(*(found * (g.R * g.nq if alike else 1)), strict=True))
+    return steps, tiles, rows, np.zeros_like(steps)
 
 
 def load(g: Geometry, chip: ChipSpec, ring_ids: tuple[int, ...]) -> Load | None:

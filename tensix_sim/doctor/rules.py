@@ -109,7 +109,7 @@ def buffers_fit_l1(c: Case) -> Iterator[Fault]:
         c.l1_input_bytes,
         c.l1_output_bytes,
         c.number("l1.reserved"),
-        c.number("l1.base"),
+        c.l1_base,
         c.l1_limit,
     )
     end = base + sum(buffer.bytes for buffer in c.buffers)
@@ -150,6 +150,8 @@ def dram_bytes(c: Case) -> int:
     q, kv = c.elements
     output = q // c["ring_size"] if c.op.ring else q
     of_q, *of_kv = (FORMATS[dtype].tile_bytes for dtype in c.dtypes)
+    if c.op.travels:  # a slice of Q and of the output, and K and V twice: a slice, and room for all
+        q, kv = q // c["ring_size"], kv + kv // c["ring_size"]
     if c[INPUTS_IN] == "l1_interleaved":
         q = kv = 0
     return int((q + output) * of_q + kv * sum(of_kv)) // TILE**2

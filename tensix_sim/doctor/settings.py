@@ -10,6 +10,7 @@ from tensix_sim.doctor.records import Setting
 from tensix_sim.sdpa.case import Case
 from tensix_sim.sdpa.keys import FP32_DEST
 from tensix_sim.sdpa.op import compute_kernel
+from tensix_sim.sdpa.ring_joint import RingGeometry
 
 IGNORED = {
     "program_config.sub_core_grids": "the op takes the grid's rectangle",
@@ -76,6 +77,13 @@ def _used(c: Case, key: str) -> Used:
             return value or c["inputs.dtype"], "" if value else "that of Q"
         case "inputs.k_dtype" | "inputs.v_dtype":
             return c.dtypes[1 + key.endswith("v_dtype")], "" if value else "kv_dtype"
+        case "topology" | "num_links":
+            g = c.geometry
+            assert isinstance(g, RingGeometry)
+            used = g.topology if key == "topology" else g.links
+            return used, "" if value else "all that join two neighbours" if key == "num_links" else "a ring where there is one"
+        case "logical_n":
+            return value or c["inputs.seq_len"], "" if value else "no padding"
         case "sliding_window_size" | "chunk_start_idx":
             return ("none", "") if value is None else (value, "")
         case "paged_kv":

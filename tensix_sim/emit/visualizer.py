@@ -17,6 +17,7 @@ from tensix_sim.emit.run import Emission, host_id
 from tensix_sim.files import atomic_path, write_text
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.logged import OpTensor
+from tensix_sim.sdpa.op import Op
 from tensix_sim.trace.folder import MARK
 
 OPERATION = 1
@@ -156,7 +157,7 @@ def _graph(emission: Emission, rings: list[int]) -> list[dict[str, Any]]:
     """The captured graph: the op between its start and end, with its circular buffers on each device."""
     columns, rows = emission.geometry.grid
     cores = f"{{[(x=0,y=0) - (x={columns - 1},y={rows - 1})]}}"
-    l1 = L1Buffer.table(emission.geometry.buffers, emission.machine.chip.l1.base)
+    l1 = L1Buffer.table(emission.geometry.buffers, emission.machine.chip.l1.base + Op.of(emission.spec).l1_more)
     buffers = [
         ("circular_buffer_allocate", {
             "address": str(b.address), "size": str(b.bytes), "core_range_set": cores, "device_id": str(ring_id),

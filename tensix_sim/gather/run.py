@@ -82,7 +82,7 @@ def run_all_gather(
         sent = {way: link.nbytes for way, link in links.items()}
         figures.append(_figures(name, i, chip, starts[i], last_end(contexts[i]), sent))
         for way, link in links.items():
-            _trace_bytes(chip.trace, way, link.sent)
+            trace_bytes(chip.trace, way, link.sent)
         (output,) = chip.program.outputs
         values = output.values
         outputs.append(None if values is None else values.reshape(op.whole))
@@ -103,7 +103,7 @@ def _figures(op: str, device: int, chip: Chip, start: int, end: int, ethernet: d
     )
 
 
-def _trace_bytes(trace: Trace, name: str, sent: Sequence[tuple[int, int]]) -> None:
+def trace_bytes(trace: Trace, name: str, sent: Sequence[tuple[int, int]]) -> None:
     """A counter of the bytes that left over a link, the sum in each bin at the bin's start."""
     if not trace.zones or not sent:
         return

@@ -175,6 +175,11 @@ class Case:
         return int(-(-tiles // (columns * rows)) * FORMATS[dtype].tile_bytes)
 
     @property
+    def l1_base(self) -> int:
+        """Address of the first circular buffer."""
+        return int(self.number("l1.base")) + self.op.l1_more
+
+    @property
     def l1_limit(self) -> int:
         """Address at which circular buffers must end: below tensors in L1, and below what is reserved."""
         return int(self.number("l1.size") - self.number("l1.reserved") - self.l1_tensor_bytes)

@@ -260,6 +260,15 @@ class Geometry:
         first = (ring_id, 2 * self.R - 1 - ring_id)[: self.phases]
         return tuple(slice(slab * self.Sc, (slab + 1) * self.Sc) for slab in first)
 
+    def runs_of_chunks(self, ring_id: int) -> tuple[int, ...]:
+        """Where a device's Q chunks of a head stand among those of the whole sequence, by runs of `nq`."""
+        return tuple(rows.start // self.Sc for rows in self.slabs(ring_id))
+
+    @property
+    def chunk_rows(self) -> tuple[int, ...]:
+        """Tile rows of each Q chunk of a slab that are there."""
+        return tuple(min(self.M, self.Sqt - i * self.M) for i in range(self.nq))
+
     def q_offsets(self, ring_id: int = 0) -> tuple[int, ...]:
         """Absolute index of the first Q chunk of each of the device's slabs."""
         return tuple((rows.start + self.prefix) // (self.M * TILE) for rows in self.slabs(ring_id))

@@ -45,6 +45,7 @@ from tensix_sim.sdpa.keys import (
 )
 
 MAX_RING = 32
+MORE_L1 = 2_000  # derived from five published failures (#57941): what a program with two fabric connections keeps
 # keys that not every op takes
 OF_SOME_OPS = (
     RING_SIZE, RING_IDS, RING_ID, MESH, PAGED, PREFIX, CAUSAL, WINDOW, TOPOLOGY, LINKS, LOGICAL, JOINT, BALANCED,
@@ -58,7 +59,7 @@ class Op:
     `takes` lists what it takes of `OF_SOME_OPS`, and of the keys of K and V, as `check` shows them; `takes_unshown` what else.
     A `ring` shares the queries among its devices, `slabs` for each; where K and V travel (`travels`) all are simulated together.
     `kernel` runs where nobody chooses one and DST is narrow enough for it; `why_kernel` says why, if not because ttnn does so.
-    With `wide_scores` scores are float32 if DST is 32-bit.
+    With `wide_scores` scores are float32 if DST is 32-bit. `l1_more` bytes of L1 lie below its buffers besides the usual ones.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Op:
     kernel: AttentionKernel = STREAMING
     why_kernel: str = ""
     wide_scores: bool = True
+    l1_more: int = 0
 
     @classmethod
     def of(cls, spec: RunSpec) -> "Op":
@@ -356,6 +358,7 @@ RING_JOINT_SDPA = Op(
     ),
     ring=True,
     travels=True,
+    l1_more=MORE_L1,
 )
 
 

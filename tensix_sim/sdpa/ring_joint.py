@@ -19,7 +19,6 @@ from tensix_sim.sdpa.chains import Chain, chains
 from tensix_sim.sdpa.deal import Deal
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
 
-MORE_L1 = 2_000  # derived from five published failures: what a program with two fabric connections keeps below the buffers
 SIGNAL, PAD = Format("16 B", 16, 16, False, 0), Format("64 B", 64, 64, False, 0)
 
 
@@ -183,9 +182,15 @@ class RingGeometry(Geometry):
         half = self.Sc // 2
         return tuple(slice(i * half, (i + 1) * half) for i in (ring_id, 2 * self.R - 1 - ring_id))
 
-    def device_blocks(self, ring_id: int) -> tuple[int, ...]:
-        """Where a device's Q chunks stand among those of all, in heads' worth."""
+    def runs_of_chunks(self, ring_id: int) -> tuple[int, ...]:
+        """Where a device's Q chunks of a head stand among those of all devices, by runs of `nq`."""
         return (ring_id,)
+
+    @property
+    def chunk_rows(self) -> tuple[int, ...]:
+        """Tile rows of each Q chunk of a head that are there."""
+        parts = (self.Sqt, self.local_chunks), (self.Lt, self.nq - self.local_chunks)
+        return tuple(min(self.M, rows - i * self.M) for rows, chunks in parts for i in range(chunks))
 
     def keys_of(self, s: int) -> int:
         """Rows of slice `s` that are no padding; it lies at the end of a slice, or of one of its parts."""

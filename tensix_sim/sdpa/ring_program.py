@@ -22,8 +22,9 @@ from tensix_sim.program import IDLE, BufferSpec, Kernel, Program, Tensor
 from tensix_sim.sdpa.chains import chain_links
 from tensix_sim.sdpa.geometry import compute_config
 from tensix_sim.sdpa.inputs import RunNumbers
+from tensix_sim.sdpa.op import Op
 from tensix_sim.sdpa.program import tensor
-from tensix_sim.sdpa.ring_joint import MORE_L1, RingGeometry, ring_order
+from tensix_sim.sdpa.ring_joint import RingGeometry, ring_order
 
 PACKET_TILES = 2  # whatever the format
 HELD = 8  # packets in a gather core's buffer
@@ -94,7 +95,7 @@ def build(
         tensors=memory.all,
         compute=replace(compute_config(spec), ideal=numbers.ideal),
         semaphores=SEMAPHORES,
-        reserved_l1=MORE_L1,
+        reserved_l1=Op.of(spec).l1_more,
     )
 
 
@@ -123,7 +124,7 @@ def _memory(spec: RunSpec, g: RingGeometry, ring_id: int, numbers: RunNumbers) -
     all_rows, every = g.Sqt + g.Lt, g.R * g.Sqt
     joint = None
     if g.L:
-        jq, jk, jv = (None if values is None else values.joint[i] for i in range(3))
+        jq, jk, jv = (values and values.joint) or (None, None, None)
         joint = sdpa.Tensors(
             tensor("joint Q", heads, g.Lt, g.D, b.q, jq, numbers.quantised),
             tensor("joint K", kv_heads, g.Lt, g.D, b.k, jk, numbers.quantised),

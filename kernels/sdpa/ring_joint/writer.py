@@ -43,15 +43,18 @@ async def writer(dm: DataMovement, a: RingArgs) -> None:
         it, place = now
         if not it.first:
             if there is not now:
-                saving = await flush(dm, a, cbs, saving)
+                await flush(dm, a, cbs, saving)
+                saving = None
                 await restore(dm, a, cbs, place)
             push_restored(dm, a, cbs)
         if following and not following[0].first and following[1] != place:
             if saving == following[1] or len(a.met(it, place[2])) <= 1:
-                saving = await flush(dm, a, cbs, saving)
+                await flush(dm, a, cbs, saving)
+                saving = None
             await restore(dm, a, cbs, following[1])
             there = following
-        saving = await flush(dm, a, cbs, saving)
+        await flush(dm, a, cbs, saving)
+        saving = None
         await dm.wait(cbs.signal, 1)
         dm.pop(cbs.signal, 1)
         if it.last:
