@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 from tensix_sim import check
 from tensix_sim.config import RunSpec
+from tensix_sim.device import run_device
 from tensix_sim.doctor.load import Work
 from tensix_sim.job import Job
 from tensix_sim.measure import cycles_alone
 from tensix_sim.sdpa.geometry import Geometry, spec_machine
 from tensix_sim.sdpa.op import compute_kernel, positions
-from tensix_sim.simulation import run_device
 from tensix_sim.tuning.search import SURE
 from tensix_sim.validate import predict
 from tensix_sim.walls import read_rows, shipped

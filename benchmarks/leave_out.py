@@ -9,9 +9,9 @@ from statistics import mean
 
 from tensix_sim import walls as w
 from tensix_sim.config import RunSpec
+from tensix_sim.device import run_device
 from tensix_sim.job import Job
 from tensix_sim.sdpa.op import positions
-from tensix_sim.simulation import run_device
 from tensix_sim.workers import run_all
 
 PAGE = Path(__file__).parents[1] / "docs" / "leave_out.md"

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tensix_sim.config import RunSpec
+    from tensix_sim.device import DeviceFigures
     from tensix_sim.doctor.check import Report, check
     from tensix_sim.job import IllegalConfigError
     from tensix_sim.presets import preset
     from tensix_sim.programs import Ran, run_program
-    from tensix_sim.simulation import DeviceFigures, Result, simulate
+    from tensix_sim.simulation import Result, simulate
     from tensix_sim.tuning import Space, Tuning, tune
 
 __all__ = [

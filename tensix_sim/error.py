@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tensix_sim.accuracy import Moments, attention, compare_with_reference, total
 from tensix_sim.config import RunSpec
+from tensix_sim.device import run_device
 from tensix_sim.doctor.check import check
 from tensix_sim.expected import Errors
 from tensix_sim.formats import to_format
@@ -18,7 +19,6 @@ from tensix_sim.sdpa.inputs import InputValues, RunNumbers, make_inputs
 from tensix_sim.sdpa.op import SDPA, compute_kernel, positions
 from tensix_sim.sdpa.resolve import geometry_of
 from tensix_sim.sdpa.stages import INPUT, STAGES
-from tensix_sim.simulation import run_device
 from tensix_sim.user_errors import UserError
 from tensix_sim.workers import Jobs, Progress, run_all, unwatched
 

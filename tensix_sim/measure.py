@@ -4,12 +4,13 @@ from math import lcm
 from typing import Literal
 
 from tensix_sim.config import RunSpec, WhatIf
+from tensix_sim.device import run_device, run_together
 from tensix_sim.doctor.check import check
 from tensix_sim.doctor.load import Work
 from tensix_sim.job import Job
 from tensix_sim.sdpa.free import moving_for_free
 from tensix_sim.sdpa.resolve import geometry_of
-from tensix_sim.simulation import run_device, simulate
+from tensix_sim.simulation import simulate
 
 Figure = Literal["alone", "device", "error"]
 ERROR_ROWS = 4096
@@ -20,7 +21,15 @@ def measure(what: Figure, spec: RunSpec, ring_id: int) -> float:
     """Cycles of the busiest core alone on its device, cycles of a device, or relative L2 error of one head."""
     if what == "error":
         return relative_error(spec)
-    return cycles_alone(spec, ring_id) if what == "alone" else run_device(Job.legal(spec), ring_id).device.cycles
+    return cycles_alone(spec, ring_id) if what == "alone" else _cycles(spec, ring_id)
+
+
+def _cycles(spec: RunSpec, ring_id: int) -> int:
+    """Cycles of a device, the others of its ring on one clock with it where K and V travel."""
+    job = Job.legal(spec)
+    if not job.op.travels:
+        return run_device(job, ring_id).device.cycles
+    return next(run.device.cycles for run in run_together(job) if run.device.ring_id == ring_id)
 
 
 def chunk_pairs(spec: RunSpec) -> int:

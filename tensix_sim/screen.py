@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from tensix_sim.accuracy import Accuracy
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
+from tensix_sim.device import DeviceFigures, Spread
 from tensix_sim.gather.tail import Tail
 from tensix_sim.presets import Preset
 from tensix_sim.sdpa.op import Op
-from tensix_sim.simulation import DeviceFigures, Result, Spread
+from tensix_sim.simulation import Result
 from tensix_sim.text import shown, table, wrapped
 from tensix_sim.trace import LANES
 from tensix_sim.trust import ratio_error, tells, trust

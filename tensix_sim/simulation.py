@@ -1,112 +1,35 @@
 """`simulate`: run the op on its device or on every device of its ring, here or in worker processes, and gather what came out."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
-from threadpoolctl import threadpool_limits
 
 import tensix_sim
-from tensix_sim.accuracy import Accuracy, Moments, Pieces, compare_with_reference, total
+from tensix_sim.accuracy import Accuracy, total
 from tensix_sim.config import RunSpec
+from tensix_sim.device import DeviceFigures, DeviceRun, run_device, run_together, slabs_of
 from tensix_sim.doctor.records import Violation
 from tensix_sim.doctor.report import Report
-from tensix_sim.expected import Errors, TileRow, judge, recomputed
+from tensix_sim.expected import judge
 from tensix_sim.files import write_json
-from tensix_sim.formats import TILE, Values
-from tensix_sim.gather.run import trace_bytes
+from tensix_sim.formats import Values
 from tensix_sim.gather.tail import Tail, run_tail, tail_problems
 from tensix_sim.host import peak_memory_bytes
-from tensix_sim.hw import Chip, Engine, SimulationError
-from tensix_sim.hw.fabric import Fabric
-from tensix_sim.hw.figures import Traffic, busy_shares
+from tensix_sim.hw import SimulationError
 from tensix_sim.identity import run_id, values_digest
 from tensix_sim.job import IllegalConfigError, Job
-from tensix_sim.kernel_api import run
-from tensix_sim.kernel_api.running import Contexts, last_end, mean_waits, of_core, record_bytes
-from tensix_sim.sdpa.geometry import Geometry
-from tensix_sim.sdpa.inputs import AS_GIVEN, InputValues, RunNumbers, input_misfits
-from tensix_sim.sdpa.program import output_rows
-from tensix_sim.sdpa.ring_joint import RingGeometry
-from tensix_sim.trace import SCHEMA, SUMMARY, Run, Trace, WaitKey, opens_in_a_viewer, whole_folder, write_traces
+from tensix_sim.sdpa.inputs import InputValues, RunNumbers, input_misfits
+from tensix_sim.trace import SCHEMA, SUMMARY, Run, Trace, opens_in_a_viewer, whole_folder, write_traces
 from tensix_sim.trust import Trust, trust
 from tensix_sim.workers import PROCESSES, Jobs, Progress, run_all, unwatched, worker_processes
 
 STEP_SECONDS, TILE_SECONDS = 5e-5, {"off": 0.0, "fast": 6e-5, "exact": 1e-3}  # of a K chunk, and of a tile of its scores
 WORTH_PROCESSES = 0.5  # seconds of work
-WHOLE_SCORES = 2**26  # of a device: float64 attention of more takes over a second, and is then of a sample
-
-
-class Spread(BaseModel):
-    """Smallest, mean and largest value over cores."""
-
-    model_config = ConfigDict(frozen=True)
-
-    min: int
-    mean: float
-    max: int
-
-    @classmethod
-    def of(cls, values: Sequence[int]) -> "Spread":
-        """Spread of some values; all zero where there are none."""
-        return cls(min=min(values), mean=sum(values) / len(values), max=max(values)) if values else cls(min=0, mean=0.0, max=0)
-
-
-class DeviceFigures(BaseModel):
-    """What the op did on one device. Engine cycles and waits are means over the active cores.
-
-    `ethernet_bytes` are those of tiles that left over each link. `servers` gives the share of the time for which each DRAM bank, NoC link and core port moved data; none without a trace.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    ring_id: int
-    cycles: int
-    duration_us: float
-    kernel_cycles_per_core: Spread
-    active_cores: int
-    steps_per_core: Spread
-    masked_steps: int
-    fpu_cycles: float
-    sfpu_cycles: float
-    math_cycles: float
-    unpack_cycles: float
-    pack_cycles: float
-    dram_read_bytes: int
-    dram_write_bytes: int
-    l1_write_bytes: int
-    ethernet_bytes: dict[str, int] = {}
-    dram_utilization: float
-    noc_utilization: float
-    busiest_server: str
-    busiest_server_utilization: float
-    servers: dict[str, float]
-    ideal_cycles: int
-    math_utilization: float
-    waits: dict[WaitKey, float]
-    accuracy: Accuracy | None
-
-
-@dataclass
-class DeviceRun:
-    """A device's figures, trace and bytes over time, and its output [B, NQH, S / R, DH], R being 1 without a ring.
-
-    `joint` [B, NQH, L, DH] is that of joint rows, where there are any. With numerics off there is no output. Its accuracy is
-    judged by the rows `recomputed`.
-    """
-
-    device: DeviceFigures
-    output: Values | None
-    trace: Trace
-    moments: Moments | None
-    recomputed: list[TileRow]
-    joint: Values | None = None
 
 
 @dataclass
@@ -189,7 +112,7 @@ class Result:
             raise ValueError(f"ring positions {missing} were not simulated; set ring_ids: all")
         whole = np.empty((g.B, g.NQH, g.S, g.E * 32), np.float32)
         for ring_id, output in outputs.items():
-            for rows, mine in _slabs(g, ring_id):
+            for rows, mine in slabs_of(g, ring_id):
                 whole[:, :, rows] = output[:, :, mine]
         return whole
 
@@ -313,207 +236,6 @@ def _seconds(job: Job) -> float:
 def _part(whole: Progress, i: int, parts: int) -> Progress:
     """Progress of the i-th of some equal parts."""
     return lambda share: whole((i + share) / parts)
-
-
-def run_device(
-    job: Job, ring_id: int, progress: Progress = unwatched, numbers: RunNumbers = AS_GIVEN, only: int | None = None
-) -> DeviceRun:
-    """Simulate one device of a job, or one core of it, `only`, with the others idle.
-
-    Kernels are watched if there are values, or once they have failed: it is then that where and why is said best.
-    """
-    (run,) = _run((ring_id,), job, progress, numbers, only)
-    return run
-
-
-def run_together(job: Job, progress: Progress = unwatched, numbers: RunNumbers = AS_GIVEN) -> list[DeviceRun]:
-    """Simulate the devices of a job whose K and V travel, on one clock.
-
-    Those of the ring that it does not name have their part in what travels, and their own attention is not in its way.
-    """
-    return _run(job.ring_ids, job, progress, numbers, None)
-
-
-def _run(ring_ids: Sequence[int], job: Job, progress: Progress, numbers: RunNumbers, only: int | None) -> list[DeviceRun]:
-    try:
-        return _run_devices(ring_ids, job, progress, numbers, only, watched=False)
-    except SimulationError:
-        if job.spec.numerics != "off":
-            raise
-    return _run_devices(ring_ids, job, progress, numbers, only, watched=True)
-
-
-def _run_devices(
-    ring_ids: Sequence[int], job: Job, progress: Progress, numbers: RunNumbers, only: int | None, watched: bool
-) -> list[DeviceRun]:
-    g, inputs = job.geometry, numbers.of(job.spec)
-    given, engine = replace(numbers, inputs=inputs or numbers.inputs), Engine()
-    present = range(g.R) if job.op.travels else ring_ids
-    chips = [_chip(job, r, given, only, engine, watched, r in ring_ids) for r in present]
-    if isinstance(g, RingGeometry):
-        Fabric(chips, engine, g.links, g.topology == "ring")
-    skew = job.spec.what_if.start_skew or [0] * len(chips)
-    share = _share_of(progress, sum(out.pages for chip in chips for out in chip.program.outputs))
-    with threadpool_limits(1), np.errstate(all="ignore"):  # what overflows is found in the output
-        for chip in chips:
-            chip.on_write = share
-        contexts = run(*chips, starts=skew, whole=only is None and len(ring_ids) == len(chips))
-        return [
-            _device_run(job, r, chip, mine, given, only)
-            for r, chip, mine in zip(present, chips, contexts, strict=True)
-            if r in ring_ids
-        ]
-
-
-def _chip(job: Job, ring_id: int, numbers: RunNumbers, only: int | None, engine: Engine, watched: bool, attends: bool) -> Chip:
-    """A device with its program."""
-    trace = Trace(job.spec.trace)
-    trace.notes["queue_id"] = str(job.spec.queue_id)
-    launch = job.machine.chip.launch_cycles if job.spec.launch == "modelled" else 0
-    label = f"device {ring_id} " if job.op.travels else ""
-    return Chip(job.machine, job.program(ring_id, numbers, only, attends), trace, engine, label, watched, launch)
-
-
-def _device_run(job: Job, ring_id: int, chip: Chip, contexts: Contexts, numbers: RunNumbers, only: int | None) -> DeviceRun:
-    """What came out of a device that has run."""
-    g, whole, inputs = job.geometry, only is None, numbers.of(job.spec)
-    out, *behind = chip.program.outputs
-    output = moments = accuracy = joint = None
-    again: list[TileRow] = []
-    if inputs is not None:
-        assert out.values is not None
-        output = output_rows(g, out.values)
-        if whole:
-            _check_finite(g, ring_id, output)
-        moments, by_row = _moments(g, ring_id, inputs, output, job.spec.reference == "whole")
-        if inputs.joint and behind[0].values is not None:
-            joint = behind[0].values.reshape(g.B, g.NQH, -1, g.E * TILE)[:, :, : job.spec.joint_len]
-            moments = total([moments, *_moments_of_joint(g, inputs, joint)])
-        if whole and numbers.quantised and not numbers.ideal and not job.op.travels:
-            again = recomputed(g, chip.program.compute, job.machine, ring_id, inputs, output, by_row)
-        accuracy = judge(moments.accuracy(), again)
-    figures = _figures(g, chip, ring_id, contexts, accuracy, only)
-    record_bytes(chip)
-    for name, link in chip.port.links_by_name().items() if chip.port else ():
-        trace_bytes(chip.trace, name, link.sent)
-    return DeviceRun(figures, output, chip.trace, moments, again, joint)
-
-
-def _share_of(progress: Progress, pages: int) -> Callable[[int], None]:
-    """What counts the pages that are written, and tells their share."""
-    done = 0
-
-    def count(written: int) -> None:
-        nonlocal done
-        done += written
-        progress(done / pages)
-
-    return count
-
-
-def _check_finite(g: Geometry, ring_id: int, output: Values) -> None:
-    """Hold an output [B, NQH, rows, DH] to being finite, as attention of finite inputs is.
-
-    Raises:
-        SimulationError: it is not; names the first place, and the core that it comes from.
-    """
-    finite = np.isfinite(output)
-    if finite.all():
-        return
-    b, head, row, column = (int(i) for i in np.unravel_index(int(finite.argmin()), finite.shape))
-    slab, within = divmod(row, g.Sc)
-    chunk = b * g.NQH + head, within // (g.M * TILE)
-    core = next(i for i in range(g.cores) if chunk in g.deal.places(i))
-    page = ((b * g.NQH + head) * g.phases + slab) * g.Sqt + within // TILE
-    raise SimulationError(
-        f"device {ring_id}: the output has {output[b, head, row, column]} at batch {b}, head {head}, "
-        f"row {g.slabs(ring_id)[slab].start + within}, column {column} (page {page * g.E + column // TILE}, "
-        f"core ({core % g.grid[0]},{core // g.grid[0]})), where attention in float64 is finite; "
-        f"{finite.size - int(np.count_nonzero(finite)):,} of {finite.size:,} values are not"
-    )
-
-
-def _moments(g: Geometry, ring_id: int, inputs: InputValues, output: Values, whole: bool) -> tuple[Moments, Errors]:
-    """Moments of the rows that are compared, and the relative L2 error of each row [B, NQH, rows], NaN where it is not."""
-    parts, by_row = [], np.full(output.shape[:3], np.nan)
-    whole = whole or g.M == 1 or by_row.size * g.Sk <= WHOLE_SCORES
-    k, v = _all_keys(g, inputs)
-    for rows, mine in _slabs(g, ring_id):
-        for b in range(g.B):
-            seen = inputs.q[b][:, rows], k[b], v[b], output[b][:, mine], g.prefix + rows.start, g.scale
-            first = (rows.start + g.prefix) // (g.M * TILE) + b * g.NQH
-            pieces = None if whole else [_sample(g, first + head, rows.stop - rows.start) for head in range(g.NQH)]
-            parts.append(compare_with_reference(*seen, g.left, g.right, by_row[b][:, mine], pieces))
-    return replace(total(parts), whole=by_row.size), by_row
-
-
-def _all_keys(g: Geometry, inputs: InputValues) -> tuple[Values, Values]:
-    """K and V that are no padding, joint rows behind."""
-    k, v = (x[:, :, : g.Sk] for x in (inputs.k, inputs.v))
-    if inputs.joint is None:
-        return k, v
-    _, joint_k, joint_v = inputs.joint
-    return np.concatenate([k, joint_k], axis=2), np.concatenate([v, joint_v], axis=2)
-
-
-def _moments_of_joint(g: Geometry, inputs: InputValues, output: Values) -> Iterator[Moments]:
-    """Moments of the joint rows, which see all keys."""
-    assert inputs.joint is not None
-    k, v = _all_keys(g, inputs)
-    for b in range(g.B):
-        yield compare_with_reference(inputs.joint[0][b], k[b], v[b], output[b], 0, g.scale, None, None)
-
-
-def _slabs(g: Geometry, ring_id: int) -> Iterator[tuple[slice, slice]]:
-    """Rows of the sequence that a device computes, slab by slab, and where they stand in its output."""
-    begin = 0
-    for rows in g.slabs(ring_id):
-        yield rows, slice(begin, begin + rows.stop - rows.start)
-        begin += rows.stop - rows.start
-
-
-def _sample(g: Geometry, first: int, rows: int) -> Pieces:
-    """One tile row of each Q chunk of a slab: the `first` of the first one, counted round it, and in each chunk the next."""
-    tiles = -(-rows // TILE)
-    chunks = (range(tiles)[start : start + g.M] for start in range(0, tiles, g.M))
-    tile_rows = (chunk[(first + i) % len(chunk)] for i, chunk in enumerate(chunks))
-    return [(t * TILE, min((t + 1) * TILE, rows)) for t in tile_rows]
-
-
-def _figures(
-    g: Geometry, chip: Chip, ring_id: int, contexts: Contexts, accuracy: Accuracy | None, only: int | None
-) -> DeviceFigures:
-    routes, computing = chip.hardware.routes, [(i % g.grid[0], i // g.grid[0]) for i in range(g.cores)]
-    ends = [last_end(of_core(contexts, core)) if only in (None, i) else 0 for i, core in enumerate(computing)]
-    cycles = last_end(contexts)
-    active = [i for i in range(g.cores) if g.deal.count(i) and only in (None, i)]
-    cores = [chip.cores[computing[i]] for i in active]
-    steps = [g.steps(i, ring_id) for i in active]
-
-    def mean(what: str) -> float:
-        return sum(core.tensix.total(what) for core in cores) / len(cores)
-
-    return DeviceFigures(
-        ring_id=ring_id,
-        cycles=cycles,
-        duration_us=cycles / chip.machine.chip.clock_hz * 1e6,
-        kernel_cycles_per_core=Spread.of([ends[i] for i in active]),
-        active_cores=len(active),
-        steps_per_core=Spread.of(steps),
-        masked_steps=sum(g.masked_steps(i, ring_id) for i in active),
-        fpu_cycles=mean("fpu"),
-        sfpu_cycles=mean("sfpu"),
-        math_cycles=mean("fpu") + mean("sfpu") - mean("overlap"),
-        unpack_cycles=mean("unpack_busy") + mean("popping"),
-        pack_cycles=mean("pack_busy"),
-        **Traffic.of(routes, cycles)._asdict(),
-        ethernet_bytes={name: link.nbytes for name, link in chip.port.links_by_name().items()} if chip.port else {},
-        servers=busy_shares(routes, cycles) if chip.trace.zones else {},
-        ideal_cycles=g.ideal_cycles,
-        math_utilization=g.ideal_cycles / cycles,
-        waits=mean_waits(contexts, cores),
-        accuracy=accuracy,
-    )
 
 
 _shares: Any = None

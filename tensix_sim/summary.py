@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tensix_sim.arch.model import UnknownNameError
+from tensix_sim.device import DeviceFigures
 from tensix_sim.error import Explanation
 from tensix_sim.gather.run import Moved
 from tensix_sim.gather.tail import OPS
 from tensix_sim.sdpa.op import positions
-from tensix_sim.simulation import DeviceFigures
 from tensix_sim.trace import SUMMARY, Run, RunError, open_run
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from tensix_sim.arch.model import UnknownNameError
+from tensix_sim.device import run_device
 from tensix_sim.job import IllegalConfigError, Job
-from tensix_sim.simulation import run_device
 from tensix_sim.text import columns
 from tensix_sim.walls import Prediction, Row, binds, changes, groups, sizes
 from tensix_sim.workers import Jobs, Progress, run_all, unwatched

@@ -26,13 +26,14 @@ from specs import PLAIN, RING, Raw, raw
 import tensix_sim
 from tensix_sim.cli import main
 from tensix_sim.config import RunSpec
+from tensix_sim.device import run_device
 from tensix_sim.doctor.check import check
 from tensix_sim.job import Job
 from tensix_sim.measure import cycles_alone, shortened
 from tensix_sim.screen import tune_screen
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sdpa.op import positions
-from tensix_sim.simulation import run_device, simulate
+from tensix_sim.simulation import simulate
 from tensix_sim.tuning import (
     EmptySpaceError,
     Interrupted,

@@ -11,8 +11,8 @@ from tensix_sim import check
 from tensix_sim import validate as v
 from tensix_sim import walls as w
 from tensix_sim.cli import main
+from tensix_sim.device import run_device
 from tensix_sim.job import Job
-from tensix_sim.simulation import run_device
 
 SMALL = {
     "id": "small", "board": "p100a", "op": "sdpa", "kernel": "streaming", "causal": "1", "batch": "1",

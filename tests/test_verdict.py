@@ -12,10 +12,10 @@ from tensix_sim.analysis.reliefs import FPU, IDLE, STRAGGLER, Relief, reliefs
 from tensix_sim.analysis.remedies import KINDS, remedies
 from tensix_sim.analysis.verdict import EVEN_ENDS, LEAST_CYCLES, MOST_TRIED, WHOLE, saved, verdict
 from tensix_sim.config import RunSpec, load_spec
+from tensix_sim.device import DeviceRun
 from tensix_sim.doctor.load import Work
 from tensix_sim.measure import Figure, measure
 from tensix_sim.sdpa.geometry import Geometry
-from tensix_sim.simulation import DeviceRun
 from tensix_sim.store import writable_store
 from tensix_sim.tuning import tune
 

@@ -8,7 +8,7 @@ from tensix_sim.analysis.budget import Budget
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.doctor.check import check
-from tensix_sim.sdpa.free import BANK_NUMBERS, ISSUE_NUMBERS, LINK_NUMBERS, faster, moving_for_free
+from tensix_sim.sdpa.free import BANK_NUMBERS, ETHERNET_NUMBERS, ISSUE_NUMBERS, LINK_NUMBERS, faster, moving_for_free
 from tensix_sim.sdpa.geometry import Geometry, program_config, spec_machine
 from tensix_sim.sdpa.op import Op
 from tensix_sim.sdpa.resolve import geometry_of
@@ -18,7 +18,7 @@ FPU, SFPU, UNPACK, PACK = "FPU", "SFPU", "unpack", "pack"
 HANDSHAKES, ISSUE, BARRIER = "hand-shakes", "reader issue", "barrier"
 BANKS, LINKS, MASK, READS = "DRAM banks", "NoC links", "mask", "all reads"
 STRAGGLER, IDLE = "straggler", "idle cores"
-CHAINS = "K/V chains"
+CHAINS, ETHERNET = "K/V chains", "gather over Ethernet"
 UNBLAMED = (READS,)  # causes that are no single resource: said, never blamed
 
 FASTER = {
@@ -55,10 +55,14 @@ class Relief:
 
 def reliefs(spec: RunSpec, ring_id: int, servers: Mapping[str, float], core: Budget) -> Iterator[Relief]:
     """What to try for one device: `servers` are its shares of banks and links, `core` the budget of its last core."""
-    plain = spec.model_copy(update={"numerics": "off", "trace": "off", "ring_id": ring_id if Op.of(spec).ring else None})
-    machine, g = spec_machine(spec), geometry_of(spec)
+    op, machine, g = Op.of(spec), spec_machine(spec), geometry_of(spec)
+    alone = {} if op.travels else {"ring_id": ring_id if op.ring else None}
+    plain = spec.model_copy(update={"numerics": "off", "trace": "off", **alone})
     for cause, names in FASTER.items():
         yield Relief(cause, f"{cause} twice as fast", _machine(plain, {name: faster(machine, name, 2) for name in names}))
+    if op.travels:
+        rates = {name: faster(machine, name, 2) for name in ETHERNET_NUMBERS}
+        yield Relief(ETHERNET, "Ethernet links twice as fast", _machine(plain, rates))
     yield from _one_bank(plain, machine, servers)
     yield Relief(READS, "reads and writes at no cost", moving_for_free(plain))
     if barrier := g.barrier_threshold(g.blocks.q.tile_bytes):

@@ -13,8 +13,8 @@ from tensix_sim.analysis.budget import budget
 from tensix_sim.analysis.reliefs import BANKS, STRAGGLER, UNBLAMED, Relief, reliefs
 from tensix_sim.analysis.remedies import Remedy, remedies
 from tensix_sim.config import RunSpec
+from tensix_sim.device import DeviceFigures
 from tensix_sim.measure import chunk_pairs, measure
-from tensix_sim.simulation import DeviceFigures
 from tensix_sim.store import Store
 from tensix_sim.trace import Trace
 from tensix_sim.trust import tells, trust

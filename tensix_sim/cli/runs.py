@@ -189,10 +189,10 @@ def report(
 ) -> None:
     """Write a page on RUN, the folder of a run: what binds each device, what helps, where its cycles went. It opens offline."""
     from tensix_sim.analysis import judge
+    from tensix_sim.device import DeviceFigures
     from tensix_sim.files import try_target
     from tensix_sim.page import write_pngs, write_report
     from tensix_sim.screen import verdict_screen
-    from tensix_sim.simulation import DeviceFigures
     from tensix_sim.store import writable_store
     from tensix_sim.summary import read_run
 

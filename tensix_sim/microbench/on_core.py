@@ -5,6 +5,7 @@ from typing import Any
 
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
+from tensix_sim.device import DeviceFigures
 from tensix_sim.formats import BFLOAT8_B, BFLOAT16, FLOAT32, TILE, Format
 from tensix_sim.hw import Chip
 from tensix_sim.hw.chip import Core
@@ -23,7 +24,7 @@ from tensix_sim.kernel_api import (
 from tensix_sim.kernels.sdpa.verbs import SubExp
 from tensix_sim.program import Fidelity
 from tensix_sim.sdpa.op import SDPA
-from tensix_sim.simulation import DeviceFigures, simulate
+from tensix_sim.simulation import simulate
 from tensix_sim.trace import Trace
 
 SEQ_LEN = 4096

@@ -9,6 +9,7 @@ from tensix_sim.sdpa.geometry import spec_machine
 BANK_NUMBERS = "dram.bank_rate", "dram.request_cycles", "dram.row_miss_cycles"
 LINK_NUMBERS = "noc.link_rate", "noc.niu_rate"
 ISSUE_NUMBERS = "noc.read_issue_cycles", "noc.write_issue_cycles"
+ETHERNET_NUMBERS = "ethernet.rate", "ethernet.duplex_rate"
 LATENCIES = "dram.read_cycles", "noc.round_trip_base", "noc.software_cycles"
 FREE = 1024  # times as fast: what is left is nothing
 
@@ -17,7 +18,7 @@ def faster(machine: Machine, name: str, times: int) -> Any:
     """A number of the machine for something so many times as fast: more bytes a cycle, or fewer cycles."""
     part, field = name.split(".")
     value = getattr(getattr(machine.chip, part), field)
-    if field.endswith("_rate") or "_rate_" in field:
+    if field.endswith("rate") or "_rate_" in field:
         return value * times
     return value // times if isinstance(value, int) else value / times
 

@@ -16,7 +16,7 @@ from tensix_sim.hw.ethernet import BACKWARD, FORWARD
 from tensix_sim.kernels import sdpa
 from tensix_sim.kernels.sdpa import ring_joint
 from tensix_sim.kernels.sdpa.mask import Mask
-from tensix_sim.kernels.sdpa.ring_joint.args import GatherArgs, Iteration, Packets, RingArgs, Source
+from tensix_sim.kernels.sdpa.ring_joint.args import GatherArgs, Iteration, KeyRows, PacketRun, RingArgs
 from tensix_sim.kernels.sdpa.ring_joint.semaphores import SEMAPHORES, SLICES
 from tensix_sim.program import IDLE, BufferSpec, Kernel, Program, Tensor
 from tensix_sim.sdpa.chains import chain_links
@@ -29,7 +29,7 @@ from tensix_sim.sdpa.ring_joint import RingGeometry, ring_order
 PACKET_TILES = 2  # whatever the format
 HELD = 8  # packets in a gather core's buffer
 IN_FLIGHT = 4  # packets between two barriers
-# Packets of a long share move in runs, each one step of the simulation: what it makes coarse stays under 1 % of the share
+# PacketRun of a long share move in runs, each one step of the simulation: what it makes coarse stays under 1 % of the share
 RUNS = 128
 MOST_PACKETS = 32
 
@@ -183,19 +183,19 @@ def _iterations(g: RingGeometry, ring_id: int, m: Memory) -> Iterator[Iteration]
     met = list(g.met(ring_id))
     active = [i for i, (_, masks, _) in enumerate(met) if masks]
     for i, ((s, masks, later), wait) in enumerate(zip(met, waits, strict=True)):
-        sources = tuple(_source(g, m, mask, s, s == ring_id, bool(g.keys_of(s)) and n == 0) for n, mask in enumerate(masks))
+        sources = tuple(_key_rows(g, m, mask, s, s == ring_id, bool(g.keys_of(s)) and n == 0) for n, mask in enumerate(masks))
         awaited = None if wait is None else (SLICES[wait[0]], wait[1])
         yield Iteration(s, awaited, sources, later, i == active[0], i == active[-1])
 
 
-def _source(g: RingGeometry, m: Memory, mask: Mask, s: int, own: bool, local: bool) -> Source:
+def _key_rows(g: RingGeometry, m: Memory, mask: Mask, s: int, own: bool, local: bool) -> KeyRows:
     first_bar = 1 + g.causal
     if not local:
         assert m.joint is not None
-        return Source(m.joint.k, m.joint.v, g.Lt, 0, mask, first_bar + (g.n % TILE > 0))
+        return KeyRows(m.joint.k, m.joint.v, g.Lt, 0, mask, first_bar + (g.n % TILE > 0))
     if own:
-        return Source(m.k, m.v, g.Sqt, 0, mask, first_bar)
-    return Source(m.gathered_k, m.gathered_v, g.R * g.Sqt, s * g.Sqt, mask, first_bar)
+        return KeyRows(m.k, m.v, g.Sqt, 0, mask, first_bar)
+    return KeyRows(m.gathered_k, m.gathered_v, g.R * g.Sqt, s * g.Sqt, mask, first_bar)
 
 
 # -- gather cores ----------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def _run_tiles(g: RingGeometry) -> int:
     return PACKET_TILES * min(-(-packets // RUNS), MOST_PACKETS)
 
 
-def _packets(g: RingGeometry, m: Memory, s: int, own: bool, link: int) -> Iterator[Packets]:
+def _packets(g: RingGeometry, m: Memory, s: int, own: bool, link: int) -> Iterator[PacketRun]:
     """K of all heads, then V: a link's share of a slice."""
     run = _run_tiles(g)
     for mine, gathered in ((m.k, m.gathered_k), (m.v, m.gathered_v)):
@@ -245,4 +245,4 @@ def _packets(g: RingGeometry, m: Memory, s: int, own: bool, link: int) -> Iterat
             for p in range(first, stop, run):
                 places = range(there + p, there + min(p + run, stop))
                 pages = range(here + p, here + min(p + run, stop)) if own else places
-                yield Packets(mine if own else gathered, pages, gathered, places)
+                yield PacketRun(mine if own else gathered, pages, gathered, places)

@@ -29,9 +29,9 @@ from tensix_sim.ttnn.types import (
 
 if TYPE_CHECKING:
     from tensix_sim.config import RunSpec
+    from tensix_sim.device import DeviceRun
     from tensix_sim.doctor.records import Violation
     from tensix_sim.job import Job
-    from tensix_sim.simulation import DeviceRun
 
 __all__ = [
     "chunked_scaled_dot_product_attention",
@@ -174,9 +174,9 @@ def attend(
     compute_kernel_config: WormholeComputeKernelConfig | None,
 ) -> Tensor:
     """Run an attention op on every device of its tensors' mesh; equal work is simulated once."""
+    from tensix_sim.device import run_device
     from tensix_sim.sdpa.inputs import RunNumbers, input_misfits
     from tensix_sim.sdpa.op import OPS
-    from tensix_sim.simulation import run_device
 
     op = OPS[op_name]
     name, q = op.ttnn_name, qkv[0]

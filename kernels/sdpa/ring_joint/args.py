@@ -8,11 +8,11 @@ from tensix_sim.kernel_api import Tensor
 from tensix_sim.kernels.sdpa.args import Args, ChainLink
 from tensix_sim.kernels.sdpa.mask import Marks, Mask
 
-Place = tuple[int, int, int]  # batch, head, Q chunk of the head
+QPlace = tuple[int, int, int]  # batch, head, Q chunk of the head
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class KeyRows:
     """K and V of some rows: tile rows `row` on of a head's `head_rows`, of which a Q chunk sees what `mask` says."""
 
     k: Tensor
@@ -31,7 +31,7 @@ class Source:
 class KChunk(NamedTuple):
     """A K chunk of a slice, as a Q chunk meets it."""
 
-    source: Source
+    keys: KeyRows
     row: int  # first tile row, and how many there are
     rows: int
     n: int  # columns of scores to compute; 0: passed by
@@ -48,7 +48,7 @@ class Iteration:
 
     slice: int
     awaited: tuple[str, int] | None  # semaphore and value
-    sources: tuple[Source, ...]
+    sources: tuple[KeyRows, ...]
     later: bool = False
     first: bool = False
     last: bool = False
@@ -61,19 +61,19 @@ class Iteration:
     def chunks(self, q: int) -> tuple[KChunk, ...]:
         """K chunks for Q chunk `q`. A causal slice is read to its end; what lies above the diagonal is passed by."""
         if q not in self._known:
-            self._known[q] = tuple(chunk for source in self.sources for chunk in _chunks(source, q))
+            self._known[q] = tuple(chunk for keys in self.sources for chunk in _chunks(keys, q))
         return self._known[q]
 
 
-def _chunks(source: Source, q: int) -> Iterator[KChunk]:
-    mask, N = source.mask, source.mask.N
+def _chunks(keys: KeyRows, q: int) -> Iterator[KChunk]:
+    mask, N = keys.mask, keys.mask.N
     row = q * mask.M if mask.causal else 0
     visited = mask.k_range(row)
-    for j in range(-(-source.rows // N)):
-        rows = min(N, source.rows - j * N)
+    for j in range(-(-keys.rows // N)):
+        rows = min(N, keys.rows - j * N)
         seen = j in visited
-        marks = tuple((source.bar if mark and not mask.causal else mark, i, cols) for mark, i, cols in mask.marks(row, j) if seen)
-        yield KChunk(source, source.row + j * N, rows, mask.active(row, j) if seen else 0, marks)
+        marks = tuple((keys.bar if mark and not mask.causal else mark, i, cols) for mark, i, cols in mask.marks(row, j) if seen)
+        yield KChunk(keys, keys.row + j * N, rows, mask.active(row, j) if seen else 0, marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class RingArgs:
         """K chunks that Q chunk `q` of a head computes in an iteration."""
         return [chunk for chunk in it.chunks(q) if chunk.n] if it.takes(q, self.own.heads.q_chunks) else []
 
-    def turns(self, it: Iteration) -> list[Place]:
+    def turns(self, it: Iteration) -> list[QPlace]:
         """The core's Q chunks that an iteration has something to do for, the last one for all."""
         return [place for place in self.own.chunks() if it.last or it.takes(place[2], self.own.heads.q_chunks)]
 
@@ -116,8 +116,8 @@ class RingArgs:
         return link.before, link.after if turn < link.after_chunks // (2 if later else 1) else None
 
 
-class Packets(NamedTuple):
-    """Packets that are read, sent and landed one after the other: pages of a chip's tensor, and where they go on the next chip."""
+class PacketRun(NamedTuple):
+    """PacketRun that are read, sent and landed one after the other: pages of a chip's tensor, and where they go on the next chip."""
 
     source: Tensor
     pages: Sequence[int]
@@ -136,7 +136,7 @@ class GatherArgs:
     step: int
     link: int
     links: int
-    sent: tuple[tuple[Packets, ...], ...]  # a slice each
+    sent: tuple[tuple[PacketRun, ...], ...]  # a slice each
     receives: int
     packet_tiles: int
     run_tiles: int

@@ -6,7 +6,7 @@ import numpy as np
 
 from tensix_sim.kernel_api import CircularBuffer, DataMovement, Tensor
 from tensix_sim.kernels.sdpa.reader import Neighbours, fetch, read_q
-from tensix_sim.kernels.sdpa.ring_joint.args import Iteration, KChunk, Place, RingArgs
+from tensix_sim.kernels.sdpa.ring_joint.args import Iteration, KChunk, QPlace, RingArgs
 
 
 async def reader(dm: DataMovement, a: RingArgs) -> None:
@@ -30,19 +30,19 @@ async def reader(dm: DataMovement, a: RingArgs) -> None:
                 dm.push(cb, tiles)
 
 
-async def read_chunks(dm: DataMovement, a: RingArgs, it: Iteration, place: Place, chain: Neighbours) -> int:
+async def read_chunks(dm: DataMovement, a: RingArgs, it: Iteration, place: QPlace, chain: Neighbours) -> int:
     """K and V of a slice for a Q chunk, and Q behind the first K where it is not there yet; how many chunks."""
     Q, K, V = dm.cbs("q_in", "k_in", "v_in")
     chunks = it.chunks(place[2])
     for i, chunk in enumerate(chunks):
-        await read_kv(dm, a, chunk, chunk.source.k, K, place, chain, True)    # K, by columns [D, N]
+        await read_kv(dm, a, chunk, chunk.keys.k, K, place, chain, True)    # K, by columns [D, N]
         if i == 0 and (a.many or it.first):
             await read_query(dm, a, Q, place)                                 # Q, band by band [h, D]
-        await read_kv(dm, a, chunk, chunk.source.v, V, place, chain)          # V          [N, E]
+        await read_kv(dm, a, chunk, chunk.keys.v, V, place, chain)          # V          [N, E]
     return len(chunks)
 
 
-async def read_query(dm: DataMovement, a: RingArgs, Q: CircularBuffer, place: Place) -> None:
+async def read_query(dm: DataMovement, a: RingArgs, Q: CircularBuffer, place: QPlace) -> None:
     """Q in bands of a subblock's rows, from the own rows or the joint ones."""
     part, q = a.of(place[2])
     M, h = part.chunk.M, part.dst.qk[0]
@@ -51,10 +51,10 @@ async def read_query(dm: DataMovement, a: RingArgs, Q: CircularBuffer, place: Pl
 
 
 async def read_kv(
-    dm: DataMovement, a: RingArgs, chunk: KChunk, tensor: Tensor, cb: CircularBuffer, place: Place, chain: Neighbours, transpose: bool = False
+    dm: DataMovement, a: RingArgs, chunk: KChunk, tensor: Tensor, cb: CircularBuffer, place: QPlace, chain: Neighbours, transpose: bool = False
 ) -> None:
     """A K or V chunk, all of it in flight at once; rows beyond the slice are zeros."""
     (b, head, _), heads, cols = place, a.own.heads, tensor.tile_cols
-    first = (b * heads.kv + heads.kv_of(head)) * chunk.source.head_rows + chunk.row
+    first = (b * heads.kv + heads.kv_of(head)) * chunk.keys.head_rows + chunk.row
     pages = range(first * cols, (first + chunk.rows) * cols)
     await fetch(dm, tensor, pages, cb, (a.own.chunk.N, cols), chain, 0, transpose)

@@ -6,10 +6,10 @@ import numpy as np
 
 from tensix_sim.kernel_api import CircularBuffer, DataMovement
 from tensix_sim.kernels.sdpa.mask import palette
-from tensix_sim.kernels.sdpa.ring_joint.args import Iteration, Place, RingArgs
+from tensix_sim.kernels.sdpa.ring_joint.args import Iteration, QPlace, RingArgs
 from tensix_sim.kernels.sdpa.writer import constants, drain, make_constant
 
-Turn = tuple[Iteration, Place]
+Turn = tuple[Iteration, QPlace]
 
 
 class Buffers(NamedTuple):
@@ -37,7 +37,7 @@ async def writer(dm: DataMovement, a: RingArgs) -> None:
                 await write_out(dm, a, dm.cbs("out")[0], place)
         return
     cbs = Buffers(*dm.cbs(*Buffers._fields))
-    saving: Place | None = None  # whose save is due
+    saving: QPlace | None = None  # whose save is due
     there: Turn | None = None  # whose running values are on their way in
     for now, following in zip(turns, [*turns[1:], None], strict=True):
         it, place = now
@@ -63,14 +63,14 @@ async def writer(dm: DataMovement, a: RingArgs) -> None:
             saving = place
 
 
-async def write_out(dm: DataMovement, a: RingArgs, out: CircularBuffer, place: Place) -> None:
+async def write_out(dm: DataMovement, a: RingArgs, out: CircularBuffer, place: QPlace) -> None:
     """M x E tiles to the output, of the own rows or of the joint ones."""
     b, head, _ = place
     part, q = a.of(place[2])
     await drain(dm, part, out, b * part.heads.q + head, q * part.chunk.M)
 
 
-async def flush(dm: DataMovement, a: RingArgs, cbs: Buffers, place: Place | None) -> None:
+async def flush(dm: DataMovement, a: RingArgs, cbs: Buffers, place: QPlace | None) -> None:
     """O to the output, which nobody reads yet, m and l to the statistics, if a save is due."""
     if place is None:
         return
@@ -82,7 +82,7 @@ async def flush(dm: DataMovement, a: RingArgs, cbs: Buffers, place: Place | None
         dm.pop(cb, M)
 
 
-async def restore(dm: DataMovement, a: RingArgs, cbs: Buffers, place: Place) -> None:
+async def restore(dm: DataMovement, a: RingArgs, cbs: Buffers, place: QPlace) -> None:
     """O, m and l of a Q chunk, into space that the one before it has given back."""
     b, head, _ = place
     part, q = a.of(place[2])
@@ -104,7 +104,7 @@ def push_restored(dm: DataMovement, a: RingArgs, cbs: Buffers) -> None:
     dm.push(cbs.sum_in, M)
 
 
-def statistics(a: RingArgs, place: Place) -> tuple[range, range]:
+def statistics(a: RingArgs, place: QPlace) -> tuple[range, range]:
     """Pages of a Q chunk's maxima and of its sums: of each head its own rows, then the joint ones."""
     b, head, _ = place
     part, q = a.of(place[2])
