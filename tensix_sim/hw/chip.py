@@ -15,6 +15,7 @@ from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import Engine, SimulationError
 from tensix_sim.hw.ethernet import Port
 from tensix_sim.hw.hardware import Hardware, Queue
+from tensix_sim.hw.semaphore import History
 from tensix_sim.hw.tables import NOBODY
 from tensix_sim.hw.tensix import Costs
 from tensix_sim.program import Program, Tensor
@@ -149,6 +150,7 @@ class Chip:
         written = [tensor for tensor in program.tensors if tensor.output]
         self._written = {tensor: np.zeros(tensor.pages, bool) for tensor in written}
         self._by = {tensor: np.full((tensor.pages, 2), NOBODY) for tensor in written}  # RISC, operations until then
+        self._sent: dict[Tensor, dict[int, tuple[History, int]]] = {tensor: {} for tensor in written}  # pages from other chips
         self.learned: tuple[Any, ...] = ()  # what compute kernels share
         self.any_fifos = {} if self.watched else self.fifos("any core")  # nobody asks them: one set does for all
         self.cores = {logical: Core(self, program, i) for i, logical in enumerate(program.cores)}
@@ -168,6 +170,27 @@ class Chip:
             tensor.store(page, block)
         self.written(tensor)[page] = True
         self._by[tensor][page] = (NOBODY, 0) if queue is None else (queue.place, queue.issued)
+
+    def receive(self, tensor: Tensor, pages: Sequence[int], block: Values | None, sender: History) -> None:
+        """Put tiles that a kernel of another chip sends into `pages` of an output. Who reads them must have heard of it since."""
+        self.store(tensor, pages, block)
+        if self.watched:
+            self._sent[tensor].update(dict.fromkeys(pages, (sender, sender.acts)))
+
+    def check_heard(self, tensor: Tensor, pages: Sequence[int], reader: History) -> None:
+        """Hold a kernel that reads pages from another chip to having waited, whatever the timing, for what tells of them.
+
+        Raises:
+            SimulationError: it has not.
+        """
+        sent = self._sent[tensor]
+        for page in pages if sent else ():
+            sender, acts = sent.get(page, (reader, -1))
+            if sender is not reader and reader.known.get(sender, 0) <= acts:
+                raise SimulationError(
+                    f"read of page {page} of {tensor.name}, which {sender.label} sends; {reader.label} has waited for nothing "
+                    "that tells of it: a semaphore that is raised behind it"
+                )
 
     def land(self, tensor: Tensor, pages: Sequence[int]) -> None:
         """Pages of an output that came from another chip are there in time."""

@@ -112,7 +112,7 @@ class Port:
         links: int,
         hardware: Hardware,
         tensors: Sequence[Tensor],
-        store: Callable[[Tensor, Sequence[int], Values | None], None],
+        store: Callable[[Tensor, Sequence[int], Values | None, History], None],
         land: Callable[[Tensor, Sequence[int]], None],
         semaphores: Mapping[Coord, Mapping[str, Semaphore]],
     ) -> None:
@@ -165,9 +165,9 @@ class Port:
             port = port.neighbours[step]
             yield port
 
-    def store(self, tensor: int, pages: Sequence[int], block: Values | None) -> None:
-        """Put tiles into the chip's own tensor of that place."""
-        self._store(self._tensors[tensor], pages, block)
+    def store(self, tensor: int, pages: Sequence[int], block: Values | None, sender: History) -> None:
+        """Put tiles that a kernel of another chip sends into the chip's own tensor of that place."""
+        self._store(self._tensors[tensor], pages, block, sender)
 
     def increase(self, semaphore: str, core: Coord, who: History, place: str) -> None:
         """Let kernels know that a kernel raises a semaphore."""

@@ -228,7 +228,7 @@ class DataMovement(Context):
         block = cb.block(len(pages), 1) if tensor.values is not None else None
         number = next(i for i, known in enumerate(self.core.chip.program.tensors) if known is tensor)
         for there in port.ahead(step, hops):
-            there.store(number, pages, block)
+            there.store(number, pages, block, self.history)
         run = Packets(port.place, step, link, hops, packets, nbytes, number, tuple(pages), self.core.logical)
         self._given.append(self._copy(SEND, f"send {tensor.name}", port.endpoint(step, link), nbytes, packets))
         self.queue.told.append(lambda: self._sent(run))
@@ -336,6 +336,8 @@ class DataMovement(Context):
         here = [p for p in pages if p < tensor.pages and not written[p]]
         if here:
             raise SimulationError(f"read of page {here[0]} of {tensor.name}, which nothing has written yet")
+        if self.watched:
+            self.core.chip.check_heard(tensor, pages, self.history)
         self._tell(NOTE, self.core.chip.landing(tensor, pages))
 
     def _gather(self, tensor: Tensor, pages: Sequence[int], rows: int, cols: int) -> Values:
