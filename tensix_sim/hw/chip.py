@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import unknown_name
 from tensix_sim.formats import Values
+from tensix_sim.hw.authors import Author, Authors
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import Engine, SimulationError
 from tensix_sim.hw.ethernet import Port
 from tensix_sim.hw.hardware import Hardware, Queue
+from tensix_sim.hw.semaphore import Semaphore
 from tensix_sim.hw.tables import NOBODY
 from tensix_sim.hw.tensix import Costs
-from tensix_sim.program import Program, Tensor
+from tensix_sim.program import RISC_OF, Program, Tensor
 from tensix_sim.trace import Trace
 from tensix_sim.trace.causes import DST, MATH, PACK, UNPACK, Cause, LaneWait
 
@@ -47,16 +49,31 @@ class Core:
             raise SimulationError(str(unknown_name("circular buffer", unknown[0], self.fifos)))
         return tuple([self.fifos[name] for name in names])
 
+    def semaphore(self, name: str) -> Semaphore:
+        """A semaphore by name.
+
+        Raises:
+            SimulationError: the program has no such semaphore; names the near ones.
+        """
+        if name not in self.semaphores:
+            raise SimulationError(f"{self.label}: {unknown_name('semaphore', name, self.semaphores)}")
+        return self.semaphores[name]
+
     def check_empty(self) -> list[str]:
         """Tiles that no kernel popped, as sentences; resident buffers may keep theirs."""
         problems, moved = [], self.chip.hardware.moved(self.buffers, len(self.fifos))
         for fifo, (pushed, popped) in zip(self.fifos.values(), moved, strict=True):
+            producer, consumer = RISC_OF[fifo.spec.producer], RISC_OF[fifo.spec.consumer]
             if fifo.written:
-                problems.append(f"{fifo.label}: {fifo.written} tiles written by the {fifo.spec.producer} kernel and never pushed")
+                problems.append(
+                    f"{fifo.label}: {fifo.written} tiles written by the {fifo.spec.producer} kernel and never pushed; "
+                    f"{producer} {fifo.pushes.last('pushed')}"
+                )
             if not fifo.spec.resident and pushed != popped:
                 problems.append(
                     f"{fifo.label}: {pushed - popped} tiles left over; "
-                    f"its {fifo.spec.consumer} kernel popped {popped} of {pushed}"
+                    f"its {fifo.spec.consumer} kernel popped {popped} of {pushed}: "
+                    f"{consumer} {fifo.pops.last('popped')}, {producer} {fifo.pushes.last('pushed')}"
                 )
         return [*problems, *filter(None, (semaphore.unseen() for semaphore in self.semaphores.values()))]
 
@@ -146,6 +163,7 @@ class Chip:
         self.watched = watched or self.values
         self._written = {tensor: np.zeros(tensor.pages, bool) for tensor in program.outputs}
         self._by = {tensor: np.full((tensor.pages, 2), NOBODY) for tensor in program.outputs}  # RISC, operations until then
+        self._authors = {tensor: Authors(tensor) for tensor in program.outputs}
         self.learned: tuple[Any, ...] = ()  # what compute kernels share
         self.any_fifos = {} if self.watched else self.fifos("any core")  # nobody asks them: one set does for all
         self.cores = {logical: Core(self, program, i) for i, logical in enumerate(program.cores)}
@@ -155,12 +173,19 @@ class Chip:
         specs = enumerate(self.program.buffers)
         return {b.name: CircularBuffer(b, self.engine, f"{label} {b.name}", self.values, i) for i, b in specs}
 
-    def store(self, tensor: Tensor, pages: Sequence[int], block: Values | None, queue: Queue | None = None) -> None:
+    def store(
+        self, tensor: Tensor, pages: Sequence[int], block: Values | None, author: Author | None, queue: Queue | None = None
+    ) -> None:
         """Put tiles, [rows, 32, columns, 32], one after the other in `pages` of an output, which are then written.
 
         When they are there in time, `queue` knows, to which that was given last; without one, `land` tells.
+
+        Raises:
+            SimulationError: the program has no such output, or another kernel may write a page of it before or after.
         """
         page = np.asarray(pages)
+        if author is not None:
+            self._authors_of(tensor).sign(page, author)
         if block is not None:
             tensor.store(page, block)
         self.written(tensor)[page] = True
@@ -170,8 +195,8 @@ class Chip:
         """Pages of an output that came from another chip are there in time."""
         self._by[tensor][np.asarray(pages)] = ALWAYS, 0
 
-    def check_landed(self, tensor: Tensor, pages: Sequence[int]) -> None:
-        """Hold pages of an output to being there now.
+    def check_landed(self, tensor: Tensor, pages: Sequence[int], by: str) -> None:
+        """Hold pages of an output that a kernel reads to being there now.
 
         Raises:
             SimulationError: one of them is not.
@@ -180,7 +205,7 @@ class Chip:
         for page in pages:
             place, number = self._by[tensor][page].tolist() if page < tensor.pages else (ALWAYS, 0)
             if place == NOBODY or (place != ALWAYS and done[place] < number):
-                raise SimulationError(f"read of page {page} of {tensor.name}, which nothing has written yet")
+                raise SimulationError(f"{by}: read of page {page} of {tensor.name}, which nothing has written yet")
 
     def written(self, tensor: Tensor) -> NDArray[np.bool_]:
         """Which pages of an output are written.
@@ -191,6 +216,10 @@ class Chip:
         if tensor not in self._written:
             raise SimulationError(f"{tensor.name} is no output of the program; name it in its tensors, with output=True")
         return self._written[tensor]
+
+    def _authors_of(self, tensor: Tensor) -> Authors:
+        self.written(tensor)
+        return self._authors[tensor]
 
     def check_finished(self) -> None:
         """Raise if a kernel left tiles behind, or an output page was never written.
@@ -204,7 +233,8 @@ class Chip:
             if missing:
                 first = int((~written).argmax())
                 problems.append(
-                    f"tensor {tensor.name}: {missing} of {tensor.pages} pages were never written, the first is page {first}"
+                    f"{self.label}tensor {tensor.name}: {missing} of {tensor.pages} pages were never written, the first is "
+                    f"page {first}; {self._authors[tensor]}"
                 )
         if problems:
             more = f"\n  and {len(problems) - 12} more" if len(problems) > 12 else ""

@@ -28,6 +28,7 @@ def launch(chip: Chip) -> Contexts:
             context = Compute(core) if kernel.role == "compute" else DataMovement(core, kernel.role)
             label = f"{core.label} {RISC_OF[kernel.role]}"
             context.task = chip.engine.spawn(label, kernel.function(context, args), context.finish)
+            context.task.queue = context.queue
             contexts[logical, kernel.role] = context
     return contexts
 
