@@ -48,7 +48,8 @@ class Tensor:
 
     `values` is the matrix [tile_rows * 32, tile_cols * 32] with leading dimensions folded into the rows,
     or None where only shapes are simulated. An `output` starts unwritten: reading a page before it is
-    written is an error. What is `opaque`, such as a page table, never has values.
+    written is an error. What is `opaque` never has values; it may have `words`, integers of each page that kernels act on,
+    such as a page table's.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Tensor:
     values: Values | None = None
     output: bool = False
     opaque: bool = False
+    words: Sequence[Sequence[int]] = ()
 
     def __post_init__(self) -> None:
         shape = (self.tile_rows * TILE, self.tile_cols * TILE)

@@ -221,6 +221,13 @@ class Chip:
         self.written(tensor)
         return self._authors[tensor]
 
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Tiles that were pushed and popped so far, and pages that are written: a program that goes on has more of them."""
+        buffers = self.hardware.silicon.cores.buffers
+        written = sum(int(pages.sum()) for pages in self._written.values())
+        return int(buffers["pushed"].sum() + buffers["popped"].sum()), written
+
     def check_finished(self) -> None:
         """Raise if a kernel left tiles behind, or an output page was never written.
 

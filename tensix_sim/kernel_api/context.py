@@ -10,13 +10,15 @@ from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import DeadlockError, SimulationError, happened
 from tensix_sim.hw.riscs import NOTE, POP, POP_FRONT, PUSH, PUSH_BACK, RESERVE, RESERVE_BACK, WAIT, WAIT_FRONT
 from tensix_sim.hw.semaphore import Changes, History, Semaphore
-from tensix_sim.hw.tasks import Task, Wait, line_of, of_kernel
+from tensix_sim.hw.tasks import Task, Wait, line_of, of_kernel, standing
 from tensix_sim.program import RISC_OF, Role
 
 HANDSHAKES = {
     RESERVE: "reserve", RESERVE_BACK: "reserve", PUSH: "push", PUSH_BACK: "push",
     WAIT: "wait", WAIT_FRONT: "wait", POP: "pop", POP_FRONT: "pop",
 }  # fmt: skip
+
+LULL = 1 << 18  # operations that a kernel may ask for while nothing comes forward
 
 
 class Context:
@@ -41,6 +43,7 @@ class Context:
         self._handshake = cache(self._learn_handshake)
         self._label = f"{core.label} {RISC_OF[role]}"
         self.history = History(self._label)
+        self._judged, self._progress = 0, (-1, -1)  # operations and progress when it was last judged to come forward
         self._peers: dict[Role, str] = {role: f"{core.label} {risc}" for role, risc in RISC_OF.items()}
 
     def note(self, name: str) -> None:
@@ -123,9 +126,20 @@ class Context:
         semaphore.see(value, self.history)
 
     async def _until_room(self) -> None:
-        """Suspend the kernel while it is too far ahead of its RISC."""
+        """Suspend the kernel while it is too far ahead of its RISC.
+
+        Raises:
+            SimulationError: it has asked for very many operations since anything last came forward on its chip.
+        """
         self._block(self.queue.waits_for)
         await self.queue.until_room()
+        if self.queue.issued - self._judged < LULL:
+            return
+        self._judged, before, self._progress = self.queue.issued, self._progress, self.core.chip.progress
+        if before == self._progress:
+            others = [task for task in self.engine.tasks if task is not self.task and not task.done]
+            said = f"{self._label} polls: {LULL:,} operations, and on its chip no tile pushed or popped, no new page written"
+            raise SimulationError("\n".join([said, *standing([], others, "the others:")]))
 
     async def finish(self) -> None:
         """Suspend the kernel, which has given all that it has, until all is done."""

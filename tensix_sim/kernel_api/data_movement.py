@@ -49,6 +49,7 @@ class DataMovement(Context):
         self._senders: set[str] = set()  # memories on the way to or from which this kernel has sent data
         self._moves: dict[object, int] = {}
         self._semaphore = cache(self._learn_semaphore)
+        self._words: dict[int, list[Sequence[int]]] = {}  # of tiles that it read and has not popped, by buffer
 
     @property
     def clocks(self) -> tuple[int, ...]:
@@ -98,6 +99,8 @@ class DataMovement(Context):
     def pop(self, cb: CircularBuffer, tiles: int) -> None:
         """Give `tiles` tiles back to the producer."""
         self._given.append(self._handshake(POP, cb, tiles))
+        if cb.index in self._words:
+            del self._words[cb.index][:tiles]
         if self.watched:
             cb.pop(tiles)
             cb.pops.tell(self.history, caller())
@@ -126,6 +129,8 @@ class DataMovement(Context):
         if tensor.output:
             self._check_written(tensor, pages)
         self._given.append(number)
+        if tensor.words:
+            self._words.setdefault(into.index, []).extend(tensor.words[page] for page in pages)
         if self.watched:
             rows, cols = shape
             block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
@@ -149,6 +154,17 @@ class DataMovement(Context):
             raise SimulationError(f"read of page {min(pages)} of {tensor.name}; pages count from 0")
         find, in_flight = self._plan("read", tensor, pages, barrier), min(barrier or len(pages), len(pages))
         return self._learn_move(key, MOVE, f"read {tensor.name}", tensor.memory, find, in_flight)
+
+    def words(self, cb: CircularBuffer) -> Sequence[int]:
+        """The integers in the front tile of a buffer that this kernel fills from a tensor of `words` and pops itself.
+
+        Raises:
+            SimulationError: it has read none.
+        """
+        self._check_end(cb, cb.spec.consumer, "look")
+        if not self._words.get(cb.index) or (self.watched and not cb.front):
+            raise SimulationError(f"{cb.label}: a look at the front tile; none with words has been read and pushed")
+        return self._words[cb.index][0]
 
     async def write(
         self,
