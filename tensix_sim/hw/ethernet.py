@@ -173,8 +173,8 @@ class Port:
 
     # -- in program order -----------------------------------------------------------------------------------
 
-    def ahead(self, step: int, hops: int) -> Iterator["Port"]:
-        """The next chips in a direction.
+    def ahead(self, step: int, hops: int, what: str) -> Iterator["Port"]:
+        """The next chips in a direction, to which something is sent.
 
         Raises:
             SimulationError: there are not so many.
@@ -183,8 +183,8 @@ class Port:
         for hop in range(max(hops, 1)):
             port = port and port.neighbours.get(step)
             if hops < 1 or port is None or port is self:
-                there = f"; {hop} are there {WAY[step]}" if hops > 0 else ""
-                raise SimulationError(f"device {self.place}: a packet to the next {hops} chips{there}; at least 1")
+                there = f"{hop} are there {WAY[step]}" if hops > 0 else "at least 1"
+                raise SimulationError(f"device {self.place}: {what} sent to the next {hops} chips; {there}")
             yield port
 
     def store(self, tensor: int, pages: Sequence[int], block: Values | None, author: Author | None) -> None:

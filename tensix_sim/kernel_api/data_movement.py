@@ -249,7 +249,7 @@ class DataMovement(Context):
         self.core.chip.written(tensor)
         block = cb.block(len(pages), 1) if tensor.values is not None else None
         number, author = self.core.chip.program.tensors.index(tensor), self._author(caller())
-        for there in port.ahead(step, hops):
+        for there in port.ahead(step, hops, f"{len(pages)} tiles of {cb.spec.name}"):
             there.store(number, pages, block, author)
         run = Packets(port.place, step, link, hops, packets, nbytes, number, tuple(pages), self.core.logical)
         self._given.append(self._copy(SEND, f"send {tensor.name}", port.endpoint(step, link), nbytes, packets))
@@ -268,7 +268,7 @@ class DataMovement(Context):
         """Raise semaphore `name` of `core` on the next `hops` chips, after all that this link has sent; does not wait."""
         port = self._port
         port.link_of(step, link)
-        raised = [there.semaphore(name, core) for there in port.ahead(step, hops)]
+        raised = [there.semaphore(name, core) for there in port.ahead(step, hops, f"semaphore {name}")]
         signal = Signal(port.place, step, link, hops, name, core)
         self._tell(SIGNAL, lambda: port.signal(signal, self._hardware.now))
         for semaphore in raised if self.watched else ():
