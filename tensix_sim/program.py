@@ -53,8 +53,8 @@ class Tensor:
 
     `values` is the matrix [tile_rows * 32, tile_cols * 32] with leading dimensions folded into the rows,
     or None where only shapes are simulated. An `output` starts unwritten: reading a page before it is
-    written is an error. One that is `scratch` too need not be written whole. What is `opaque`, such as a page table, never has
-    values.
+    written is an error. One that is `scratch` too need not be written whole. What is `opaque` never has values; it may have
+    `words`, integers of each page that kernels act on, such as a page table's.
     """
 
     name: str
@@ -66,6 +66,7 @@ class Tensor:
     output: bool = False
     opaque: bool = False
     scratch: bool = False
+    words: Sequence[Sequence[int]] = ()
 
     def __post_init__(self) -> None:
         shape = (self.tile_rows * TILE, self.tile_cols * TILE)

@@ -2,11 +2,17 @@
 
 import gc
 import re
+import sys
+import threading
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
 from tensix_sim.hw.engine import TICKS, DeadlockError, Engine, SimulationError, happened, to_ticks, whole_cycles
+from tensix_sim.hw.tasks import Wait
+from tensix_sim.hw.watchdog import VARIABLE
+from tensix_sim.user_errors import UsageError
 
 
 async def sleep(engine: Engine, cycles: int) -> None:
@@ -93,10 +99,13 @@ class OddError(Exception):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("bad", 3), OddError(7, buffer="x_in"), SimulationError("s"), KeyError("k")], ids=repr
+    "error", [ValueError("bad", 3), OddError(7, buffer="x_in"), SimulationError("s"), KeyError("k"), MemoryError()], ids=repr
 )
-def test_an_exception_in_a_kernel_arrives_unchanged(error: Exception) -> None:
-    """`run` raises the very object that the kernel raised, with a note that names core and RISC."""
+def test_an_exception_in_a_kernel_is_the_programs_failure(error: Exception) -> None:
+    """`run` raises a `SimulationError` with core, RISC, file and line: the kernel's own, or one whose cause is what it raised.
+
+    Memory that runs out is the computer's failure.
+    """
     engine = Engine()
 
     async def kernel() -> None:
@@ -105,12 +114,32 @@ def test_an_exception_in_a_kernel_arrives_unchanged(error: Exception) -> None:
 
     engine.spawn("core (1,2) NCRISC", kernel())
     args = error.args
-    with pytest.raises(type(error)) as caught:
+    with pytest.raises((SimulationError, MemoryError)) as caught:
         engine.run()
-    assert caught.value is error
+    own = isinstance(error, SimulationError | MemoryError)
+    assert (caught.value if own else caught.value.__cause__) is error
+    assert own or str(caught.value) == f"{type(error).__name__}: {error}"
     assert error.args == args
-    assert error.__notes__ == ["in core (1,2) NCRISC"]
+    (note,) = caught.value.__notes__
+    assert re.fullmatch(rf"in core \(1,2\) NCRISC at {re.escape(__file__)}:\d+", note)
     assert engine.now == 2
+
+
+def test_an_error_says_where_it_is_and_from_where_that_was_called() -> None:
+    """The innermost line of the kernel's own code first."""
+    engine = Engine()
+
+    def helper() -> None:
+        raise IndexError("list index out of range")
+
+    async def kernel() -> None:
+        helper()
+
+    engine.spawn("core (0,0) BRISC", kernel())
+    with pytest.raises(SimulationError) as caught:
+        engine.run()
+    lines = [f"{function.__code__.co_filename}:{function.__code__.co_firstlineno + 1}" for function in (helper, kernel)]
+    assert caught.value.__notes__ == [f"in core (0,0) BRISC at {lines[0]}, called from {lines[1]}"]
 
 
 def test_the_first_failure_stops_the_clock() -> None:
@@ -124,7 +153,7 @@ def test_the_first_failure_stops_the_clock() -> None:
     engine.spawn("late", kernel("late", 9))
     engine.spawn("early", kernel("early", 4))
     engine.spawn("too late", kernel("too late", 4))
-    with pytest.raises(ValueError, match="early"):
+    with pytest.raises(SimulationError, match="ValueError: early"):
         engine.run()
     assert engine.now == 4
 
@@ -145,7 +174,7 @@ def test_kernels_that_wait_are_closed_when_another_fails() -> None:
 
     engine.spawn("a", waits())
     engine.spawn("b", fails())
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(SimulationError):
         engine.run()
     assert closed == [3]
 
@@ -161,7 +190,7 @@ def test_a_kernel_that_fails_at_once_leaves_no_warning_behind() -> None:
 
     engine.spawn("a", fails())
     engine.spawn("b", never_starts())
-    with pytest.raises(ValueError, match="first step"):
+    with pytest.raises(SimulationError, match="ValueError: first step"):
         engine.run()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -194,8 +223,7 @@ def stuck(engine: Engine, label: str, what: str, waits_for: str) -> None:
         await happened(engine.event())
 
     task = engine.spawn(label, kernel())
-    task.blocked = lambda: what
-    task.waits_for = waits_for
+    task.blocked = lambda: Wait(what, (waits_for,) if waits_for else ())
 
 
 def report(engine: Engine) -> list[str]:
@@ -234,8 +262,34 @@ def test_a_wait_for_a_kernel_that_has_ended_says_so() -> None:
     engine.spawn("gone", ends())
     stuck(engine, "a", "tiles", "gone")
     head, line = report(engine)
-    assert "waits for a kernel that has ended" in head
+    assert head.endswith("it waits for a kernel that has ended: gone:")
     assert "a waits for tiles (from gone)" in line
+
+
+def test_waits_are_followed_to_their_end() -> None:
+    """Whoever is stuck first: the chain goes to the kernel that ended, which is the cause, and is told first."""
+    engine = Engine()
+
+    async def ends() -> None: ...
+
+    engine.spawn("writer", ends())
+    stuck(engine, "reader", "space", "compute")
+    stuck(engine, "compute", "space in out", "writer")
+    head, *lines = report(engine)
+    assert head.endswith("each waits for the next, the last for a kernel that has ended: writer:")
+    assert [line.split()[0] for line in lines] == ["reader", "compute"]
+
+
+def test_kernels_that_are_alike_are_one_line() -> None:
+    """Sixteen cores that stand the same way are told once, with how many more there are; what differs is told apart."""
+    engine = Engine()
+    for i in range(16):
+        stuck(engine, f"core ({i},0) TRISC", "tiles" if i != 7 else "space", f"core ({i},0) BRISC")
+    head, *lines = report(engine)
+    assert "16 kernels wait" in head
+    assert [line.split(" (from")[0].strip() for line in lines] == [
+        "core (0,0) TRISC waits for tiles", "and 14 cores the same", "also waiting:", "core (7,0) TRISC waits for space",
+    ]  # fmt: skip
 
 
 def test_a_cycle_is_found_wherever_it_starts() -> None:
@@ -256,3 +310,48 @@ def test_a_crowd_of_bystanders_is_counted() -> None:
     lines = report(engine)
     assert len(lines) < 20
     assert lines[-1].strip() == "and 91 more"
+
+
+# -- kernels that never end ---------------------------------------------------------------------------------
+
+
+def test_a_kernel_that_runs_for_ever_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that waits for nothing ends with its core, RISC, file and line, and where the others stand meanwhile."""
+    monkeypatch.setenv(VARIABLE, "0.2")
+    monkeypatch.setattr(sys, "gettrace", lambda: None)  # coverage traces
+    engine = Engine()
+
+    async def polls() -> None:
+        flag: list[int] = []
+        while not flag:
+            pass
+
+    stuck(engine, "core (0,0) TRISC", "2 tiles in q", "core (0,0) NCRISC")
+    task = engine.spawn("core (0,0) NCRISC", polls())
+    task.queue = SimpleNamespace(given=[], issued=3)
+    with pytest.raises(SimulationError, match="neither waits nor asks for anything") as caught:
+        engine.run()
+    assert "core (0,0) TRISC waits for 2 tiles in q" in str(caught.value)
+    assert re.fullmatch(rf"in core \(0,0\) NCRISC at {re.escape(__file__)}:\d+", caught.value.__notes__[0])
+
+
+@pytest.mark.parametrize(("given", "traced"), [("0", False), ("0.05", True)])
+def test_a_slow_kernel_is_left_alone(given: str, traced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a limit, and in a debugger."""
+    monkeypatch.setenv(VARIABLE, given)
+    monkeypatch.setattr(sys, "gettrace", lambda: print if traced else None)
+    engine = Engine()
+
+    async def sleeps() -> None:
+        threading.Event().wait(0.3)
+
+    engine.spawn("k", sleeps()).queue = SimpleNamespace(given=[], issued=0)
+    engine.run()
+
+
+@pytest.mark.parametrize("given", ["soon", "-1", "nan"])
+def test_the_limit_is_seconds(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything else is told as an error of whoever set it."""
+    monkeypatch.setenv(VARIABLE, given)
+    with pytest.raises(UsageError, match=f"{VARIABLE} is '{given}'"):
+        Engine().run()

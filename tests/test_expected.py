@@ -22,7 +22,7 @@ from tensix_sim.formats import FORMATS, largest, to_format
 from tensix_sim.hw import SimulationError
 from tensix_sim.job import IllegalConfigError
 from tensix_sim.kernel_api import Compute
-from tensix_sim.kernels.sdpa.args import Args, Heads, Paging
+from tensix_sim.kernels.sdpa.args import Args, Heads
 from tensix_sim.kernels.sdpa.mask import Mask
 from tensix_sim.kernels.sdpa.verbs import MulSums
 from tensix_sim.sdpa.inputs import make_inputs
@@ -102,12 +102,12 @@ def test_workers_judge_alike() -> None:
 # -- what is wrong ------------------------------------------------------------------------------------------------------------
 
 
-ROW_PAGES, READ_KV = reader.row_pages, reader.read_kv
+TURN_PAGE_TABLE, READ_KV = reader.turn_page_table, reader.read_kv
 
 
-def pages_of_batch_0(paging: Paging, heads: Heads, b: int, *rest: int) -> Any:
+async def pages_of_batch_0(dm: Any, rows: Any, b: int, again: bool) -> None:
     """Whichever batch is asked for."""
-    return ROW_PAGES(paging, heads, 0, *rest)
+    await TURN_PAGE_TABLE(dm, rows, 0, again)
 
 
 async def k_for_v(dm: Any, a: Args, tensor: Any, *rest: Any) -> None:
@@ -153,7 +153,7 @@ FAULTS: dict[str, tuple[Raw, Plant]] = {
     "nor on one core": (spec(), lambda patch: unscaled(patch, lambda core: core == (1, 1))),
     "pages of batch 0 for all": (
         PAGED,
-        lambda patch: patch.setattr(reader, "row_pages", pages_of_batch_0),
+        lambda patch: patch.setattr(reader, "turn_page_table", pages_of_batch_0),
     ),
 }
 

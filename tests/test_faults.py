@@ -51,7 +51,7 @@ FILE = re.escape(str(SOURCE)) + r":\d+"
 
 def waits(who: str, what: str, for_whom: str) -> str:
     """A line of a deadlock report."""
-    return rf"{who} waits for {what} \(from {for_whom}\) at {FILE}"
+    return rf"{who} waits for {what} \(from {for_whom}, which (has )?(pushed|popped) (none|last at {FILE})\) at {FILE}"
 
 
 def cb(name: str, what: str) -> str:
@@ -278,7 +278,7 @@ def test_a_fault_is_an_error_that_names_it(run: Any, name: str, values: bool) ->
         assert re.search(part, str(caught.value)), f"{part!r} is not in:\n{caught.value}"
     notes = getattr(caught.value, "__notes__", [])
     assert len(notes) == bool(fault.who)
-    assert not fault.who or re.fullmatch(f"in {fault.who}", notes[0])
+    assert not fault.who or re.fullmatch(f"in {fault.who} at {FILE}", notes[0])
 
 
 def test_the_line_is_the_kernels_own(run: Any) -> None:

@@ -613,7 +613,7 @@ def test_a_semaphore_that_nobody_raises_blames_nobody(run: Any, role: str) -> No
     assert "semaphore go to reach 2; it is 0" in text
     assert f"{__file__}:" in text
     assert "each waits for the next" not in text
-    assert "(from nobody known)" in text
+    assert "(from nobody known: nobody has raised it)" in text
 
 
 # -- before the start -------------------------------------------------------------------------------------------

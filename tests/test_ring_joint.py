@@ -1,12 +1,23 @@
 """Ring joint attention: what each device meets, when, over which links, from which L1, and with which numbers."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
+from tensix_sim.hw import SimulationError
+from tensix_sim.hw.engine import DeadlockError
+from tensix_sim.kernel_api import DataMovement
+from tensix_sim.kernels.sdpa import ring_joint
+from tensix_sim.kernels.sdpa.ring_joint import gather
+from tensix_sim.kernels.sdpa.ring_joint.args import GatherArgs
+from tensix_sim.kernels.sdpa.ring_joint.semaphores import LANDED, MET, SLICES
+from tensix_sim.program import IDLE, Program
+from tensix_sim.sdpa import ring_program
 from tensix_sim.sdpa.inputs import InputValues, make_inputs
 from tensix_sim.sdpa.op import RING_JOINT_SDPA
 from tensix_sim.sdpa.ring_joint import RingGeometry, ring_order
@@ -125,3 +136,138 @@ def test_output_is_attention(given, grid) -> None:
         assert result.accuracy is not None
         assert result.accuracy.pcc >= 0.999, (k_chunk, heads)
         assert [d.accuracy.pcc >= 0.999 for d in result.devices if d.accuracy] == [True] * 4
+
+
+# -- what travels -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ring", "topology", "links"), [(8, "ring", 4), (4, "ring", 1), (4, "line", 3), (2, "line", 2)])
+def test_bytes_of_links_and_of_dram_are_the_closed_form(ring, topology, links) -> None:
+    """K and V of a slice for each hop: to the byte. Around a ring half of the slices, the odd one forward, come from each side."""
+    given = spec(SMALL, {"seq_len": 96 * ring}, ring_size=ring, topology=topology, num_links=links, numerics="off")
+    slice_bytes = 2 * 2 * 3 * 2 * 2048  # K and V, of 2 heads, 3 x 2 tiles of bfloat16
+    spilled = (
+        2 * 2 * (ring - 1) * (2 * 2 + 2 * 2) * 2048 - 2 * (ring - 1) * (2 + 2) * 2048
+    )  # 2 Q chunks a head, the last of 1 tile row
+    for r, device in enumerate(simulate(given).devices):
+        back, on = (r, ring - 1 - r) if topology == "line" else ((ring - 1) // 2, ring // 2)
+        sends = (ring - r if back else 0, r + 1 if on else 0) if topology == "line" else (back, on)
+        for way, slices in zip(("backward", "forward"), sends, strict=True):
+            sent = sum(n for name, n in device.ethernet_bytes.items() if name.endswith(way))
+            assert sent == slices * slice_bytes, (r, way)
+        assert device.dram_write_bytes == (ring - 1) * slice_bytes + 2 * 3 * 2 * 2048 + spilled
+
+
+def test_devices_that_start_late_keep_others_waiting_for_their_slices() -> None:
+    """A start 300,000 cycles later is a wait of neighbours, named by the semaphore, of hardly less."""
+    usual = simulate(spec(SMALL, numerics="off"))
+    late = simulate(spec(SMALL, numerics="off", what_if={"start_skew": [0, 0, 300_000, 0]}))
+    waits = [{str(wait): n for wait, n in device.waits.items()} for device in late.devices]
+    assert max(waits[1].get("reader: semaphore slices of the chips after", 0), 0) > 250_000
+    assert late.devices[2].cycles < usual.devices[2].cycles + 1_000
+    assert late.devices[0].cycles > 290_000
+
+
+def test_twice_the_links_shorten_a_gather_that_binds() -> None:
+    """Of a short sequence on one link: the op takes longer than with four, which it does not where compute binds."""
+    short = {"num_links": 1, "numerics": "off"}
+    config = {"compute_with_storage_grid_size": (7, 8)}
+    heads = {"q_heads": 14, "kv_heads": 14, "head_dim": 128}
+    one, four = (simulate(spec(SMALL, heads, config, **short | {"num_links": n})).devices[0].cycles for n in (1, 4))
+    assert one > 1.2 * four
+    few_cores = {"seq_len": 1024}
+    one, four = (simulate(spec(SMALL, few_cores, **short | {"num_links": n})).devices[0].cycles for n in (1, 4))
+    assert one < 1.02 * four
+
+
+# -- faults -------------------------------------------------------------------------------------------------------------
+
+
+async def tell_early(dm: DataMovement, a: GatherArgs) -> None:
+    """The gather's reader with the signal before what it waits for."""
+    await gather.read_slice(dm, a, 0)
+    for k in range(1, a.receives + 1):
+        if dm.core.logical == a.first:
+            gather.tell(dm, a)
+        await dm.semaphore_wait(LANDED, k)
+        if dm.core.logical == a.first:
+            await dm.semaphore_wait(MET, k * (a.links - 1))
+        else:
+            dm.semaphore_increase(a.first, MET)
+        await gather.read_slice(dm, a, k)
+
+
+async def wait_for_one_link(dm: DataMovement, a: GatherArgs) -> None:
+    """The gather's reader that tells of a slice when its own link has it."""
+    await gather.read_slice(dm, a, 0)
+    for k in range(1, a.receives + 1):
+        await dm.semaphore_wait(LANDED, k)
+        if dm.core.logical == a.first:
+            gather.tell(dm, a)
+        await gather.read_slice(dm, a, k)
+
+
+async def relay_unasked(dm: DataMovement, a: GatherArgs) -> None:
+    """The gather's reader that relays without a wait for what it relays."""
+    await gather.read_slice(dm, a, 0)
+    for k in range(1, a.receives + 1):
+        if k >= len(a.sent):
+            await dm.semaphore_wait(LANDED, k)
+        if dm.core.logical == a.first:
+            await dm.semaphore_wait(MET, k * (a.links - 1))
+            gather.tell(dm, a)
+        else:
+            dm.semaphore_increase(a.first, MET)
+        await gather.read_slice(dm, a, k)
+
+
+@pytest.mark.parametrize("faulty", [tell_early, wait_for_one_link, relay_unasked])
+def test_a_slice_that_is_used_before_its_signal_is_an_error(faulty, monkeypatch) -> None:
+    """However the timing has it this time: with the page, who reads it and who sends it, each by chip, core and line."""
+    monkeypatch.setattr(ring_joint, "gather_reader", faulty)
+    who = r"device \d core \(\d,\d\) (NC|B)RISC at \S+\.py:\d+"
+    with pytest.raises(
+        SimulationError, match=rf"{who}: read of page \d+ of gathered [KV], which ({who} writes|nothing has written)"
+    ):
+        simulate(spec(SMALL))
+
+
+def test_a_reader_that_waits_for_no_slice_is_an_error(monkeypatch) -> None:
+    """Though each slice is there long before it is used."""
+    usual = DataMovement.semaphore_wait
+
+    async def wait(dm: DataMovement, name: str, value: int) -> None:
+        if name not in SLICES:
+            await usual(dm, name, value)
+
+    monkeypatch.setattr(DataMovement, "semaphore_wait", wait)
+    with pytest.raises(SimulationError, match=r"read of page \d+ of gathered K, which device \d core .* writes; it has waited"):
+        simulate(spec(SMALL, config={"compute_with_storage_grid_size": (2, 2)}))
+
+
+def test_lost_packets_are_an_error(monkeypatch) -> None:
+    """Who reads them, and where they should be."""
+    usual, sent = DataMovement.send, iter(range(10**9))
+
+    async def send(dm: DataMovement, *given: Any) -> None:
+        if next(sent) != 2:
+            await usual(dm, *given)
+
+    monkeypatch.setattr(DataMovement, "send", send)
+    with pytest.raises(SimulationError, match=r"device \d core .* read of page \d+ of gathered [KV], which nothing has written"):
+        simulate(spec(SMALL))
+
+
+def test_a_device_that_never_starts_is_found_from_its_neighbours(monkeypatch) -> None:
+    """The deadlock names chip, core and semaphore, from the reader that waits on to the gather core beside it."""
+    usual = ring_program.build
+
+    def build(given: RunSpec, g: RingGeometry, on: Machine, ring_id: int, *more: Any) -> Program:
+        made = usual(given, g, on, ring_id, *more)
+        idle = [replace(kernel, args=[IDLE] * len(kernel.args)) for kernel in made.kernels]
+        return replace(made, kernels=tuple(idle)) if ring_id == 2 else made
+
+    monkeypatch.setattr(ring_program, "build", build)
+    with pytest.raises(DeadlockError, match="device 1 core .* waits for semaphore slices of the chips after") as failed:
+        simulate(spec(SMALL, ring_ids=[1]))
+    assert "BRISC waits for semaphore slices over this link" in str(failed.value)

@@ -1,6 +1,6 @@
 """What the three kernels are told: tensors, shapes, windows, the mask, the phases, and each core's range of Q chunks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ class Paging(NamedTuple):
     """Where K and V lie in a paged cache."""
 
     table: Tensor
-    rows: Sequence[Sequence[int]]  # of the table, one a batch
+    blocks: int  # pages that a row of the table names
     block_rows: int  # tile rows of a page
 
 

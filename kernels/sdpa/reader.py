@@ -44,7 +44,7 @@ async def reader(dm: DataMovement, a: Args) -> None:
 def rows_of_kv(a: Args, phase: Phase) -> int:
     """Tile row at which reading K and V ends: past the tensor by the slab's offset, as upstream, but not past the page table."""
     rows = a.heads.kv_rows + phase.q_offset * a.chunk.M
-    return min(rows, len(a.paging.rows[0]) * a.paging.block_rows) if a.paging else rows
+    return min(rows, a.paging.blocks * a.paging.block_rows) if a.paging else rows
 
 
 async def read_q(dm: DataMovement, a: Args, phase: Phase, Q: CircularBuffer, chunk: tuple[int, int, int], i: int, rows: int) -> None:
@@ -67,7 +67,7 @@ async def read_kv(
 ) -> None:
     """The K or V chunk from tile row `row`: `rows` rows of it, the rest zeros. `transpose` lays its tiles down by columns."""
     cols, in_flight = tensor.tile_cols, 0 if chain[1] else a.barrier                  # the first of a chain: no limit
-    await fetch(dm, tensor, kv_pages(a, head, cols, row, rows), cb, (a.chunk.N, cols), chain, in_flight, transpose)
+    await fetch(dm, tensor, kv_pages(dm, a, head, cols, row, rows), cb, (a.chunk.N, cols), chain, in_flight, transpose)
 
 
 async def fetch(
@@ -102,18 +102,19 @@ async def send(dm: DataMovement, cb: CircularBuffer, tiles: int, after: tuple[in
     await dm.forward(cb, tiles, after)
 
 
-def kv_pages(a: Args, head: tuple[int, int], cols: int, row: int, rows: int) -> Sequence[int]:
+def kv_pages(dm: DataMovement, a: Args, head: tuple[int, int], cols: int, row: int, rows: int) -> Sequence[int]:
     """Pages of `rows` tile rows of a query head's K or V."""
     b, kv_head = head[0], a.heads.kv_of(head[1])
     if a.paging is None:
         first = (b * a.heads.kv + kv_head) * a.heads.kv_rows + row
         return range(first * cols, (first + rows) * cols)
-    return [page for t in range(row, row + rows) for page in row_pages(a.paging, a.heads, b, kv_head, t, cols)]
+    blocks = dm.words(*dm.cbs("page_table"))
+    return [page for t in range(row, row + rows) for page in row_pages(a.paging, a.heads, blocks, kv_head, t, cols)]
 
 
-def row_pages(paging: Paging, heads: Heads, b: int, kv_head: int, t: int, cols: int) -> range:
-    """Pages of tile row `t` of a head, looked up in the page table."""
-    block = paging.rows[b][t // paging.block_rows]
+def row_pages(paging: Paging, heads: Heads, blocks: Sequence[int], kv_head: int, t: int, cols: int) -> range:
+    """Pages of tile row `t` of a head, looked up in its batch's row of the page table."""
+    block = blocks[t // paging.block_rows]
     first = ((block * heads.kv + kv_head) * paging.block_rows + t % paging.block_rows) * cols
     return range(first, first + cols)
 

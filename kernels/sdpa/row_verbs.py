@@ -242,6 +242,7 @@ class MaxRows:
 
     def values(self, units: Units) -> None:
         on, S = units(self, self.m), self.S
+        self.scaler.check_scaler()
         old = (None,) if self.before is None else (self.before.values(self.rows), self.before.format)
         made = on.max_rows(S.values(self.rows)[:, :, : self.n], S.format, *old)
         self.m.values(self.rows)[:] = on.pack(made, self.m.format)
@@ -364,7 +365,7 @@ class SumReciprocal:
 
     def values(self, units: Units) -> None:
         on = units(self, self.out)
-        total = on.sum_columns(self.l.whole(), self.l.format)
+        total = on.sum_columns(self.l.whole(), self.l.format, self.ones.whole())
         self.out.keep(on.reciprocal(total, self.out.format, newer=True))
 
 

@@ -143,9 +143,14 @@ class Arithmetic:
         """A + b, as it stands in DST."""
         return self.to_dst(self.unpacked(a, a_format) + self.unpacked(b, b_format))
 
-    def sum_columns(self, x: Values, fmt: Format) -> Values:
-        """Sum of the 32 columns of a tile by a product with a column of ones, as it stands in DST."""
+    def sum_columns(self, x: Values, fmt: Format, ones: Values | None = None) -> Values:
+        """Sum of the 32 columns of a tile by a product with a column of ones, as it stands in DST.
+
+        The column is that of a tile `ones` [1, 32, 1, 32], whatever it holds, where one is given.
+        """
         x = self.unpacked(x, fmt)
+        if ones is not None and (ones[0, :, 0, 0] != 1).any():
+            x = x * ones[0, :, 0, 0]
         high = src_b_high(x)
         dst = np.zeros((*x.shape[:3], 1), np.float32)
         for part in (high,) if self.phases < 3 else (high, x - high):

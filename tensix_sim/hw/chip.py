@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord, unknown_name
 from tensix_sim.formats import Values
+from tensix_sim.hw.authors import Author, Authors
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import Engine, SimulationError
 from tensix_sim.hw.ethernet import Port
 from tensix_sim.hw.hardware import Hardware, Queue
-from tensix_sim.hw.semaphore import History
+from tensix_sim.hw.semaphore import Semaphore
 from tensix_sim.hw.tables import NOBODY
 from tensix_sim.hw.tensix import Costs
-from tensix_sim.program import Program, Tensor
+from tensix_sim.program import RISC_OF, Program, Tensor
 from tensix_sim.trace import Trace
 from tensix_sim.trace.causes import DST, MATH, PACK, UNPACK, Cause, LaneWait
 
@@ -49,17 +50,32 @@ class Core:
             raise SimulationError(str(unknown_name("circular buffer", unknown[0], self.fifos)))
         return tuple([self.fifos[name] for name in names])
 
+    def semaphore(self, name: str) -> Semaphore:
+        """A semaphore by name.
+
+        Raises:
+            SimulationError: the program has no such semaphore; names the near ones.
+        """
+        if name not in self.semaphores:
+            raise SimulationError(f"{self.label}: {unknown_name('semaphore', name, self.semaphores)}")
+        return self.semaphores[name]
+
     def check_empty(self) -> list[str]:
         """Tiles that no kernel popped, as sentences; resident buffers may keep theirs."""
         problems, moved = [], self.chip.hardware.moved(self.buffers, len(self.chip.program.buffers))
         for fifo in self.fifos.values():
             pushed, popped = moved[fifo.index]
+            producer, consumer = RISC_OF[fifo.spec.producer], RISC_OF[fifo.spec.consumer]
             if fifo.written:
-                problems.append(f"{fifo.label}: {fifo.written} tiles written by the {fifo.spec.producer} kernel and never pushed")
+                problems.append(
+                    f"{fifo.label}: {fifo.written} tiles written by the {fifo.spec.producer} kernel and never pushed; "
+                    f"{producer} {fifo.pushes.last('pushed')}"
+                )
             if not fifo.spec.resident and pushed != popped:
                 problems.append(
                     f"{fifo.label}: {pushed - popped} tiles left over; "
-                    f"its {fifo.spec.consumer} kernel popped {popped} of {pushed}"
+                    f"its {fifo.spec.consumer} kernel popped {popped} of {pushed}: "
+                    f"{consumer} {fifo.pops.last('popped')}, {producer} {fifo.pushes.last('pushed')}"
                 )
         return [*problems, *filter(None, (semaphore.unseen() for semaphore in self.semaphores.values()))]
 
@@ -150,7 +166,7 @@ class Chip:
         written = [tensor for tensor in program.tensors if tensor.output]
         self._written = {tensor: np.zeros(tensor.pages, bool) for tensor in written}
         self._by = {tensor: np.full((tensor.pages, 2), NOBODY) for tensor in written}  # RISC, operations until then
-        self._sent: dict[Tensor, dict[int, tuple[History, int]]] = {tensor: {} for tensor in written}  # pages from other chips
+        self._authors = {tensor: Authors(tensor) for tensor in written}
         self.learned: tuple[Any, ...] = ()  # what compute kernels share
         self.any_fifos = {} if self.watched else self.fifos("any core")  # nobody asks them: one set does for all
         self.cores = {logical: Core(self, program, i) for i, logical in enumerate(program.cores)}
@@ -160,59 +176,52 @@ class Chip:
         specs = [(i, b) for i, b in enumerate(self.program.buffers) if core is None or b.on(core)]
         return {b.name: CircularBuffer(b, self.engine, f"{label} {b.name}", self.values, i) for i, b in specs}
 
-    def store(self, tensor: Tensor, pages: Sequence[int], block: Values | None, queue: Queue | None = None) -> None:
+    def store(
+        self, tensor: Tensor, pages: Sequence[int], block: Values | None, author: Author | None, queue: Queue | None = None
+    ) -> None:
         """Put tiles, [rows, 32, columns, 32], one after the other in `pages` of an output, which are then written.
 
         When they are there in time, `queue` knows, to which that was given last; without one, `land` tells.
+
+        Raises:
+            SimulationError: the program has no such output, or another kernel may write a page of it before or after.
         """
         page = np.asarray(pages)
+        if author is not None:
+            self._authors_of(tensor).sign(page, author)
         if block is not None:
             tensor.store(page, block)
         self.written(tensor)[page] = True
         self._by[tensor][page] = (NOBODY, 0) if queue is None else (queue.place, queue.issued)
 
-    def receive(self, tensor: Tensor, pages: Sequence[int], block: Values | None, sender: History) -> None:
-        """Put tiles that a kernel of another chip sends into `pages` of an output. Who reads them must have heard of it since."""
-        self.store(tensor, pages, block)
-        if self.watched:
-            self._sent[tensor].update(dict.fromkeys(pages, (sender, sender.acts)))
-
-    def check_heard(self, tensor: Tensor, pages: Sequence[int], reader: History) -> None:
-        """Hold a kernel that reads pages from another chip to having waited, whatever the timing, for what tells of them.
+    def check_heard(self, tensor: Tensor, page: NDArray[Any], reader: Author) -> None:
+        """Hold a kernel that reads pages of an output to having waited for who wrote them, whatever the timing.
 
         Raises:
             SimulationError: it has not.
         """
-        sent = self._sent[tensor]
-        for page in pages if sent else ():
-            sender, acts = sent.get(page, (reader, -1))
-            if sender is not reader and reader.known.get(sender, 0) <= acts:
-                raise SimulationError(
-                    f"read of page {page} of {tensor.name}, which {sender.label} sends; {reader.label} has waited for nothing "
-                    "that tells of it: a semaphore that is raised behind it"
-                )
+        self._authors_of(tensor).check_heard(page, reader)
 
     def land(self, tensor: Tensor, pages: Sequence[int]) -> None:
         """Pages of an output that came from another chip are there in time."""
         self._by[tensor][np.asarray(pages)] = ALWAYS, 0
 
-    def landing(self, tensor: Tensor, pages: Sequence[int]) -> Callable[[], None]:
+    def landing(self, tensor: Tensor, page: NDArray[Any], reader: Author) -> Callable[[], None]:
         """What holds pages of an output, as kernels have written them so far, to being there when it is called.
 
         It raises SimulationError if one of them is not.
         """
-        page = np.asarray(pages)
-        page = page[page < tensor.pages]
-        return partial(self._check_landed, tensor, page, self._by[tensor][page])
+        return partial(self._check_landed, tensor, page, self._by[tensor][page], reader)
 
-    def _check_landed(self, tensor: Tensor, page: NDArray[np.int64], by: NDArray[np.int64]) -> None:
+    def _check_landed(self, tensor: Tensor, page: NDArray[Any], by: NDArray[np.int64], reader: Author) -> None:
         done = self.hardware.silicon.cores.riscs["done"]
         place, number = np.where(by[:, :1] == NOBODY, self._by[tensor][page], by).T
         here = place >= 0
         missing = place == NOBODY
         missing[here] = done[place[here]] < number[here]
         if missing.any():
-            raise SimulationError(f"read of page {page[missing.argmax()]} of {tensor.name}, which nothing has written yet")
+            first = page[missing.argmax()]
+            raise SimulationError(f"{reader}: read of page {first} of {tensor.name}, which nothing has written yet")
 
     def written(self, tensor: Tensor) -> NDArray[np.bool_]:
         """Which pages of an output are written.
@@ -223,6 +232,17 @@ class Chip:
         if tensor not in self._written:
             raise SimulationError(f"{tensor.name} is no output of the program; name it in its tensors, with output=True")
         return self._written[tensor]
+
+    def _authors_of(self, tensor: Tensor) -> Authors:
+        self.written(tensor)
+        return self._authors[tensor]
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Tiles that were pushed and popped so far, and pages that are written: a program that goes on has more of them."""
+        buffers = self.hardware.silicon.cores.buffers
+        written = sum(int(pages.sum()) for pages in self._written.values())
+        return int(buffers["pushed"].sum() + buffers["popped"].sum()), written
 
     def check_finished(self) -> None:
         """Raise if a kernel left tiles behind, or an output page was never written.
@@ -237,7 +257,8 @@ class Chip:
             if missing:
                 first = int((~written).argmax())
                 problems.append(
-                    f"tensor {tensor.name}: {missing} of {tensor.pages} pages were never written, the first is page {first}"
+                    f"{self.label}tensor {tensor.name}: {missing} of {tensor.pages} pages were never written, the first is "
+                    f"page {first}; {self._authors[tensor]}"
                 )
         if problems:
             more = f"\n  and {len(problems) - 12} more" if len(problems) > 12 else ""

@@ -1,18 +1,16 @@
 """The clock: SimPy, driven by `async def` kernels through an awaitable that yields one event."""
 
-import os
 from collections.abc import Callable, Coroutine, Generator
-from dataclasses import dataclass
 from math import inf
-from pathlib import Path
-from types import CoroutineType, coroutine
+from types import coroutine
 from typing import Any, Protocol, cast
 
 import simpy
 
+from tensix_sim.hw.tasks import Task, deadlock_report, lines_of, standing
+from tensix_sim.hw.watchdog import EndlessStepError, watchdog
 from tensix_sim.user_errors import UserError
 
-API = str(Path(__file__).resolve().parents[1] / "kernel_api") + os.sep
 TICKS = 256  # servers keep time in 1/256 cycle, so that rates which are not whole add up without drift
 
 
@@ -40,40 +38,6 @@ class DeadlockError(SimulationError):
 def happened(event: simpy.Event) -> Generator[simpy.Event, Any, Any]:
     """Suspend a kernel until `event` has happened."""
     return (yield event)
-
-
-def of_kernel(frame: Any) -> bool:
-    """Whether code that runs is a kernel's own, and not the kernel API's."""
-    return not frame.f_code.co_filename.startswith(API)
-
-
-def line_of(frame: Any) -> str:
-    """File and line where code stands."""
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-@dataclass
-class Task:
-    """A running kernel: who it is, what it waits for now, and where its code stands."""
-
-    label: str
-    coroutine: Coroutine[Any, Any, None]
-    blocked: Callable[[], str] | None = None
-    waits_for: str = ""
-    done: bool = False
-
-    def where(self) -> str:
-        """File and line of the kernel's own code at its current suspension."""
-        frames = []
-        coroutine: Any = self.coroutine
-        while isinstance(coroutine, CoroutineType) and coroutine.cr_frame is not None:
-            frames.append(coroutine.cr_frame)
-            coroutine = coroutine.cr_await
-        if not frames:  # it has gone ahead of its RISC to its end
-            code = cast(Any, self.coroutine).cr_code
-            return f"{code.co_filename}:{code.co_firstlineno}, or after it"
-        kernel = list(filter(of_kernel, frames)) or frames[:1]
-        return ", called from ".join(map(line_of, reversed(kernel)))
 
 
 class Beside(Protocol):
@@ -139,30 +103,44 @@ class Engine:
             if end is not None:
                 await end()
             task.done = True
-        except Exception as error:
+        except (Exception, EndlessStepError) as error:
             if self._failure is None:
-                error.add_note(f"in {task.label}")
-                self._failure = error
+                self._failure = self._blamed(error, task)
+
+    def _blamed(self, error: BaseException, task: Task) -> BaseException:
+        """An error of a kernel, with who and where; one that is not the simulator's own is the cause of one that is."""
+        trace = error.__traceback__
+        if not isinstance(error, SimulationError | MemoryError):
+            said = f"{type(error).__name__}: {error}"
+            if isinstance(error, EndlessStepError):
+                others = [other for other in self.tasks if other is not task and not other.done]
+                said = "\n".join(["a kernel neither waits nor asks for anything any more", *standing([], others, "meanwhile:")])
+            cause, error = error, SimulationError(said)
+            error.__cause__ = cause
+        error.add_note(f"in {task.label}{lines_of(trace)}")
+        return error
 
     def run(self) -> None:
         """Run until nothing is left to happen.
 
         Raises:
             DeadlockError: kernels still wait; says who waits for whom, where.
-            Exception: whatever a kernel raised.
+            SimulationError: a kernel raised an exception, which is its cause, or runs for ever.
         """
         queue, step = self.env._queue, self.env.step  # `env.peek` asks for its first time through two more calls
         try:
-            while self._failure is None:
-                if not (queue and queue[0][0] <= self.now):
-                    self._run_beside()
-                step()
+            with watchdog(self.tasks):
+                while self._failure is None:
+                    if not (queue and queue[0][0] <= self.now):
+                        self._run_beside()
+                    step()
         except simpy.core.EmptySchedule:
             pass
         finally:
             stuck = [task for task in self.tasks if not task.done]
             if self._failure is not None or stuck:
-                report = "" if self._failure else deadlock_report(stuck, max([self.now, *(beside.now for beside in self.beside)]))
+                now = max([self.now, *(beside.now for beside in self.beside)])
+                report = "" if self._failure else deadlock_report(self.tasks, now)
                 for task, guard in zip(self.tasks, self._guards, strict=True):
                     guard.close()
                     task.coroutine.close()
@@ -187,40 +165,3 @@ class Engine:
             beside[first].run_to(min(horizon, min(dues) + self.lookahead))
             if len(beside) == 1:
                 return
-
-
-def deadlock_report(stuck: list[Task], now: int) -> str:
-    """Who waits for whom: the first cycle of the wait-for graph, then every other kernel that is stuck."""
-    cycle = _cycle(stuck)
-    if cycle:
-        heading = "each waits for the next, the last for the first"
-    else:
-        cycle, heading = stuck[:1], "it waits for a kernel that has ended"
-    lines = [f"deadlock at cycle {now}: {len(stuck)} kernels wait and nothing can happen; {heading}:"]
-    lines += [_line(task) for task in cycle]
-    others = [task for task in stuck if task not in cycle]
-    if others:
-        lines.append("also waiting:")
-        lines += [_line(task) for task in others[:8]]
-        if len(others) > 8:
-            lines.append(f"  and {len(others) - 8} more")
-    return "\n".join(lines)
-
-
-def _cycle(stuck: list[Task]) -> list[Task]:
-    """Tasks of which each waits for the next and the last for the first; empty if there are none."""
-    by_label = {task.label: task for task in stuck}
-    for start in stuck:
-        chain: list[Task] = []
-        task: Task | None = start
-        while task is not None and task not in chain:
-            chain.append(task)
-            task = by_label.get(task.waits_for)
-        if task is not None:
-            return chain[chain.index(task) :]
-    return []
-
-
-def _line(task: Task) -> str:
-    what = task.blocked() if task.blocked else "an event"
-    return f"  {task.label} waits for {what} (from {task.waits_for or 'nobody known'}) at {task.where()}"

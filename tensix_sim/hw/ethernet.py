@@ -12,11 +12,12 @@ from functools import partial
 from typing import NamedTuple
 
 from tensix_sim.arch import model
-from tensix_sim.arch.model import Coord
+from tensix_sim.arch.model import Coord, unknown_name
 from tensix_sim.formats import Values
+from tensix_sim.hw.authors import Author
 from tensix_sim.hw.engine import SimulationError, to_ticks, whole_cycles
 from tensix_sim.hw.hardware import Hardware
-from tensix_sim.hw.semaphore import History, Semaphore
+from tensix_sim.hw.semaphore import Semaphore
 from tensix_sim.program import Tensor
 
 FORWARD, BACKWARD = 1, -1
@@ -74,6 +75,19 @@ class EthernetLink:
         return max(now, whole_cycles(self.free))
 
 
+def check_target(tensor: Tensor, pages: Sequence[int]) -> None:
+    """Hold pages that are written to being there, in an output.
+
+    Raises:
+        SimulationError: they are not.
+    """
+    if not tensor.output:
+        raise SimulationError(f"write to {tensor.name}, which is no output; build it with output=True")
+    outside = [p for p in (min(pages), max(pages)) if not 0 <= p < tensor.pages]
+    if outside:
+        raise SimulationError(f"write to page {outside[0]} of {tensor.name}, which has {tensor.pages}")
+
+
 class Packets(NamedTuple):
     """A run of packets with tiles: their way, how many hops are left, and where the tiles go on each chip."""
 
@@ -112,7 +126,7 @@ class Port:
         links: int,
         hardware: Hardware,
         tensors: Sequence[Tensor],
-        store: Callable[[Tensor, Sequence[int], Values | None, History], None],
+        store: Callable[[Tensor, Sequence[int], Values | None, Author | None], None],
         land: Callable[[Tensor, Sequence[int]], None],
         semaphores: Mapping[Coord, Mapping[str, Semaphore]],
     ) -> None:
@@ -144,7 +158,8 @@ class Port:
         """
         if (step, link) not in self.out:
             raise SimulationError(
-                f"device {self.place} has no Ethernet link {link} {WAY[step]}; it has {self.links} to each neighbour"
+                f"device {self.place} has no Ethernet link {link} {WAY.get(step, f'in direction {step}')}; "
+                f"it has {self.links} to each neighbour"
             )
         return self.out[step, link]
 
@@ -158,20 +173,42 @@ class Port:
 
     # -- in program order -----------------------------------------------------------------------------------
 
-    def ahead(self, step: int, hops: int) -> Iterator["Port"]:
-        """The next chips in a direction."""
-        port = self
-        for _ in range(hops):
-            port = port.neighbours[step]
+    def ahead(self, step: int, hops: int, what: str) -> Iterator["Port"]:
+        """The next chips in a direction, to which something is sent.
+
+        Raises:
+            SimulationError: there are not so many.
+        """
+        port: Port | None = self
+        for hop in range(max(hops, 1)):
+            port = port and port.neighbours.get(step)
+            if hops < 1 or port is None or port is self:
+                there = f"{hop} are there {WAY[step]}" if hops > 0 else "at least 1"
+                raise SimulationError(f"device {self.place}: {what} sent to the next {hops} chips; {there}")
             yield port
 
-    def store(self, tensor: int, pages: Sequence[int], block: Values | None, sender: History) -> None:
-        """Put tiles that a kernel of another chip sends into the chip's own tensor of that place."""
-        self._store(self._tensors[tensor], pages, block, sender)
+    def store(self, tensor: int, pages: Sequence[int], block: Values | None, author: Author | None) -> None:
+        """Put tiles into the chip's own tensor of that place.
 
-    def increase(self, semaphore: str, core: Coord, who: History, place: str) -> None:
-        """Let kernels know that a kernel raises a semaphore."""
-        self._semaphores[core][semaphore].increase(1, who, place)
+        Raises:
+            SimulationError: it is no output, or does not have these pages.
+        """
+        target = self._tensors[tensor]
+        check_target(target, pages)
+        self._store(target, pages, block, author)
+
+    def semaphore(self, name: str, core: Coord) -> Semaphore:
+        """A semaphore of one of the chip's cores.
+
+        Raises:
+            SimulationError: there is no such core, or semaphore.
+        """
+        if core not in self._semaphores:
+            raise SimulationError(f"device {self.place}: there is no core {core} whose semaphore {name} could be raised")
+        known = self._semaphores[core]
+        if name not in known:
+            raise SimulationError(f"device {self.place}: {unknown_name('semaphore', name, known)}")
+        return known[name]
 
     # -- in time --------------------------------------------------------------------------------------------
 
@@ -224,4 +261,4 @@ class Port:
             self._raise(signal)
 
     def _raise(self, signal: Signal) -> None:
-        self._hardware.increase(self._semaphores[signal.core][signal.semaphore].place)
+        self._hardware.increase(self.semaphore(signal.semaphore, signal.core).place)

@@ -12,6 +12,7 @@ from tensix_sim.program import ComputeConfig
 
 EXP_SLOPE = np.float32(256 * 1.4426950408889634)
 KEPT = {BFLOAT8_B: 0b1111111, BFLOAT4_B: 0b1110000}  # of the packer's 7 bits
+ONES = np.eye(1, TILE, dtype=np.float32).repeat(TILE, axis=0).reshape(1, TILE, 1, TILE)  # in column 0
 UPPER, TF32 = np.uint32(0xFFFF0000), np.uint32(0xFFFFE000)
 
 
@@ -104,12 +105,13 @@ class Exact:
         fpu.mul_columns(_bits(x), _bits(column), _bits(out), phases, self.wide, self.fault)
         return out
 
-    def sum_columns(self, x: Values, fmt: Format) -> Values:
-        """Sum of the 32 columns of a tile by a product with a column of ones, as it stands in DST."""
+    def sum_columns(self, x: Values, fmt: Format, ones: Values = ONES) -> Values:
+        """Sum of the 32 columns of a tile by a product with a column of ones, as it stands in DST.
+
+        The column is that of a tile `ones` [1, 32, 1, 32], whatever it holds.
+        """
         if "dst" in self.ideal:
-            return np.asarray(x.sum(axis=3, keepdims=True, dtype=np.float64), np.float32)
-        ones = np.zeros((1, TILE, 1, TILE), np.float32)
-        ones[:, :, :, 0] = 1
+            return np.asarray((x.astype(np.float64) * ones[0, :, 0, 0]).sum(axis=3, keepdims=True), np.float32)
         return self.matmul(x, fmt, ones, BFLOAT16, FLOAT32, False)[:, :, :, :1]
 
     def max_rows(self, x: Values, fmt: Format, before: Values | None, before_format: Format = BFLOAT16) -> Values:

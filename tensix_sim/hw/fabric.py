@@ -16,7 +16,7 @@ class Fabric:
         for i, chip in enumerate(chips):
             semaphores = {core.logical: core.semaphores for core in chip.cores.values()}
             chip.port = Port(
-                i, chip.machine.chip.ethernet, links, chip.hardware, chip.program.tensors, chip.receive, chip.land, semaphores
+                i, chip.machine.chip.ethernet, links, chip.hardware, chip.program.tensors, chip.store, chip.land, semaphores
             )
         self.ports = [chip.port for chip in chips if chip.port]
         for here, after in pairwise([*self.ports, self.ports[0]] if ring else self.ports):

@@ -21,6 +21,7 @@ from tensix_sim.hw.routes import Direction, Plan, Routes
 from tensix_sim.hw.semaphore import Semaphore
 from tensix_sim.hw.silicon import CAUSES, LONGEST, check_time
 from tensix_sim.hw.tables import BLOCK, BUFFER, NOBODY, OPERATION, QUEUE, RISC, SEMAPHORE, STAGE, TENSIX, rows
+from tensix_sim.hw.tasks import Wait
 from tensix_sim.hw.tensix import Stage
 from tensix_sim.program import Program, Tensor
 from tensix_sim.trace import Trace
@@ -34,7 +35,7 @@ RECORDS = 1 << 14  # spans and counts that the clockwork keeps before they go to
 class Queue:
     """Operations that a kernel has given its RISC: `given` are not in the clockwork yet. `told` are calls of what it tells."""
 
-    __slots__ = ("_in_flight", "ended", "engine", "given", "hardware", "place", "room", "told")
+    __slots__ = ("_in_flight", "ended", "engine", "given", "hardware", "place", "places", "room", "told")
 
     def __init__(self, hardware: "Hardware", place: int) -> None:
         self.hardware = hardware
@@ -42,6 +43,7 @@ class Queue:
         self.place = place
         self.given: list[int] = []
         self.told: deque[Callable[[], None]] = deque()
+        self.places: dict[int, str] = {}  # of operations that may fail in time: who asked for it, and where
         self.room: simpy.Event | None = None  # that its kernel waits for
         self.ended = False
         self._in_flight = 0
@@ -75,27 +77,30 @@ class Queue:
         return int(self.risc["issued"]) + len(self.given)
 
     @property
+    def number(self) -> int:
+        """The number of the operation under way."""
+        return int(self.hardware.silicon.cores.queues[self.place * QUEUE + int(self.risc["done"]) % QUEUE])
+
+    @property
     def doing(self) -> Any:
         """The operation under way."""
-        tables = self.hardware.silicon.cores
-        return tables.operations[tables.queues[self.place * QUEUE + int(self.risc["done"]) % QUEUE]]
+        return self.hardware.silicon.cores.operations[self.number]
 
-    def waits_for(self) -> str:
+    def waits_for(self) -> Wait:
         """What its RISC waits for, in words; for a kernel that has gone ahead."""
         hardware, operation = self.hardware, self.doing
         buffer = hardware.buffers[int(operation["buffer"])] if hardware.buffers else ""
         kind, tiles = int(operation["kind"]), int(operation["tiles"])
         if kind in (WAIT, WAIT_FRONT):
-            return f"{tiles} tiles in {buffer}"
+            return Wait(f"{tiles} tiles in {buffer}")
         if kind in (RESERVE, RESERVE_BACK):
-            return f"space for {tiles} tiles in {buffer}"
+            return Wait(f"space for {tiles} tiles in {buffer}")
         if kind == SEMAPHORE_WAIT:
             semaphore = hardware.silicon.cores.semaphores[int(operation["semaphore"])]
             name = cast(Cause, hardware.names[int(semaphore["name"])]).name
-            return f"semaphore {name} to reach {int(operation['value'])}; it is {int(semaphore['value'])}"
-        return (
-            f"its RISC, which does {hardware.names[int(operation['name'])]!s}" if kind != RUN else "its RISC, which runs a verb"
-        )
+            return Wait(f"semaphore {name} to reach {int(operation['value'])}; it is {int(semaphore['value'])}")
+        does = "runs a verb" if kind == RUN else f"does {hardware.names[int(operation['name'])]!s}"
+        return Wait(f"its RISC, which {does}")
 
 
 class Hardware:
@@ -315,7 +320,7 @@ class Hardware:
                 queue = self.queues[place]
                 going = not self._hand_over() and queue.risc["issued"] > queue.risc["done"]
             elif why == UNRESERVED:
-                raise SimulationError(self._unreserved(self.queues[place].doing))
+                raise SimulationError(self._unreserved(self.queues[place]))
             elif why == MISSING:
                 raise SimulationError(
                     f"a kernel popped tiles of {self.buffers[int(self.queues[place].doing['buffer'])]} that are not there"
@@ -326,10 +331,11 @@ class Hardware:
         check_time(self.now)
         self._empty()
 
-    def _unreserved(self, operation: Any) -> str:
+    def _unreserved(self, queue: Queue) -> str:
+        operation, by = queue.doing, queue.places.get(queue.number, "another core")
         label, left = self._labels[int(operation["target"])], self.silicon.cores.buffers[int(operation["target"])]["reserved"]
         return (
-            f"{label}: write of {int(operation['tiles'])} tiles, forwarded from another core; {left} are reserved as they come: "
+            f"{label}: write of {int(operation['tiles'])} tiles, forwarded by {by}; {left} are reserved as they come: "
             "a semaphore must tell that core when there is space"
         )
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import simpy
 
 from tensix_sim.hw.engine import Engine, SimulationError
+from tensix_sim.hw.tasks import CodePlace, line_at
 
 
 class Known(dict["History", int]):
@@ -78,17 +79,23 @@ class Act(NamedTuple):
 class Changes:
     """Changes of a counter: events only for who must really wait for the next one, and what the kernel that changes it knows."""
 
-    __slots__ = ("_heard", "_told", "engine", "event")
+    __slots__ = ("_heard", "_told", "engine", "event", "place")
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.event: simpy.Event | None = None
+        self.place: CodePlace | None = None  # of the kernel that made the last one
         self._told: Known | None = None
         self._heard: Known | None = None
 
-    def tell(self, history: History) -> None:
-        """Let who sees the change know what the kernel knows that makes it."""
+    def tell(self, history: History, place: CodePlace) -> None:
+        """Let who sees the change know what the kernel knows that makes it, from a place in its code."""
         self._told = history.known
+        self.place = place
+
+    def last(self, did: str) -> str:
+        """Where a kernel did last what changes the counter, as a sentence's end."""
+        return f"has {did} none" if self.place is None else f"{did} last at {line_at(self.place)}"
 
     def hear(self, history: History) -> None:
         """See the change."""
@@ -124,6 +131,7 @@ class Semaphore:
         self._set: Act | None = None  # the last time
         self._raised: list[Act] = []  # since then
         self._awaited = 0  # the highest value since then
+        self._raisers: dict[str, str] = {}  # who has ever raised it, the last one last, and where
 
     def set(self, value: int, who: History, place: str) -> None:
         """Give it `value` and wake who waits.
@@ -148,6 +156,8 @@ class Semaphore:
         if self._set is not None and not who.knows(self._set):
             raise SimulationError(self._unordered(self._set, act))
         self._raised.append(act)
+        self._raisers.pop(who.label, None)
+        self._raisers[who.label] = place
         self._change(act.value)
 
     def see(self, value: int, who: History) -> None:
@@ -157,6 +167,12 @@ class Semaphore:
             who.learn(raised.known)
             if raised.value >= value:
                 break
+
+    @property
+    def raised_by(self) -> tuple[tuple[str, ...], str]:
+        """Who has ever raised it, and where that was done last, as a sentence's end."""
+        places = list(self._raisers.values())
+        return tuple(self._raisers), f", raised last at {places[-1]}" if places else ": nobody has raised it"
 
     def unseen(self) -> str | None:
         """What was raised and nobody waited for, as a sentence."""

@@ -15,6 +15,7 @@ from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.exact import Exact
 from tensix_sim.hw.hardware import BATCH
 from tensix_sim.hw.riscs import HAND_OVER, POP_FRONT, PUSH_BACK, RESERVE_BACK, SPEND_ON_PACK, WAIT_FRONT
+from tensix_sim.hw.tasks import caller
 from tensix_sim.kernel_api.context import Context
 from tensix_sim.kernel_api.matrix import Matrix
 from tensix_sim.kernel_api.verb import Operation, Verb
@@ -75,7 +76,7 @@ class Compute(Context):
                 if not self._may_fill(out, known.tiles):
                     await self._until_space(out, known.tiles)
                 out.push(known.tiles)
-                out.pushes.tell(self.history)
+                out.pushes.tell(self.history, caller())
             if self.values:
                 known.verb.values(self._units)
         if len(self._given) >= BATCH:
@@ -146,7 +147,7 @@ class Compute(Context):
         self._given.append(self._handshake(PUSH_BACK, cb, tiles))
         if self.watched:
             cb.push_reserved(tiles)
-            cb.pushes.tell(self.history)
+            cb.pushes.tell(self.history, caller())
 
     def pop(self, x: Matrix, rows: int | None = None) -> None:
         """Give all tiles, or so many rows, back to the producer, after the unpacker has read what was issued so far."""
@@ -154,7 +155,7 @@ class Compute(Context):
         self._given.append(number)
         if self.watched:
             cb.pop(tiles)
-            cb.pops.tell(self.history)
+            cb.pops.tell(self.history, caller())
 
     def _learn_pop(self, x: Matrix, rows: int | None) -> tuple[int, CircularBuffer, int]:
         tiles = x.tiles if rows is None else rows * x.cols

@@ -10,10 +10,11 @@ from functools import cache, partial
 import numpy as np
 
 from tensix_sim.formats import TILE, Values
+from tensix_sim.hw.authors import Author
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import SimulationError
-from tensix_sim.hw.ethernet import Packets, Port, Signal
+from tensix_sim.hw.ethernet import Packets, Port, Signal, check_target
 from tensix_sim.hw.hardware import BATCH
 from tensix_sim.hw.riscs import (
     MOVE,
@@ -31,6 +32,7 @@ from tensix_sim.hw.riscs import (
 )
 from tensix_sim.hw.routes import Direction, Plan
 from tensix_sim.hw.semaphore import Semaphore
+from tensix_sim.hw.tasks import CodePlace, caller
 from tensix_sim.kernel_api.context import Context
 from tensix_sim.program import RISC_OF, Role, Tensor
 from tensix_sim.trace.causes import Cause
@@ -47,6 +49,7 @@ class DataMovement(Context):
         self._senders: set[str] = set()  # memories on the way to or from which this kernel has sent data
         self._moves: dict[object, int] = {}
         self._semaphore = cache(self._learn_semaphore)
+        self._words: dict[int, list[Sequence[int]]] = {}  # of tiles that it read and has not popped, by buffer
 
     @property
     def clocks(self) -> tuple[int, ...]:
@@ -83,7 +86,7 @@ class DataMovement(Context):
         self._given.append(self._handshake(PUSH, cb, tiles))
         if self.watched:
             cb.push_written(tiles)
-            cb.pushes.tell(self.history)
+            cb.pushes.tell(self.history, caller())
 
     async def wait(self, cb: CircularBuffer, tiles: int) -> None:
         """Wait until `tiles` tiles are there."""
@@ -96,9 +99,11 @@ class DataMovement(Context):
     def pop(self, cb: CircularBuffer, tiles: int) -> None:
         """Give `tiles` tiles back to the producer."""
         self._given.append(self._handshake(POP, cb, tiles))
+        if cb.index in self._words:
+            del self._words[cb.index][:tiles]
         if self.watched:
             cb.pop(tiles)
-            cb.pops.tell(self.history)
+            cb.pops.tell(self.history, caller())
 
     # -- memory -----------------------------------------------------------------------------------------
 
@@ -122,8 +127,10 @@ class DataMovement(Context):
         if number is None or (pages[0] if type(pages) is range else min(pages)) < 0:
             number = self._learn_read(key, tensor, pages, into, shape, barrier)
         if tensor.output and (self.watched or not tensor.scratch):
-            self._check_written(tensor, pages)
+            self._check_written(tensor, pages, Author(self.history, caller()))
         self._given.append(number)
+        if tensor.words:
+            self._words.setdefault(into.index, []).extend(tensor.words[page] for page in pages)
         if self.watched:
             rows, cols = shape
             block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
@@ -148,6 +155,17 @@ class DataMovement(Context):
         find, in_flight = self._plan("read", tensor, pages, barrier), min(barrier or len(pages), len(pages))
         return self._learn_move(key, MOVE, f"read {tensor.name}", tensor.memory, find, in_flight)
 
+    def words(self, cb: CircularBuffer) -> Sequence[int]:
+        """The integers in the front tile of a buffer that this kernel fills from a tensor of `words` and pops itself.
+
+        Raises:
+            SimulationError: it has read none.
+        """
+        self._check_end(cb, cb.spec.consumer, "look")
+        if not self._words.get(cb.index) or (self.watched and not cb.front):
+            raise SimulationError(f"{cb.label}: a look at the front tile; none with words has been read and pushed")
+        return self._words[cb.index][0]
+
     async def write(
         self,
         cb: CircularBuffer,
@@ -164,13 +182,12 @@ class DataMovement(Context):
         rows, cols = shape
         if self.watched:
             cb.check_front(rows * cols)
-        if rows * cols != len(pages):
-            raise SimulationError(f"write of {rows}x{cols} tiles to {len(pages)} pages of {tensor.name}; the numbers must agree")
-        if not tensor.output:
-            raise SimulationError(f"write to {tensor.name}, which is no output; build it with output=True")
-        outside = [p for p in (min(pages), max(pages)) if not 0 <= p < tensor.pages]
-        if outside:
-            raise SimulationError(f"write to page {outside[0]} of {tensor.name}, which has {tensor.pages}")
+        if rows * cols != len(pages) or not len(pages):
+            raise SimulationError(
+                f"{cb.label}: write of {rows}x{cols} tiles to {len(pages)} pages of {tensor.name}; "
+                "the numbers must agree, and be at least 1"
+            )
+        check_target(tensor, pages)
         key = tensor, self._hardware.routes.banks(tensor, pages), barrier, answered
         number = self._moves.get(key)
         if number is None:
@@ -180,7 +197,7 @@ class DataMovement(Context):
         block = cb.block(rows, cols) if tensor.tiles is not None else None
         if block is not None and block.shape[3] < TILE:
             raise SimulationError(f"{cb.label}: write of a column, of whose tiles only column 0 is known; write whole tiles")
-        self.core.chip.store(tensor, pages, block, self.queue)
+        self.core.chip.store(tensor, pages, block, self._author(caller()), self.queue)
         self.core.chip.on_write(len(pages))
         if len(self._given) >= BATCH:
             await self._until_room()
@@ -203,6 +220,7 @@ class DataMovement(Context):
             cb.check_written(tiles)
             cb_there.check_reserved(self.history)
             cb_there.write(tiles, cb.values.blocks[-1] if self.values else None)
+            self.queue.places[number] = f"{self._label} at {self._here()}"
         if len(self._given) >= BATCH:
             await self._until_room()
 
@@ -225,10 +243,14 @@ class DataMovement(Context):
             cb.check_front(len(pages))
         nbytes, packets = len(pages) * cb.spec.format.tile_bytes, -(-len(pages) // packet_tiles)
         port.link_of(step, link)
+        if not len(pages):
+            raise SimulationError(f"{cb.label}: send of 0 tiles to {tensor.name}; at least 1")
+        check_target(tensor, pages)
+        self.core.chip.written(tensor)
         block = cb.block(len(pages), 1) if tensor.values is not None else None
-        number = next(i for i, known in enumerate(self.core.chip.program.tensors) if known is tensor)
-        for there in port.ahead(step, hops):
-            there.store(number, pages, block, self.history)
+        number, author = self.core.chip.program.tensors.index(tensor), self._author(caller())
+        for there in port.ahead(step, hops, f"{len(pages)} tiles of {cb.spec.name}"):
+            there.store(number, pages, block, author)
         run = Packets(port.place, step, link, hops, packets, nbytes, number, tuple(pages), self.core.logical)
         self._given.append(self._copy(SEND, f"send {tensor.name}", port.endpoint(step, link), nbytes, packets))
         self.queue.told.append(lambda: self._sent(run))
@@ -245,10 +267,12 @@ class DataMovement(Context):
     def signal(self, name: str, step: int, link: int, hops: int, core: tuple[int, int]) -> None:
         """Raise semaphore `name` of `core` on the next `hops` chips, after all that this link has sent; does not wait."""
         port = self._port
+        port.link_of(step, link)
+        raised = [there.semaphore(name, core) for there in port.ahead(step, hops, f"semaphore {name}")]
         signal = Signal(port.place, step, link, hops, name, core)
         self._tell(SIGNAL, lambda: port.signal(signal, self._hardware.now))
-        for there in port.ahead(step, hops) if self.watched else ():
-            there.increase(name, core, self.history, self._here())
+        for semaphore in raised if self.watched else ():
+            semaphore.increase(1, self.history, self._here())
 
     @property
     def _port(self) -> Port:
@@ -284,6 +308,8 @@ class DataMovement(Context):
 
     def semaphore_increase(self, target: tuple[int, int], name: str, by: int = 1) -> None:
         """Raise semaphore `name` of core `target` over the NoC; does not wait."""
+        if by < 1:
+            raise SimulationError(f"{self.core.label}: semaphore {name} raised by {by}; by at least 1")
         number, semaphore = self._semaphore(SEMAPHORE_INCREASE, self._other(target), name, by)
         self._given.append(number)
         if self.watched:
@@ -291,12 +317,15 @@ class DataMovement(Context):
 
     def _learn_semaphore(self, kind: int, core: Core, name: str, value: int) -> tuple[int, Semaphore]:
         """The number of an operation on a semaphore of a core, and the semaphore."""
-        semaphore, routes = core.semaphores[name], self._hardware.routes
+        semaphore, routes = core.semaphore(name), self._hardware.routes
         travel = routes.nocs[self.noc].one_way(self.core.node, core.node) + routes.spec.semaphore_cycles
         cycles = {"cycles": travel} if kind == SEMAPHORE_INCREASE else {}
         return self._operation(kind, semaphore=semaphore.place, value=value, **cycles), semaphore
 
     # -- inside -------------------------------------------------------------------------------------------
+
+    def _author(self, place: CodePlace) -> Author | None:
+        return Author(self.history, place) if self.watched else None
 
     def _plan(
         self, direction: Direction, tensor: Tensor, pages: Sequence[int], barrier: int, answered: bool = False
@@ -331,14 +360,15 @@ class DataMovement(Context):
             raise SimulationError(f"{self.core.label}: there is no core {target}; the program's grid is {chip.program.grid}")
         return chip.cores[target]
 
-    def _check_written(self, tensor: Tensor, pages: Sequence[int]) -> None:
-        written = self.core.chip.written(tensor)
-        here = [p for p in pages if p < tensor.pages and not written[p]]
-        if here:
-            raise SimulationError(f"read of page {here[0]} of {tensor.name}, which nothing has written yet")
+    def _check_written(self, tensor: Tensor, pages: Sequence[int], by: Author) -> None:
+        chip, page = self.core.chip, np.asarray(pages)
+        page = page[page < tensor.pages]
+        blank = ~chip.written(tensor)[page]
+        if blank.any():
+            raise SimulationError(f"{by}: read of page {page[blank.argmax()]} of {tensor.name}, which nothing has written yet")
         if self.watched:
-            self.core.chip.check_heard(tensor, pages, self.history)
-        self._tell(NOTE, self.core.chip.landing(tensor, pages))
+            chip.check_heard(tensor, page, by)
+        self._tell(NOTE, chip.landing(tensor, page, by))
 
     def _gather(self, tensor: Tensor, pages: Sequence[int], rows: int, cols: int) -> Values:
         tiles = tensor.tiles

@@ -1,5 +1,7 @@
 """A circular buffer's tiles seen as a matrix."""
 
+import numpy as np
+
 from tensix_sim.formats import TILE, Values
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import SimulationError
@@ -12,7 +14,7 @@ class Matrix:
     from the buffer's start, which holds exactly one matrix then; rows of a reader's buffer count from its front.
     """
 
-    __slots__ = ("_front", "_views", "cb", "cols", "format", "label", "rows", "tiles", "transposed", "width")
+    __slots__ = ("_front", "_scaler", "_views", "cb", "cols", "format", "label", "rows", "tiles", "transposed", "width")
 
     def __init__(self, cb: CircularBuffer, rows: int, cols: int, column: bool = False, transposed: bool = False) -> None:
         self.cb = cb
@@ -24,6 +26,7 @@ class Matrix:
         self.width = 1 if column else TILE
         self.transposed = transposed
         self._front: Matrix | None = None
+        self._scaler: Values | None = None  # that has been found right
         self._views: dict[range, Values] = {}  # of the buffer's own memory, which stays
 
     @property
@@ -51,6 +54,25 @@ class Matrix:
                 f"{self.label}: holds a column, of whose tiles only column 0 is known; whole tiles are read here"
             )
         return block
+
+    def check_scaler(self) -> None:
+        """Hold the tile to what the max pool takes as its scaler, 1.0 in the first face: it scales by the exponent alone.
+
+        Source: tt-isa-documentation, GMPOOL; upstream's kernels fill the face with ones.
+
+        Raises:
+            SimulationError: it holds something else.
+        """
+        block = self.block()
+        if block is self._scaler:
+            return
+        if (wrong := block[0, : TILE // 2, 0, : TILE // 2] != 1).any():
+            row, col = (int(i) for i in np.argwhere(wrong)[0])
+            raise SimulationError(
+                f"{self.label}: the max pool's scaler has {block[0, row, 0, col]:g} in row {row}, column {col}; "
+                "it must be 1.0 in the whole first face"
+            )
+        self._scaler = block
 
     def keep(self, block: Values) -> None:
         """Take the values of tiles that are pushed."""

@@ -8,6 +8,7 @@ import simpy
 
 from tensix_sim.arch.model import Coord
 from tensix_sim.hw.chip import Chip, Core
+from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.figures import bytes_over_time
 from tensix_sim.kernel_api.compute import Compute
 from tensix_sim.kernel_api.data_movement import DataMovement
@@ -27,7 +28,12 @@ def launch(chip: Chip) -> Contexts:
                 continue
             context = Compute(core) if kernel.role == "compute" else DataMovement(core, kernel.role)
             label = f"{core.label} {RISC_OF[kernel.role]}"
-            context.task = chip.engine.spawn(label, kernel.function(context, args), context.finish)
+            try:
+                coroutine = kernel.function(context, args)
+            except TypeError as error:
+                raise SimulationError(f"{label}: {kernel.function} is no kernel: {error}") from error
+            context.task = chip.engine.spawn(label, coroutine, context.finish)
+            context.task.queue = context.queue
             contexts[logical, kernel.role] = context
     return contexts
 

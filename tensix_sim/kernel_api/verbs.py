@@ -171,6 +171,7 @@ class RowMax:
 
     def values(self, units: Units) -> None:
         on = units(self, self.out)
+        self.scaler.check_scaler()
         old = (None,) if self.before is None else (self.before.block(), self.before.format)
         self.out.keep(on.pack(on.max_rows(self.x.whole(), self.x.format, *old), self.out.format))
 
@@ -200,7 +201,7 @@ class RowSum:
 
     def values(self, units: Units) -> None:
         on, x = units(self, self.x), self.x
-        x.replace(on.pack(on.sum_columns(x.whole(), x.format), x.format))
+        x.replace(on.pack(on.sum_columns(x.whole(), x.format, self.ones.whole()), x.format))
 
 
 def added(on: Unit, a: Matrix, b: Matrix, out: Matrix) -> Values:

@@ -41,9 +41,9 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: R
     pages = None
     if paged is not None:
         stick = next(buffer.format for buffer in g.buffers if buffer.name == "page_table")
-        pages = Tensor("page table", g.B, 1, stick, opaque=True)
+        pages = Tensor("page table", g.B, 1, stick, opaque=True, words=paged.tolist())
         tensors.append(pages)
-    paging = None if pages is None or paged is None else sdpa.Paging(pages, paged.tolist(), g.block_rows)
+    paging = None if pages is None or paged is None else sdpa.Paging(pages, paged.shape[1], g.block_rows)
     shared = (
         sdpa.Tensors(q, k, v, out), paging, sdpa.Chunk(g.M, g.N, g.D, g.E),
         sdpa.Heads(g.NQH, g.NKH, q_rows, g.valid_Skt, out_rows, g.nq), b.in_dst, g.mask,

@@ -1,0 +1,355 @@
+"""Is every fault of a kernel named? Faults planted one by one, each run beside a right run: what the simulator says, and when.
+
+Each is `named` by an error (with what its message holds, and the time it took as a part of the right run's), `suspect` (wrong
+numbers: first page, core and step), or it changes less: `slower` (other cycles, same bits), `harmless` (neither) or `as good`
+(other bits that err no more). What is neither named nor suspect and should be is `UNCAUGHT`.
+
+    python benchmarks/faults.py [--jobs N] [--only NAME ...]
+"""
+
+import argparse
+import hashlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import re
+import sys
+import time
+import warnings
+from collections import Counter
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from planted import AS_GOOD, FAULTS, HARMLESS, SLOWER
+
+import tensix_sim.kernel_api as api  # and no kernel: those are imported with the fault in them, each time in a process of its own
+from tensix_sim.arch import machine
+from tensix_sim.formats import BFLOAT16, to_format
+from tensix_sim.hw import Chip
+from tensix_sim.hw.circular_buffer import CircularBuffer
+from tensix_sim.kernel_api.compute import Compute
+from tensix_sim.trace import Trace
+
+KERNELS = Path(__file__).resolve().parents[1] / "kernels"
+PATIENCE = 10  # seconds of a kernel's step, and
+LIMIT = 240  # of a run
+RIGHT = ""  # the name of no fault
+Raw = dict[str, Any]
+
+
+def spec(heads: int = 4, kv_heads: int = 2, rows: int = 1024, q: int = 64, k: int = 128, **more: Any) -> Raw:
+    """A small run in bfloat16, on two by two cores."""
+    inputs = {"q_heads": heads, "kv_heads": kv_heads, "seq_len": rows, "head_dim": 64, "dtype": "bfloat16"} | more.pop(
+        "inputs", {}
+    )
+    program = {"compute_with_storage_grid_size": more.pop("grid", [2, 2]), "q_chunk_size": q, "k_chunk_size": k}
+    return {"inputs": inputs, "program_config": program, "trace": "off"} | more
+
+
+PAGED = {"op": "chunked_sdpa", "paged_kv": {"block_size": 64, "page_table": "shuffled"}, "chunk_start_idx": 256}
+KEYS = {"op": "sdpa", "is_causal": False}
+SPECS: dict[str, Raw] = {
+    "a": spec(),
+    "b": spec(kernel="streaming"),
+    "b2": spec(q=128, kernel="streaming"),
+    "c": spec(rows=256, kernel="streaming", inputs={"kv_len": 400}, **KEYS),
+    "c3": spec(rows=256, kernel="streaming", inputs={"kv_len": 400}, grid=[3, 1], **KEYS),
+    "cl": spec(rows=256, kernel="legacy", inputs={"kv_len": 400}, **KEYS),
+    "d": spec(rows=256, inputs={"batch": 2}, kernel="legacy", **PAGED),
+    "d1": spec(rows=256, inputs={"batch": 2}, kernel="legacy", grid=[1, 1], **PAGED),
+    "e": spec(rows=512, op="sdpa", sliding_window_size=128, kernel="legacy"),
+    "es": spec(rows=512, op="sdpa", sliding_window_size=128, kernel="streaming"),
+    "g": spec(board="galaxy", ring_size=4),
+    "ax": spec(heads=2, kv_heads=1, rows=512, numerics="exact"),
+    "bx": spec(heads=2, kv_heads=1, rows=512, numerics="exact", kernel="streaming"),
+}
+PROGRAMS = {"add": (8, 8), "mm": (8, 4), "sm": (8, 6)}  # of users, and the tiles of their first tensor
+
+
+# -- one run, in a process of its own ------------------------------------------------------------------------------------------
+
+
+def plant(name: str) -> None:
+    """Have a kernel's file imported with a fault in it."""
+    fault = FAULTS[name]
+    usual = SourceFileLoader.get_code
+
+    def get_code(self: SourceFileLoader, fullname: str) -> Any:
+        if Path(self.path).resolve() != KERNELS / fault.file:
+            return usual(self, fullname)
+        text = Path(self.path).read_text()
+        assert fault.text in text, f"no {fault.text!r} in {fault.file}"
+        return compile(text.replace(fault.text, fault.new, 1), self.path, "exec")
+
+    SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
+
+
+def run_op(given: Raw) -> Raw:
+    """Output, cycles, and whether they are suspect."""
+    from tensix_sim import simulate
+
+    result = simulate(given, gather="ring_size" in given)
+    accuracy = result.accuracy
+    assert accuracy is not None
+    assert accuracy.place is not None
+    wrong = f"rows {accuracy.place.rows} of head {accuracy.place.head}, device {accuracy.place.device}"
+    out = np.concatenate([output.ravel() for output in result.outputs.values()])
+    cycles = [device.cycles for device in result.devices] + ([result.tail.cycles] if result.tail else [])
+    return {"out": out, "cycles": cycles, "suspect": accuracy.suspect, "said": f"PCC {accuracy.pcc:.6f}, {wrong}"}
+
+
+def run_user(name: str) -> Raw:
+    """The same of a user's program, which compares with NumPy itself."""
+    from tensix_sim.kernels import eltwise_add, matmul, softmax
+
+    def tensor(name: str, rows: int, cols: int) -> api.Tensor:
+        drawn = np.random.default_rng(list(name.encode())).standard_normal((rows * 32, cols * 32)).astype(np.float32)
+        blank = np.full_like(drawn, np.nan)
+        output = name == "out"
+        return api.Tensor(name, rows, cols, BFLOAT16, values=blank if output else to_format(drawn, BFLOAT16), output=output)
+
+    rows, cols = PROGRAMS[name]
+    x, out = tensor("x", rows, cols), tensor("out", rows, cols)
+    assert x.values is not None
+    assert out.values is not None
+    if name == "mm":
+        y, out = tensor("y", cols, 8), tensor("out", rows, 8)
+        program, right = matmul.program(x, y, out, (2, 2), 2, 2), x.values.astype(float) @ y.values
+    elif name == "add":
+        y = tensor("y", rows, cols)
+        program, right = eltwise_add.program(x, y, out, (2, 2)), x.values.astype(float) + y.values
+    else:
+        e = np.exp(x.values.astype(float))
+        program, right = softmax.program(x, out, (2, 2)), e / e.sum(axis=1, keepdims=True)
+    chip = Chip(machine("n150"), program, Trace("off"))
+    (contexts,) = api.run(chip)
+    error = float(np.linalg.norm(out.values - right) / np.linalg.norm(right))
+    cycles = [max(context.end for context in contexts.values())]
+    return {"out": out.values, "cycles": cycles, "suspect": not error < 0.05, "said": f"relative L2 {error:.4f}"}
+
+
+def outcome(name: str, config: str, followed: bool) -> Raw:
+    """What becomes of a fault in a config; of an error, its text. With `followed`, what was written on the way, too."""
+    if name != RIGHT:
+        plant(name)
+    written: Raw = follow() if followed else {}
+    began, made, said = time.process_time(), Raw(), []
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            made = run_op(SPECS[config]) if config in SPECS else run_user(config)
+        except Exception as error:
+            made["error"] = f"{type(error).__name__}, exit {getattr(error, 'exit_code', 1)}"
+            said = [str(error), *getattr(error, "__notes__", [])]
+    said += [f"{w.filename}:{w.lineno} {w.message}" for w in warned if "never awaited" in str(w.message)]
+    if "out" in made:
+        made["out"] = hashlib.sha1(np.ascontiguousarray(made["out"])).hexdigest()
+    return made | {"seconds": time.process_time() - began, "text": "\n".join(said), "written": written}
+
+
+def follow() -> Raw:
+    """Keep what kernels write: pages of outputs, and step by step of each core what goes into its circular buffers."""
+    pages: dict[tuple[int, str, int], tuple[str, str]] = {}  # of a run, a tensor and a page: the core, and what it wrote
+    steps: dict[tuple[int, str], list[tuple[str, str]]] = {}  # of a run and a core
+    engines: list[Any] = []
+    usual_do, usual_write, usual_store = Compute.do, CircularBuffer.write, Chip.store
+
+    def run_of(engine: Any) -> int:
+        if engine not in engines:
+            engines.append(engine)
+        return engines.index(engine)
+
+    def digest(block: Any) -> str:
+        return hashlib.sha1(np.ascontiguousarray(block)).hexdigest()[:12]
+
+    async def do(self: Compute, verb: Any, *operands: Any, **options: Any) -> None:
+        await usual_do(self, verb, *operands, **options)
+        made = self._known(verb, *operands, **options).verb
+        for x in dict.fromkeys(x for x in (getattr(made, slot) for slot in made.__slots__) if isinstance(x, api.Matrix)):
+            held = x.cb.values
+            if x.cb.spec.producer == "compute" and (held.blocks or held.memory is not None):
+                block = held.memory if held.memory is not None else held.blocks[-1]
+                step = f"TRISC {verb.__name__} into {x.cb.spec.name}", digest(block)
+                steps.setdefault((run_of(self.engine), self.core.label), []).append(step)
+
+    def write(self: CircularBuffer, tiles: int, block: Any = None) -> None:
+        usual_write(self, tiles, block)
+        if block is not None:
+            step = f"{'NCRISC' if self.spec.producer == 'reader' else 'BRISC'} into {self.spec.name}", digest(block)
+            core = self.label.removesuffix(f" {self.spec.name}")
+            steps.setdefault((run_of(self.pushes.engine), core), []).append(step)
+
+    def store(self: Chip, tensor: Any, where: Any, block: Any, author: Any, queue: Any = None) -> None:
+        usual_store(self, tensor, where, block, author, queue)
+        if block is not None:
+            tiles = np.asarray(block).swapaxes(1, 2).reshape(len(where), -1)
+            by = author.who.label.rpartition(" ")[0]
+            pages.update(
+                {
+                    (run_of(self.engine), f"{self.label}{tensor.name}", int(p)): (by, digest(t))
+                    for p, t in zip(where, tiles, strict=True)
+                }
+            )
+
+    Compute.do, CircularBuffer.write, Chip.store = do, write, store  # type: ignore[method-assign]
+    return {"pages": pages, "steps": steps}
+
+
+def warm() -> None:
+    """Load what is compiled, once for all processes, by a program without kernels of ours."""
+    x = api.Tensor("x", 1, 1, BFLOAT16, values=np.ones((32, 32), np.float32))
+    out = api.Tensor("out", 1, 1, BFLOAT16, values=np.zeros((32, 32), np.float32), output=True)
+
+    async def reader(dm: api.DataMovement, _: int) -> None:
+        (cb,) = dm.cbs("x")
+        await dm.reserve(cb, 1)
+        await dm.read(x, [0], cb, (1, 1))
+        dm.push(cb, 1)
+
+    async def writer(dm: api.DataMovement, _: int) -> None:
+        (cb,) = dm.cbs("x")
+        await dm.wait(cb, 1)
+        await dm.write(cb, out, [0], (1, 1))
+        dm.pop(cb, 1)
+
+    buffers = (api.BufferSpec("x", 1, BFLOAT16, "reader", "writer"),)
+    kernels = (api.Kernel("reader", reader, [0]), api.Kernel("writer", writer, [0]))
+    api.run(Chip(machine("p100a"), api.Program((1, 1), buffers, kernels, (x, out)), Trace("off")))
+
+
+# -- all of them -----------------------------------------------------------------------------------------------------------------
+
+
+def outcomes(asked: list[tuple[str, str, bool]], jobs: int) -> list[Raw]:
+    """`outcome` of each, in a process of its own and in their order."""
+    fork = multiprocessing.get_context("fork")
+    found: list[Raw] = [{"error": f"no end after {LIMIT} s", "text": "", "seconds": LIMIT}] * len(asked)
+    running: dict[Any, tuple[int, Any, float]] = {}
+    waiting = list(enumerate(asked))[::-1]
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            i, arguments = waiting.pop()
+            here, there = fork.Pipe(duplex=False)
+            process = fork.Process(target=lambda: there.send(outcome(*arguments)))  # noqa: B023
+            process.start()
+            there.close()
+            running[here] = i, process, time.monotonic() + LIMIT
+        for pipe in multiprocessing.connection.wait(running, timeout=1):
+            i, process, _ = running.pop(pipe)
+            try:
+                found[i] = pipe.recv()  # type: ignore[attr-defined]
+            except EOFError:
+                found[i] = {"error": "the process died", "text": "", "seconds": 0.0}
+            process.join()
+        for pipe, (_, process, end) in list(running.items()):
+            if time.monotonic() > end:
+                del running[pipe]
+                process.kill()
+    return found
+
+
+def told(text: str) -> dict[str, bool]:
+    """What a message has of all that it should: core, RISC, what it is about, counts, file and line."""
+    bare = re.sub(r"core \(\d+,\d+\)|device \d+|[\w/.]+\.py:\d+", "", text)
+    return {
+        "core": bool(re.search(r"core \(\d+,\d+\)", text)),
+        "RISC": bool(re.search(r"\b(NCRISC|BRISC|TRISC)\b", text)),
+        "name": bool(re.search(NAMES, bare)),
+        "counts": bool(re.search(r"\d|Error:|unknown", bare)),  # a wrong name has none
+        "line": bool(re.search(r"\.py:\d+", text)),
+    }
+
+
+NAMES = (
+    r"\b(q_in|k_in|v_in|mask_in|identity_scale|col_identity|page_table|recip_scratch|qk_im|out_im_.|max_.|sum_.|exp_max_diff|outt?"
+    r"|[xyab]_in|scaler|ones|maxima|exps|sums|packets|tiles|semaphore|output|gathered|slice|slab \d|[KVQ] chain|Exp|buffers)\b"
+)
+
+
+def wrong_at(right: Raw, wrong: Raw) -> str:
+    """The first page that differs, its core, and the first step on it that does."""
+    pages, others = right["written"]["pages"], wrong["written"]["pages"]
+    first = next((page for page, (_, held) in pages.items() if others.get(page, ("", ""))[1] != held), None)
+    if first is None:
+        return "in no page that was written"
+    run, tensor, number = first
+    core = others.get(first, pages[first])[0]
+    steps = zip(right["written"]["steps"].get((run, core), []), wrong["written"]["steps"].get((run, core), []), strict=False)
+    step = next((a[0] for a, b in steps if a != b), "none: the writer")
+    return f"page {number} of {tensor}, {core}, first wrong step {step}"
+
+
+def judge(kind: str, right: Raw, wrong: Raw) -> str:
+    """What became of a fault, and whether that is what should."""
+    if "error" in wrong:
+        named = "exit 3" in wrong["error"]
+        return "named" if named else f"UNCAUGHT: {wrong['error']}"
+    if wrong["suspect"]:
+        return "suspect"
+    if wrong["out"] != right["out"]:
+        return "as good" if kind == AS_GOOD else "UNCAUGHT: other numbers"
+    if wrong["cycles"] != right["cycles"]:
+        return "slower" if kind in (SLOWER, HARMLESS, AS_GOOD) else "UNCAUGHT: other cycles"
+    return "harmless" if kind in (HARMLESS, SLOWER, AS_GOOD) else "UNCAUGHT: no change"
+
+
+def main() -> None:
+    """Plant all; exit code 1 if more is uncaught than docs/kernels.md lists."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", nargs="*", help="faults by name")
+    parser.add_argument("--text", action="store_true", help="whole messages")
+    options = parser.parse_args()
+    os.environ["TENSIX_SIM_STEP_SECONDS"] = str(PATIENCE)
+    warm()
+    began = time.perf_counter()
+    planted = [(name, config) for name in options.only or FAULTS for config in FAULTS[name].configs.split()]
+    configs = sorted({config for _, config in planted})
+    right = dict(zip(configs, outcomes([(RIGHT, config, True) for config in configs], options.jobs), strict=True))
+    plain = dict(zip(configs, outcomes([(RIGHT, config, False) for config in configs], options.jobs), strict=True))
+    for config in configs:
+        assert not plain[config].get("suspect", True), (config, plain[config]["text"])
+    found = outcomes([(name, config, False) for name, config in planted], options.jobs)
+    verdicts = [judge(FAULTS[name].kind, plain[config], wrong) for (name, config), wrong in zip(planted, found, strict=True)]
+    again = [run for run, verdict in zip(planted, verdicts, strict=True) if verdict == "suspect"]
+    followed = dict(zip(again, outcomes([(*run, True) for run in again], options.jobs), strict=True))
+    report(
+        planted, found, verdicts, {run: wrong_at(right[run[1]], wrong) for run, wrong in followed.items()}, plain, options.text
+    )
+    print(f"{time.perf_counter() - began:.0f} s")
+    sys.exit(len({name for (name, _), verdict in zip(planted, verdicts, strict=True) if verdict.startswith("UNCAUGHT")}) > LISTED)
+
+
+LISTED = 5  # in docs/kernels.md
+
+
+def report(planted: list[tuple[str, str]], found: list[Raw], verdicts: list[str], places: Raw, plain: Raw, whole: bool) -> None:
+    """A line each, then what became of all."""
+    complete: list[bool] = []
+    ratios: list[float] = []
+    for (name, config), wrong, verdict in zip(planted, found, verdicts, strict=True):
+        ratio = wrong["seconds"] / plain[config]["seconds"]
+        line = f"{name} {FAULTS[name].what}, in {config}: {verdict}"
+        if verdict == "named":
+            lacking = [what for what, is_there in told(wrong["text"]).items() if not is_there]
+            complete.append(not lacking)
+            ratios.append(ratio)
+            line += f", quality {1 if lacking else 2}{' without ' * bool(lacking)}{', '.join(lacking)}, {ratio:.2f} x the time"
+            line += "\n    " + wrong["text"].replace("\n", "\n    ") if whole else f": {wrong['text'].splitlines()[0][:200]}"
+        elif verdict == "suspect":
+            line += f", {wrong['said']}: {places[name, config]}"
+        elif "error" not in wrong:
+            line += f", {wrong['said']}, cycles {wrong['cycles']} of {plain[config]['cycles']}"
+        print(line)
+    print(Counter(verdicts))
+    if complete:
+        print(f"quality 2: {sum(complete)} of {len(complete)}, {sum(complete) / len(complete):.1%}")
+        print(f"time to detect: at most {max(ratios):.2f} of a right run, median {sorted(ratios)[len(ratios) // 2]:.2f}")
+    uncaught = dict.fromkeys(name for (name, _), verdict in zip(planted, verdicts, strict=True) if verdict.startswith("UNCAUGHT"))
+    print(f"uncaught: {len(uncaught)} of {len({name for name, _ in planted})} faults: {', '.join(uncaught)}")
+
+
+if __name__ == "__main__":
+    main()
