@@ -138,8 +138,8 @@ def _run_devices(
             chip.on_write = share
         contexts = run(*chips, starts=skew, whole=only is None and len(ring_ids) == len(chips))
         return [
-            _device_run(job, r, chip, mine, given, only)
-            for r, chip, mine in zip(present, chips, contexts, strict=True)
+            _device_run(job, r, chip, mine, given, only, start)
+            for r, chip, mine, start in zip(present, chips, contexts, skew, strict=True)
             if r in ring_ids
         ]
 
@@ -153,8 +153,10 @@ def _chip(job: Job, ring_id: int, numbers: RunNumbers, only: int | None, engine:
     return Chip(job.machine, job.program(ring_id, numbers, only, attends), trace, engine, label, watched, launch)
 
 
-def _device_run(job: Job, ring_id: int, chip: Chip, contexts: Contexts, numbers: RunNumbers, only: int | None) -> DeviceRun:
-    """What came out of a device that has run."""
+def _device_run(
+    job: Job, ring_id: int, chip: Chip, contexts: Contexts, numbers: RunNumbers, only: int | None, start: int
+) -> DeviceRun:
+    """What came out of a device that has run, from its `start` on."""
     g, whole, inputs = job.geometry, only is None, numbers.of(job.spec)
     out, *behind = chip.program.outputs
     output = moments = accuracy = joint = None
@@ -171,7 +173,7 @@ def _device_run(job: Job, ring_id: int, chip: Chip, contexts: Contexts, numbers:
         if whole and numbers.quantised and not numbers.ideal and not job.op.travels:
             again = recomputed(g, chip.program.compute, job.machine, ring_id, inputs, output, by_row)
         accuracy = judge(moments.accuracy(), again)
-    figures = _figures(g, chip, ring_id, contexts, accuracy, only)
+    figures = _figures(g, chip, ring_id, contexts, accuracy, only, start)
     record_bytes(chip)
     for name, link in chip.port.links_by_name().items() if chip.port else ():
         trace_bytes(chip.trace, name, link.sent)
@@ -260,11 +262,11 @@ def _sample(g: Geometry, first: int, rows: int) -> Pieces:
 
 
 def _figures(
-    g: Geometry, chip: Chip, ring_id: int, contexts: Contexts, accuracy: Accuracy | None, only: int | None
+    g: Geometry, chip: Chip, ring_id: int, contexts: Contexts, accuracy: Accuracy | None, only: int | None, start: int
 ) -> DeviceFigures:
     routes, computing = chip.hardware.routes, [(i % g.grid[0], i // g.grid[0]) for i in range(g.cores)]
-    ends = [last_end(of_core(contexts, core)) if only in (None, i) else 0 for i, core in enumerate(computing)]
-    cycles = last_end(contexts)
+    ends = [last_end(of_core(contexts, core)) - start if only in (None, i) else 0 for i, core in enumerate(computing)]
+    cycles = last_end(contexts) - start
     active = [i for i in range(g.cores) if g.deal.count(i) and only in (None, i)]
     cores = [chip.cores[computing[i]] for i in active]
     steps = [g.steps(i, ring_id) for i in active]

@@ -260,7 +260,17 @@ def _without_a_mask_there_are_no_numbers(c: Case) -> Iterator[Fault]:
         yield c.fault("without the mask's stamps the output is wrong; set numerics: off", "what_if.mask", "numerics")
 
 
-WHAT_IF_RULES = (_deal_covers_the_work, _changed_buffers_hold_what_moves, _without_a_mask_there_are_no_numbers)
+def _every_device_has_a_start(c: Case) -> Iterator[Fault]:
+    skew = c["what_if.start_skew"]
+    if skew and not c.op.travels:
+        yield c.fault("devices whose K and V do not travel do not wait for each other", "what_if.start_skew", "op")
+    elif skew and len(skew) != c["ring_size"]:
+        yield c.fault(f"{len(skew)} starts; there are {c['ring_size']} devices", "what_if.start_skew", "ring_size")
+
+
+WHAT_IF_RULES = (
+    _deal_covers_the_work, _changed_buffers_hold_what_moves, _without_a_mask_there_are_no_numbers, _every_device_has_a_start,
+)  # fmt: skip
 
 
 # -- of files -----------------------------------------------------------------------------------------------
