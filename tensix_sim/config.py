@@ -122,6 +122,19 @@ class Inputs(Strict):
         default=None, description="As `q`: [batch, kv_heads, kv_len, head_dim], in sequence order, paged or not."
     )
     v: str | None = Field(default=None, description="As `k`.")
+    attn_mask: str | None = Field(
+        default=None,
+        description="Added to the scaled scores: random (a quarter is hidden), causal, or an .npy file of floats: "
+        "[1 or batch, 1 or q_heads, seq_len, kv_len].",
+    )
+    attn_mask_dtype: FormatName = Field(default="bfloat16", description="Of the mask.")
+    attn_mask_batch: PositiveInt = Field(default=1, description="Sequences that the mask tells apart: 1 or `batch`.")
+    attn_mask_heads: PositiveInt = Field(default=1, description="Heads that the mask tells apart: 1 or `q_heads`.")
+
+    @property
+    def attn_mask_file(self) -> str | None:
+        """Path of the mask, if it comes from a file."""
+        return None if self.attn_mask in ("random", "causal") else self.attn_mask
 
     @property
     def dtypes(self) -> tuple[FormatName, FormatName, FormatName]:

@@ -103,7 +103,7 @@ def _slabs(spec: RunSpec, inputs: InputValues) -> Iterator[tuple[Geometry, int, 
     for ring_id in positions(spec):
         for rows in g.slabs(ring_id):
             for b in range(g.B):
-                seen = g.prefix + rows.start, g.scale, g.left, g.right
+                seen = g.prefix + rows.start, g.scale, g.left, g.right, None, inputs.mask_of(b)
                 yield g, ring_id, b, rows, (inputs.q[b][:, rows], inputs.k[b], inputs.v[b], *seen)
 
 
@@ -147,7 +147,8 @@ def _error_of_inputs(spec: RunSpec) -> float:
         quantised = to_format(q, blocks.q), to_format(k, blocks.k), to_format(v, blocks.v)
         for head, start, values in attention(*quantised, *seen):
             out[head, start : start + len(values)] = values
-        moments.append(compare_with_reference(q, k, v, out, *seen))
+        *seen, pieces, mask = seen
+        moments.append(compare_with_reference(q, k, v, out, *seen, None, pieces, mask))
     return total(moments).accuracy().rel_l2
 
 

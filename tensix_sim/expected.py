@@ -20,7 +20,7 @@ from tensix_sim.hw.exact import Exact
 from tensix_sim.program import ComputeConfig
 from tensix_sim.sdpa.blocks import granularity
 from tensix_sim.sdpa.geometry import Geometry
-from tensix_sim.sdpa.inputs import InputValues
+from tensix_sim.sdpa.inputs import InputValues, kernel_mask
 
 Math = Arithmetic | Exact
 Errors = NDArray[np.float64]
@@ -67,11 +67,14 @@ def recomputed(
         kv_head, begin, start = head // group, tile_row * TILE, slabs[slab].start + tile_row * TILE
         rows = range(start, min(start + TILE, slabs[slab].stop))
         q, k, v = inputs.q[batch, head, start : rows.stop], inputs.k[batch, kv_head], inputs.v[batch, kv_head]
-        [(_, _, reference)] = attention(q[np.newaxis], k[np.newaxis], v[np.newaxis], g.prefix + start, g.scale, g.left, g.right)
+        mask = inputs.mask_of(batch)
+        added = None if mask is None else mask[head % len(mask), start : rows.stop]
+        seen = g.prefix + start, g.scale, g.left, g.right, None, None if added is None else added[np.newaxis]
+        [(_, _, reference)] = attention(q[np.newaxis], k[np.newaxis], v[np.newaxis], *seen)
         whole = to_format(np.pad(q, ((0, TILE - len(rows)), (0, 0))), g.blocks.q)
         q_chunk_end = g.prefix + slabs[slab].start + (tile_row // g.M + 1) * g.M * TILE
         keys, values = quantised(batch, kv_head)
-        again = attention_rows(g, math, whole, keys, values, g.prefix + start, q_chunk_end)[: len(rows)]
+        again = attention_rows(g, math, whole, keys, values, g.prefix + start, q_chunk_end, added)[: len(rows)]
         run = output[batch, head, slab * g.Sc + begin :][: len(rows)]
         errors = (_squares(x) for x in (run - reference, again - reference, reference))
         found.append(TileRow(device, batch, head, rows, *errors))
@@ -96,13 +99,15 @@ def _chosen(g: Geometry, by_row: Errors) -> list[TilePlace]:
 # -- the rows again ---------------------------------------------------------------------------------------------------------
 
 
-def attention_rows(g: Geometry, math: Math, q: Values, k: Values, v: Values, first: int, q_chunk_end: int) -> Values:
+def attention_rows(
+    g: Geometry, math: Math, q: Values, k: Values, v: Values, first: int, q_chunk_end: int, added: Values | None = None
+) -> Values:
     """Flash attention of a tile row of queries q [32, DH], the first of them at `first` of the sequence, over k, v [keys, DH].
 
     All are as their formats hold them, K and V whole chunks, filled up with zeros. The Q chunk of the queries ends before
-    `q_chunk_end`. The letters are the kernels', the values [tile row, 32, tile column, 32].
+    `q_chunk_end`. `added` is the user's mask, [rows, keys]. The letters are the kernels', the values [tile row, 32, tile column, 32].
     """
-    b, Q = g.blocks, _tiles(q)
+    b, Q, mask = g.blocks, _tiles(q), _mask_rows(g, added, len(k))
     fmt, chunk = FLOAT32 if b.wide_scores else BFLOAT16, g.N * TILE
     begin = 0 if g.left is None else max(0, first - g.left) // chunk
     end = q_chunk_end if g.causal else g.Sk if g.right is None else min(q_chunk_end + g.right, g.Sk)
@@ -113,7 +118,13 @@ def attention_rows(g: Geometry, math: Math, q: Values, k: Values, v: Values, fir
         keys = slice(start, start + n * TILE)
         S = math.matmul(Q, b.q, _tiles(k[keys].T), b.k, fmt, False)  # S = Q K^T
         hidden = _hidden(g, first, keys)
-        if hidden.any():
+        if mask is not None and g.attn_mask:
+            given = _tiles(mask[:, keys])
+            if b.streaming:
+                math.accumulate_tile(S, given, g.attn_mask, fmt)
+            else:
+                S = math.pack(math.add(S, fmt, given, g.attn_mask), fmt)
+        elif hidden.any():
             math.accumulate_tile(S, _tiles(np.where(hidden, np.float32(-np.inf), np.float32(0))), BFLOAT16, fmt)
         old_m, m = m, math.pack(math.max_rows(S, fmt, m), BFLOAT16)  # m = max(m', rowmax S)
         math.subtract(S, fmt, m, BFLOAT16)
@@ -136,6 +147,14 @@ def attention_rows(g: Geometry, math: Math, q: Values, k: Values, v: Values, fir
     total = math.sum_columns(l, fmt)
     inverse = math.reciprocal(total, BFLOAT16, newer=True) if b.streaming else math.reciprocal(math.pack(total, fmt), fmt)
     return math.pack(math.multiply(O, BFLOAT16, inverse, BFLOAT16 if b.streaming else fmt), b.q).reshape(TILE, -1)  # O / l
+
+
+def _mask_rows(g: Geometry, added: Values | None, keys: int) -> Values | None:
+    """A tile row of the user's mask as the kernel adds it, over all of so many keys; those beyond the mask are hidden."""
+    if added is None or g.attn_mask is None:
+        return None
+    rows = kernel_mask(added[np.newaxis, np.newaxis], g.attn_mask, g.scale)[0, 0]
+    return np.pad(rows, ((0, 0), (0, keys - rows.shape[1])), constant_values=-np.inf)
 
 
 def _hidden(g: Geometry, first: int, keys: slice) -> NDArray[np.bool_]:

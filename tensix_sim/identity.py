@@ -43,7 +43,7 @@ def values_digest(spec: RunSpec, given: Iterable[NDArray[np.generic] | None] = (
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     table = spec.paged_kv.page_table_file if spec.paged_kv else None
-    for path in () if arrays else (spec.inputs.q, spec.inputs.k, spec.inputs.v, table):
+    for path in () if arrays else (spec.inputs.q, spec.inputs.k, spec.inputs.v, table, spec.inputs.attn_mask_file):
         if path:
             with open(path, "rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -259,7 +259,7 @@ def simulate(
     if gather and (problems := tail_problems(job)):
         raise ValueError("; ".join(problems))
     began = time.perf_counter()
-    values = values_digest(job.spec, (inputs.q, inputs.k, inputs.v, inputs.page_table) if inputs else ())
+    values = values_digest(job.spec, (inputs.q, inputs.k, inputs.v, inputs.page_table, inputs.attn_mask) if inputs else ())
     count, numbers = len(job.ring_ids), RunNumbers(inputs)
     if isinstance(jobs, str):
         runs = run_all(run_device, [(job, r, unwatched, numbers) for r in job.ring_ids], jobs, progress)
@@ -389,7 +389,8 @@ def _moments(g: Geometry, ring_id: int, inputs: InputValues, output: Values, who
             seen = inputs.q[b][:, rows], inputs.k[b], inputs.v[b], output[b][:, mine], g.prefix + rows.start, g.scale
             first = g.q_offsets(ring_id)[i] + b * g.NQH
             pieces = None if whole else [_sample(g, first + head) for head in range(g.NQH)]
-            parts.append(compare_with_reference(*seen, g.left, g.right, by_row[b][:, mine], pieces))
+            mask = inputs.mask_of(b)
+            parts.append(compare_with_reference(*seen, g.left, g.right, by_row[b][:, mine], pieces, mask))
     return replace(total(parts), whole=by_row.size), by_row
 
 

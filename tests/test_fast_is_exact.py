@@ -41,7 +41,7 @@ from tensix_sim.kernels.sdpa.row_verbs import (
     SubExpRows,
     SumReciprocal,
 )  # fmt: skip
-from tensix_sim.kernels.sdpa.verbs import AddSums, ExpDifference, MulSums, Reciprocal, Stamp, SubExp
+from tensix_sim.kernels.sdpa.verbs import AddTo, ExpDifference, MulSums, Reciprocal, Stamp, SubExp
 from tensix_sim.sdpa.stages import LOSSES
 from tensix_sim.trace import Trace
 
@@ -333,7 +333,7 @@ def add_to(d: Draw) -> Verb:
     x, y = (x[..., :1], y) if d.rng.integers(3) == 0 else (x, y)
 
     async def call(t: Compute) -> dict[str, Values]:
-        await t.do(AddSums, t.matrix("x", m), t.matrix("y", m))
+        await t.do(AddTo, t.matrix("x", m), t.matrix("y", m))
         return {"x": front(t, "x", m, 1)}
 
     def slack(found: dict[str, Values]) -> dict[str, Sizes]:
@@ -494,7 +494,7 @@ def exp_difference_rows(d: Draw) -> Verb:
 
 DRAWN: dict[Any, Callable[[Draw], Verb]] = {
     Matmul: matmul, RowSum: sum_columns, RowMax: max_rows, SubExp: sub_exp, ExpDifference: exp_difference,
-    Reciprocal: reciprocal, MulSums: mul_columns, MulColumn: scale_rows, Add: add, AddSums: add_to, Stamp: stamp,
+    Reciprocal: reciprocal, MulSums: mul_columns, MulColumn: scale_rows, Add: add, AddTo: add_to, Stamp: stamp,
     SumReciprocal: sum_reciprocal, MatmulRows: multiply, MaxRows: row_max, StampRows: mark, Rescale: rescale,
     SubExpRows: sub_exp_rows, ExpDifferenceRows: exp_difference_rows,
 }  # fmt: skip

@@ -4,7 +4,7 @@ from tensix_sim.kernel_api import Compute, Matmul, MulColumn, RowMax, RowSum
 from tensix_sim.kernels.sdpa.args import Args, Dst
 from tensix_sim.kernels.sdpa.mask import Marks
 from tensix_sim.kernels.sdpa.running import Matrices, Running, matrices, running
-from tensix_sim.kernels.sdpa.verbs import AddSums, ExpDifference, MulSums, Reciprocal, Stamp, SubExp
+from tensix_sim.kernels.sdpa.verbs import AddTo, ExpDifference, MulSums, Reciprocal, Stamp, SubExp
 
 
 async def compute(t: Compute, a: Args) -> None:
@@ -31,6 +31,9 @@ async def step(t: Compute, x: Matrices, dst: Dst, scale: float, marks: Marks, fi
     t.pop(Kt)
     if x.mask and marks:
         await t.do(Stamp, x.mask, S, marks, dst.stamps)                            # S = -inf where hidden
+    if x.given:
+        await t.do(AddTo, S, x.given)                                              # S = S + mask
+        t.pop(x.given)
     await t.do(RowMax, S, x.scaler, cur.m, dst.maxima, None if first else prev.m)  # m = max(m', rowmax S) [M, 1]
     await t.do(SubExp, S, cur.m, cur.l, dst.exps, scale)                           # P = exp((S - m) scale), l = sum P
     await t.do(Matmul, S, V, cur.O, dst.pv)                                        # O = P V              [M, E]
@@ -40,7 +43,7 @@ async def step(t: Compute, x: Matrices, dst: Dst, scale: float, marks: Marks, fi
         await t.do(ExpDifference, prev.m, cur.m, alpha, scale)                     # α = exp((m' - m) scale) [M, 1]
         t.pop(prev.m)
         await t.do(MulSums, prev.l, alpha)                                         # l' = α l'
-        await t.do(AddSums, cur.l, prev.l)                                         # l = l + l'
+        await t.do(AddTo, cur.l, prev.l)                                           # l = l + l'
         t.pop(prev.l)
         await t.do(MulColumn, prev.O, alpha, cur.O, dst.scaled, accumulate=True)   # O = O + α O'
         t.pop(alpha)

@@ -24,6 +24,7 @@ STAMPS: Losses = {SCORES: {"accumulate": SCORE}}
 EXPONENTIALS: Losses = {SCORES: {"dst": DST, "vector": EXP, "pack": PROBABILITY}, SUMS: {"accumulate": SUM}}
 FACTORS: Losses = {ALPHA: {"dst": CORRECTION, "vector": CORRECTION, "pack": CORRECTION}}
 SUMS_ADDED: Losses = {SUMS: OF_SUMS}
+ADDED: Losses = {SCORES: {"dst": SCORE, "pack": SCORE}, **SUMS_ADDED}
 SUMS_MULTIPLIED: Losses = {SUMS: {"fidelity": TRUNCATION, **OF_SUMS}}
 RESCALED: Losses = {OUTPUTS: OF_OUTPUTS, **SUMS_MULTIPLIED}
 INVERTED: Losses = {RECIP: {"fidelity": TRUNCATION, **OF_SUMS}}

@@ -19,7 +19,8 @@ class Mask:
 
     A causal query sees the `window` keys up to its own, or all of these; any other sees `window` // 2 keys to
     either side, or all there are. With `narrow`, columns that no row of a Q chunk sees are not computed.
-    `dense` is how the ring op's branch with a window does it: the whole mask is added to every K chunk.
+    `dense` is how the ring op's branch with a window does it: the whole mask is added to every K chunk. With `given` that is
+    a mask of the user's, M x N tiles of which come with each K chunk, and nothing is stamped.
     """
 
     M: int
@@ -31,6 +32,7 @@ class Mask:
     padded: bool = False  # Q or K is not whole chunks
     stamped: bool = True
     dense: bool = False  # no K chunk is skipped, and every tile of scores gets one of the mask, zeros where all is seen
+    given: bool = False
     _known: dict[tuple[int, int, int], Marks] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
@@ -70,7 +72,9 @@ class Mask:
 
     @property
     def palette(self) -> int:
-        """Tiles from which the masks are stamped; 0 where nothing is ever hidden."""
+        """Tiles from which the masks are stamped; 0 where nothing is ever hidden, or by what is given."""
+        if self.given:
+            return 0
         if self.window is not None:
             return max(6, 2 * self.M * self.N) if self.dense else 5 + self._has_bar
         if self.causal:
@@ -106,7 +110,7 @@ class Mask:
 
     def marks(self, row: int, j: int) -> Marks:
         """Stamps on the scores of the Q chunk at tile row `row` and K chunk `j`, row by row."""
-        if not self.stamped:
+        if self.given or not self.stamped:
             return ()
         diagonal, end = row - j * self.N, self.active(row, j)
         if self.window is None:

@@ -1,4 +1,4 @@
-"""NCRISC: reads Q, K and V chunks from DRAM; where cores form a chain, K and V come from the core before."""
+"""NCRISC: reads Q, K and V chunks from memory, and the mask's where one is given; where cores form a chain, K and V come from the core before."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tensix_sim.kernel_api import CircularBuffer, DataMovement, Tensor
-from tensix_sim.kernels.sdpa.args import BEFORE, NEXT, Args, Heads, Paging, Phase
+from tensix_sim.kernels.sdpa.args import BEFORE, NEXT, Args, GivenMask, Heads, Paging, Phase
 
 Neighbours = tuple[tuple[int, int] | None, tuple[int, int] | None]  # the cores before and after this one
 
@@ -32,6 +32,8 @@ async def reader(dm: DataMovement, a: Args) -> None:
             for j in visited:
                 rows = min(N, kv_rows - j * N)
                 await read_kv(dm, a, a.tensors.k, K, (b, head), j * N, rows, chain, True)     # K, by columns [D, N]
+                if a.attn_mask:
+                    await read_mask(dm, a, a.attn_mask, (b, head, q), j)              # the mask, band by band [band, N]
                 if j == visited.start and h < M:
                     for i in range(0, M, h):
                         await read_q(dm, a, phase, Q, (b, head, q), i, h)             # Q, band by band [h, D]
@@ -79,6 +81,31 @@ async def read_kv(
     dm.push(cb, N * cols)
     if after:
         dm.semaphore_increase(after, BEFORE)
+
+
+async def read_mask(dm: DataMovement, a: Args, mask: GivenMask, chunk: tuple[int, int, int], j: int) -> None:
+    """The mask of a Q chunk and K chunk `j`; beyond the sequence it hides all, and is not read."""
+    b, head, q = chunk
+    (cb,) = dm.cbs("mask_in")
+    (M, N, _, _), width = a.chunk, mask.tensor.tile_cols
+    cols = min(N, width - j * N)
+    together = mask.band if cols == N else 1  # rows that lie in L1 as one grid
+    for i in range(q * M, (q + 1) * M, mask.band):
+        rows = range(i, min(i + mask.band, mask.rows))
+        await dm.reserve(cb, mask.band * N)
+        for part in (rows[r : r + together] for r in range(0, len(rows), together)):
+            firsts = ((mask.first_row(b, head) + r) * width + j * N for r in part)
+            pages = [page for first in firsts for page in range(first, first + cols)]
+            await dm.read(mask.tensor, pages, cb, (len(part), cols), a.barrier)
+            hide(dm, cb, N - cols)
+        hide(dm, cb, (mask.band - len(rows)) * N)
+        dm.push(cb, mask.band * N)
+
+
+def hide(dm: DataMovement, cb: CircularBuffer, tiles: int) -> None:
+    """Tiles in which nothing is seen."""
+    if tiles:
+        dm.fill(cb, tiles, np.full((1, 32, tiles, 32), -np.inf, np.float32))
 
 
 async def receive(dm: DataMovement, before: tuple[int, int]) -> None:

@@ -272,6 +272,37 @@ class StampRows:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class AddMaskRows:
+    """S[rows, :n] += mask [h, :n], the newest rows, by accumulating packs, of as many tiles in a window as DST has room for."""
+
+    mask: Matrix
+    S: Matrix
+    rows: range
+    n: int
+
+    name: ClassVar = "add mask"
+    unit: ClassVar = "fpu"
+    losses: ClassVar[lost.Losses] = lost.STAMPS
+
+    def reads(self) -> Reads:
+        return Reads(self.mask, ((self.mask, self.mask.tiles),))
+
+    def makes(self) -> tuple[Pushes | Updates, ...]:
+        return (Updates(self.S, len(self.rows) * self.S.cols, older=self.rows.start * self.S.cols),)
+
+    def windows(self, c: Costs) -> Windows:
+        check_whole(self.S)
+        check_adds(self.S)
+        whole, rest = divmod(len(self.rows) * self.n, c.dst_tiles)
+        stages = stamps(c, self.mask, self.S, [c.dst_tiles] * whole + [rest] * (rest > 0))
+        return Windows([*stages, Stage(NOTHING, 0, c.spec.reconfigure_cycles)])
+
+    def values(self, units: Units) -> None:
+        onto, tiles = self.S.values(self.rows)[:, :, : self.n], self.mask.whole()[:, :, : self.n]
+        units(self, self.S).accumulate_tile(onto, tiles, self.mask.format, self.S.format)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Rescale:
     """onto_O[rows] += O[rows] α[rows] and onto_l[rows] += l[rows] α[rows], added by the packer to tiles that are reserved.
 

@@ -17,7 +17,8 @@ class Matrices(NamedTuple):
     out: Matrix     # what the writer takes at a time
     scaler: Matrix
     ones: Matrix
-    mask: Matrix | None
+    mask: Matrix | None   # palette
+    given: Matrix | None  # what is added to scores [M, N]
 
 
 class Running(NamedTuple):
@@ -35,6 +36,7 @@ def matrices(t: Compute, a: Args, out_rows: int) -> Matrices:
         t.matrix("q_in", M, D), t.matrix("k_in", D, N, transposed=True), t.matrix("v_in", N, E), t.matrix("qk_im", M, N),
         t.column("exp_max_diff", M), t.matrix("out", out_rows, E), t.matrix("identity_scale"), t.matrix("col_identity"),
         t.matrix("mask_in", 1, a.mask.palette) if a.mask.palette else None,
+        t.matrix("mask_in", M, N) if a.mask.given else None,
     )  # fmt: skip
 
 

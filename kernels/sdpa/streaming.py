@@ -7,6 +7,7 @@ from tensix_sim.kernel_api import Compute, Matrix, MulColumn
 from tensix_sim.kernels.sdpa.args import Args, Dst
 from tensix_sim.kernels.sdpa.mask import Marks
 from tensix_sim.kernels.sdpa.row_verbs import (
+    AddMaskRows,
     ExpDifferenceRows,
     MatmulRows,
     MaxRows,
@@ -83,10 +84,14 @@ async def scores(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur:
     P = None
     for rows in groups(S.rows, f.dst.qk[0]):
         marks = tuple([mark for mark in s.marks if mark[1] in rows]) if s.marks else ()
-        early = f.halves and s.n == S.cols and all(columns.start >= s.n // 2 for _, _, columns in marks)
+        early = f.halves and s.n == S.cols and not x.given and all(columns.start >= s.n // 2 for _, _, columns in marks)
         await t.do(MatmulRows, Q, Kt, S, rows, s.n, Q.cols, s.w, push=True, early=early, beside=P)  # S = Q K^T  [h, n]
         if x.mask and marks:
             await t.do(StampRows, x.mask, S, rows, marks)                                           # S = -inf where hidden
+        elif x.given:
+            mask = t.matrix(x.given.cb.spec.name, len(rows), S.cols)
+            await t.do(AddMaskRows, mask, S, rows, s.n)                                             # S = S + mask         [h, n]
+            t.pop(mask)
         elif f.bracket:
             bracket(t)
         await t.do(MaxRows, S, x.scaler, cur.m, rows, s.n, None if s.first else prev.m)             # m = max(m', rowmax S) [h, 1]

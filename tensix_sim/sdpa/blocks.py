@@ -93,12 +93,17 @@ class Blocks:
         return Dst(*subblocks, maxima=self.reduce, exps=self.sub_exp, scaled=self.dht, sums=self.stats, stamps=self.dst)
 
     def buffers(
-        self, q_chunks: int, palette: int, page_table_stick_bytes: int, dense_mask: bool = False
+        self,
+        q_chunks: int,
+        palette: int,
+        page_table_stick_bytes: int,
+        dense_mask: bool = False,
+        attn_mask: Format | None = None,
     ) -> tuple[BufferSpec, ...]:
         """List the circular buffers of every core in the order of their indices.
 
-        `q_chunks` is the Q chunks held at a time, `palette` the tiles of the mask, in bfloat4_b where it is dense. What the
-        compute kernel keeps for itself is bfloat16 whatever the inputs are.
+        `q_chunks` is the Q chunks held at a time, `palette` the tiles of the mask, in bfloat4_b where it is dense; `attn_mask` is
+        the format of one that the user gives. What the compute kernel keeps for itself is bfloat16 whatever the inputs are.
         """
         m, n, d, e = self.M, self.N, self.D, self.E
         scores = FLOAT32 if self.wide_scores else BFLOAT16
@@ -115,6 +120,7 @@ class Blocks:
             BufferSpec("k_in", 2 * n * d, self.k, "reader", "compute"),
             BufferSpec("v_in", 2 * n * e, self.v, "reader", "compute"),
             *([constant("mask_in", palette, BFLOAT4_B if dense_mask else BFLOAT16)] if palette else []),
+            *([BufferSpec("mask_in", 2 * m * n, attn_mask, "reader", "compute")] if attn_mask else []),
             constant("identity_scale", 1),
             constant("col_identity", 1),
             *([BufferSpec("page_table", 1, stick, "reader", "reader")] if page_table_stick_bytes else []),
@@ -134,4 +140,6 @@ class Blocks:
         """Tiles of one of `buffers` that are waited for together: its size must be a multiple, for the wrap rule."""
         out_rows = self.pv_rows if self.streaming else self.M
         at_once = {"q_in": self.M * self.D, "k_in": self.N * self.D, "v_in": self.N * self.E, "out": out_rows * self.E}
+        if not buffer.resident:
+            at_once["mask_in"] = self.M * self.N
         return at_once.get(buffer.name, buffer.tiles)

@@ -11,7 +11,7 @@ from functools import cached_property
 from tensix_sim.arch import Machine, machine
 from tensix_sim.config import OP_CHUNK_SIZE, RunSpec, SDPAProgramConfig, WhatIf
 from tensix_sim.files import open_array
-from tensix_sim.formats import FORMATS, TILE
+from tensix_sim.formats import FORMATS, TILE, Format
 from tensix_sim.kernels.sdpa import Mask
 from tensix_sim.kernels.sdpa.barrier import barrier_threshold
 from tensix_sim.program import BufferSpec, ComputeConfig
@@ -109,6 +109,8 @@ class Geometry:
     inputs_in_dram: bool = True
     output_in_dram: bool = True
     what_if: WhatIf = AS_BUILT
+    attn_mask: Format | None = None  # of a mask of the user's,
+    mask_heads: tuple[int, int] = (1, 1)  # and the batches and heads that it tells apart
 
     @classmethod
     def of(cls, spec: RunSpec, on: Machine | None = None) -> "Geometry":
@@ -137,6 +139,8 @@ class Geometry:
             inputs_in_dram=given.memory_config.startswith("dram"),
             output_in_dram=spec.memory_config.startswith("dram"),
             what_if=spec.what_if,
+            attn_mask=FORMATS[given.attn_mask_dtype] if given.attn_mask else None,
+            mask_heads=(given.attn_mask_batch, given.attn_mask_heads),
         )
 
     # -- sizes ------------------------------------------------------------------------------------------
@@ -192,13 +196,20 @@ class Geometry:
         chunk = TILE * self.M, TILE * self.N
         padded = self.Sc % chunk[0] > 0 or self.Sk % chunk[1] > 0
         narrow, dense = self.blocks.streaming, self.R > 1 and self.window is not None
-        return Mask(self.M, self.N, self.Sk, self.causal, self.window, narrow, padded, self.what_if.mask, dense)
+        given = self.attn_mask is not None
+        return Mask(self.M, self.N, self.Sk, self.causal, self.window, narrow, padded, self.what_if.mask, dense, given)
 
     def barrier_threshold(self, tile_bytes: int) -> int:
         """Tiles that a core moves before it waits for all of them; 0 is no such wait."""
         if self.what_if.barrier_tiles is not None:
             return self.what_if.barrier_tiles
         return barrier_threshold(self.cores, tile_bytes)
+
+    @property
+    def mask_tiles(self) -> int:
+        """Tiles of the user's mask, each of which is read for every head that it is of."""
+        batches, heads = self.mask_heads
+        return batches * heads * self.Sqt * self.valid_Skt if self.attn_mask else 0
 
     @property
     def q_chunks_held(self) -> int:
@@ -209,7 +220,8 @@ class Geometry:
     def buffers(self) -> tuple[BufferSpec, ...]:
         """The circular buffers of every core, in the order of their indices."""
         mask, changed = self.mask, self.what_if.buffers
-        buffers = self.blocks.buffers(self.q_chunks_held, mask.palette, self.page_table_stick_bytes, mask.dense)
+        sizes = self.q_chunks_held, mask.palette, self.page_table_stick_bytes
+        buffers = self.blocks.buffers(*sizes, mask.dense, self.attn_mask)
         return tuple(replace(b, tiles=changed[b.name]) if b.name in changed else b for b in buffers)
 
     # -- what a query sees, by the spec: never by a kernel's mask, which it is held to ------------------------
@@ -278,14 +290,14 @@ class Geometry:
         return sum(self.k_chunks(a) for a in self.chunks(i, ring_id))
 
     def masked_steps(self, i: int, ring_id: int = 0) -> int:
-        """Those of core `i`'s steps that stamp the mask."""
+        """Those of core `i`'s steps that stamp the mask, or add one that is given."""
         return sum(self._masked(a) for a in self.chunks(i, ring_id))
 
     def _masked(self, a: int) -> int:
         count = self._masked_steps.get(a)
         if count is None:
             row = a * self.M
-            count = self._masked_steps[a] = sum(bool(self.mask.marks(row, j)) for j in self.mask.k_range(row))
+            count = self._masked_steps[a] = sum(bool(self.mask.given or self.mask.marks(row, j)) for j in self.mask.k_range(row))
         return count
 
     @cached_property

@@ -7,18 +7,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.config import RunSpec
-from tensix_sim.formats import FORMATS, Format, Values, largest
+from tensix_sim.formats import FORMATS, TILE, Format, Values, largest, to_format
 from tensix_sim.sdpa.geometry import pages
+
+
+HIDDEN_SHARE = 0.25  # of a random mask; upstream's own tests draw so many
 
 
 @dataclass(frozen=True)
 class InputValues:
-    """Unquantised q [B, NQH, S, DH], k and v [B, NKH, Sk, DH], and the page table [B, pages] where K and V are paged."""
+    """Unquantised q [B, NQH, S, DH], k and v [B, NKH, Sk, DH], the page table [B, pages] where K and V are paged, and a mask.
+
+    The mask [1 or B, 1 or NQH, S, Sk] is added to the scaled scores; it may be -inf.
+    """
 
     q: Values
     k: Values
     v: Values
     page_table: NDArray[np.int32] | None
+    attn_mask: Values | None = None
+
+    def mask_of(self, batch: int) -> Values | None:
+        """The mask of a batch [1 or NQH, S, Sk]."""
+        return None if self.attn_mask is None else self.attn_mask[batch % len(self.attn_mask)]
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,33 @@ def make_inputs(spec: RunSpec) -> InputValues:
         shapes = (given.q_heads, prefix + given.seq_len), (given.kv_heads, spec.kv_len), (given.kv_heads, spec.kv_len)
         q, k, v = (_draw(rng, (given.batch, heads, rows, given.head_dim), given.outliers) for heads, rows in shapes)
         q = np.ascontiguousarray(q[:, :, prefix:])
-    return InputValues(q, k, v, page_table(spec))
+    return InputValues(q, k, v, page_table(spec), attn_mask(spec))
+
+
+def attn_mask(spec: RunSpec) -> Values | None:
+    """The mask, from its file or as its name says: 0 where a key is seen, -inf where it is hidden."""
+    given = spec.inputs
+    if given.attn_mask is None:
+        return None
+    if path := given.attn_mask_file:
+        return np.ascontiguousarray(np.load(path), np.float32)
+    shape = given.attn_mask_batch, given.attn_mask_heads, given.seq_len, spec.kv_len
+    if given.attn_mask == "causal":
+        hidden = np.broadcast_to(np.triu(np.ones(shape[2:], bool), 1), shape)
+    else:
+        hidden = np.random.default_rng([given.seed, 2]).random(shape, np.float32) < HIDDEN_SHARE
+        hidden[..., 0] = False  # every query sees a key
+    return np.where(hidden, np.float32(-np.inf), np.float32(0))
+
+
+def kernel_mask(mask: Values, fmt: Format, scale: float) -> Values:
+    """A mask as the kernels add it, in whole tiles: an op of its own divides it by the scale; its padding hides all."""
+    rows, cols = mask.shape[2:]
+    whole = np.pad(mask, ((0, 0), (0, 0), (0, -rows % TILE), (0, -cols % TILE)))
+    with np.errstate(over="ignore"):
+        made = to_format(to_format(whole, fmt) * np.float32(1 / scale), fmt)
+    made[:, :, rows:] = made[..., cols:] = -np.inf
+    return made
 
 
 def misfits(x: NDArray[Any], fmt: Format) -> str | None:
