@@ -178,7 +178,7 @@ def total(moments: Iterable[Moments]) -> Moments:
 
 def compare_with_reference(
     q: Rows, k: Rows, v: Rows, out: Rows, first_key: int, scale: float, left: int | None = None, right: int | None = 0,
-    by_row: NDArray[np.float64] | None = None, pieces: Sequence[Pieces] | None = None, mask: Rows | None = None,
+    pieces: Sequence[Pieces] | None = None, mask: Rows | None = None, by_row: NDArray[np.float64] | None = None,
 ) -> Moments:  # fmt: skip
     """Compare `out` [heads, rows, d] with `attention` of the other arguments; `by_row` [heads, rows] gets relative L2 errors."""
     parts = []

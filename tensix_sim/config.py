@@ -134,7 +134,7 @@ class Inputs(Strict):
     @property
     def attn_mask_file(self) -> str | None:
         """Path of the mask, if it comes from a file."""
-        return None if self.attn_mask in ("random", "causal") else self.attn_mask
+        return None if self.attn_mask in MASKS else self.attn_mask
 
     @property
     def dtypes(self) -> tuple[FormatName, FormatName, FormatName]:
@@ -161,10 +161,26 @@ class Inputs(Strict):
         given = dict(given)
         if isinstance(given.get("files"), Mapping):
             given = {**given.pop("files"), **given}  # a key given by itself, with --set for one, wins
+        given |= _mask_heads(given)
         paths = {name: given[name] for name in "qkv" if given.get(name) is not None}
         if not all(isinstance(path, str) for path in paths.values()):
             return given
         return given | _shapes(given, paths) if paths else given
+
+
+MASKS = ("random", "causal")  # that need no file
+
+
+def _mask_heads(given: Mapping[str, Any]) -> dict[str, int]:
+    """The batches and heads of a mask from a file, where the file is one and nobody says otherwise."""
+    path = given.get("attn_mask")
+    if not isinstance(path, str) or path in MASKS:
+        return {}
+    try:
+        batch, heads, _, _ = open_array(path, rank=4, kind="f").shape
+    except ValueError:  # `check` says what is wrong with it
+        return {}
+    return {name: size for name, size in (("attn_mask_batch", batch), ("attn_mask_heads", heads)) if given.get(name) is None}
 
 
 def _shapes(given: Mapping[str, Any], paths: dict[str, str]) -> dict[str, int]:

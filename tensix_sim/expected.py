@@ -105,7 +105,8 @@ def attention_rows(
     """Flash attention of a tile row of queries q [32, DH], the first of them at `first` of the sequence, over k, v [keys, DH].
 
     All are as their formats hold them, K and V whole chunks, filled up with zeros. The Q chunk of the queries ends before
-    `q_chunk_end`. `added` is the user's mask, [rows, keys]. The letters are the kernels', the values [tile row, 32, tile column, 32].
+    `q_chunk_end`. `added` is the user's mask, [rows, keys]. The letters are the kernels', the values [tile row, 32, tile column,
+    32].
     """
     b, Q, mask = g.blocks, _tiles(q), _mask_rows(g, added, len(k))
     fmt, chunk = FLOAT32 if b.wide_scores else BFLOAT16, g.N * TILE

@@ -390,7 +390,7 @@ def _moments(g: Geometry, ring_id: int, inputs: InputValues, output: Values, who
             first = g.q_offsets(ring_id)[i] + b * g.NQH
             pieces = None if whole else [_sample(g, first + head) for head in range(g.NQH)]
             mask = inputs.mask_of(b)
-            parts.append(compare_with_reference(*seen, g.left, g.right, by_row[b][:, mine], pieces, mask))
+            parts.append(compare_with_reference(*seen, g.left, g.right, pieces, mask, by_row[b][:, mine]))
     return replace(total(parts), whole=by_row.size), by_row
 
 

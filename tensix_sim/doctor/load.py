@@ -133,7 +133,8 @@ class Work:
         rows = g.phases * g.Sqt
         read = rows * g.D * b.q.tile_bytes + kv_rows * (g.D * b.k.tile_bytes + g.E * b.v.tile_bytes)
         written = rows * g.E * b.q.tile_bytes
-        dram = g.B * g.NQH * (read * g.inputs_in_dram + written * g.output_in_dram) / chip.dram.rate
+        masked = rows * g.valid_Skt * g.attn_mask.tile_bytes if g.attn_mask else 0
+        dram = g.B * g.NQH * (read * g.inputs_in_dram + written * g.output_in_dram + masked) / chip.dram.rate
         return Floor(math=int(math), dram=int(dram))
 
 

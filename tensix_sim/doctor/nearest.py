@@ -17,6 +17,7 @@ from tensix_sim.doctor.types import annotation_of
 from tensix_sim.formats import TILE
 from tensix_sim.sdpa.case import Case, InvalidOperandError
 from tensix_sim.sdpa.keys import (
+    ATTN_MASK,
     BATCH,
     BLOCK,
     CAUSAL,
@@ -26,9 +27,12 @@ from tensix_sim.sdpa.keys import (
     K_CHUNK,
     KV_HEADS,
     KV_LEN,
+    MASK_BATCH,
+    MASK_HEADS,
     PREFIX,
     Q_CHUNK,
     Q_HEADS,
+    SCALE,
     SEQ_LEN,
     WINDOW,
     Change,
@@ -120,6 +124,10 @@ CANDIDATES: dict[str, Callable[[Case, int], Iterable[Any]]] = {
     CAUSAL: lambda c, near: [True, False],
     WINDOW: lambda c, near: [width for width in (2 * (c[SEQ_LEN] - c.kv_len),) if width > 0] + [None],
     KV_LEN: lambda c, near: [None],
+    ATTN_MASK: lambda c, near: [None],
+    MASK_BATCH: lambda c, near: [1, c[BATCH]],
+    MASK_HEADS: lambda c, near: [1, c[Q_HEADS]],
+    SCALE: lambda c, near: [None],
     "what_if.deal": lambda c, near: [None],
     BATCH: lambda c, near: [*_around(near, 1), *_around(MAX_RING, 1)],
     SEQ_LEN: _sequence_lengths,

@@ -78,6 +78,8 @@ def _used(c: Case, key: str) -> Used:
             return c.dtypes[1 + key.endswith("v_dtype")], "" if value else "kv_dtype"
         case "sliding_window_size" | "chunk_start_idx":
             return ("none", "") if value is None else (value, "")
+        case "inputs.attn_mask":
+            return ("none", "") if value is None else (value, f"in {c['inputs.attn_mask_dtype']}, over the scale")
         case "paged_kv":
             return _used_pages(c)
         case "mesh" | "ring_id" | "ring_ids":

@@ -14,6 +14,7 @@ from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.program import BufferSpec
 from tensix_sim.sdpa.geometry import Geometry, pages, program_config
 from tensix_sim.sdpa.keys import (
+    ATTN_MASK,
     BATCH,
     BLOCK,
     CAUSAL,
@@ -26,6 +27,9 @@ from tensix_sim.sdpa.keys import (
     K_CHUNK,
     KV_HEADS,
     KV_LEN,
+    MASK_BATCH,
+    MASK_DTYPE,
+    MASK_HEADS,
     PREFIX,
     Q_CHUNK,
     Q_HEADS,
@@ -149,6 +153,14 @@ class Case:
         return heads_q * q_rows * self[HEAD_DIM], heads_kv * kv_rows * self[HEAD_DIM]
 
     @property
+    def mask_elements(self) -> int:
+        """Elements of the user's mask, in whole tiles; 0 where there is none."""
+        if self[ATTN_MASK] is None:
+            return 0
+        rows, cols = (-(-n // TILE) * TILE for n in (self[SEQ_LEN], self.kv_len))
+        return int(self[MASK_BATCH] * self[MASK_HEADS] * rows * cols)
+
+    @property
     def l1_output_bytes(self) -> int:
         """What the output takes of each core's L1, tiles dealt over the board's cores."""
         if self["memory_config"] != "l1_interleaved":
@@ -193,7 +205,7 @@ class Case:
         for key in (Q_CHUNK, K_CHUNK, HEAD_DIM):
             self.tiles(key)
         more = () if self.op.ring else (FP32_DEST, BATCH, Q_HEADS, SEQ_LEN, KV_LEN, GRID, CAUSAL, WINDOW)
-        for key in ("kernel", DTYPE, *DTYPES, *more):
+        for key in ("kernel", DTYPE, *DTYPES, ATTN_MASK, MASK_DTYPE, *more):
             self.need(key)
         _ = self.table_row_bytes
         return self.geometry.buffers

@@ -206,12 +206,6 @@ class Geometry:
         return barrier_threshold(self.cores, tile_bytes)
 
     @property
-    def mask_tiles(self) -> int:
-        """Tiles of the user's mask, each of which is read for every head that it is of."""
-        batches, heads = self.mask_heads
-        return batches * heads * self.Sqt * self.valid_Skt if self.attn_mask else 0
-
-    @property
     def q_chunks_held(self) -> int:
         """Q chunks that L1 has room for: a second one where it can be fetched ahead."""
         return 2 if self.R > 1 or self.deal.count(0) > 1 else 1

@@ -10,7 +10,6 @@ from tensix_sim.config import RunSpec
 from tensix_sim.formats import FORMATS, TILE, Format, Values, largest, to_format
 from tensix_sim.sdpa.geometry import pages
 
-
 HIDDEN_SHARE = 0.25  # of a random mask; upstream's own tests draw so many
 
 
@@ -111,10 +110,17 @@ def misfits(x: NDArray[Any], fmt: Format) -> str | None:
     return f"{count} of its values are NaN, infinite or beyond {fmt.name}'s {most:.4g}, the first, {x[first]:g}, at {first}"
 
 
+def mask_misfits(mask: NDArray[Any], fmt: Format) -> str | None:
+    """The same of a mask, which may be -inf."""
+    return misfits(np.where(mask == -np.inf, mask.dtype.type(0), mask), fmt)
+
+
 def input_misfits(spec: RunSpec, inputs: InputValues) -> dict[str, str]:
-    """Which of q, k and v the spec's formats cannot hold, and what is wrong with each."""
+    """Which of q, k, v and the mask the spec's formats cannot hold, and what is wrong with each."""
     formats = dict(zip("qkv", spec.inputs.dtypes, strict=True))
     found = {name: misfits(getattr(inputs, name), FORMATS[dtype]) for name, dtype in formats.items()}
+    if inputs.attn_mask is not None:
+        found["attn_mask"] = mask_misfits(inputs.attn_mask, FORMATS[spec.inputs.attn_mask_dtype])
     return {name: wrong for name, wrong in found.items() if wrong}
 
 

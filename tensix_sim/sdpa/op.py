@@ -9,10 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 from tensix_sim.arch.model import unknown_name
-from tensix_sim.config import RunSpec
+from tensix_sim.config import Inputs, RunSpec
 from tensix_sim.formats import TILE
 from tensix_sim.kernels.sdpa.compute_kernels import COMPUTE_KERNELS, LEGACY, STREAMING, AttentionKernel
 from tensix_sim.sdpa.keys import (
+    ATTN_MASK,
+    BATCH,
     BLOCK,
     CAUSAL,
     DTYPE,
@@ -20,13 +22,17 @@ from tensix_sim.sdpa.keys import (
     INPUTS_IN,
     K_CHUNK,
     KV_LEN,
+    MASK_BATCH,
+    MASK_HEADS,
     MESH,
     PAGED,
     PREFIX,
     Q_CHUNK,
+    Q_HEADS,
     RING_ID,
     RING_IDS,
     RING_SIZE,
+    SCALE,
     SEQ_LEN,
     WINDOW,
     Asked,
@@ -35,7 +41,7 @@ from tensix_sim.sdpa.keys import (
 )
 
 MAX_RING = 32
-OF_SOME_OPS = (RING_SIZE, RING_IDS, RING_ID, MESH, PAGED, PREFIX, CAUSAL, WINDOW)  # keys that not every op takes
+OF_SOME_OPS = (RING_SIZE, RING_IDS, RING_ID, MESH, PAGED, PREFIX, CAUSAL, WINDOW, ATTN_MASK)  # keys that not every op takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +84,18 @@ class Op:
 
     def adopt(self, spec: RunSpec) -> RunSpec:
         """The same work by this op: what it does not take has its default."""
-        defaults = {key: RunSpec.model_fields[key].default for key in self.foreign}
-        return spec.model_copy(update={"op": self.name} | defaults)
+        defaults = {key: default_of(key) for key in self.foreign}
+        inputs = {key.removeprefix(OF_INPUTS): defaults.pop(key) for key in self.foreign if key.startswith(OF_INPUTS)}
+        return spec.model_copy(update={"op": self.name, "inputs": spec.inputs.model_copy(update=inputs)} | defaults)
+
+
+OF_INPUTS = "inputs."
+
+
+def default_of(key: str) -> Any:
+    """The default of a key of a spec or of its inputs."""
+    model = Inputs if key.startswith(OF_INPUTS) else RunSpec
+    return model.model_fields[key.removeprefix(OF_INPUTS)].default
 
 
 def positions(spec: RunSpec) -> tuple[int, ...]:
@@ -225,12 +241,29 @@ def _every_query_sees_a_key(c: Asked) -> Iterator[Fault]:
         yield c.fault(rule, WINDOW, SEQ_LEN, KV_LEN)
 
 
+def _mask_stands_alone(c: Asked) -> Iterator[Fault]:
+    if c[ATTN_MASK] is None:
+        return
+    if c[CAUSAL]:
+        yield c.fault("a mask is for attention that is not causal; what is causal must be in the mask", CAUSAL, ATTN_MASK)
+    if c[WINDOW] is not None:
+        yield c.fault("there is a window or a mask, not both; the window must be in the mask", WINDOW, ATTN_MASK)
+    if c[SCALE] == 0:
+        yield c.fault("the op divides a mask by the scale, with which it multiplies scores and mask together", SCALE, ATTN_MASK)
+
+
+def _mask_is_of_one_or_of_each(c: Asked) -> Iterator[Fault]:
+    for key, of, what in ((MASK_BATCH, BATCH, "sequence"), (MASK_HEADS, Q_HEADS, "head")):
+        if c[ATTN_MASK] is not None and c[key] not in (1, c[of]):
+            yield c.fault(f"a mask is one for all, or one for each {what}", key, of)
+
+
 SDPA = Op(
     name="sdpa",
     ttnn_name="scaled_dot_product_attention",
     codes=("SDPAOperation", "ScaledDotProductAttention"),
-    takes=(CAUSAL, WINDOW, KV_LEN, *DTYPES, INPUTS_IN),
-    rules=(_every_query_sees_a_key,),
+    takes=(CAUSAL, WINDOW, ATTN_MASK, KV_LEN, *DTYPES, INPUTS_IN),
+    rules=(_every_query_sees_a_key, _mask_stands_alone, _mask_is_of_one_or_of_each),
     example=MappingProxyType({"inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 256, "head_dim": 64}}),
 )
 
