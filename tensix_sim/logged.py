@@ -48,6 +48,7 @@ def tensors(job: Job) -> tuple[list[OpTensor], OpTensor]:
         OpTensor("Q", (g.B, g.NQH, g.S, given.head_dim), given.dtype.upper(), place),
         OpTensor("K", (g.B, g.NKH, g.Sk, given.head_dim), k_dtype.upper(), place),
         OpTensor("V", (g.B, g.NKH, g.Sk, given.head_dim), v_dtype.upper(), place),
+        *([OpTensor("mask", (*g.mask_heads, g.S, g.Sk), given.attn_mask_dtype.upper(), dram)] if given.attn_mask else []),
     ]
     memory = dram if g.output_in_dram else l1
     return inputs, OpTensor("output", (g.B, g.NQH, g.S // g.R, given.head_dim), given.dtype.upper(), memory)

@@ -4,12 +4,13 @@ What the spec's rules refuse is a RuntimeError here, as a failed check is in ttn
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tensix_sim.ttnn.beside import FLOATS, keys_of_mask
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.names import missing
 from tensix_sim.ttnn.session import SESSION, Call, recorded
@@ -38,8 +39,6 @@ __all__ = [
     "ring_distributed_scaled_dot_product_attention",
     "scaled_dot_product_attention",
 ]
-
-FLOATS = DataType.BFLOAT16, DataType.BFLOAT8_B, DataType.BFLOAT4_B
 
 
 @recorded
@@ -109,17 +108,18 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """Attention on each device by itself: q [B, NQH, Sq, DH], k and v [B, NKH, Sk, DH], the result like q.
 
-    Source: tt-metal's `sdpa_nanobind.cpp`.
+    `attn_mask` [1 or B, 1 or NQH, Sq, Sk] is added to the scaled scores. Source: tt-metal's `sdpa_nanobind.cpp`.
 
     Raises:
         RuntimeError: shapes or configs break a rule of the op; all of them are listed.
-        NotModelledError: a mask, a sink or windows given by the user.
+        NotModelledError: a sink or windows given by the user.
     """
     name = "scaled_dot_product_attention"
-    refuse(name, attn_mask=attn_mask, attention_sink=attention_sink, cu_window_seqlens=cu_window_seqlens)
+    refuse(name, attention_sink=attention_sink, cu_window_seqlens=cu_window_seqlens)
     own = {"is_causal": is_causal, "sliding_window_size": sliding_window_size or None}
     configs = scale, memory_config, program_config, compute_kernel_config
-    return attend("sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), None, own, *configs)
+    beside = {"attn_mask": attn_mask} if attn_mask is not None else {}
+    return attend("sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), None, own, *configs, beside)
 
 
 @recorded
@@ -172,21 +172,27 @@ def attend(
     memory_config: MemoryConfig | None,
     program_config: SDPAProgramConfig | None,
     compute_kernel_config: WormholeComputeKernelConfig | None,
+    beside: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
-    """Run an attention op on every device of its tensors' mesh; equal work is simulated once."""
+    """Run an attention op on every device of its tensors' mesh; equal work is simulated once.
+
+    `beside` are the tensors that it takes beside Q, K, V and the page table, by their names.
+    """
     from tensix_sim.sdpa.inputs import RunNumbers, input_misfits
     from tensix_sim.sdpa.op import OPS
     from tensix_sim.simulation import run_device
 
     op = OPS[op_name]
     name, q = op.ttnn_name, qkv[0]
-    mesh = _common_mesh(name, qkv, page_table)
+    beside = beside or {}
+    given = ({"page_table": page_table} if page_table else {}) | dict(beside)
+    mesh = _common_mesh(name, qkv, given)
     settings = SESSION.settings
     raw = own | {
         "op": op_name,
         "board": mesh.board,
         "mesh": list(mesh.shape) if op.ring and own["ring_id"] is None else None,
-        "inputs": _shapes(name, qkv, page_table, own.get("chunk_start_idx") or 0),
+        "inputs": _shapes(name, qkv, page_table, own.get("chunk_start_idx") or 0) | _keys_beside(name, mesh, qkv, beside),
         "scale": scale,
         "memory_config": memory_config.spec_name if memory_config else "dram_interleaved",
         "program_config": program_config.as_spec() if program_config else None,
@@ -198,14 +204,15 @@ def attend(
     }
     job = _checked(name, raw)
     spec = job.spec
-    mesh.programs.add(_program(spec, (*qkv, *_given(page_table))))
+    tensors = *qkv, *given.values()
+    mesh.programs.add(_program(spec, tensors))
 
-    held = [tuple(tensor.shards[i] for tensor in (*qkv, *_given(page_table))) for i in range(len(mesh.ids))]
+    held = [tuple(tensor.shards[i] for tensor in tensors) for i in range(len(mesh.ids))]
     work = [(position, *map(id, arrays)) for position, arrays in zip(_positions(mesh, spec), held, strict=True)]
     runs = {}
     for key, arrays in zip(work, held, strict=True):
         if key not in runs:
-            inputs = _inputs(qkv, arrays, spec.kv_len)
+            inputs = _inputs(qkv, arrays[:3], dict(zip(given, arrays[3:], strict=True)), spec.kv_len)
             if inputs and (wrong := input_misfits(spec, inputs)):
                 raise RuntimeError(f"{name}: " + "; ".join(f"{what}: {said}" for what, said in wrong.items()))
             runs[key] = run_device(job, key[0], numbers=RunNumbers(inputs))
@@ -240,7 +247,7 @@ KEYS = {  # of a spec, as the call says them
     "inputs.dtype": "q.dtype", "inputs.batch": "q.shape[0]", "inputs.q_heads": "q.shape[1]",
     "inputs.seq_len": "q.shape[2]", "inputs.head_dim": "q.shape[3]", "inputs.kv_heads": "k.shape[1]",
     "inputs.kv_len": "k.shape[2]", "paged_kv.block_size": "k.shape[2]", "paged_kv.page_table": "page_table",
-    "paged_kv": "page_table",
+    "paged_kv": "page_table", "inputs.attn_mask": "attn_mask", "inputs.attn_mask_dtype": "attn_mask.dtype",
 }  # fmt: skip
 SAID_UPSTREAM = (  # how a rule begins here, and upstream's words, on which tests and sweeps match
     (r"a Q chunk is whole tiles of (\d+)", "q_chunk_size must be a multiple of {}"),
@@ -248,6 +255,7 @@ SAID_UPSTREAM = (  # how a rule begins here, and upstream's words, on which test
     (r"a K/V block is whole tiles of (\d+)", "page_block_size must be a multiple of {}"),
     (r"a row of a head is whole tiles of (\d+)", "head dimension must be a multiple of {}"),
     (r"each K/V head serves equally many", "number of Q heads must be a multiple of the number of K heads"),
+    (r"a mask is for attention that is not causal", "is_causal and attn_mask cannot both be present"),
     (r"a prefix is whole ([QK]) chunks", "chunk_start_idx must be a multiple of {}_chunk_size"),
 )
 BUFFERS = r"circular buffers .* they end at ([\d,]+), .* beyond ([\d,]+),(?: above which lie (.*))?"
@@ -255,7 +263,7 @@ BUFFERS = r"circular buffers .* they end at ([\d,]+), .* beyond ([\d,]+),(?: abo
 
 def _in_words_of_ttnn(violation: "Violation") -> str:
     """A broken rule: upstream's words first where tests match on them, then ours with the names that the call has."""
-    ours = re.sub(r"[\w.]+", lambda key: KEYS.get(key[0], key[0]), violation.message)
+    ours = re.sub(r"[\w.]+", lambda key: KEYS.get(key[0], key[0]), violation.message).replace(" = 'random'", " is given")
     if found := re.match(BUFFERS, violation.rule):
         end, limit = (int(found[i].replace(",", "")) for i in (1, 2))
         size = limit + sum(int(n.replace(",", "")) for n in re.findall(r"([\d,]+) B", found[3] or ""))
@@ -301,10 +309,6 @@ def _record(name: str, job: "Job", mesh: MeshDevice, shape: Sequence[int], by_de
         SESSION.runs.append((name, number, result.as_run()))
 
 
-def _given(tensor: Tensor | None) -> tuple[Tensor, ...]:
-    return () if tensor is None else (tensor,)
-
-
 def _say_which_kernel(spec: "RunSpec") -> None:
     """Note it once where ops of a session use different compute kernels, whose roundings differ."""
     from tensix_sim.sdpa.op import Op, compute_kernel
@@ -318,7 +322,7 @@ def _say_which_kernel(spec: "RunSpec") -> None:
         )
 
 
-def _common_mesh(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | None) -> MeshDevice:
+def _common_mesh(op: str, qkv: tuple[Tensor, Tensor, Tensor], given: Mapping[str, Tensor]) -> MeshDevice:
     """The mesh that holds all tensors, which are as the op needs them."""
     mesh = qkv[0].device()
     for what, tensor in zip("qkv", qkv, strict=True):
@@ -332,7 +336,7 @@ def _common_mesh(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor
             (not tensor.is_sharded(), "is sharded; it must be interleaved"),
         )
     assert mesh is not None
-    if page_table is not None:
+    if page_table := given.get("page_table"):
         page_table.need(op)
         sizes = f"{page_table.dtype.value} {list(page_table.shape)}"
         demand(
@@ -341,7 +345,7 @@ def _common_mesh(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor
             (page_table.dtype is DataType.INT32 and len(page_table.shape) == 2, f"{sizes}; int32 [batch, pages] is needed"),
             (page_table.layout is Layout.ROW_MAJOR, "in tile layout; row-major layout is needed"),
         )
-    for tensor in (*qkv, *_given(page_table)):
+    for tensor in (*qkv, *given.values()):
         if len(tensor.shards) != len(mesh.ids):
             raise RuntimeError(f"{op}: a tensor has {len(tensor.shards)} shards; the mesh has {len(mesh.ids)} devices")
     return mesh
@@ -395,17 +399,31 @@ def _positions(mesh: MeshDevice, spec: "RunSpec") -> list[int]:
     return [i if by_row else j for i in range(rows) for j in range(columns)]
 
 
-def _inputs(qkv: tuple[Tensor, Tensor, Tensor], held: tuple[NDArray[Any] | None, ...], keys: int) -> Any:
-    """A device's values, K and V in sequence order, and its page table."""
+def _keys_beside(op: str, mesh: MeshDevice, qkv: tuple[Tensor, Tensor, Tensor], beside: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a run spec's inputs say of the tensors beside Q, K and V."""
+    found: dict[str, Any] = {}
+    if mask := beside.get("attn_mask"):
+        found |= keys_of_mask(op, mask, mesh, *qkv[:2])
+        SESSION.note(f"{op}: attn_mask is divided by the scale first, by an op of its own, whose cycles are not modelled")
+    return found
+
+
+Array = NDArray[Any] | None
+
+
+def _inputs(qkv: tuple[Tensor, Tensor, Tensor], values: tuple[Array, ...], beside: Mapping[str, Array], keys: int) -> Any:
+    """A device's values, K and V in sequence order, and those of the tensors beside them."""
     from tensix_sim.sdpa.inputs import InputValues
 
-    q, k, v, *tables = held
+    q, k, v = values
     empty = np.empty(0, np.float32)
-    if not tables:
-        return None if q is None else InputValues(q, k, v, None)  # type: ignore[arg-type]
+    if (pages := beside.get("page_table")) is None:
+        if q is None or k is None or v is None:
+            return None
+        mask = beside.get("attn_mask")
+        return InputValues(q, k, v, None, None if mask is None else mask[:, :, : q.shape[2], : k.shape[2]])
     block = qkv[1].shape[2]
-    assert tables[0] is not None
-    table = np.ascontiguousarray(tables[0][:, : -(-keys // block)], np.int32)
+    table = np.ascontiguousarray(pages[:, : -(-keys // block)], np.int32)
     if table.min() < 0 or table.max() >= qkv[1].shape[0]:
         bad = int(table.min() if table.min() < 0 else table.max())
         raise RuntimeError(f"the page table names block {bad}; the cache has blocks 0 to {qkv[1].shape[0] - 1}")
