@@ -131,6 +131,18 @@ class Inputs(Strict):
     attn_mask_batch: PositiveInt = Field(default=1, description="Sequences that the mask tells apart: 1 or `batch`.")
     attn_mask_heads: PositiveInt = Field(default=1, description="Heads that the mask tells apart: 1 or `q_heads`.")
 
+    attention_sink: str | None = Field(
+        default=None,
+        description="A logit of each head, one more key without a value: random, or an .npy file of floats [1, q_heads, 1, 1]. "
+        "It takes the scale, as scores do.",
+    )
+    attention_sink_dtype: FormatName = Field(default="bfloat16", description="Of the sink.")
+
+    @property
+    def attention_sink_file(self) -> str | None:
+        """Path of the sink, if it comes from a file."""
+        return None if self.attention_sink == "random" else self.attention_sink
+
     @property
     def attn_mask_file(self) -> str | None:
         """Path of the mask, if it comes from a file."""

@@ -20,7 +20,7 @@ from tensix_sim.hw.exact import Exact
 from tensix_sim.program import ComputeConfig
 from tensix_sim.sdpa.blocks import granularity
 from tensix_sim.sdpa.geometry import Geometry
-from tensix_sim.sdpa.inputs import InputValues, kernel_mask
+from tensix_sim.sdpa.inputs import InputValues, kernel_mask, sink_tiles
 
 Math = Arithmetic | Exact
 Errors = NDArray[np.float64]
@@ -69,12 +69,13 @@ def recomputed(
         q, k, v = inputs.q[batch, head, start : rows.stop], inputs.k[batch, kv_head], inputs.v[batch, kv_head]
         mask = inputs.mask_of(batch)
         added = None if mask is None else mask[head % len(mask), start : rows.stop]
-        seen = g.prefix + start, g.scale, g.left, g.right, None, None if added is None else added[np.newaxis]
+        sink = None if inputs.sinks is None else inputs.sinks[head : head + 1]
+        seen = g.prefix + start, g.scale, g.left, g.right, None, None if added is None else added[np.newaxis], sink
         [(_, _, reference)] = attention(q[np.newaxis], k[np.newaxis], v[np.newaxis], *seen)
         whole = to_format(np.pad(q, ((0, TILE - len(rows)), (0, 0))), g.blocks.q)
         q_chunk_end = g.prefix + slabs[slab].start + (tile_row // g.M + 1) * g.M * TILE
         keys, values = quantised(batch, kv_head)
-        again = attention_rows(g, math, whole, keys, values, g.prefix + start, q_chunk_end, added)[: len(rows)]
+        again = attention_rows(g, math, whole, keys, values, g.prefix + start, q_chunk_end, added, sink)[: len(rows)]
         run = output[batch, head, slab * g.Sc + begin :][: len(rows)]
         errors = (_squares(x) for x in (run - reference, again - reference, reference))
         found.append(TileRow(device, batch, head, rows, *errors))
@@ -100,8 +101,9 @@ def _chosen(g: Geometry, by_row: Errors) -> list[TilePlace]:
 
 
 def attention_rows(
-    g: Geometry, math: Math, q: Values, k: Values, v: Values, first: int, q_chunk_end: int, added: Values | None = None
-) -> Values:
+    g: Geometry, math: Math, q: Values, k: Values, v: Values, first: int, q_chunk_end: int, added: Values | None = None,
+    sink: Values | None = None,
+) -> Values:  # fmt: skip
     """Flash attention of a tile row of queries q [32, DH], the first of them at `first` of the sequence, over k, v [keys, DH].
 
     All are as their formats hold them, K and V whole chunks, filled up with zeros. The Q chunk of the queries ends before
@@ -134,9 +136,7 @@ def attention_rows(
         pieces = n // granularity(n, b.qk_subblock[1]) if in_pieces else 1
         old_O, O = O, _product(math, S, fmt, _tiles(v[keys]), b.v, pieces)  # O = P V
         if old_m is not None:
-            difference = old_m.copy()
-            math.subtract(difference, BFLOAT16, m, BFLOAT16)
-            alpha = math.exp(difference, g.scale, BFLOAT16)  # α = exp((m' - m) scale)
+            alpha = _weight(math, old_m, m, g.scale, BFLOAT16)  # α = exp((m' - m) scale)
             math.accumulate(O, math.multiply(old_O, BFLOAT16, alpha, BFLOAT16), BFLOAT16)  # O += α O'
             scaled_l = math.multiply(old_l, fmt, alpha, BFLOAT16)
             if b.streaming:
@@ -144,10 +144,30 @@ def attention_rows(
             else:
                 l = math.pack(math.add(l, fmt, math.pack(scaled_l, fmt), fmt), fmt)
     assert l is not None
+    assert m is not None
     assert O is not None
+    tile = None if sink is None or g.sink is None else sink_tiles(sink, g.sink).reshape(1, TILE, 1, TILE)
     total = math.sum_columns(l, fmt)
-    inverse = math.reciprocal(total, BFLOAT16, newer=True) if b.streaming else math.reciprocal(math.pack(total, fmt), fmt)
-    return math.pack(math.multiply(O, BFLOAT16, inverse, BFLOAT16 if b.streaming else fmt), b.q).reshape(TILE, -1)  # O / l
+    if b.streaming:
+        if tile is not None:
+            total = math.add(total, BFLOAT16, _weight(math, tile, m, g.scale, BFLOAT16), BFLOAT16)
+        inverse = math.reciprocal(total, BFLOAT16, newer=True)
+        return math.pack(math.multiply(O, BFLOAT16, inverse, BFLOAT16), b.q).reshape(TILE, -1)  # O / l
+    total = math.pack(total, fmt)
+    if tile is not None and g.sink:
+        old_m, m = m, math.pack(math.max_rows(tile, g.sink, m), BFLOAT16)
+        alpha = _weight(math, old_m, m, g.scale, BFLOAT16)
+        total = math.pack(math.multiply(total, fmt, alpha, BFLOAT16), fmt)
+        total = math.pack(math.add(total, fmt, _weight(math, tile, m, g.scale, fmt), fmt), fmt)
+        O = math.pack(math.multiply(O, BFLOAT16, alpha, BFLOAT16), BFLOAT16)
+    return math.pack(math.multiply(O, BFLOAT16, math.reciprocal(total, fmt), fmt), b.q).reshape(TILE, -1)
+
+
+def _weight(math: Math, x: Values, m: Values, scale: float, fmt: Format) -> Values:
+    """exp((x - m) scale) of a column, packed."""
+    difference = x[..., :1].copy()
+    math.subtract(difference, BFLOAT16, m, BFLOAT16)
+    return math.exp(difference, scale, fmt)
 
 
 def _mask_rows(g: Geometry, added: Values | None, keys: int) -> Values | None:

@@ -259,7 +259,7 @@ def simulate(
     if gather and (problems := tail_problems(job)):
         raise ValueError("; ".join(problems))
     began = time.perf_counter()
-    values = values_digest(job.spec, (inputs.q, inputs.k, inputs.v, inputs.page_table, inputs.attn_mask) if inputs else ())
+    values = values_digest(job.spec, inputs.given if inputs else ())
     count, numbers = len(job.ring_ids), RunNumbers(inputs)
     if isinstance(jobs, str):
         runs = run_all(run_device, [(job, r, unwatched, numbers) for r in job.ring_ids], jobs, progress)
@@ -390,7 +390,7 @@ def _moments(g: Geometry, ring_id: int, inputs: InputValues, output: Values, who
             first = g.q_offsets(ring_id)[i] + b * g.NQH
             pieces = None if whole else [_sample(g, first + head) for head in range(g.NQH)]
             mask = inputs.mask_of(b)
-            parts.append(compare_with_reference(*seen, g.left, g.right, pieces, mask, by_row[b][:, mine]))
+            parts.append(compare_with_reference(*seen, g.left, g.right, pieces, mask, inputs.sinks, by_row[b][:, mine]))
     return replace(total(parts), whole=by_row.size), by_row
 
 

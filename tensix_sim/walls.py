@@ -79,7 +79,9 @@ class Row(BaseModel):
     source: str = ""
     note: str = ""
 
-    @field_validator("v_dtype", "attn_mask_dtype", "grid_x", "grid_y", "ring_size", "fpu_cycles", "sfpu_cycles", "math_cycles", mode="before")
+    @field_validator(
+        "v_dtype", "attn_mask_dtype", "grid_x", "grid_y", "ring_size", "fpu_cycles", "sfpu_cycles", "math_cycles", mode="before"
+    )
     @classmethod
     def _blank_is_none(cls, value: Any) -> Any:
         return None if value == "" else value
@@ -166,7 +168,11 @@ class Prediction:
     def kind(self) -> tuple[str, str, str]:
         """Chip, kernel and mask: rows that are alike in these share their mechanisms."""
         row = self.row
-        return machine(row.board).chip.name, row.kernel, mask_kind(row.causal, row.sliding_window, row.attn_mask_dtype is not None)
+        return (
+            machine(row.board).chip.name,
+            row.kernel,
+            mask_kind(row.causal, row.sliding_window, row.attn_mask_dtype is not None),
+        )
 
     def summary(self) -> dict[str, Any]:
         """As `validate --json` writes it."""

@@ -42,6 +42,14 @@ class GivenMask(NamedTuple):
         return (b % self.batches * self.heads + head % self.heads) * self.rows
 
 
+class Sink(NamedTuple):
+    """A tile a head in DRAM, the head's sink."""
+
+    tensor: Tensor
+    copies: int  # of it that compute takes
+    each_chunk: bool  # read for each Q chunk, or for each head
+
+
 class Chunk(NamedTuple):
     """A Q chunk has M x D tiles, a K chunk N x D, a V chunk N x E; scores are M x N, outputs M x E."""
 
@@ -122,6 +130,7 @@ class Args:
     phases: tuple[Phase, ...]
     share: Share
     attn_mask: GivenMask | None = None
+    sink: Sink | None = None
 
     def chunks(self) -> Iterator[tuple[int, int, int]]:
         """(batch, head, Q chunk) of this core's range; light and heavy chunks in turn where the mask is causal."""

@@ -1,6 +1,6 @@
 """TRISC: flash attention, one K chunk after another, with running maxima m, sums l and outputs O."""
 
-from tensix_sim.kernel_api import Compute, Matmul, MulColumn, RowMax, RowSum
+from tensix_sim.kernel_api import Compute, Matmul, Matrix, MulColumn, RowMax, RowSum
 from tensix_sim.kernels.sdpa.args import Args, Dst
 from tensix_sim.kernels.sdpa.mask import Marks
 from tensix_sim.kernels.sdpa.running import Matrices, Running, matrices, running
@@ -14,14 +14,20 @@ async def compute(t: Compute, a: Args) -> None:
     if x.mask:
         await t.wait(x.mask)
     for phase in a.phases:
-        for _, _, q in a.chunks():
+        sinks_of = None
+        for b, head, q in a.chunks():
+            if x.sink and sinks_of not in (None, (b, head)):
+                t.pop(x.sink)
+            sinks_of = b, head
             row = (phase.q_offset + q) * a.chunk.M
             prev, cur = A, B
             visited = a.mask.k_range(row)
             for j in visited:
                 await t.repeat(step, x, a.dst, a.scale, a.mask.marks(row, j), j == visited[0], prev, cur)
                 prev, cur = cur, prev
-            await t.repeat(finish, x, a.dst, prev)
+            await t.repeat(finish, x, a.dst, a.scale, prev, cur)
+        if x.sink and sinks_of:
+            t.pop(x.sink)
 
 
 async def step(t: Compute, x: Matrices, dst: Dst, scale: float, marks: Marks, first: bool, prev: Running, cur: Running) -> None:
@@ -50,12 +56,29 @@ async def step(t: Compute, x: Matrices, dst: Dst, scale: float, marks: Marks, fi
         t.pop(prev.O)
 
 
-async def finish(t: Compute, x: Matrices, dst: Dst, last: Running) -> None:
-    """The output of a Q chunk, after its last K chunk."""
+async def finish(t: Compute, x: Matrices, dst: Dst, scale: float, last: Running, free: Running) -> None:
+    """The output of a Q chunk, after its last K chunk; `free` is the set that nothing is in."""
     await t.do(RowSum, last.l, x.ones, dst.sums)              # l, its columns added up [M, 1]
+    if x.sink:
+        last = await add_sink(t, x, x.sink, dst, scale, last, free)
     await t.do(Reciprocal, last.l)                            # 1 / l
     await t.do(MulColumn, last.O, last.l, x.out, dst.scaled)  # O / l                [M, E]
     t.pop(last.l)
     t.pop(last.O)
     t.pop(last.m)
     t.pop(x.Q)
+
+
+async def add_sink(t: Compute, x: Matrices, sink: Matrix, dst: Dst, scale: float, last: Running, free: Running) -> Running:
+    """The sink as one more key, which has no value. Returns where the statistics are now."""
+    await t.do(RowMax, sink, x.scaler, free.m, dst.maxima, last.m)    # m = max(m', sink)           [M, 1]
+    await t.do(ExpDifference, last.m, free.m, x.alpha, scale)         # α = exp((m' - m) scale)     [M, 1]
+    t.pop(last.m)
+    await t.do(MulSums, last.l, x.alpha)                              # l = α l
+    await t.do(ExpDifference, sink, free.m, free.l, scale)            # exp((sink - m) scale)       [M, 1]
+    await t.do(AddTo, last.l, free.l)                                 # l = l + exp((sink - m) scale)
+    t.pop(free.l)
+    await t.do(MulColumn, last.O, x.alpha, free.O, dst.scaled)        # O = α O'                    [M, E]
+    t.pop(x.alpha)
+    t.pop(last.O)
+    return Running(free.m, last.l, free.O)

@@ -23,6 +23,7 @@ PRODUCTS: Losses = {
 STAMPS: Losses = {SCORES: {"accumulate": SCORE}}
 EXPONENTIALS: Losses = {SCORES: {"dst": DST, "vector": EXP, "pack": PROBABILITY}, SUMS: {"accumulate": SUM}}
 FACTORS: Losses = {ALPHA: {"dst": CORRECTION, "vector": CORRECTION, "pack": CORRECTION}}
+FACTORS_AND_SINK: Losses = {**FACTORS, SUMS: {"dst": SUM, "vector": SUM, "pack": SUM}}
 SUMS_ADDED: Losses = {SUMS: OF_SUMS}
 ADDED: Losses = {SCORES: {"dst": SCORE, "pack": SCORE}, **SUMS_ADDED}
 SUMS_MULTIPLIED: Losses = {SUMS: {"fidelity": TRUNCATION, **OF_SUMS}}

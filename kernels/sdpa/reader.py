@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tensix_sim.kernel_api import CircularBuffer, DataMovement, Tensor
-from tensix_sim.kernels.sdpa.args import BEFORE, NEXT, Args, GivenMask, Heads, Paging, Phase
+from tensix_sim.kernels.sdpa.args import BEFORE, NEXT, Args, GivenMask, Heads, Paging, Phase, Sink
 
 Neighbours = tuple[tuple[int, int] | None, tuple[int, int] | None]  # the cores before and after this one
 
@@ -17,13 +17,16 @@ async def reader(dm: DataMovement, a: Args) -> None:
     M, N, _, _ = a.chunk
     h = a.dst.qk[0]
     for phase in a.phases:
-        batch = None
+        batch = sinks_of = None
         turns: Counter[int] = Counter()
         kv_rows = rows_of_kv(a, phase)
         for b, head, q in a.chunks():
             if a.paging and b != batch:
                 await turn_page_table(dm, a.paging.table, b, batch is not None)
                 batch = b
+            if a.sink and (a.sink.each_chunk or (b, head) != sinks_of):
+                await read_sink(dm, a.sink, head)
+                sinks_of = b, head
             chain = a.neighbours(b * a.heads.q + head, turns[b * a.heads.q + head])
             turns[b * a.heads.q + head] += 1
             if h == M:
@@ -100,6 +103,17 @@ async def read_mask(dm: DataMovement, a: Args, mask: GivenMask, chunk: tuple[int
             hide(dm, cb, N - cols)
         hide(dm, cb, (mask.band - len(rows)) * N)
         dm.push(cb, mask.band * N)
+
+
+async def read_sink(dm: DataMovement, sink: Sink, head: int) -> None:
+    """The tile of a head; the RISC makes the copies, at cycles that are not modelled."""
+    (cb,) = dm.cbs("attention_sink")
+    await dm.reserve(cb, sink.copies)
+    await dm.read(sink.tensor, [head], cb, (1, 1))
+    if more := sink.copies - 1:
+        tiles = sink.tensor.tiles
+        dm.fill(cb, more, None if tiles is None else tiles[[head] * more])
+    dm.push(cb, sink.copies)
 
 
 def hide(dm: DataMovement, cb: CircularBuffer, tiles: int) -> None:

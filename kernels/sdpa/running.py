@@ -19,6 +19,7 @@ class Matrices(NamedTuple):
     ones: Matrix
     mask: Matrix | None   # palette
     given: Matrix | None  # what is added to scores [M, N]
+    sink: Matrix | None
 
 
 class Running(NamedTuple):
@@ -37,6 +38,7 @@ def matrices(t: Compute, a: Args, out_rows: int) -> Matrices:
         t.column("exp_max_diff", M), t.matrix("out", out_rows, E), t.matrix("identity_scale"), t.matrix("col_identity"),
         t.matrix("mask_in", 1, a.mask.palette) if a.mask.palette else None,
         t.matrix("mask_in", M, N) if a.mask.given else None,
+        t.matrix("attention_sink", a.sink.copies) if a.sink else None,
     )  # fmt: skip
 
 

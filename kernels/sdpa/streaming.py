@@ -64,6 +64,8 @@ async def compute(t: Compute, a: Args) -> None:
                 await t.repeat(step, x, f, s, prev, cur)
                 prev, cur = cur, prev
             t.pop(prev.m)
+            if x.sink:
+                t.pop(x.sink)
 
 
 async def step(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur: Running) -> None:
@@ -142,8 +144,9 @@ async def finish(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur:
     t.push(cur.l, h)
     t.push(cur.O, h)
     if s.last:
-        for _ in rows:
-            await t.do(SumReciprocal, cur.l.front, x.ones, f.recip)           # 1 / l             [1, 1]
+        for row in rows:
+            sink = (x.sink, cur.m, row, f.scale) if x.sink else ()
+            await t.do(SumReciprocal, cur.l.front, x.ones, f.recip, *sink)    # 1 / l             [1, 1]
             t.pop(cur.l.front)
             await t.do(MulColumn, cur.O.front, f.recip, x.out, f.dst.scaled)  # O / l             [1, E]
             t.pop(f.recip)

@@ -118,7 +118,7 @@ class ExpDifference:
 
     name: ClassVar = "exp difference"
     unit: ClassVar = "sfpu"
-    losses: ClassVar[lost.Losses] = lost.FACTORS
+    losses: ClassVar[lost.Losses] = lost.FACTORS_AND_SINK
 
     def reads(self) -> Reads:
         return Reads(self.a, ((self.a, self.out.rows), (self.b, self.out.rows)))

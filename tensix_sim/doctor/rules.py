@@ -34,6 +34,8 @@ from tensix_sim.sdpa.keys import (
     Q_CHUNK,
     Q_HEADS,
     SEQ_LEN,
+    SINK,
+    SINK_DTYPE,
     TABLE,
     Fault,
 )
@@ -150,8 +152,8 @@ def _tensors_fit_dram(c: Case) -> Iterator[Fault]:
 
 
 def mask_keys(c: Case) -> tuple[str, ...]:
-    """What says how large a tile of the user's mask is, if there is one."""
-    return (ATTN_MASK, MASK_DTYPE) if c[ATTN_MASK] else ()
+    """What says how large tiles of the user's mask and sinks are, if there are any."""
+    return (*((ATTN_MASK, MASK_DTYPE) if c[ATTN_MASK] else ()), *((SINK, SINK_DTYPE) if c[SINK] else ()))
 
 
 def dram_capacity(c: Case) -> int:
@@ -160,14 +162,14 @@ def dram_capacity(c: Case) -> int:
 
 
 def dram_bytes(c: Case) -> int:
-    """Bytes of Q, K, V, a mask and the output on one chip."""
+    """Bytes of Q, K, V, a mask, sinks and the output on one chip."""
     q, kv = c.elements
     output = q // c["ring_size"] if c.op.ring else q
     of_q, *of_kv = (FORMATS[dtype].tile_bytes for dtype in c.dtypes)
     if c[INPUTS_IN] == "l1_interleaved":
         q = kv = 0
-    of_mask = FORMATS[c[MASK_DTYPE]].tile_bytes
-    return int((q + output) * of_q + kv * sum(of_kv) + c.mask_elements * of_mask) // TILE**2
+    of_mask, sinks = FORMATS[c[MASK_DTYPE]].tile_bytes, c[Q_HEADS] * FORMATS[c[SINK_DTYPE]].tile_bytes if c[SINK] else 0
+    return int((q + output) * of_q + kv * sum(of_kv) + c.mask_elements * of_mask) // TILE**2 + sinks
 
 
 def _values_fit_the_host(c: Case) -> Iterator[Fault]:
@@ -317,6 +319,21 @@ def _mask_file_fits(c: Case) -> Iterator[Fault]:
         yield Fault({ATTN_MASK: path}, wrong)
 
 
+def _sink_file_fits(c: Case) -> Iterator[Fault]:
+    path = c["inputs"].attention_sink_file
+    if path is None or c[SINK] is None:
+        return
+    try:
+        sinks = open_array(path, rank=4, kind="f")
+    except ValueError as error:
+        yield Fault({SINK: path}, f"{error}; or use random")
+        return
+    if sinks.shape != (expected := (1, c[Q_HEADS], 1, 1)):
+        yield Fault({SINK: path}, f"has shape {sinks.shape}; with these heads it must be {expected}")
+    if wrong := misfits(sinks, FORMATS[c[SINK_DTYPE]]):
+        yield Fault({SINK: path}, wrong)
+
+
 def _page_table_finds_every_row(c: Case) -> Iterator[Fault]:
     if c["paged_kv"] is None or (path := c["paged_kv"].page_table_file) is None:
         return
@@ -347,4 +364,4 @@ def _blocks_are_distinct(c: Case, used: "np.ndarray[Any, np.dtype[Any]]") -> Ite
         yield c.fault(f"names {last:,} blocks; K and V of so many do not fit the chip's DRAM", TABLE, BLOCK)
 
 
-FILE_RULES = (_files_agree, _values_of_files_fit_their_format, _mask_file_fits, _page_table_finds_every_row)
+FILE_RULES = (_files_agree, _values_of_files_fit_their_format, _mask_file_fits, _sink_file_fits, _page_table_finds_every_row)

@@ -79,7 +79,9 @@ def _used(c: Case, key: str) -> Used:
         case "sliding_window_size" | "chunk_start_idx":
             return ("none", "") if value is None else (value, "")
         case "inputs.attn_mask":
-            return ("none", "") if value is None else (value, f"in {c['inputs.attn_mask_dtype']}, over the scale")
+            return ("none", "") if value is None else (value, f"in {c['inputs.attn_mask_dtype']}, divided by the scale")
+        case "inputs.attention_sink":
+            return ("none", "") if value is None else (value, f"in {c['inputs.attention_sink_dtype']}, takes the scale")
         case "paged_kv":
             return _used_pages(c)
         case "mesh" | "ring_id" | "ring_ids":

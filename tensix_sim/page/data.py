@@ -129,6 +129,7 @@ def _shape(job: Job) -> str:
     parts += [] if spec.is_causal else ["not causal"]
     parts += [f"window {spec.sliding_window_size}"] if spec.sliding_window_size else []
     parts += [f"{given.attn_mask_dtype} mask"] if given.attn_mask else []
+    parts += ["sinks"] if given.attention_sink else []
     parts += [f"ring of {spec.ring_size}"] if job.op.ring else []
     return " · ".join(parts)
 

@@ -99,11 +99,13 @@ class Blocks:
         page_table_stick_bytes: int,
         dense_mask: bool = False,
         attn_mask: Format | None = None,
+        sink: Format | None = None,
     ) -> tuple[BufferSpec, ...]:
         """List the circular buffers of every core in the order of their indices.
 
-        `q_chunks` is the Q chunks held at a time, `palette` the tiles of the mask, in bfloat4_b where it is dense; `attn_mask` is
-        the format of one that the user gives. What the compute kernel keeps for itself is bfloat16 whatever the inputs are.
+        `q_chunks` is the Q chunks held at a time, `palette` the tiles of the mask, in bfloat4_b where it is dense. `attn_mask`
+        and `sink` are the formats of those that the user gives. What the compute kernel keeps for itself is bfloat16 whatever
+        the inputs are.
         """
         m, n, d, e = self.M, self.N, self.D, self.E
         scores = FLOAT32 if self.wide_scores else BFLOAT16
@@ -121,6 +123,7 @@ class Blocks:
             BufferSpec("v_in", 2 * n * e, self.v, "reader", "compute"),
             *([constant("mask_in", palette, BFLOAT4_B if dense_mask else BFLOAT16)] if palette else []),
             *([BufferSpec("mask_in", 2 * m * n, attn_mask, "reader", "compute")] if attn_mask else []),
+            *([BufferSpec("attention_sink", 1 if self.streaming else m, sink, "reader", "compute")] if sink else []),
             constant("identity_scale", 1),
             constant("col_identity", 1),
             *([BufferSpec("page_table", 1, stick, "reader", "reader")] if page_table_stick_bytes else []),

@@ -111,6 +111,7 @@ class Geometry:
     what_if: WhatIf = AS_BUILT
     attn_mask: Format | None = None  # of a mask of the user's,
     mask_heads: tuple[int, int] = (1, 1)  # and the batches and heads that it tells apart
+    sink: Format | None = None
 
     @classmethod
     def of(cls, spec: RunSpec, on: Machine | None = None) -> "Geometry":
@@ -141,6 +142,7 @@ class Geometry:
             what_if=spec.what_if,
             attn_mask=FORMATS[given.attn_mask_dtype] if given.attn_mask else None,
             mask_heads=(given.attn_mask_batch, given.attn_mask_heads),
+            sink=FORMATS[given.attention_sink_dtype] if given.attention_sink else None,
         )
 
     # -- sizes ------------------------------------------------------------------------------------------
@@ -215,7 +217,7 @@ class Geometry:
         """The circular buffers of every core, in the order of their indices."""
         mask, changed = self.mask, self.what_if.buffers
         sizes = self.q_chunks_held, mask.palette, self.page_table_stick_bytes
-        buffers = self.blocks.buffers(*sizes, mask.dense, self.attn_mask)
+        buffers = self.blocks.buffers(*sizes, mask.dense, self.attn_mask, self.sink)
         return tuple(replace(b, tiles=changed[b.name]) if b.name in changed else b for b in buffers)
 
     # -- what a query sees, by the spec: never by a kernel's mask, which it is held to ------------------------

@@ -15,9 +15,9 @@ HIDDEN_SHARE = 0.25  # of a random mask; upstream's own tests draw so many
 
 @dataclass(frozen=True)
 class InputValues:
-    """Unquantised q [B, NQH, S, DH], k and v [B, NKH, Sk, DH], the page table [B, pages] where K and V are paged, and a mask.
+    """Unquantised q [B, NQH, S, DH], k and v [B, NKH, Sk, DH], the page table [B, pages] where K and V are paged.
 
-    The mask [1 or B, 1 or NQH, S, Sk] is added to the scaled scores; it may be -inf.
+    A mask [1 or B, 1 or NQH, S, Sk] is added to the scaled scores; it may be -inf. Sinks are [1, NQH, 1, 1].
     """
 
     q: Values
@@ -25,6 +25,17 @@ class InputValues:
     v: Values
     page_table: NDArray[np.int32] | None
     attn_mask: Values | None = None
+    sink: Values | None = None
+
+    @property
+    def given(self) -> tuple[NDArray[Any] | None, ...]:
+        """All of them."""
+        return self.q, self.k, self.v, self.page_table, self.attn_mask, self.sink
+
+    @property
+    def sinks(self) -> Values | None:
+        """The sink of each head."""
+        return None if self.sink is None else self.sink.reshape(-1)
 
     def mask_of(self, batch: int) -> Values | None:
         """The mask of a batch [1 or NQH, S, Sk]."""
@@ -64,7 +75,7 @@ def make_inputs(spec: RunSpec) -> InputValues:
         shapes = (given.q_heads, prefix + given.seq_len), (given.kv_heads, spec.kv_len), (given.kv_heads, spec.kv_len)
         q, k, v = (_draw(rng, (given.batch, heads, rows, given.head_dim), given.outliers) for heads, rows in shapes)
         q = np.ascontiguousarray(q[:, :, prefix:])
-    return InputValues(q, k, v, page_table(spec), attn_mask(spec))
+    return InputValues(q, k, v, page_table(spec), attn_mask(spec), attention_sink(spec))
 
 
 def attn_mask(spec: RunSpec) -> Values | None:
@@ -81,6 +92,22 @@ def attn_mask(spec: RunSpec) -> Values | None:
         hidden = np.random.default_rng([given.seed, 2]).random(shape, np.float32) < HIDDEN_SHARE
         hidden[..., 0] = False  # every query sees a key
     return np.where(hidden, np.float32(-np.inf), np.float32(0))
+
+
+def attention_sink(spec: RunSpec) -> Values | None:
+    """The sinks [1, NQH, 1, 1], from their file or drawn: about as large as the largest scores before they are scaled."""
+    given = spec.inputs
+    if given.attention_sink is None:
+        return None
+    if path := given.attention_sink_file:
+        return np.ascontiguousarray(np.load(path), np.float32)
+    drawn = np.random.default_rng([given.seed, 3]).standard_normal((1, given.q_heads, 1, 1), np.float32)
+    return 2 * np.float32(given.head_dim**0.5) * drawn
+
+
+def sink_tiles(sink: Values, fmt: Format) -> Values:
+    """Sinks as the kernels have them: of each head a tile that is all its sink, [NQH, 32, 32]."""
+    return to_format(np.broadcast_to(sink.reshape(-1, 1, 1), (sink.size, TILE, TILE)), fmt)
 
 
 def kernel_mask(mask: Values, fmt: Format, scale: float) -> Values:
@@ -116,11 +143,13 @@ def mask_misfits(mask: NDArray[Any], fmt: Format) -> str | None:
 
 
 def input_misfits(spec: RunSpec, inputs: InputValues) -> dict[str, str]:
-    """Which of q, k, v and the mask the spec's formats cannot hold, and what is wrong with each."""
+    """Which of q, k, v, the mask and the sinks the spec's formats cannot hold, and what is wrong with each."""
     formats = dict(zip("qkv", spec.inputs.dtypes, strict=True))
     found = {name: misfits(getattr(inputs, name), FORMATS[dtype]) for name, dtype in formats.items()}
     if inputs.attn_mask is not None:
         found["attn_mask"] = mask_misfits(inputs.attn_mask, FORMATS[spec.inputs.attn_mask_dtype])
+    if inputs.sink is not None:
+        found["attention_sink"] = misfits(inputs.sink, FORMATS[spec.inputs.attention_sink_dtype])
     return {name: wrong for name, wrong in found.items() if wrong}
 
 

@@ -12,6 +12,7 @@ KV_LEN, INPUTS_IN = "inputs.kv_len", "inputs.memory_config"
 KV_DTYPE, K_DTYPE, V_DTYPE = DTYPES = ("inputs.kv_dtype", "inputs.k_dtype", "inputs.v_dtype")  # where they are not that of Q
 ATTN_MASK, MASK_DTYPE = "inputs.attn_mask", "inputs.attn_mask_dtype"
 MASK_BATCH, MASK_HEADS = OF_MASK = ("inputs.attn_mask_batch", "inputs.attn_mask_heads")
+SINK, SINK_DTYPE = "inputs.attention_sink", "inputs.attention_sink_dtype"
 SCALE = "scale"
 CAUSAL, WINDOW = "is_causal", "sliding_window_size"
 PAGED, BLOCK, PREFIX, TABLE = "paged_kv", "paged_kv.block_size", "chunk_start_idx", "paged_kv.page_table"

@@ -34,6 +34,7 @@ from tensix_sim.sdpa.keys import (
     RING_SIZE,
     SCALE,
     SEQ_LEN,
+    SINK,
     WINDOW,
     Asked,
     Fault,
@@ -41,7 +42,7 @@ from tensix_sim.sdpa.keys import (
 )
 
 MAX_RING = 32
-OF_SOME_OPS = (RING_SIZE, RING_IDS, RING_ID, MESH, PAGED, PREFIX, CAUSAL, WINDOW, ATTN_MASK)  # keys that not every op takes
+OF_SOME_OPS = (RING_SIZE, RING_IDS, RING_ID, MESH, PAGED, PREFIX, CAUSAL, WINDOW, ATTN_MASK, SINK)  # keys that not every op takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +263,7 @@ SDPA = Op(
     name="sdpa",
     ttnn_name="scaled_dot_product_attention",
     codes=("SDPAOperation", "ScaledDotProductAttention"),
-    takes=(CAUSAL, WINDOW, ATTN_MASK, KV_LEN, *DTYPES, INPUTS_IN),
+    takes=(CAUSAL, WINDOW, ATTN_MASK, SINK, KV_LEN, *DTYPES, INPUTS_IN),
     rules=(_every_query_sees_a_key, _mask_stands_alone, _mask_is_of_one_or_of_each),
     example=MappingProxyType({"inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 256, "head_dim": 64}}),
 )

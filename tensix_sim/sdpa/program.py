@@ -16,7 +16,7 @@ from tensix_sim.kernels import sdpa
 from tensix_sim.program import IDLE, Kernel, MemoryKind, Program, Tensor
 from tensix_sim.sdpa.chains import chain_links
 from tensix_sim.sdpa.geometry import Geometry, compute_config
-from tensix_sim.sdpa.inputs import InputValues, RunNumbers, kernel_mask, page_table
+from tensix_sim.sdpa.inputs import InputValues, RunNumbers, kernel_mask, page_table, sink_tiles
 from tensix_sim.sdpa.op import compute_kernel
 
 
@@ -33,14 +33,13 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: R
     q = _tensor("Q", g.B * g.NQH, q_rows, g.D, b.q, inputs.q if inputs else None, numbers.quantised)
     k = _key_or_value("K", g, b.k, g.D, inputs.k if inputs else None, paged, numbers.quantised)
     v = _key_or_value("V", g, b.v, g.E, inputs.v if inputs else None, paged, numbers.quantised)
-    mask = _mask(g, inputs)
+    mask, sink = _mask(g, inputs), _sink(g, inputs)
     blank = None if inputs is None else np.full((g.B * g.NQH * out_rows * TILE, g.E * TILE), np.nan, np.float32)
     memory: MemoryKind = "dram" if g.output_in_dram else "l1"
     out = Tensor("output", g.B * g.NQH * out_rows, g.E, b.q, memory, blank, output=True)
     tensors = [q, k, v] if g.inputs_in_dram else [replace(x, memory="l1") for x in (q, k, v)]
     q, k, v = tensors
-    if mask is not None:
-        tensors.append(mask.tensor)
+    tensors += [given.tensor for given in (mask, sink) if given]
     pages = None
     if paged is not None:
         stick = next(buffer.format for buffer in g.buffers if buffer.name == "page_table")
@@ -56,7 +55,7 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: R
     chains = g.chains if only is None else []
     links = chain_links(chains, g.what_if.chains, cores, [machine.worker(core)[0] for core in cores])
     shares = [sdpa.Share(g.deal.start(i), g.deal.count(i), links[i]) for i in range(g.cores)]
-    args = [sdpa.Args(*shared, share, mask) if only in (None, i) else IDLE for i, share in enumerate(shares)]
+    args = [sdpa.Args(*shared, share, mask, sink) if only in (None, i) else IDLE for i, share in enumerate(shares)]
     return Program(
         grid=g.grid,
         buffers=g.buffers,
@@ -106,6 +105,17 @@ def _mask(g: Geometry, inputs: InputValues | None) -> sdpa.GivenMask | None:
         values = kernel_mask(inputs.attn_mask, g.attn_mask, g.scale).reshape(-1, g.valid_Skt * TILE)
         tensor = replace(tensor, values=values)
     return sdpa.GivenMask(tensor, batches, heads, g.Sqt, 1 if g.blocks.streaming else g.M)
+
+
+def _sink(g: Geometry, inputs: InputValues | None) -> sdpa.Sink | None:
+    """The sinks of the heads, each all over a tile, of which the kernels take the first element."""
+    if g.sink is None:
+        return None
+    tensor = Tensor("sink", g.NQH, 1, g.sink)
+    if inputs is not None:
+        assert inputs.sink is not None
+        tensor = replace(tensor, values=sink_tiles(inputs.sink, g.sink).reshape(-1, TILE))
+    return sdpa.Sink(tensor, 1 if g.blocks.streaming else g.M, each_chunk=g.blocks.streaming)
 
 
 def _key_or_value(

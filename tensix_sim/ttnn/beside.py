@@ -30,6 +30,20 @@ def keys_of_mask(op: str, mask: Tensor, mesh: MeshDevice, q: Tensor, k: Tensor) 
     return {"attn_mask": "random", **named}
 
 
+def keys_of_sink(op: str, sink: Tensor, mesh: MeshDevice, q: Tensor) -> dict[str, Any]:
+    """Sinks [1, NQH, 1, 1], which take the scale as scores do.
+
+    Raises:
+        RuntimeError: they are something else.
+    """
+    _need(op, "attention_sink", "attention sink", sink, mesh)
+    demand(
+        f"{op}: Attention sink",
+        (sink.shape == (1, q.shape[1], 1, 1), f"must have shape [1, {q.shape[1]}, 1, 1]; attention_sink is {list(sink.shape)}"),
+    )
+    return {"attention_sink": "random", "attention_sink_dtype": sink.dtype.value}
+
+
 def _covers(size: int, rows: int) -> bool:
     """Whether a size is that of rows, or of rows with their padding or some of it."""
     return rows <= size <= -(-rows // TILE) * TILE

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from tensix_sim.ttnn.beside import FLOATS, keys_of_mask
+from tensix_sim.ttnn.beside import FLOATS, keys_of_mask, keys_of_sink
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.names import missing
 from tensix_sim.ttnn.session import SESSION, Call, recorded
@@ -108,17 +108,19 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """Attention on each device by itself: q [B, NQH, Sq, DH], k and v [B, NKH, Sk, DH], the result like q.
 
-    `attn_mask` [1 or B, 1 or NQH, Sq, Sk] is added to the scaled scores. Source: tt-metal's `sdpa_nanobind.cpp`.
+    `attn_mask` [1 or B, 1 or NQH, Sq, Sk] is added to the scaled scores; `attention_sink` [1, NQH, 1, 1] is one more score of
+    each head, before scaling, without a value. Source: tt-metal's `sdpa_nanobind.cpp`.
 
     Raises:
         RuntimeError: shapes or configs break a rule of the op; all of them are listed.
-        NotModelledError: a sink or windows given by the user.
+        NotModelledError: windows given by the user.
     """
     name = "scaled_dot_product_attention"
-    refuse(name, attention_sink=attention_sink, cu_window_seqlens=cu_window_seqlens)
+    refuse(name, cu_window_seqlens=cu_window_seqlens)
     own = {"is_causal": is_causal, "sliding_window_size": sliding_window_size or None}
     configs = scale, memory_config, program_config, compute_kernel_config
-    beside = {"attn_mask": attn_mask} if attn_mask is not None else {}
+    tensors = {"attn_mask": attn_mask, "attention_sink": attention_sink}
+    beside = {what: tensor for what, tensor in tensors.items() if tensor is not None}
     return attend("sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), None, own, *configs, beside)
 
 
@@ -248,6 +250,7 @@ KEYS = {  # of a spec, as the call says them
     "inputs.seq_len": "q.shape[2]", "inputs.head_dim": "q.shape[3]", "inputs.kv_heads": "k.shape[1]",
     "inputs.kv_len": "k.shape[2]", "paged_kv.block_size": "k.shape[2]", "paged_kv.page_table": "page_table",
     "paged_kv": "page_table", "inputs.attn_mask": "attn_mask", "inputs.attn_mask_dtype": "attn_mask.dtype",
+    "inputs.attention_sink": "attention_sink", "inputs.attention_sink_dtype": "attention_sink.dtype",
 }  # fmt: skip
 SAID_UPSTREAM = (  # how a rule begins here, and upstream's words, on which tests and sweeps match
     (r"a Q chunk is whole tiles of (\d+)", "q_chunk_size must be a multiple of {}"),
@@ -405,6 +408,8 @@ def _keys_beside(op: str, mesh: MeshDevice, qkv: tuple[Tensor, Tensor, Tensor], 
     if mask := beside.get("attn_mask"):
         found |= keys_of_mask(op, mask, mesh, *qkv[:2])
         SESSION.note(f"{op}: attn_mask is divided by the scale first, by an op of its own, whose cycles are not modelled")
+    if sink := beside.get("attention_sink"):
+        found |= keys_of_sink(op, sink, mesh, qkv[0])
     return found
 
 
@@ -420,8 +425,8 @@ def _inputs(qkv: tuple[Tensor, Tensor, Tensor], values: tuple[Array, ...], besid
     if (pages := beside.get("page_table")) is None:
         if q is None or k is None or v is None:
             return None
-        mask = beside.get("attn_mask")
-        return InputValues(q, k, v, None, None if mask is None else mask[:, :, : q.shape[2], : k.shape[2]])
+        mask, sink = beside.get("attn_mask"), beside.get("attention_sink")
+        return InputValues(q, k, v, None, None if mask is None else mask[:, :, : q.shape[2], : k.shape[2]], sink)
     block = qkv[1].shape[2]
     table = np.ascontiguousarray(pages[:, : -(-keys // block)], np.int32)
     if table.min() < 0 or table.max() >= qkv[1].shape[0]:
