@@ -42,6 +42,9 @@ OF_RING: dict[str, Raw] = {
     "many chunks a core": raw(S=1024, q=32, grid=[2, 1]),
     "window": raw(sliding_window_size=70),
 }
+OF_EACH = {"is_causal": False, "batch": 2, "inputs__attn_mask": "random", "inputs__attn_mask_dtype": "bfloat4_b"}
+OF_EACH |= {"inputs__attn_mask_batch": 2, "inputs__attn_mask_heads": 2}
+SINKS = {"inputs__attention_sink": "random", "inputs__attention_sink_dtype": "bfloat8_b"}
 OF_PLAIN: dict[str, Raw] = {
     name: raw(PLAIN, **{"grid": [4, 4]} | changes)
     for name, changes in {
@@ -64,6 +67,12 @@ OF_PLAIN: dict[str, Raw] = {
         "other data type": {"dtype": "bfloat16", "kv_dtype": "bfloat8_b"},
         "K and V of two types": {"k_dtype": "bfloat16", "v_dtype": "bfloat8_b"},
         "32-bit DST, HiFi4": WIDE,
+        "mask": {"is_causal": False, "inputs__attn_mask": "random"},
+        "mask of each head, keys that fill no tile": OF_EACH | {"S": 300, "q": 96, "k": 160, "kv_len": 333},
+        "mask in bfloat16, 32-bit DST": WIDE | {"is_causal": False, "inputs__attn_mask": "causal"},
+        "sinks": {"inputs__attention_sink": "random"},
+        "sinks and a window, many chunks a core": SINKS | {"grid": [1, 1], "batch": 2, "sliding_window_size": 100},
+        "sinks and a mask, 32-bit DST": WIDE | SINKS | {"is_causal": False, "inputs__attn_mask": "random"},
         "output in L1": {"memory_config": "l1_interleaved"},
         "all in L1": {"memory_config": "l1_interleaved", "inputs__memory_config": "l1_interleaved"},
         "many chunks a core": {"heads": 3, "kv_heads": 3, "grid": [1, 1], "batch": 2},
@@ -153,7 +162,8 @@ def moved(spec: RunSpec, ring_id: int) -> tuple[int, int, bool]:
     """Bytes that a device reads and writes, and whether cores hand K and V on.
 
     Of every head each Q chunk is read and written once, and reads each K chunk that it sees a key of, as far as there are
-    keys. Of a chain the core with the most Q chunks reads for all. Each core reads a row of the page table for every batch.
+    keys. Of a chain the core with the most Q chunks reads for all. Each core reads a row of the page table for every batch. A
+    mask is read whole for each head, a sink for each Q chunk by the streaming kernel, else once a core that has the head.
     """
     g, inputs = Geometry.of(spec), spec.inputs
     tile, k_tile, v_tile = (FORMATS[dtype].tile_bytes for dtype in inputs.dtypes)
@@ -169,6 +179,12 @@ def moved(spec: RunSpec, ring_id: int) -> tuple[int, int, bool]:
         read += heads * rows * width * tile + (heads * sum(kv) - spared) * width * (k_tile + v_tile)
         batches = sum(len({head // inputs.q_heads for head, _ in g.deal.places(core)}) for core in range(g.cores))
         read += batches * g.page_table_stick_bytes
+    read += heads * rows * -(-spec.kv_len // TILE) * FORMATS[inputs.attn_mask_dtype].tile_bytes if inputs.attn_mask else 0
+    if inputs.attention_sink:
+        sinks = [
+            len(places if g.blocks.streaming else {head for head, _ in places}) for places in map(g.deal.places, range(g.cores))
+        ]
+        read += sum(sinks) * FORMATS[inputs.attention_sink_dtype].tile_bytes
     return read, written, bool(g.chains)
 
 

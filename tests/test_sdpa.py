@@ -203,6 +203,11 @@ RULES: list[tuple[str, ...]] = [
     ("program_config.q_chunk_size", "program_config.q_chunk_size=1024", "program_config.k_chunk_size=1024"),
     ("program_config.compute_with_storage_grid_size", "program_config.compute_with_storage_grid_size=[20, 1]"),
     ("kernel", "kernel=streaming", "compute_kernel_config.fp32_dest_acc_en=true"),
+    ("is_causal", "inputs.attn_mask=random"),
+    ("sliding_window_size", "is_causal=false", "inputs.attn_mask=random", "sliding_window_size=64"),
+    ("scale", "is_causal=false", "inputs.attn_mask=causal", "scale=0"),
+    ("inputs.attn_mask_heads", "is_causal=false", "inputs.attn_mask=random", "inputs.attn_mask_heads=3"),
+    ("inputs.attn_mask_batch", "is_causal=false", "inputs.attn_mask=random", "inputs.attn_mask_batch=2"),
     ("memory_config", "memory_config=l1_block_sharded"),
     ("inputs.seq_len", "inputs.seq_len=1073741824", "numerics=off"),
 ]
@@ -222,9 +227,7 @@ def test_every_rule_refuses_and_offers_what_is_legal(key: str, mistakes: list[st
         assert healed.ok, healed.text()
 
 
-@pytest.mark.parametrize(
-    "key", ["attn_mask", "attention_sink", "cu_window_seqlens", "inputs.head_dim_v", "chunk_start_idx_tensor"]
-)
+@pytest.mark.parametrize("key", ["cu_window_seqlens", "inputs.head_dim_v", "chunk_start_idx_tensor"])
 def test_what_is_not_modelled_says_so(key: str) -> None:
     """Arguments that ttnn has and the simulator has not."""
     (violation,) = check(read_spec(spec(), [f"{key}=7"])).violations
