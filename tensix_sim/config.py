@@ -277,6 +277,10 @@ class RunSpec(Strict):
     memory_config: MemoryName = Field(default="dram_interleaved", description="Of the output. Sharded ones are refused.")
     paged_kv: PagedKV | None = Field(default=None, description="K and V in blocks, as a cache has them.")
     chunk_start_idx: NonNegativeInt | None = Field(default=None, description="Rows already in the cache: the prefix.")
+    chunk_start_idx_tensor: bool = Field(
+        default=False,
+        description="Whether the op reads `chunk_start_idx` from a tensor: one program for all, in whole Q chunks.",
+    )
     queue_id: NonNegativeInt = Field(default=0, description="No effect: there is one queue.")
     kernel: ComputeKernel | None = Field(default=None, description="The compute kernel; null: the op's own choice.")
     numerics: Literal["off", "fast", "exact"] = Field(

@@ -88,6 +88,8 @@ OF_CHUNKED: dict[str, Raw] = {
         "rows that fill no chunk": {"S": 300, "chunk_start_idx": 256, "q": 128, "k": 128, "paged_kv__block_size": 96},
         "a few rows": {"S": 40, "chunk_start_idx": 512, "q": 128, "k": 256, "paged_kv__block_size": 32},
         "other data type": {"dtype": "bfloat16", "kv_dtype": "bfloat8_b"},
+        "start in a tensor": {"S": 256, "chunk_start_idx": 192, "k": 128, "chunk_start_idx_tensor": True},
+        "start in a tensor, a few rows": {"S": 40, "chunk_start_idx": 256, "k": 128, "chunk_start_idx_tensor": True, "batch": 2},
     }.items()
 }
 
@@ -163,7 +165,8 @@ def moved(spec: RunSpec, ring_id: int) -> tuple[int, int, bool]:
 
     Of every head each Q chunk is read and written once, and reads each K chunk that it sees a key of, as far as there are
     keys. Of a chain the core with the most Q chunks reads for all. Each core reads a row of the page table for every batch. A
-    mask is read whole for each head, a sink for each Q chunk by the streaming kernel, else once a core that has the head.
+    mask is read whole for each head, a sink for each Q chunk by the streaming kernel, else once a core that has the head, and
+    a start in a tensor twice by each core; no key behind the new rows is read then.
     """
     g, inputs = Geometry.of(spec), spec.inputs
     tile, k_tile, v_tile = (FORMATS[dtype].tile_bytes for dtype in inputs.dtypes)
@@ -171,6 +174,8 @@ def moved(spec: RunSpec, ring_id: int) -> tuple[int, int, bool]:
     written = read = 0
     for offset in g.q_offsets(ring_id):
         end = -(-spec.kv_len // TILE) + offset * g.M
+        if spec.chunk_start_idx_tensor:
+            end = -(-spec.kv_len // TILE)
         if g.block_rows:
             end = min(end, -(-spec.kv_len // (TILE * g.block_rows)) * g.block_rows)
         written += heads * rows * width * tile
@@ -179,6 +184,7 @@ def moved(spec: RunSpec, ring_id: int) -> tuple[int, int, bool]:
         read += heads * rows * width * tile + (heads * sum(kv) - spared) * width * (k_tile + v_tile)
         batches = sum(len({head // inputs.q_heads for head, _ in g.deal.places(core)}) for core in range(g.cores))
         read += batches * g.page_table_stick_bytes
+    read += 2 * 32 * g.cores if spec.chunk_start_idx_tensor else 0
     read += heads * rows * -(-spec.kv_len // TILE) * FORMATS[inputs.attn_mask_dtype].tile_bytes if inputs.attn_mask else 0
     if inputs.attention_sink:
         sinks = [

@@ -227,7 +227,7 @@ def test_every_rule_refuses_and_offers_what_is_legal(key: str, mistakes: list[st
         assert healed.ok, healed.text()
 
 
-@pytest.mark.parametrize("key", ["cu_window_seqlens", "inputs.head_dim_v", "chunk_start_idx_tensor"])
+@pytest.mark.parametrize("key", ["cu_window_seqlens", "inputs.head_dim_v"])
 def test_what_is_not_modelled_says_so(key: str) -> None:
     """Arguments that ttnn has and the simulator has not."""
     (violation,) = check(read_spec(spec(), [f"{key}=7"])).violations

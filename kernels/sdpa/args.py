@@ -131,6 +131,7 @@ class Args:
     share: Share
     attn_mask: GivenMask | None = None
     sink: Sink | None = None
+    start: Tensor | None = None  # of a chunk, where kernels are told it by a tensor
 
     def chunks(self) -> Iterator[tuple[int, int, int]]:
         """(batch, head, Q chunk) of this core's range; light and heavy chunks in turn where the mask is causal."""

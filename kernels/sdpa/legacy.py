@@ -3,7 +3,7 @@
 from tensix_sim.kernel_api import Compute, Matmul, Matrix, MulColumn, RowMax, RowSum
 from tensix_sim.kernels.sdpa.args import Args, Dst
 from tensix_sim.kernels.sdpa.mask import Marks
-from tensix_sim.kernels.sdpa.running import Matrices, Running, matrices, running
+from tensix_sim.kernels.sdpa.running import Matrices, Running, learn_start, matrices, running
 from tensix_sim.kernels.sdpa.verbs import AddTo, ExpDifference, MulSums, Reciprocal, Stamp, SubExp
 
 
@@ -11,6 +11,7 @@ async def compute(t: Compute, a: Args) -> None:
     """softmax(Q K^T scale) V for each Q chunk of the core's range, in both phases."""
     x = matrices(t, a, a.chunk.M)
     A, B = running(t, a.chunk)
+    await learn_start(t, a)
     if x.mask:
         await t.wait(x.mask)
     for phase in a.phases:

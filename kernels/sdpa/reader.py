@@ -16,6 +16,8 @@ async def reader(dm: DataMovement, a: Args) -> None:
     Q, K, V = dm.cbs("q_in", "k_in", "v_in")
     M, N, _, _ = a.chunk
     h = a.dst.qk[0]
+    if a.start:
+        await read_start(dm, a.start)
     for phase in a.phases:
         batch = sinks_of = None
         turns: Counter[int] = Counter()
@@ -46,9 +48,20 @@ async def reader(dm: DataMovement, a: Args) -> None:
             dm.pop(table, 1)
 
 
+async def read_start(dm: DataMovement, start: Tensor) -> None:
+    """A chunk's start from its tensor, once for each of the other two kernels."""
+    for cb in dm.cbs("chunk_start_compute", "chunk_start_writer"):
+        await dm.reserve(cb, 1)
+        await dm.read(start, [0], cb, (1, 1))
+        dm.push(cb, 1)
+
+
 def rows_of_kv(a: Args, phase: Phase) -> int:
-    """Tile row at which reading K and V ends: past the tensor by the slab's offset, as upstream, but not past the page table."""
-    rows = a.heads.kv_rows + phase.q_offset * a.chunk.M
+    """Tile row at which reading K and V ends: past the tensor by the slab's offset, as upstream, but not past the page table.
+
+    With a start from a tensor it is where the new rows end.
+    """
+    rows = (a.heads.q_rows if a.start else a.heads.kv_rows) + phase.q_offset * a.chunk.M
     return min(rows, len(a.paging.rows[0]) * a.paging.block_rows) if a.paging else rows
 
 

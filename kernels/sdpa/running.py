@@ -42,6 +42,14 @@ def matrices(t: Compute, a: Args, out_rows: int) -> Matrices:
     )  # fmt: skip
 
 
+async def learn_start(t: Compute, a: Args) -> None:
+    """Wait for a chunk's start, where the reader has it from a tensor."""
+    if a.start:
+        start = t.matrix("chunk_start_compute")
+        await t.wait(start)
+        t.pop(start)
+
+
 def running(t: Compute, chunk: Chunk) -> tuple[Running, Running]:
     """Sets A and B."""
     M, _, _, E = chunk

@@ -18,7 +18,7 @@ from tensix_sim.kernels.sdpa.row_verbs import (
     bracket,
     init_exp,
 )
-from tensix_sim.kernels.sdpa.running import Matrices, Running, matrices, running
+from tensix_sim.kernels.sdpa.running import Matrices, Running, learn_start, matrices, running
 
 
 class Step(NamedTuple):
@@ -50,6 +50,7 @@ async def compute(t: Compute, a: Args) -> None:
     windows, rest = divmod(N, width)
     halves = windows > 1 and rest == 0 and N % 2 == 0
     f = Fixed(t.matrix("recip_scratch"), a.dst, a.mask.right is not None, halves, a.scale, a.exp_approx)
+    await learn_start(t, a)
     await t.wait(x.scaler)
     if x.mask:
         await t.wait(x.mask)

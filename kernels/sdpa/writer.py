@@ -13,6 +13,10 @@ async def writer(dm: DataMovement, a: Args) -> None:
     await make_constant(dm, "col_identity", np.eye(1, 32, dtype=np.float32).repeat(32, axis=0).reshape(1, 32, 1, 32))
     if a.mask.palette:
         await make_constant(dm, "mask_in", a.mask.tiles())
+    if a.start:
+        (start,) = dm.cbs("chunk_start_writer")
+        await dm.wait(start, 1)
+        dm.pop(start, 1)
     (out,) = dm.cbs("out")
     (M, _, _, E), (band, out_rows) = a.chunk, (a.dst.out_rows, a.heads.out_rows)
     for phase in a.phases:

@@ -100,12 +100,13 @@ class Blocks:
         dense_mask: bool = False,
         attn_mask: Format | None = None,
         sink: Format | None = None,
+        start: Format | None = None,
     ) -> tuple[BufferSpec, ...]:
         """List the circular buffers of every core in the order of their indices.
 
-        `q_chunks` is the Q chunks held at a time, `palette` the tiles of the mask, in bfloat4_b where it is dense. `attn_mask`
-        and `sink` are the formats of those that the user gives. What the compute kernel keeps for itself is bfloat16 whatever
-        the inputs are.
+        `q_chunks` is the Q chunks held at a time, `palette` the tiles of the mask, in bfloat4_b where it is dense. `attn_mask`,
+        `sink` and `start` are the formats of those that come in tensors. What the compute kernel keeps for itself is bfloat16
+        whatever the inputs are.
         """
         m, n, d, e = self.M, self.N, self.D, self.E
         scores = FLOAT32 if self.wide_scores else BFLOAT16
@@ -127,6 +128,8 @@ class Blocks:
             constant("identity_scale", 1),
             constant("col_identity", 1),
             *([BufferSpec("page_table", 1, stick, "reader", "reader")] if page_table_stick_bytes else []),
+            *([BufferSpec("chunk_start_compute", 1, start, "reader", "compute")] if start else []),
+            *([BufferSpec("chunk_start_writer", 1, start, "reader", "writer")] if start else []),
             *([inner("recip_scratch", 1)] if self.streaming else []),
             inner("qk_im", m * n, scores),
             inner("out_im_A", m * e),

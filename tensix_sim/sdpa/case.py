@@ -36,6 +36,7 @@ from tensix_sim.sdpa.keys import (
     SEQ_LEN,
     SINK,
     SINK_DTYPE,
+    START_TENSOR,
     TABLE,
     WINDOW,
     Change,
@@ -207,7 +208,7 @@ class Case:
         for key in (Q_CHUNK, K_CHUNK, HEAD_DIM):
             self.tiles(key)
         more = () if self.op.ring else (FP32_DEST, BATCH, Q_HEADS, SEQ_LEN, KV_LEN, GRID, CAUSAL, WINDOW)
-        for key in ("kernel", DTYPE, *DTYPES, ATTN_MASK, MASK_DTYPE, SINK, SINK_DTYPE, *more):
+        for key in ("kernel", DTYPE, *DTYPES, START_TENSOR, ATTN_MASK, MASK_DTYPE, SINK, SINK_DTYPE, *more):
             self.need(key)
         _ = self.table_row_bytes
         return self.geometry.buffers

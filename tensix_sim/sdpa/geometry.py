@@ -21,6 +21,7 @@ from tensix_sim.sdpa.deal import Deal
 from tensix_sim.sdpa.op import Op, compute_kernel
 
 PAGE_TABLE_ENTRY_BYTES = 4
+START = Format("int32", 32, 32, False, 0)  # 4 B, in a buffer's page of 32 (the op's program factory)
 AS_BUILT = WhatIf()
 PEAK_FLOPS_PER_CYCLE = 4096  # of one core at LoFi
 
@@ -112,6 +113,7 @@ class Geometry:
     attn_mask: Format | None = None  # of a mask of the user's,
     mask_heads: tuple[int, int] = (1, 1)  # and the batches and heads that it tells apart
     sink: Format | None = None
+    start: Format | None = None  # of the tensor that has the chunk's start, if one has
 
     @classmethod
     def of(cls, spec: RunSpec, on: Machine | None = None) -> "Geometry":
@@ -142,6 +144,7 @@ class Geometry:
             what_if=spec.what_if,
             attn_mask=FORMATS[given.attn_mask_dtype] if given.attn_mask else None,
             mask_heads=(given.attn_mask_batch, given.attn_mask_heads),
+            start=START if spec.chunk_start_idx_tensor and paged else None,
             sink=FORMATS[given.attention_sink_dtype] if given.attention_sink else None,
         )
 
@@ -217,7 +220,7 @@ class Geometry:
         """The circular buffers of every core, in the order of their indices."""
         mask, changed = self.mask, self.what_if.buffers
         sizes = self.q_chunks_held, mask.palette, self.page_table_stick_bytes
-        buffers = self.blocks.buffers(*sizes, mask.dense, self.attn_mask, self.sink)
+        buffers = self.blocks.buffers(*sizes, mask.dense, self.attn_mask, self.sink, self.start)
         return tuple(replace(b, tiles=changed[b.name]) if b.name in changed else b for b in buffers)
 
     # -- what a query sees, by the spec: never by a kernel's mask, which it is held to ------------------------

@@ -35,6 +35,7 @@ from tensix_sim.sdpa.keys import (
     SCALE,
     SEQ_LEN,
     SINK,
+    START_TENSOR,
     WINDOW,
     Asked,
     Fault,
@@ -42,7 +43,19 @@ from tensix_sim.sdpa.keys import (
 )
 
 MAX_RING = 32
-OF_SOME_OPS = (RING_SIZE, RING_IDS, RING_ID, MESH, PAGED, PREFIX, CAUSAL, WINDOW, ATTN_MASK, SINK)  # keys that not every op takes
+OF_SOME_OPS = (
+    RING_SIZE,
+    RING_IDS,
+    RING_ID,
+    MESH,
+    PAGED,
+    PREFIX,
+    CAUSAL,
+    WINDOW,
+    ATTN_MASK,
+    SINK,
+    START_TENSOR,
+)  # keys that not every op takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,7 +296,7 @@ def _chunk_has_a_start(c: Asked) -> Iterator[Fault]:
 
 
 def _prefix_is_whole_chunks(c: Asked) -> Iterator[Fault]:
-    for key, what in ((Q_CHUNK, "Q"), (K_CHUNK, "K")):
+    for key, what in () if c[START_TENSOR] else ((Q_CHUNK, "Q"), (K_CHUNK, "K")):  # what is in a tensor no check sees
         if rest := (c[PREFIX] or 0) % c[key]:
             yield c.fault(f"a prefix is whole {what} chunks; {rest} left over", PREFIX, key)
 
@@ -292,7 +305,7 @@ CHUNKED_SDPA = Op(
     name="chunked_sdpa",
     ttnn_name="chunked_scaled_dot_product_attention",
     codes=("SDPAOperation", "ScaledDotProductAttention"),
-    takes=(PAGED, PREFIX, *DTYPES),
+    takes=(PAGED, PREFIX, START_TENSOR, *DTYPES),
     rules=(_keys_are_paged, _chunk_has_a_start, _prefix_is_whole_chunks),
     example=MappingProxyType(
         {

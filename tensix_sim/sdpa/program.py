@@ -45,6 +45,8 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: R
         stick = next(buffer.format for buffer in g.buffers if buffer.name == "page_table")
         pages = Tensor("page table", g.B, 1, stick, opaque=True)
         tensors.append(pages)
+    start = Tensor("chunk start", 1, 1, g.start, opaque=True) if g.start else None
+    tensors += [start] if start else []
     paging = None if pages is None or paged is None else sdpa.Paging(pages, paged.tolist(), g.block_rows)
     shared = (
         sdpa.Tensors(q, k, v, out), paging, sdpa.Chunk(g.M, g.N, g.D, g.E),
@@ -55,7 +57,7 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: R
     chains = g.chains if only is None else []
     links = chain_links(chains, g.what_if.chains, cores, [machine.worker(core)[0] for core in cores])
     shares = [sdpa.Share(g.deal.start(i), g.deal.count(i), links[i]) for i in range(g.cores)]
-    args = [sdpa.Args(*shared, share, mask, sink) if only in (None, i) else IDLE for i, share in enumerate(shares)]
+    args = [sdpa.Args(*shared, share, mask, sink, start) if only in (None, i) else IDLE for i, share in enumerate(shares)]
     return Program(
         grid=g.grid,
         buffers=g.buffers,

@@ -156,8 +156,7 @@ def chunked_scaled_dot_product_attention(
         raise RuntimeError(f"{name}: give chunk_start_idx or chunk_start_idx_tensor, the rows that the cache holds already")
     if chunk_start_idx_tensor is not None:
         chunk_start_idx = number_on_devices(name, "chunk_start_idx_tensor", chunk_start_idx_tensor)
-        SESSION.note(f"{name}: a start in a tensor costs what the same number costs; reading it is not timed")
-    own = {"chunk_start_idx": chunk_start_idx}
+    own = {"chunk_start_idx": chunk_start_idx, "chunk_start_idx_tensor": chunk_start_idx_tensor is not None}
     configs = scale, memory_config, program_config, compute_kernel_config
     return attend("chunked_sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), page_table_tensor, own, *configs)
 
