@@ -272,6 +272,10 @@ class RunSpec(Strict):
     sliding_window_size: PositiveInt | None = Field(
         default=None, description="Keys that a query sees: causal, up to its own; else half of them on either side."
     )
+    cu_window_seqlens: Annotated[tuple[NonNegativeInt, ...], Field(strict=False)] | None = Field(
+        default=None,
+        description="Where windows of tokens begin, and the last one ends: `[0, 64, 256]`. A query sees the keys of its window.",
+    )
     program_config: SDPAProgramConfig | None = Field(default=None, description="null: chunks of 32 on the full grid.")
     compute_kernel_config: ComputeKernelConfig | None = Field(default=None, description="null: HiFi2, as the op's own default.")
     memory_config: MemoryName = Field(default="dram_interleaved", description="Of the output. Sharded ones are refused.")

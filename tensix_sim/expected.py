@@ -112,21 +112,20 @@ def attention_rows(
     """
     b, Q, mask = g.blocks, _tiles(q), _mask_rows(g, added, len(k))
     fmt, chunk = FLOAT32 if b.wide_scores else BFLOAT16, g.N * TILE
-    begin = 0 if g.left is None else max(0, first - g.left) // chunk
-    end = q_chunk_end if g.causal else g.Sk if g.right is None else min(q_chunk_end + g.right, g.Sk)
+    begin, end = _visited(g, first, q_chunk_end)
     in_pieces = b.streaming and first < q_chunk_end + (b.pv_rows - g.M) * TILE  # the rows that are finished first
     m = l = O = None
-    for start in range(begin * chunk, min(end, g.Sk), chunk):
+    for start in range(begin // chunk * chunk, min(end, g.Sk), chunk):
         n = min(g.N, -(-(end - start) // TILE))
         keys = slice(start, start + n * TILE)
         S = math.matmul(Q, b.q, _tiles(k[keys].T), b.k, fmt, False)  # S = Q K^T
         hidden = _hidden(g, first, keys)
-        if mask is not None and g.attn_mask:
+        if mask is not None and g.added:
             given = _tiles(mask[:, keys])
             if b.streaming:
-                math.accumulate_tile(S, given, g.attn_mask, fmt)
+                math.accumulate_tile(S, given, g.added, fmt)
             else:
-                S = math.pack(math.add(S, fmt, given, g.attn_mask), fmt)
+                S = math.pack(math.add(S, fmt, given, g.added), fmt)
         elif hidden.any():
             math.accumulate_tile(S, _tiles(np.where(hidden, np.float32(-np.inf), np.float32(0))), BFLOAT16, fmt)
         old_m, m = m, math.pack(math.max_rows(S, fmt, m), BFLOAT16)  # m = max(m', rowmax S)
@@ -163,6 +162,15 @@ def attention_rows(
     return math.pack(math.multiply(O, BFLOAT16, math.reciprocal(total, fmt), fmt), b.q).reshape(TILE, -1)
 
 
+def _visited(g: Geometry, first: int, q_chunk_end: int) -> tuple[int, int]:
+    """From which key a Q chunk's row from `first` on sees any, of its windows all, up to which the chunk does."""
+    if g.windows:
+        before = max(begin for begin in g.windows if begin <= q_chunk_end - g.M * TILE)
+        return before, min(end for end in g.windows if end >= min(q_chunk_end, g.S))
+    begin = 0 if g.left is None else max(0, first - g.left)
+    return begin, q_chunk_end if g.causal else g.Sk if g.right is None else min(q_chunk_end + g.right, g.Sk)
+
+
 def _weight(math: Math, x: Values, m: Values, scale: float, fmt: Format) -> Values:
     """exp((x - m) scale) of a column, packed."""
     difference = x[..., :1].copy()
@@ -171,10 +179,10 @@ def _weight(math: Math, x: Values, m: Values, scale: float, fmt: Format) -> Valu
 
 
 def _mask_rows(g: Geometry, added: Values | None, keys: int) -> Values | None:
-    """A tile row of the user's mask as the kernel adds it, over all of so many keys; those beyond the mask are hidden."""
-    if added is None or g.attn_mask is None:
+    """A tile row of the mask as the kernel adds it, over all of so many keys; those beyond the mask are hidden."""
+    if added is None or g.added is None:
         return None
-    rows = kernel_mask(added[np.newaxis, np.newaxis], g.attn_mask, g.scale)[0, 0]
+    rows = kernel_mask(added[np.newaxis, np.newaxis], g.added, 1.0 if g.windows else g.scale)[0, 0]
     return np.pad(rows, ((0, 0), (0, keys - rows.shape[1])), constant_values=-np.inf)
 
 

@@ -132,6 +132,7 @@ class Args:
     attn_mask: GivenMask | None = None
     sink: Sink | None = None
     start: Tensor | None = None  # of a chunk, where kernels are told it by a tensor
+    windows: Tensor | None = None  # of tokens
 
     def chunks(self) -> Iterator[tuple[int, int, int]]:
         """(batch, head, Q chunk) of this core's range; light and heavy chunks in turn where the mask is causal."""

@@ -3,7 +3,7 @@
 from tensix_sim.kernel_api import Compute, Matmul, Matrix, MulColumn, RowMax, RowSum
 from tensix_sim.kernels.sdpa.args import Args, Dst
 from tensix_sim.kernels.sdpa.mask import Marks
-from tensix_sim.kernels.sdpa.running import Matrices, Running, learn_start, matrices, running
+from tensix_sim.kernels.sdpa.running import Matrices, Running, learn_range, learn_start, matrices, running
 from tensix_sim.kernels.sdpa.verbs import AddTo, ExpDifference, MulSums, Reciprocal, Stamp, SubExp
 
 
@@ -20,6 +20,7 @@ async def compute(t: Compute, a: Args) -> None:
             if x.sink and sinks_of not in (None, (b, head)):
                 t.pop(x.sink)
             sinks_of = b, head
+            await learn_range(t, x)
             row = (phase.q_offset + q) * a.chunk.M
             prev, cur = A, B
             visited = a.mask.k_range(row)

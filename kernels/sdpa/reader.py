@@ -18,6 +18,8 @@ async def reader(dm: DataMovement, a: Args) -> None:
     h = a.dst.qk[0]
     if a.start:
         await read_start(dm, a.start)
+    if a.windows:
+        await read_windows(dm, a.windows, "windows_reader")
     for phase in a.phases:
         batch = sinks_of = None
         turns: Counter[int] = Counter()
@@ -26,6 +28,8 @@ async def reader(dm: DataMovement, a: Args) -> None:
             if a.paging and b != batch:
                 await turn_page_table(dm, a.paging.table, b, batch is not None)
                 batch = b
+            if a.windows:
+                await tell_range(dm)
             if a.sink and (a.sink.each_chunk or (b, head) != sinks_of):
                 await read_sink(dm, a.sink, head)
                 sinks_of = b, head
@@ -43,6 +47,9 @@ async def reader(dm: DataMovement, a: Args) -> None:
                     for i in range(0, M, h):
                         await read_q(dm, a, phase, Q, (b, head, q), i, h)             # Q, band by band [h, D]
                 await read_kv(dm, a, a.tensors.v, V, (b, head), j * N, rows, chain)           # V          [N, E]
+        if a.windows:
+            (windows,) = dm.cbs("windows_reader")
+            dm.pop(windows, 1)
         if batch is not None:
             (table,) = dm.cbs("page_table")
             dm.pop(table, 1)
@@ -54,6 +61,22 @@ async def read_start(dm: DataMovement, start: Tensor) -> None:
         await dm.reserve(cb, 1)
         await dm.read(start, [0], cb, (1, 1))
         dm.push(cb, 1)
+
+
+async def read_windows(dm: DataMovement, windows: Tensor, name: str) -> None:
+    """Where the windows of tokens begin, into a buffer of the kernel's own."""
+    (cb,) = dm.cbs(name)
+    await dm.reserve(cb, 1)
+    await dm.read(windows, [0], cb, (1, 1))
+    dm.push(cb, 1)
+
+
+async def tell_range(dm: DataMovement) -> None:
+    """Let the compute kernel know which K chunks a Q chunk visits."""
+    (cb,) = dm.cbs("k_range")
+    await dm.reserve(cb, 1)
+    dm.fill(cb, 1, None)
+    dm.push(cb, 1)
 
 
 def rows_of_kv(a: Args, phase: Phase) -> int:

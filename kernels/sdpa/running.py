@@ -20,6 +20,7 @@ class Matrices(NamedTuple):
     mask: Matrix | None   # palette
     given: Matrix | None  # what is added to scores [M, N]
     sink: Matrix | None
+    k_range: Matrix | None  # which K chunks a Q chunk visits, where the reader tells it
 
 
 class Running(NamedTuple):
@@ -39,6 +40,7 @@ def matrices(t: Compute, a: Args, out_rows: int) -> Matrices:
         t.matrix("mask_in", 1, a.mask.palette) if a.mask.palette else None,
         t.matrix("mask_in", M, N) if a.mask.given else None,
         t.matrix("attention_sink", a.sink.copies) if a.sink else None,
+        t.matrix("k_range") if a.windows else None,
     )  # fmt: skip
 
 
@@ -48,6 +50,13 @@ async def learn_start(t: Compute, a: Args) -> None:
         start = t.matrix("chunk_start_compute")
         await t.wait(start)
         t.pop(start)
+
+
+async def learn_range(t: Compute, x: Matrices) -> None:
+    """Wait for the K chunks of a Q chunk, where the reader has them from a tensor of windows."""
+    if x.k_range:
+        await t.wait(x.k_range)
+        t.pop(x.k_range)
 
 
 def running(t: Compute, chunk: Chunk) -> tuple[Running, Running]:

@@ -18,7 +18,7 @@ from tensix_sim.kernels.sdpa.row_verbs import (
     bracket,
     init_exp,
 )
-from tensix_sim.kernels.sdpa.running import Matrices, Running, learn_start, matrices, running
+from tensix_sim.kernels.sdpa.running import Matrices, Running, learn_range, learn_start, matrices, running
 
 
 class Step(NamedTuple):
@@ -56,6 +56,7 @@ async def compute(t: Compute, a: Args) -> None:
         await t.wait(x.mask)
     for phase in a.phases:
         for _, _, q in a.chunks():
+            await learn_range(t, x)
             row = (phase.q_offset + q) * M
             prev, cur = A, B
             visited = a.mask.k_range(row)

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from tensix_sim.kernel_api import DataMovement
 from tensix_sim.kernels.sdpa.args import Args
+from tensix_sim.kernels.sdpa.reader import read_windows
 
 
 async def writer(dm: DataMovement, a: Args) -> None:
@@ -17,10 +18,14 @@ async def writer(dm: DataMovement, a: Args) -> None:
         (start,) = dm.cbs("chunk_start_writer")
         await dm.wait(start, 1)
         dm.pop(start, 1)
+    if a.windows:
+        await read_windows(dm, a.windows, "windows_writer")
     (out,) = dm.cbs("out")
     (M, _, _, E), (band, out_rows) = a.chunk, (a.dst.out_rows, a.heads.out_rows)
     for phase in a.phases:
         for b, head, q in a.chunks():
+            for j in a.mask.k_range(q * M) if a.windows else ():
+                await make_mask(dm, a, q * M, j)
             first = phase.write_row + q * M
             row = (b * a.heads.q + head) * out_rows + first
             for i in range(0, M, band):
@@ -29,6 +34,18 @@ async def writer(dm: DataMovement, a: Args) -> None:
                 if rows > 0:
                     await dm.write(out, a.tensors.out, range((row + i) * E, (row + i + rows) * E), (rows, E), a.barrier)
                 dm.pop(out, band * E)
+    if a.windows:
+        (windows,) = dm.cbs("windows_writer")
+        dm.pop(windows, 1)
+
+
+async def make_mask(dm: DataMovement, a: Args, row: int, j: int) -> None:
+    """What hides other windows' keys in K chunk `j` from the Q chunk at tile row `row`; the RISC's cycles are not modelled."""
+    (cb,) = dm.cbs("mask_in")
+    tiles = a.chunk.M * a.chunk.N
+    await dm.reserve(cb, tiles)
+    dm.fill(cb, tiles, a.mask.block(row, j) if dm.values else None)
+    dm.push(cb, tiles)
 
 
 async def make_constant(dm: DataMovement, name: str, tiles: NDArray[np.float32]) -> None:

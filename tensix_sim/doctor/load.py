@@ -38,6 +38,11 @@ class Work:
         end = np.full_like(row, keys)
         if mask.right is not None:
             end = np.minimum(row + g.M - -mask.right // TILE, g.nk * g.N if g.causal else keys)
+        if mask.windows:
+            visited = [mask.k_range(r) for r in row.tolist()]
+            first, end = (
+                np.array(ends, np.int64) for ends in zip(*((r.start, min(r.stop * g.N, keys)) for r in visited), strict=True)
+            )
         self.steps: Counts = np.maximum(0, -(-end // g.N) - first)
         stop = np.where(self.steps > 0, end if mask.narrow else -(-end // g.N) * g.N, first * g.N)
         self.tiles: Counts = g.M * (stop - first * g.N)
@@ -113,6 +118,9 @@ class Work:
         if mask.right is not None:
             end = np.minimum((last + mask.right) // TILE + 1, g.valid_Skt)
         first = np.zeros_like(row) if mask.left is None else np.maximum(0, row - mask.left) // TILE
+        if mask.windows:
+            seen = [mask.window_of(r, min(r + TILE, g.S)) for r in row.tolist()]
+            first, end = (np.array(ends, np.int64) for ends in zip(*((a // TILE, -(-b // TILE)) for a, b in seen), strict=True))
         return int(np.maximum(0, end - first).sum())
 
     def busiest_core(self, ring_id: int) -> int:

@@ -36,6 +36,7 @@ from tensix_sim.sdpa.keys import (
     SEQ_LEN,
     SINK,
     WINDOW,
+    WINDOWS,
     Change,
     Fault,
 )
@@ -124,6 +125,7 @@ CANDIDATES: dict[str, Callable[[Case, int], Iterable[Any]]] = {
     "paged_kv": lambda c, near: [PagedKV(block_size=64), PagedKV(block_size=32), None],
     CAUSAL: lambda c, near: [True, False],
     WINDOW: lambda c, near: [width for width in (2 * (c[SEQ_LEN] - c.kv_len),) if width > 0] + [None],
+    WINDOWS: lambda c, near: [tuple(sorted({0, *(n for n in c[WINDOWS] or () if 0 < n < c[SEQ_LEN]), c[SEQ_LEN]}))[-1024:], None],
     KV_LEN: lambda c, near: [None],
     ATTN_MASK: lambda c, near: [None],
     SINK: lambda c, near: [None],

@@ -37,6 +37,7 @@ from tensix_sim.sdpa.keys import (
     SINK,
     SINK_DTYPE,
     TABLE,
+    WINDOWS,
     Fault,
 )
 from tensix_sim.sdpa.op import default_of
@@ -176,7 +177,8 @@ def _values_fit_the_host(c: Case) -> Iterator[Fault]:
     if c["numerics"] == "off":
         return
     q, kv = c.elements
-    need, have = np.dtype(np.float32).itemsize * (3 * q + 4 * kv + 3 * c.mask_elements), memory_bytes()
+    mask = 3 * c.mask_elements if c[WINDOWS] is None else 2 * c[SEQ_LEN] ** 2
+    need, have = np.dtype(np.float32).itemsize * (3 * q + 4 * kv + mask), memory_bytes()
     if need > have:
         rule = f"the values take about {need:,} B of memory; this computer has {have:,} B, {need - have:,} too few"
         yield c.fault(rule, "numerics", SEQ_LEN, *([KV_LEN] if c[KV_LEN] else []), BATCH, Q_HEADS, KV_HEADS, HEAD_DIM)

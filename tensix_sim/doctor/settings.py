@@ -76,6 +76,8 @@ def _used(c: Case, key: str) -> Used:
             return value or c["inputs.dtype"], "" if value else "that of Q"
         case "inputs.k_dtype" | "inputs.v_dtype":
             return c.dtypes[1 + key.endswith("v_dtype")], "" if value else "kv_dtype"
+        case "cu_window_seqlens":
+            return ("none", "") if value is None else (f"{len(value) - 1} windows", "the writer makes a mask for every K chunk")
         case "sliding_window_size" | "chunk_start_idx":
             return ("none", "") if value is None else (value, "")
         case "inputs.attn_mask":

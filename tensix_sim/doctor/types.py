@@ -49,7 +49,6 @@ def _key_like(key: str) -> str:
 
 
 NOT_MODELLED = {
-    "cu_window_seqlens": "windowed attention",
     "head_dim_v": "MLA, with V of another width than K,",
 }
 

@@ -39,6 +39,7 @@ from tensix_sim.sdpa.keys import (
     START_TENSOR,
     TABLE,
     WINDOW,
+    WINDOWS,
     Change,
     Fault,
 )
@@ -157,7 +158,7 @@ class Case:
 
     @property
     def mask_elements(self) -> int:
-        """Elements of the user's mask, in whole tiles; 0 where there is none."""
+        """Elements of the user's mask in DRAM, in whole tiles; 0 where there is none."""
         if self[ATTN_MASK] is None:
             return 0
         rows, cols = (-(-n // TILE) * TILE for n in (self[SEQ_LEN], self.kv_len))
@@ -208,7 +209,7 @@ class Case:
         for key in (Q_CHUNK, K_CHUNK, HEAD_DIM):
             self.tiles(key)
         more = () if self.op.ring else (FP32_DEST, BATCH, Q_HEADS, SEQ_LEN, KV_LEN, GRID, CAUSAL, WINDOW)
-        for key in ("kernel", DTYPE, *DTYPES, START_TENSOR, ATTN_MASK, MASK_DTYPE, SINK, SINK_DTYPE, *more):
+        for key in ("kernel", DTYPE, *DTYPES, START_TENSOR, WINDOWS, ATTN_MASK, MASK_DTYPE, SINK, SINK_DTYPE, *more):
             self.need(key)
         _ = self.table_row_bytes
         return self.geometry.buffers

@@ -1,5 +1,6 @@
 """The numbers that an op works on, and the page table through which it finds K and V."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ HIDDEN_SHARE = 0.25  # of a random mask; upstream's own tests draw so many
 class InputValues:
     """Unquantised q [B, NQH, S, DH], k and v [B, NKH, Sk, DH], the page table [B, pages] where K and V are paged.
 
-    A mask [1 or B, 1 or NQH, S, Sk] is added to the scaled scores; it may be -inf. Sinks are [1, NQH, 1, 1].
+    A mask [1 or B, 1 or NQH, S, Sk], which windows of tokens are too, is added to the scaled scores; it may be -inf. Sinks are
+    [1, NQH, 1, 1].
     """
 
     q: Values
@@ -81,6 +83,8 @@ def make_inputs(spec: RunSpec) -> InputValues:
 def attn_mask(spec: RunSpec) -> Values | None:
     """The mask, from its file or as its name says: 0 where a key is seen, -inf where it is hidden."""
     given = spec.inputs
+    if spec.cu_window_seqlens:
+        return window_mask(spec.cu_window_seqlens)
     if given.attn_mask is None:
         return None
     if path := given.attn_mask_file:
@@ -92,6 +96,12 @@ def attn_mask(spec: RunSpec) -> Values | None:
         hidden = np.random.default_rng([given.seed, 2]).random(shape, np.float32) < HIDDEN_SHARE
         hidden[..., 0] = False  # every query sees a key
     return np.where(hidden, np.float32(-np.inf), np.float32(0))
+
+
+def window_mask(windows: Sequence[int]) -> Values:
+    """What hides each window's tokens from all others, [1, 1, S, S]."""
+    of = np.repeat(np.arange(len(windows) - 1), np.diff(windows))
+    return np.where(of[:, np.newaxis] == of, np.float32(0), np.float32(-np.inf))[np.newaxis, np.newaxis]
 
 
 def attention_sink(spec: RunSpec) -> Values | None:
@@ -146,7 +156,7 @@ def input_misfits(spec: RunSpec, inputs: InputValues) -> dict[str, str]:
     """Which of q, k, v, the mask and the sinks the spec's formats cannot hold, and what is wrong with each."""
     formats = dict(zip("qkv", spec.inputs.dtypes, strict=True))
     found = {name: misfits(getattr(inputs, name), FORMATS[dtype]) for name, dtype in formats.items()}
-    if inputs.attn_mask is not None:
+    if inputs.attn_mask is not None and not spec.cu_window_seqlens:
         found["attn_mask"] = mask_misfits(inputs.attn_mask, FORMATS[spec.inputs.attn_mask_dtype])
     if inputs.sink is not None:
         found["attention_sink"] = misfits(inputs.sink, FORMATS[spec.inputs.attention_sink_dtype])

@@ -15,6 +15,7 @@ MASK_BATCH, MASK_HEADS = OF_MASK = ("inputs.attn_mask_batch", "inputs.attn_mask_
 SINK, SINK_DTYPE = "inputs.attention_sink", "inputs.attention_sink_dtype"
 SCALE = "scale"
 CAUSAL, WINDOW = "is_causal", "sliding_window_size"
+WINDOWS = "cu_window_seqlens"
 START_TENSOR = "chunk_start_idx_tensor"
 PAGED, BLOCK, PREFIX, TABLE = "paged_kv", "paged_kv.block_size", "chunk_start_idx", "paged_kv.page_table"
 FIDELITY, FP32_DEST = "compute_kernel_config.math_fidelity", "compute_kernel_config.fp32_dest_acc_en"

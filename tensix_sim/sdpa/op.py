@@ -37,12 +37,14 @@ from tensix_sim.sdpa.keys import (
     SINK,
     START_TENSOR,
     WINDOW,
+    WINDOWS,
     Asked,
     Fault,
     OpRule,
 )
 
 MAX_RING = 32
+MOST_WINDOWS = 1024  # places in the tensor: validation of tt-metal's sdpa_device_operation.cpp
 OF_SOME_OPS = (
     RING_SIZE,
     RING_IDS,
@@ -55,6 +57,7 @@ OF_SOME_OPS = (
     ATTN_MASK,
     SINK,
     START_TENSOR,
+    WINDOWS,
 )  # keys that not every op takes
 
 
@@ -272,12 +275,41 @@ def _mask_is_of_one_or_of_each(c: Asked) -> Iterator[Fault]:
             yield c.fault(f"a mask is one for all, or one for each {what}", key, of)
 
 
+def _windows_stand_alone(c: Asked) -> Iterator[Fault]:
+    if c[WINDOWS] is None:
+        return
+    if c[CAUSAL]:
+        yield c.fault("windows of tokens are for attention that is not causal", CAUSAL, WINDOWS)
+    for key, what in ((WINDOW, "a sliding window"), (ATTN_MASK, "a mask"), (SINK, "a sink")):
+        if c[key] is not None:
+            yield c.fault(f"there are windows of tokens or {what}, not both", key, WINDOWS)
+
+
+def _windows_cut_the_sequence(c: Asked) -> Iterator[Fault]:
+    windows = c[WINDOWS]
+    if windows is None:
+        return
+    if not 2 <= len(windows) <= MOST_WINDOWS:
+        yield c.fault(f"lists 2 to {MOST_WINDOWS} places, and here {len(windows)}", WINDOWS)
+    elif list(windows) != sorted(windows) or windows[0] != 0 or windows[-1] != c[SEQ_LEN]:
+        rule = f"windows begin at 0, one behind the other, and the last ends with the {c[SEQ_LEN]} tokens: each is in one"
+        yield c.fault(rule, WINDOWS, SEQ_LEN)
+    if c.kv_len != c[SEQ_LEN]:
+        yield c.fault("windows are of tokens that are queries and keys", KV_LEN, SEQ_LEN, WINDOWS)
+
+
 SDPA = Op(
     name="sdpa",
     ttnn_name="scaled_dot_product_attention",
     codes=("SDPAOperation", "ScaledDotProductAttention"),
-    takes=(CAUSAL, WINDOW, ATTN_MASK, SINK, KV_LEN, *DTYPES, INPUTS_IN),
-    rules=(_every_query_sees_a_key, _mask_stands_alone, _mask_is_of_one_or_of_each),
+    takes=(CAUSAL, WINDOW, WINDOWS, ATTN_MASK, SINK, KV_LEN, *DTYPES, INPUTS_IN),
+    rules=(
+        _every_query_sees_a_key,
+        _mask_stands_alone,
+        _mask_is_of_one_or_of_each,
+        _windows_stand_alone,
+        _windows_cut_the_sequence,
+    ),
     example=MappingProxyType({"inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 256, "head_dim": 64}}),
 )
 

@@ -46,7 +46,8 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: R
         pages = Tensor("page table", g.B, 1, stick, opaque=True)
         tensors.append(pages)
     start = Tensor("chunk start", 1, 1, g.start, opaque=True) if g.start else None
-    tensors += [start] if start else []
+    windows = next((Tensor("windows", 1, 1, b.format, opaque=True) for b in g.buffers if b.name == "windows_reader"), None)
+    tensors += [given for given in (start, windows) if given]
     paging = None if pages is None or paged is None else sdpa.Paging(pages, paged.tolist(), g.block_rows)
     shared = (
         sdpa.Tensors(q, k, v, out), paging, sdpa.Chunk(g.M, g.N, g.D, g.E),
@@ -57,7 +58,9 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: R
     chains = g.chains if only is None else []
     links = chain_links(chains, g.what_if.chains, cores, [machine.worker(core)[0] for core in cores])
     shares = [sdpa.Share(g.deal.start(i), g.deal.count(i), links[i]) for i in range(g.cores)]
-    args = [sdpa.Args(*shared, share, mask, sink, start) if only in (None, i) else IDLE for i, share in enumerate(shares)]
+    args = [
+        sdpa.Args(*shared, share, mask, sink, start, windows) if only in (None, i) else IDLE for i, share in enumerate(shares)
+    ]
     return Program(
         grid=g.grid,
         buffers=g.buffers,
