@@ -44,6 +44,25 @@ def keys_of_sink(op: str, sink: Tensor, mesh: MeshDevice, q: Tensor) -> dict[str
     return {"attention_sink": "random", "attention_sink_dtype": sink.dtype.value}
 
 
+def windows_of(op: str, windows: Tensor, mesh: MeshDevice) -> list[int]:
+    """Where windows of tokens begin, and the last one ends: 2 to 1024 integers in a row-major tensor.
+
+    Raises:
+        RuntimeError: the tensor is something else, or the devices have different windows.
+    """
+    windows.need(op)
+    demand(
+        f"{op}: cu_window_seqlens",
+        (windows.device() is not None and windows.device().ids == mesh.ids, "must be on the same device as Q"),  # type: ignore[union-attr]
+        (windows.dtype in (DataType.INT32, DataType.UINT32), f"must be int32 or uint32; it is {windows.dtype.value}"),
+        (windows.layout is Layout.ROW_MAJOR, "must be in row-major layout; it is in tiles"),
+        (len(windows.shape) == 1, f"must have 1 dimension; it has {len(windows.shape)}"),
+    )
+    held = {tuple(array.tolist()) for array in windows.shards if array is not None}
+    demand(f"{op}: cu_window_seqlens", (len(held) == 1, "must be the same on all devices"))
+    return list(held.pop())
+
+
 def _covers(size: int, rows: int) -> bool:
     """Whether a size is that of rows, or of rows with their padding or some of it."""
     return rows <= size <= -(-rows // TILE) * TILE

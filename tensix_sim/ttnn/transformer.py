@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from tensix_sim.ttnn.beside import FLOATS, keys_of_mask, keys_of_sink
+from tensix_sim.ttnn.beside import FLOATS, keys_of_mask, keys_of_sink, windows_of
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.names import missing
 from tensix_sim.ttnn.session import SESSION, Call, recorded
@@ -38,6 +38,7 @@ __all__ = [
     "chunked_scaled_dot_product_attention",
     "ring_distributed_scaled_dot_product_attention",
     "scaled_dot_product_attention",
+    "windowed_scaled_dot_product_attention",
 ]
 
 
@@ -109,19 +110,39 @@ def scaled_dot_product_attention(
     """Attention on each device by itself: q [B, NQH, Sq, DH], k and v [B, NKH, Sk, DH], the result like q.
 
     `attn_mask` [1 or B, 1 or NQH, Sq, Sk] is added to the scaled scores; `attention_sink` [1, NQH, 1, 1] is one more score of
-    each head, before scaling, without a value. Source: tt-metal's `sdpa_nanobind.cpp`.
+    each head, before scaling, without a value; with `cu_window_seqlens` [windows + 1] a token sees those of its own window.
+    Source: tt-metal's `sdpa_nanobind.cpp`.
 
     Raises:
         RuntimeError: shapes or configs break a rule of the op; all of them are listed.
-        NotModelledError: windows given by the user.
     """
-    name = "scaled_dot_product_attention"
-    refuse(name, cu_window_seqlens=cu_window_seqlens)
     own = {"is_causal": is_causal, "sliding_window_size": sliding_window_size or None}
     configs = scale, memory_config, program_config, compute_kernel_config
-    tensors = {"attn_mask": attn_mask, "attention_sink": attention_sink}
+    tensors = {"attn_mask": attn_mask, "attention_sink": attention_sink, "cu_window_seqlens": cu_window_seqlens}
     beside = {what: tensor for what, tensor in tensors.items() if tensor is not None}
     return attend("sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), None, own, *configs, beside)
+
+
+@recorded
+def windowed_scaled_dot_product_attention(
+    input_tensor_q: Tensor,
+    input_tensor_k: Tensor,
+    input_tensor_v: Tensor,
+    cu_window_seqlens: Tensor,
+    *,
+    scale: float | None = None,
+    memory_config: MemoryConfig | None = None,
+    program_config: SDPAProgramConfig | None = None,
+    compute_kernel_config: WormholeComputeKernelConfig | None = None,
+) -> Tensor:
+    """`scaled_dot_product_attention` with `cu_window_seqlens`, which was an op of its own before 2026.
+
+    Raises:
+        RuntimeError: shapes or configs break a rule of the op; all of them are listed.
+    """
+    configs = scale, memory_config, program_config, compute_kernel_config
+    qkv = input_tensor_q, input_tensor_k, input_tensor_v
+    return attend("sdpa", qkv, None, {"is_causal": False}, *configs, {"cu_window_seqlens": cu_window_seqlens})
 
 
 @recorded
@@ -189,8 +210,10 @@ def attend(
     given = ({"page_table": page_table} if page_table else {}) | dict(beside)
     mesh = _common_mesh(name, qkv, given)
     settings = SESSION.settings
+    windows = beside.get("cu_window_seqlens")
     raw = own | {
         "op": op_name,
+        "cu_window_seqlens": windows_of(name, windows, mesh) if windows else None,
         "board": mesh.board,
         "mesh": list(mesh.shape) if op.ring and own["ring_id"] is None else None,
         "inputs": _shapes(name, qkv, page_table, own.get("chunk_start_idx") or 0) | _keys_beside(name, mesh, qkv, beside),
@@ -213,7 +236,7 @@ def attend(
     runs = {}
     for key, arrays in zip(work, held, strict=True):
         if key not in runs:
-            inputs = _inputs(qkv, arrays[:3], dict(zip(given, arrays[3:], strict=True)), spec.kv_len)
+            inputs = _inputs(spec, qkv, arrays[:3], dict(zip(given, arrays[3:], strict=True)))
             if inputs and (wrong := input_misfits(spec, inputs)):
                 raise RuntimeError(f"{name}: " + "; ".join(f"{what}: {said}" for what, said in wrong.items()))
             runs[key] = run_device(job, key[0], numbers=RunNumbers(inputs))
@@ -415,17 +438,19 @@ def _keys_beside(op: str, mesh: MeshDevice, qkv: tuple[Tensor, Tensor, Tensor], 
 Array = NDArray[Any] | None
 
 
-def _inputs(qkv: tuple[Tensor, Tensor, Tensor], values: tuple[Array, ...], beside: Mapping[str, Array], keys: int) -> Any:
+def _inputs(spec: "RunSpec", qkv: tuple[Tensor, Tensor, Tensor], values: tuple[Array, ...], beside: Mapping[str, Array]) -> Any:
     """A device's values, K and V in sequence order, and those of the tensors beside them."""
-    from tensix_sim.sdpa.inputs import InputValues
+    from tensix_sim.sdpa.inputs import InputValues, window_mask
 
     q, k, v = values
+    keys = spec.kv_len
     empty = np.empty(0, np.float32)
     if (pages := beside.get("page_table")) is None:
         if q is None or k is None or v is None:
             return None
-        mask, sink = beside.get("attn_mask"), beside.get("attention_sink")
-        return InputValues(q, k, v, None, None if mask is None else mask[:, :, : q.shape[2], : k.shape[2]], sink)
+        mask, windows = beside.get("attn_mask"), spec.cu_window_seqlens
+        mask = window_mask(windows) if windows else None if mask is None else mask[:, :, : q.shape[2], : k.shape[2]]
+        return InputValues(q, k, v, None, mask, beside.get("attention_sink"))
     block = qkv[1].shape[2]
     table = np.ascontiguousarray(pages[:, : -(-keys // block)], np.int32)
     if table.min() < 0 or table.max() >= qkv[1].shape[0]:
