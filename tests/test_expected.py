@@ -56,6 +56,7 @@ RIGHT: dict[str, Raw] = {
     "mask, legacy": sdpa(is_causal=False, inputs__attn_mask="random", S=173, kernel="legacy"),
     "sinks": sdpa(inputs__attention_sink="random"),
     "sinks, 32-bit scores": sdpa(inputs__attention_sink="random", fidelity="HiFi4", fp32=True),
+    "windows of tokens": sdpa(is_causal=False, cu_window_seqlens=[0, 40, 100, 192]),
     "ring with a window": spec(sliding_window_size=70),
     "paged, batches": PAGED,
     "bfloat4_b": sdpa(dtype="bfloat4_b"),

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ OF_RING: dict[str, Raw] = {
 OF_EACH = {"is_causal": False, "batch": 2, "inputs__attn_mask": "random", "inputs__attn_mask_dtype": "bfloat4_b"}
 OF_EACH |= {"inputs__attn_mask_batch": 2, "inputs__attn_mask_heads": 2}
 SINKS = {"inputs__attention_sink": "random", "inputs__attention_sink_dtype": "bfloat8_b"}
+WINDOWS = {"is_causal": False, "cu_window_seqlens": [0, 50, 50, 200, 333], "grid": [1, 1]}
 OF_PLAIN: dict[str, Raw] = {
     name: raw(PLAIN, **{"grid": [4, 4]} | changes)
     for name, changes in {
@@ -73,6 +75,8 @@ OF_PLAIN: dict[str, Raw] = {
         "sinks": {"inputs__attention_sink": "random"},
         "sinks and a window, many chunks a core": SINKS | {"grid": [1, 1], "batch": 2, "sliding_window_size": 100},
         "sinks and a mask, 32-bit DST": WIDE | SINKS | {"is_causal": False, "inputs__attn_mask": "random"},
+        "windows of tokens": {"is_causal": False, "cu_window_seqlens": [0, 64, 100, 101, 400, 512]},
+        "windows of tokens, rows that fill no chunk": WINDOWS | {"S": 333, "q": 96, "k": 160, "batch": 2},
         "output in L1": {"memory_config": "l1_interleaved"},
         "all in L1": {"memory_config": "l1_interleaved", "inputs__memory_config": "l1_interleaved"},
         "many chunks a core": {"heads": 3, "kv_heads": 3, "grid": [1, 1], "batch": 2},
@@ -166,7 +170,7 @@ def moved(spec: RunSpec, ring_id: int) -> tuple[int, int, bool]:
     Of every head each Q chunk is read and written once, and reads each K chunk that it sees a key of, as far as there are
     keys. Of a chain the core with the most Q chunks reads for all. Each core reads a row of the page table for every batch. A
     mask is read whole for each head, a sink for each Q chunk by the streaming kernel, else once a core that has the head, and
-    a start in a tensor twice by each core; no key behind the new rows is read then.
+    a start in a tensor twice by each core; no key behind the new rows is read then. Windows are read twice by each core.
     """
     g, inputs = Geometry.of(spec), spec.inputs
     tile, k_tile, v_tile = (FORMATS[dtype].tile_bytes for dtype in inputs.dtypes)
@@ -184,6 +188,7 @@ def moved(spec: RunSpec, ring_id: int) -> tuple[int, int, bool]:
         read += heads * rows * width * tile + (heads * sum(kv) - spared) * width * (k_tile + v_tile)
         batches = sum(len({head // inputs.q_heads for head, _ in g.deal.places(core)}) for core in range(g.cores))
         read += batches * g.page_table_stick_bytes
+    read += 2 * g.windows_bytes * g.cores
     read += 2 * 32 * g.cores if spec.chunk_start_idx_tensor else 0
     read += heads * rows * -(-spec.kv_len // TILE) * FORMATS[inputs.attn_mask_dtype].tile_bytes if inputs.attn_mask else 0
     if inputs.attention_sink:
@@ -202,6 +207,9 @@ def spec_slabs(spec: RunSpec) -> int:
 def seen(g: Geometry, row: int) -> range:
     """K chunks with a key that some query of the Q chunk at a tile row sees; a ring with a window skips none before them."""
     first, last, chunk = row * TILE, (row + g.M) * TILE - 1, g.N * TILE
+    if g.windows:
+        touched = [(a, b) for a, b in pairwise(g.windows) if a < b and b > first and a <= last]
+        return range(touched[0][0] // chunk, -(-touched[-1][1] // chunk))
     begin = 0 if g.left is None or g.R > 1 else max(0, first - g.left) // chunk
     return range(begin, g.nk if g.right is None else min(g.nk, -(-(last + 1 + g.right) // chunk)))
 
