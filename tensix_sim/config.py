@@ -23,6 +23,7 @@ ComputeKernel = Literal["legacy", "streaming"]
 FormatName = Literal["bfloat16", "bfloat8_b", "bfloat4_b"]
 FidelityName = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
 ThrottleName = Literal["NO_THROTTLE", "LEVEL_1", "LEVEL_2", "LEVEL_3", "LEVEL_4", "LEVEL_5"]
+PlaceName = Literal["dram_interleaved", "l1_interleaved"]
 Chains = Literal["as_built", "where_alone", "none"]
 MemoryName = Literal[
     "dram_interleaved", "l1_interleaved",
@@ -112,7 +113,9 @@ class Inputs(Strict):
     kv_dtype: FormatName | None = Field(default=None, description="Of K and V; null: `dtype`.")
     k_dtype: FormatName | None = Field(default=None, description="Of K; null: `kv_dtype`.")
     v_dtype: FormatName | None = Field(default=None, description="Of V; null: `kv_dtype`.")
-    memory_config: Literal["dram_interleaved", "l1_interleaved"] = Field(default="dram_interleaved", description="Of Q, K and V.")
+    memory_config: PlaceName = Field(default="dram_interleaved", description="Of Q, K and V.")
+    k_memory_config: PlaceName | None = Field(default=None, description="Of K; null: `memory_config`.")
+    v_memory_config: PlaceName | None = Field(default=None, description="Of V; null: `memory_config`.")
     seed: NonNegativeInt = Field(default=1234, description="Q, K and V are drawn from N(0, 1) with it.")
     outliers: float = Field(default=0.0, ge=0, le=1, description="Fraction of drawn elements to which N(0, 10) is added.")
     q: str | None = Field(
@@ -153,6 +156,12 @@ class Inputs(Strict):
         """Data types of Q, K and V."""
         both = self.kv_dtype or self.dtype
         return self.dtype, self.k_dtype or both, self.v_dtype or both
+
+    @property
+    def in_dram(self) -> tuple[bool, bool, bool]:
+        """Whether Q, K and V are in DRAM."""
+        q, k, v = (place != "l1_interleaved" for place in (self.memory_config, self.k_memory_config, self.v_memory_config))
+        return q, q if self.k_memory_config is None else k, q if self.v_memory_config is None else v
 
     @property
     def dtype_of_kv(self) -> str:

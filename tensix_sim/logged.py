@@ -44,11 +44,11 @@ def tensors(job: Job) -> tuple[list[OpTensor], OpTensor]:
     g, given = job.geometry, job.spec.inputs
     _, k_dtype, v_dtype = given.dtypes
     dram, l1 = "DEV_0_DRAM_INTERLEAVED", "DEV_0_L1_INTERLEAVED"
-    place = dram if g.inputs_in_dram else l1
+    of_q, of_k, of_v = (dram if in_dram else l1 for in_dram in g.in_dram)
     inputs = [
-        OpTensor("Q", (g.B, g.NQH, g.S, given.head_dim), given.dtype.upper(), place),
-        OpTensor("K", (g.B, g.NKH, g.Sk, given.head_dim), k_dtype.upper(), place),
-        OpTensor("V", (g.B, g.NKH, g.Sk, given.head_dim), v_dtype.upper(), place),
+        OpTensor("Q", (g.B, g.NQH, g.S, given.head_dim), given.dtype.upper(), of_q),
+        OpTensor("K", (g.B, g.NKH, g.Sk, given.head_dim), k_dtype.upper(), of_k),
+        OpTensor("V", (g.B, g.NKH, g.Sk, given.head_dim), v_dtype.upper(), of_v),
         *([OpTensor("mask", (*g.mask_heads, g.S, g.Sk), given.attn_mask_dtype.upper(), dram)] if given.attn_mask else []),
         *([OpTensor("sink", (1, g.NQH, 1, 1), given.attention_sink_dtype.upper(), dram)] if given.attention_sink else []),
     ]

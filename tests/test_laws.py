@@ -79,6 +79,7 @@ OF_PLAIN: dict[str, Raw] = {
         "windows of tokens, rows that fill no chunk": WINDOWS | {"S": 333, "q": 96, "k": 160, "batch": 2},
         "output in L1": {"memory_config": "l1_interleaved"},
         "all in L1": {"memory_config": "l1_interleaved", "inputs__memory_config": "l1_interleaved"},
+        "K in L1, V in DRAM": {"inputs__k_memory_config": "l1_interleaved", "is_causal": False},
         "many chunks a core": {"heads": 3, "kv_heads": 3, "grid": [1, 1], "batch": 2},
         "Wormhole": {"board": "n150"},
     }.items()
@@ -92,6 +93,11 @@ OF_CHUNKED: dict[str, Raw] = {
         "rows that fill no chunk": {"S": 300, "chunk_start_idx": 256, "q": 128, "k": 128, "paged_kv__block_size": 96},
         "a few rows": {"S": 40, "chunk_start_idx": 512, "q": 128, "k": 256, "paged_kv__block_size": 32},
         "other data type": {"dtype": "bfloat16", "kv_dtype": "bfloat8_b"},
+        "Q in L1": {
+            "inputs__memory_config": "l1_interleaved",
+            "inputs__k_memory_config": "dram_interleaved",
+            "chunk_start_idx": 64,
+        },
         "start in a tensor": {"S": 256, "chunk_start_idx": 192, "k": 128, "chunk_start_idx_tensor": True},
         "start in a tensor, a few rows": {"S": 40, "chunk_start_idx": 256, "k": 128, "chunk_start_idx_tensor": True, "batch": 2},
     }.items()
@@ -158,14 +164,14 @@ def test_bytes_are_the_closed_form(runs: Runs) -> None:
     """Worked out from the spec: see `moved`."""
     in_l1 = runs.off.spec.memory_config.startswith("l1")
     for device in runs.off.devices:
-        read, written, handed_on = moved(runs.off.spec, device.ring_id)
-        assert device.dram_read_bytes == (read if runs.off.spec.inputs.memory_config.startswith("dram") else 0)
+        read, written, handed_on = moved(runs.off.spec, device.ring_id, runs.off.spec.inputs.in_dram)
+        assert device.dram_read_bytes == read
         assert device.dram_write_bytes == (0 if in_l1 else written)
         assert handed_on or device.l1_write_bytes == (written if in_l1 else 0)
 
 
-def moved(spec: RunSpec, ring_id: int) -> tuple[int, int, bool]:
-    """Bytes that a device reads and writes, and whether cores hand K and V on.
+def moved(spec: RunSpec, ring_id: int, of: tuple[bool, bool, bool] = (True, True, True)) -> tuple[int, int, bool]:
+    """Bytes that a device reads, `of` Q, K and V, and writes, and whether cores hand K and V on.
 
     Of every head each Q chunk is read and written once, and reads each K chunk that it sees a key of, as far as there are
     keys. Of a chain the core with the most Q chunks reads for all. Each core reads a row of the page table for every batch. A
@@ -185,7 +191,7 @@ def moved(spec: RunSpec, ring_id: int) -> tuple[int, int, bool]:
         written += heads * rows * width * tile
         kv = [sum(min(g.N, end - j * g.N) for j in seen(g, (offset + q) * g.M)) for q in range(-(-rows // g.M))]
         spared = sum(kv[0] * (sum(link.shares) - max(link.shares)) for link in g.chains)
-        read += heads * rows * width * tile + (heads * sum(kv) - spared) * width * (k_tile + v_tile)
+        read += heads * rows * width * tile * of[0] + (heads * sum(kv) - spared) * width * (k_tile * of[1] + v_tile * of[2])
         batches = sum(len({head // inputs.q_heads for head, _ in g.deal.places(core)}) for core in range(g.cores))
         read += batches * g.page_table_stick_bytes
     read += 2 * g.windows_bytes * g.cores

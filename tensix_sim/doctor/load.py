@@ -139,10 +139,11 @@ class Work:
         slabs = self.kv_rows.reshape(-1, g.nq).sum(axis=1)
         kv_rows = g.valid_Skt if g.chained else max(int(sum(slabs[rows.start // g.Sc] for rows in g.slabs(r))) for r in devices)
         rows = g.phases * g.Sqt
-        read = rows * g.D * b.q.tile_bytes + kv_rows * (g.D * b.k.tile_bytes + g.E * b.v.tile_bytes)
+        sizes = rows * g.D * b.q.tile_bytes, kv_rows * g.D * b.k.tile_bytes, kv_rows * g.E * b.v.tile_bytes
+        read = sum(size for size, in_dram in zip(sizes, g.in_dram, strict=True) if in_dram)
         written = rows * g.E * b.q.tile_bytes
         masked = rows * g.valid_Skt * g.attn_mask.tile_bytes if g.attn_mask else 0
-        dram = g.B * g.NQH * (read * g.inputs_in_dram + written * g.output_in_dram + masked) / chip.dram.rate
+        dram = g.B * g.NQH * (read + written * g.output_in_dram + masked) / chip.dram.rate
         return Floor(math=int(math), dram=int(dram))
 
 

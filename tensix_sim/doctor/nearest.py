@@ -23,12 +23,12 @@ from tensix_sim.sdpa.keys import (
     CAUSAL,
     GRID,
     HEAD_DIM,
-    INPUTS_IN,
     K_CHUNK,
     KV_HEADS,
     KV_LEN,
     MASK_BATCH,
     MASK_HEADS,
+    PLACES,
     PREFIX,
     Q_CHUNK,
     Q_HEADS,
@@ -68,8 +68,8 @@ def _smaller_chunks(c: Case) -> Iterator[Change]:
     """List what takes less L1: tensors elsewhere, or chunks that leave no rest, the least smaller first."""
     if c["memory_config"] == "l1_interleaved":
         yield {"memory_config": "dram_interleaved"}
-    if c[INPUTS_IN] == "l1_interleaved":
-        yield {INPUTS_IN: "dram_interleaved"}
+    if not all(c.in_dram):
+        yield {key: "dram_interleaved" for key in PLACES if c[key] == "l1_interleaved"}
     q, k = c[Q_CHUNK], c[K_CHUNK]
     q_sizes = [size for size in q_chunk_sizes(c, q) if size <= q]
     k_sizes = {size for size in _chunk_sizes(c.kv_len, k) if size <= k} | {k}

@@ -24,12 +24,12 @@ from tensix_sim.sdpa.keys import (
     FP32_DEST,
     GRID,
     HEAD_DIM,
-    INPUTS_IN,
     K_CHUNK,
     KV_HEADS,
     KV_LEN,
     MASK_DTYPE,
     OF_MASK,
+    PLACES,
     PREFIX,
     Q_CHUNK,
     Q_HEADS,
@@ -130,7 +130,7 @@ def buffers_fit_l1(c: Case) -> Iterator[Fault]:
             *(key for key in DTYPES if c[key]),
             *mask_keys(c),
             *(["memory_config"] if output else []),
-            *([INPUTS_IN] if inputs else []),
+            *([key for key in PLACES if c[key]] if inputs else []),
         ]
         found = {key: c[key] for key in (Q_CHUNK, K_CHUNK, HEAD_DIM, DTYPE, *more, "board")}
         yield Fault(found | ({"machine.l1.reserved": reserved} if reserved else {}), rule)
@@ -167,10 +167,10 @@ def dram_bytes(c: Case) -> int:
     q, kv = c.elements
     output = q // c["ring_size"] if c.op.ring else q
     of_q, *of_kv = (FORMATS[dtype].tile_bytes for dtype in c.dtypes)
-    if c[INPUTS_IN] == "l1_interleaved":
-        q = kv = 0
+    of_inputs = zip((q, kv, kv), (of_q, *of_kv), c.in_dram, strict=True)
+    inputs = sum(elements * size for elements, size, in_dram in of_inputs if in_dram)
     of_mask, sinks = FORMATS[c[MASK_DTYPE]].tile_bytes, c[Q_HEADS] * FORMATS[c[SINK_DTYPE]].tile_bytes if c[SINK] else 0
-    return int((q + output) * of_q + kv * sum(of_kv) + c.mask_elements * of_mask) // TILE**2 + sinks
+    return int(inputs + output * of_q + c.mask_elements * of_mask) // TILE**2 + sinks
 
 
 def _values_fit_the_host(c: Case) -> Iterator[Fault]:

@@ -23,13 +23,13 @@ from tensix_sim.sdpa.keys import (
     FP32_DEST,
     GRID,
     HEAD_DIM,
-    INPUTS_IN,
     K_CHUNK,
     KV_HEADS,
     KV_LEN,
     MASK_BATCH,
     MASK_DTYPE,
     MASK_HEADS,
+    PLACES,
     PREFIX,
     Q_CHUNK,
     Q_HEADS,
@@ -150,6 +150,13 @@ class Case:
         return self[DTYPE], k or both or self[DTYPE], v or both or self[DTYPE]
 
     @property
+    def in_dram(self) -> tuple[bool, bool, bool]:
+        """Whether Q, K and V are in DRAM."""
+        for key in PLACES:
+            self.need(key)
+        return self.spec.inputs.in_dram
+
+    @property
     def elements(self) -> tuple[int, int]:
         """Elements of Q, and of K or V, in whole tile rows."""
         heads_q, heads_kv = self[BATCH] * self[Q_HEADS], self[BATCH] * self[KV_HEADS]
@@ -175,10 +182,11 @@ class Case:
     @property
     def l1_input_bytes(self) -> int:
         """What Q, K and V take of it."""
-        if self[INPUTS_IN] != "l1_interleaved":
+        if all(self.in_dram):
             return 0
         q, kv = (elements // TILE**2 for elements in self.elements)
-        return sum(self._share_of_a_core(tiles, dtype) for tiles, dtype in zip((q, kv, kv), self.dtypes, strict=True))
+        tensors = zip((q, kv, kv), self.dtypes, self.in_dram, strict=True)
+        return sum(self._share_of_a_core(tiles, dtype) for tiles, dtype, in_dram in tensors if not in_dram)
 
     @property
     def l1_tensor_bytes(self) -> int:

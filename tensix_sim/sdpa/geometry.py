@@ -111,7 +111,7 @@ class Geometry:
     fidelity_phases: int
     block_rows: int  # tile rows of a K/V page, 0 where K and V are dense
     page_table_stick_bytes: int
-    inputs_in_dram: bool = True
+    in_dram: tuple[bool, bool, bool] = (True, True, True)  # Q, K, V
     output_in_dram: bool = True
     what_if: WhatIf = AS_BUILT
     attn_mask: Format | None = None  # of a mask of the user's,
@@ -145,7 +145,7 @@ class Geometry:
             fidelity_phases=compute_config(spec).phases,
             block_rows=paged.block_size // TILE if paged else 0,
             page_table_stick_bytes=page_table_row_bytes(spec, on),
-            inputs_in_dram=given.memory_config.startswith("dram"),
+            in_dram=given.in_dram,
             output_in_dram=spec.memory_config.startswith("dram"),
             what_if=spec.what_if,
             attn_mask=FORMATS[given.attn_mask_dtype] if given.attn_mask else None,

@@ -26,6 +26,7 @@ from tensix_sim.sdpa.keys import (
     MASK_HEADS,
     MESH,
     PAGED,
+    PLACES,
     PREFIX,
     Q_CHUNK,
     Q_HEADS,
@@ -58,6 +59,7 @@ OF_SOME_OPS = (
     SINK,
     START_TENSOR,
     WINDOWS,
+    *PLACES,
 )  # keys that not every op takes
 
 
@@ -303,6 +305,7 @@ SDPA = Op(
     ttnn_name="scaled_dot_product_attention",
     codes=("SDPAOperation", "ScaledDotProductAttention"),
     takes=(CAUSAL, WINDOW, WINDOWS, ATTN_MASK, SINK, KV_LEN, *DTYPES, INPUTS_IN),
+    takes_unshown=PLACES,
     rules=(
         _every_query_sees_a_key,
         _mask_stands_alone,
@@ -337,7 +340,8 @@ CHUNKED_SDPA = Op(
     name="chunked_sdpa",
     ttnn_name="chunked_scaled_dot_product_attention",
     codes=("SDPAOperation", "ScaledDotProductAttention"),
-    takes=(PAGED, PREFIX, START_TENSOR, *DTYPES),
+    takes=(PAGED, PREFIX, START_TENSOR, *DTYPES, INPUTS_IN),
+    takes_unshown=PLACES,
     rules=(_keys_are_paged, _chunk_has_a_start, _prefix_is_whole_chunks),
     example=MappingProxyType(
         {

@@ -37,7 +37,7 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: R
     blank = None if inputs is None else np.full((g.B * g.NQH * out_rows * TILE, g.E * TILE), np.nan, np.float32)
     memory: MemoryKind = "dram" if g.output_in_dram else "l1"
     out = Tensor("output", g.B * g.NQH * out_rows, g.E, b.q, memory, blank, output=True)
-    tensors = [q, k, v] if g.inputs_in_dram else [replace(x, memory="l1") for x in (q, k, v)]
+    tensors = [x if in_dram else replace(x, memory="l1") for x, in_dram in zip((q, k, v), g.in_dram, strict=True)]
     q, k, v = tensors
     tensors += [given.tensor for given in (mask, sink) if given]
     pages = None

@@ -272,7 +272,9 @@ KEYS = {  # of a spec, as the call says them
     "inputs.seq_len": "q.shape[2]", "inputs.head_dim": "q.shape[3]", "inputs.kv_heads": "k.shape[1]",
     "inputs.kv_len": "k.shape[2]", "paged_kv.block_size": "k.shape[2]", "paged_kv.page_table": "page_table",
     "paged_kv": "page_table", "inputs.attn_mask": "attn_mask", "inputs.attn_mask_dtype": "attn_mask.dtype",
-    "inputs.attention_sink": "attention_sink", "inputs.attention_sink_dtype": "attention_sink.dtype",
+    "inputs.memory_config": "q.memory_config", "inputs.k_memory_config": "k.memory_config",
+    "inputs.v_memory_config": "v.memory_config", "inputs.attention_sink": "attention_sink",
+    "inputs.attention_sink_dtype": "attention_sink.dtype",
 }  # fmt: skip
 SAID_UPSTREAM = (  # how a rule begins here, and upstream's words, on which tests and sweeps match
     (r"a Q chunk is whole tiles of (\d+)", "q_chunk_size must be a multiple of {}"),
@@ -396,15 +398,16 @@ def _shapes(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | No
             (table_rows == batch, f"{table_rows} rows; each of {batch} batches needs one"),
             (pages >= needed, f"{pages} pages a row; {blocks}"),
         )
-    in_l1 = {tensor.memory_config().buffer_type is BufferType.L1 for tensor in qkv}
-    if len(in_l1) > 1 or (True in in_l1 and op != "scaled_dot_product_attention"):
-        raise NotModelledError(f"{op}: Q, K and V are in L1; here plain attention reads all of them from there, or none")
+    places = [f"{'l1' if tensor.memory_config().buffer_type is BufferType.L1 else 'dram'}_interleaved" for tensor in qkv]
     inputs: dict[str, Any] = {
-        "memory_config": "l1_interleaved" if True in in_l1 else "dram_interleaved",
+        "memory_config": places[0],
         "batch": batch, "q_heads": heads, "kv_heads": k.shape[1], "seq_len": rows, "head_dim": width, "dtype": q.dtype.value,
     }  # fmt: skip
     if keys != prefix + rows:
         inputs["kv_len"] = keys
+    inputs |= {
+        key: place for key, place in zip(("k_memory_config", "v_memory_config"), places[1:], strict=True) if place != places[0]
+    }
     for name, dtype in (("k_dtype", k.dtype), ("v_dtype", v.dtype)) if k.dtype is not v.dtype else (("kv_dtype", k.dtype),):
         if dtype is not q.dtype:
             inputs[name] = dtype.value
