@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from tensix_sim.formats import TILE
 from tensix_sim.ttnn.beside import FLOATS, keys_of_mask, keys_of_sink, windows_of
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.names import missing
@@ -433,6 +434,10 @@ def _keys_beside(op: str, mesh: MeshDevice, qkv: tuple[Tensor, Tensor, Tensor], 
     if mask := beside.get("attn_mask"):
         found |= keys_of_mask(op, mask, mesh, *qkv[:2])
         SESSION.note(f"{op}: attn_mask is divided by the scale first, by an op of its own, whose cycles are not modelled")
+        if qkv[1].shape[2] % TILE:
+            SESSION.note(
+                f"{op}: attn_mask hides the keys in K's last tile that are padding; ttnn takes what the mask's own padding has"
+            )
     if sink := beside.get("attention_sink"):
         found |= keys_of_sink(op, sink, mesh, qkv[0])
     return found
