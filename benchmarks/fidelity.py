@@ -128,7 +128,7 @@ def changes(told: dict[str, Any]) -> list[str]:
         "|" + "---|" * 7,
     ]
     for changed in sorted(told["changes"], key=lambda changed: str(changed["setting"])):
-        before, after = (" ".join(map(_short, values)) for values in changed["values"])
+        before, after = (" ".join(_short(x) for x in values if x is not None) for values in changed["values"])
         chip, predicted = (f"{changed[what]:.2f}" for what in ("measured", "predicted"))
         ids = ", ".join(changed["rows"])
         same = "yes" if changed["same_way"] else "**no**"

@@ -74,7 +74,7 @@ FAULTS: dict[str, Fault] = {
     "C20": Fault("mask of the next row", "legacy.py", "a.mask.marks(row, j)", "a.mask.marks(row + 1, j)", "a"),
     "C23": Fault("K not transposed within tiles", "running.py", ", transposed=True)", ")", "a"),
     "C25": Fault("old sums not rescaled", "legacy.py", "await t.do(MulSums, prev.l, alpha)", "pass", "a"),
-    "C26": Fault("old sums not added", "legacy.py", "await t.do(AddSums, cur.l, prev.l)", "pass", "a"),
+    "C26": Fault("old sums not added", "legacy.py", "await t.do(AddTo, cur.l, prev.l)", "pass", "a"),
     "C28": Fault("old outputs not added", "legacy.py",
                  "await t.do(MulColumn, prev.O, alpha, cur.O, dst.scaled, accumulate=True)", "pass", "a"),
     "C29": Fault("columns of sums not added up", "legacy.py", "await t.do(RowSum, last.l, x.ones, dst.sums)", "pass", "a"),

@@ -12,6 +12,7 @@ from tensix_sim.formats import TILE
 
 Rows = NDArray[np.float32]
 Pieces = Sequence[tuple[int, int]]  # of the rows of a head: from, up to
+LEAST = -1e30  # for -inf in a mask, which the chip takes for a huge number: a query that sees no key sees all alike
 BLOCK = 256  # query rows at a time: bounds the memory of the scores
 
 
@@ -177,11 +178,12 @@ def total(moments: Iterable[Moments]) -> Moments:
 
 def compare_with_reference(
     q: Rows, k: Rows, v: Rows, out: Rows, first_key: int, scale: float, left: int | None = None, right: int | None = 0,
-    by_row: NDArray[np.float64] | None = None, pieces: Sequence[Pieces] | None = None,
+    pieces: Sequence[Pieces] | None = None, mask: Rows | None = None, sinks: Rows | None = None,
+    by_row: NDArray[np.float64] | None = None,
 ) -> Moments:  # fmt: skip
     """Compare `out` [heads, rows, d] with `attention` of the other arguments; `by_row` [heads, rows] gets relative L2 errors."""
     parts = []
-    for head, start, expected in attention(q, k, v, first_key, scale, left, right, pieces):
+    for head, start, expected in attention(q, k, v, first_key, scale, left, right, pieces, mask, sinks):
         rows = head, slice(start, start + len(expected))
         parts.append(Moments.of(expected, out[rows], None if by_row is None else by_row[rows]))
     return total(parts)
@@ -189,12 +191,13 @@ def compare_with_reference(
 
 def attention(
     q: Rows, k: Rows, v: Rows, first_key: int, scale: float, left: int | None = None, right: int | None = 0,
-    pieces: Sequence[Pieces] | None = None,
+    pieces: Sequence[Pieces] | None = None, mask: Rows | None = None, sinks: Rows | None = None,
 ) -> Iterator[tuple[int, int, NDArray[np.float64]]]:  # fmt: skip
     """Attention in float64, as blocks of rows: (head, first row, values). Of each head all rows, or some `pieces` of them.
 
     q is [heads, rows, d], consecutive rows of the sequence; k and v are [kv_heads, keys, d]. Row i of q has key
-    `first_key` + i for its own, and sees it, `left` keys before and `right` keys after it; None is all there are.
+    `first_key` + i for its own, and sees it, `left` keys before and `right` keys after it; None is all there are. A `mask`
+    [1 or heads, rows, keys] is added to the scaled scores; each head's sink is one more score, before scaling, without a value.
     """
     heads, rows, _ = q.shape
     group = heads // k.shape[0]
@@ -203,25 +206,33 @@ def attention(
         if head % group == 0:
             keys, values = k[head // group].astype(np.float64), v[head // group].astype(np.float64)
         for start, stop in pieces[head] if pieces else blocks:
-            yield head, start, _attend(q[head, start:stop], keys, values, first_key + start, scale, left, right)
+            added = None if mask is None else mask[head % len(mask), start:stop]
+            sink = None if sinks is None else float(sinks[head]) * scale
+            yield head, start, _attend(q[head, start:stop], keys, values, first_key + start, scale, left, right, added, sink)
 
 
 def _attend(
-    q: Rows, k: NDArray[np.float64], v: NDArray[np.float64], first: int, scale: float, left: int | None, right: int | None
-) -> NDArray[np.float64]:
+    q: Rows, k: NDArray[np.float64], v: NDArray[np.float64], first: int, scale: float, left: int | None, right: int | None,
+    mask: Rows | None, sink: float | None,
+) -> NDArray[np.float64]:  # fmt: skip
     """Attention of consecutive rows of one head, q [rows, d], the first of which has key `first` for its own."""
     own, last = first + np.arange(len(q))[:, np.newaxis], first + len(q) - 1
     begin = 0 if left is None else max(0, first - left)
     end = len(k) if right is None else min(last + right + 1, len(k))
     scores = (q.astype(np.float64) * scale) @ k[begin:end].T
+    if mask is not None:
+        scores += np.maximum(mask[:, begin:end], LEAST)
     if right is not None:
         late = first + right + 1  # the first key that a row does not see
         scores[:, late - begin :][np.arange(late, end) > own + right] = -np.inf
     if left is not None:
         early = min(max(begin, last - left), end)  # the first key from which on every row sees them
         scores[:, : early - begin][np.arange(begin, early) < own - left] = -np.inf
-    scores -= scores.max(axis=1, keepdims=True)
+    most = scores.max(axis=1, keepdims=True)
+    if sink is not None:
+        np.maximum(most, sink, out=most)
+    scores -= most
     np.exp(scores, out=scores)
     expected: NDArray[np.float64] = scores @ v[begin:end]
-    expected /= scores.sum(axis=1, keepdims=True)
+    expected /= scores.sum(axis=1, keepdims=True) + (0 if sink is None else np.exp(sink - most))
     return expected

@@ -24,6 +24,7 @@ ComputeKernel = Literal["legacy", "streaming"]
 FormatName = Literal["bfloat16", "bfloat8_b", "bfloat4_b"]
 FidelityName = Literal["LoFi", "HiFi2", "HiFi3", "HiFi4"]
 ThrottleName = Literal["NO_THROTTLE", "LEVEL_1", "LEVEL_2", "LEVEL_3", "LEVEL_4", "LEVEL_5"]
+PlaceName = Literal["dram_interleaved", "l1_interleaved"]
 Chains = Literal["as_built", "where_alone", "none"]
 MemoryName = Literal[
     "dram_interleaved", "l1_interleaved",
@@ -113,7 +114,9 @@ class Inputs(Strict):
     kv_dtype: FormatName | None = Field(default=None, description="Of K and V; null: `dtype`.")
     k_dtype: FormatName | None = Field(default=None, description="Of K; null: `kv_dtype`.")
     v_dtype: FormatName | None = Field(default=None, description="Of V; null: `kv_dtype`.")
-    memory_config: Literal["dram_interleaved", "l1_interleaved"] = Field(default="dram_interleaved", description="Of Q, K and V.")
+    memory_config: PlaceName = Field(default="dram_interleaved", description="Of Q, K and V.")
+    k_memory_config: PlaceName | None = Field(default=None, description="Of K; null: `memory_config`.")
+    v_memory_config: PlaceName | None = Field(default=None, description="Of V; null: `memory_config`.")
     seed: NonNegativeInt = Field(default=1234, description="Q, K and V are drawn from N(0, 1) with it.")
     outliers: float = Field(default=0.0, ge=0, le=1, description="Fraction of drawn elements to which N(0, 10) is added.")
     q: str | None = Field(
@@ -123,12 +126,43 @@ class Inputs(Strict):
         default=None, description="As `q`: [batch, kv_heads, kv_len, head_dim], in sequence order, paged or not."
     )
     v: str | None = Field(default=None, description="As `k`.")
+    attn_mask: str | None = Field(
+        default=None,
+        description="Added to the scaled scores: random (a quarter is hidden), causal, or an .npy file of floats: "
+        "[1 or batch, 1 or q_heads, seq_len, kv_len].",
+    )
+    attn_mask_dtype: FormatName = Field(default="bfloat16", description="Of the mask.")
+    attn_mask_batch: PositiveInt = Field(default=1, description="Sequences that the mask tells apart: 1 or `batch`.")
+    attn_mask_heads: PositiveInt = Field(default=1, description="Heads that the mask tells apart: 1 or `q_heads`.")
+
+    attention_sink: str | None = Field(
+        default=None,
+        description="A logit of each head, one more key without a value: random, or an .npy file of floats [1, q_heads, 1, 1]. "
+        "It takes the scale, as scores do.",
+    )
+    attention_sink_dtype: FormatName = Field(default="bfloat16", description="Of the sink.")
+
+    @property
+    def attention_sink_file(self) -> str | None:
+        """Path of the sink, if it comes from a file."""
+        return None if self.attention_sink == "random" else self.attention_sink
+
+    @property
+    def attn_mask_file(self) -> str | None:
+        """Path of the mask, if it comes from a file."""
+        return None if self.attn_mask in MASKS else self.attn_mask
 
     @property
     def dtypes(self) -> tuple[FormatName, FormatName, FormatName]:
         """Data types of Q, K and V."""
         both = self.kv_dtype or self.dtype
         return self.dtype, self.k_dtype or both, self.v_dtype or both
+
+    @property
+    def in_dram(self) -> tuple[bool, bool, bool]:
+        """Whether Q, K and V are in DRAM."""
+        q, k, v = (place != "l1_interleaved" for place in (self.memory_config, self.k_memory_config, self.v_memory_config))
+        return q, q if self.k_memory_config is None else k, q if self.v_memory_config is None else v
 
     @property
     def dtype_of_kv(self) -> str:
@@ -149,10 +183,26 @@ class Inputs(Strict):
         given = dict(given)
         if isinstance(given.get("files"), Mapping):
             given = {**given.pop("files"), **given}  # a key given by itself, with --set for one, wins
+        given |= _mask_heads(given)
         paths = {name: given[name] for name in "qkv" if given.get(name) is not None}
         if not all(isinstance(path, str) for path in paths.values()):
             return given
         return given | _shapes(given, paths) if paths else given
+
+
+MASKS = ("random", "causal")  # that need no file
+
+
+def _mask_heads(given: Mapping[str, Any]) -> dict[str, int]:
+    """The batches and heads of a mask from a file, where the file is one and nobody says otherwise."""
+    path = given.get("attn_mask")
+    if not isinstance(path, str) or path in MASKS:
+        return {}
+    try:
+        batch, heads, _, _ = open_array(path, rank=4, kind="f").shape
+    except ValueError:  # `check` says what is wrong with it
+        return {}
+    return {name: size for name, size in (("attn_mask_batch", batch), ("attn_mask_heads", heads)) if given.get(name) is None}
 
 
 def _shapes(given: Mapping[str, Any], paths: dict[str, str]) -> dict[str, int]:
@@ -244,11 +294,19 @@ class RunSpec(Strict):
     sliding_window_size: PositiveInt | None = Field(
         default=None, description="Keys that a query sees: causal, up to its own; else half of them on either side."
     )
+    cu_window_seqlens: Annotated[tuple[NonNegativeInt, ...], Field(strict=False)] | None = Field(
+        default=None,
+        description="Where windows of tokens begin, and the last one ends: `[0, 64, 256]`. A query sees the keys of its window.",
+    )
     program_config: SDPAProgramConfig | None = Field(default=None, description="null: chunks of 32 on the full grid.")
     compute_kernel_config: ComputeKernelConfig | None = Field(default=None, description="null: HiFi2, as the op's own default.")
     memory_config: MemoryName = Field(default="dram_interleaved", description="Of the output. Sharded ones are refused.")
     paged_kv: PagedKV | None = Field(default=None, description="K and V in blocks, as a cache has them.")
     chunk_start_idx: NonNegativeInt | None = Field(default=None, description="Rows already in the cache: the prefix.")
+    chunk_start_idx_tensor: bool = Field(
+        default=False,
+        description="Whether the op reads `chunk_start_idx` from a tensor: one program for all, in whole Q chunks.",
+    )
     queue_id: NonNegativeInt = Field(default=0, description="No effect: there is one queue.")
     kernel: ComputeKernel | None = Field(default=None, description="The compute kernel; null: the op's own choice.")
     numerics: Literal["off", "fast", "exact"] = Field(

@@ -224,7 +224,8 @@ def _moments(g: Geometry, ring_id: int, inputs: InputValues, output: Values, who
             seen = inputs.q[b][:, rows], k[b], v[b], output[b][:, mine], g.prefix + rows.start, g.scale
             first = (rows.start + g.prefix) // (g.M * TILE) + b * g.NQH
             pieces = None if whole else [_sample(g, first + head, rows.stop - rows.start) for head in range(g.NQH)]
-            parts.append(compare_with_reference(*seen, g.left, g.right, by_row[b][:, mine], pieces))
+            mask = inputs.mask_of(b)
+            parts.append(compare_with_reference(*seen, g.left, g.right, pieces, mask, inputs.sinks, by_row[b][:, mine]))
     return replace(total(parts), whole=by_row.size), by_row
 
 

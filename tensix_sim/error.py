@@ -104,7 +104,7 @@ def _slabs(spec: RunSpec, inputs: InputValues) -> Iterator[tuple[Geometry, int, 
     for ring_id in positions(spec):
         for rows in g.slabs(ring_id):
             for b in range(g.B):
-                seen = g.prefix + rows.start, g.scale, g.left, g.right
+                seen = g.prefix + rows.start, g.scale, g.left, g.right, None, inputs.mask_of(b), inputs.sinks
                 yield g, ring_id, b, rows, (inputs.q[b][:, rows], inputs.k[b], inputs.v[b], *seen)
 
 

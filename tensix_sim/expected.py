@@ -20,7 +20,7 @@ from tensix_sim.hw.exact import Exact
 from tensix_sim.program import ComputeConfig
 from tensix_sim.sdpa.blocks import granularity
 from tensix_sim.sdpa.geometry import Geometry
-from tensix_sim.sdpa.inputs import InputValues
+from tensix_sim.sdpa.inputs import InputValues, kernel_mask, sink_tiles
 
 Math = Arithmetic | Exact
 Errors = NDArray[np.float64]
@@ -67,11 +67,15 @@ def recomputed(
         kv_head, begin, start = head // group, tile_row * TILE, slabs[slab].start + tile_row * TILE
         rows = range(start, min(start + TILE, slabs[slab].stop))
         q, k, v = inputs.q[batch, head, start : rows.stop], inputs.k[batch, kv_head], inputs.v[batch, kv_head]
-        [(_, _, reference)] = attention(q[np.newaxis], k[np.newaxis], v[np.newaxis], g.prefix + start, g.scale, g.left, g.right)
+        mask = inputs.mask_of(batch)
+        added = None if mask is None else mask[head % len(mask), start : rows.stop]
+        sink = None if inputs.sinks is None else inputs.sinks[head : head + 1]
+        seen = g.prefix + start, g.scale, g.left, g.right, None, None if added is None else added[np.newaxis], sink
+        [(_, _, reference)] = attention(q[np.newaxis], k[np.newaxis], v[np.newaxis], *seen)
         whole = to_format(np.pad(q, ((0, TILE - len(rows)), (0, 0))), g.blocks.q)
         q_chunk_end = g.prefix + slabs[slab].start + (tile_row // g.M + 1) * g.M * TILE
         keys, values = quantised(batch, kv_head)
-        again = attention_rows(g, math, whole, keys, values, g.prefix + start, q_chunk_end)[: len(rows)]
+        again = attention_rows(g, math, whole, keys, values, g.prefix + start, q_chunk_end, added, sink)[: len(rows)]
         run = output[batch, head, slab * g.Sc + begin :][: len(rows)]
         errors = (_squares(x) for x in (run - reference, again - reference, reference))
         found.append(TileRow(device, batch, head, rows, *errors))
@@ -96,24 +100,33 @@ def _chosen(g: Geometry, by_row: Errors) -> list[TilePlace]:
 # -- the rows again ---------------------------------------------------------------------------------------------------------
 
 
-def attention_rows(g: Geometry, math: Math, q: Values, k: Values, v: Values, first: int, q_chunk_end: int) -> Values:
+def attention_rows(
+    g: Geometry, math: Math, q: Values, k: Values, v: Values, first: int, q_chunk_end: int, added: Values | None = None,
+    sink: Values | None = None,
+) -> Values:  # fmt: skip
     """Flash attention of a tile row of queries q [32, DH], the first of them at `first` of the sequence, over k, v [keys, DH].
 
     All are as their formats hold them, K and V whole chunks, filled up with zeros. The Q chunk of the queries ends before
-    `q_chunk_end`. The letters are the kernels', the values [tile row, 32, tile column, 32].
+    `q_chunk_end`. `added` is the user's mask, [rows, keys]. The letters are the kernels', the values [tile row, 32, tile column,
+    32].
     """
-    b, Q = g.blocks, _tiles(q)
+    b, Q, mask = g.blocks, _tiles(q), _mask_rows(g, added, len(k))
     fmt, chunk = FLOAT32 if b.wide_scores else BFLOAT16, g.N * TILE
-    begin = 0 if g.left is None else max(0, first - g.left) // chunk
-    end = q_chunk_end if g.causal else g.Sk if g.right is None else min(q_chunk_end + g.right, g.Sk)
+    begin, end = _visited(g, first, q_chunk_end)
     in_pieces = b.streaming and first < q_chunk_end + (b.pv_rows - g.M) * TILE  # the rows that are finished first
     m = l = O = None
-    for start in range(begin * chunk, min(end, g.Sk), chunk):
+    for start in range(begin // chunk * chunk, min(end, g.Sk), chunk):
         n = min(g.N, -(-(end - start) // TILE))
         keys = slice(start, start + n * TILE)
         S = math.matmul(Q, b.q, _tiles(k[keys].T), b.k, fmt, False)  # S = Q K^T
         hidden = _hidden(g, first, keys)
-        if hidden.any():
+        if mask is not None and g.added:
+            given = _tiles(mask[:, keys])
+            if b.streaming:
+                math.accumulate_tile(S, given, g.added, fmt)
+            else:
+                S = math.pack(math.add(S, fmt, given, g.added), fmt)
+        elif hidden.any():
             math.accumulate_tile(S, _tiles(np.where(hidden, np.float32(-np.inf), np.float32(0))), BFLOAT16, fmt)
         old_m, m = m, math.pack(math.max_rows(S, fmt, m), BFLOAT16)  # m = max(m', rowmax S)
         math.subtract(S, fmt, m, BFLOAT16)
@@ -122,9 +135,7 @@ def attention_rows(g: Geometry, math: Math, q: Values, k: Values, v: Values, fir
         pieces = n // granularity(n, b.qk_subblock[1]) if in_pieces else 1
         old_O, O = O, _product(math, S, fmt, _tiles(v[keys]), b.v, pieces)  # O = P V
         if old_m is not None:
-            difference = old_m.copy()
-            math.subtract(difference, BFLOAT16, m, BFLOAT16)
-            alpha = math.exp(difference, g.scale, BFLOAT16)  # α = exp((m' - m) scale)
+            alpha = _weight(math, old_m, m, g.scale, BFLOAT16)  # α = exp((m' - m) scale)
             math.accumulate(O, math.multiply(old_O, BFLOAT16, alpha, BFLOAT16), BFLOAT16)  # O += α O'
             scaled_l = math.multiply(old_l, fmt, alpha, BFLOAT16)
             if b.streaming:
@@ -132,10 +143,47 @@ def attention_rows(g: Geometry, math: Math, q: Values, k: Values, v: Values, fir
             else:
                 l = math.pack(math.add(l, fmt, math.pack(scaled_l, fmt), fmt), fmt)
     assert l is not None
+    assert m is not None
     assert O is not None
+    tile = None if sink is None or g.sink is None else sink_tiles(sink, g.sink).reshape(1, TILE, 1, TILE)
     total = math.sum_columns(l, fmt)
-    inverse = math.reciprocal(total, BFLOAT16, newer=True) if b.streaming else math.reciprocal(math.pack(total, fmt), fmt)
-    return math.pack(math.multiply(O, BFLOAT16, inverse, BFLOAT16 if b.streaming else fmt), b.q).reshape(TILE, -1)  # O / l
+    if b.streaming:
+        if tile is not None:
+            total = math.add(total, BFLOAT16, _weight(math, tile, m, g.scale, BFLOAT16), BFLOAT16)
+        inverse = math.reciprocal(total, BFLOAT16, newer=True)
+        return math.pack(math.multiply(O, BFLOAT16, inverse, BFLOAT16), b.q).reshape(TILE, -1)  # O / l
+    total = math.pack(total, fmt)
+    if tile is not None and g.sink:
+        old_m, m = m, math.pack(math.max_rows(tile, g.sink, m), BFLOAT16)
+        alpha = _weight(math, old_m, m, g.scale, BFLOAT16)
+        total = math.pack(math.multiply(total, fmt, alpha, BFLOAT16), fmt)
+        total = math.pack(math.add(total, fmt, _weight(math, tile, m, g.scale, fmt), fmt), fmt)
+        O = math.pack(math.multiply(O, BFLOAT16, alpha, BFLOAT16), BFLOAT16)
+    return math.pack(math.multiply(O, BFLOAT16, math.reciprocal(total, fmt), fmt), b.q).reshape(TILE, -1)
+
+
+def _visited(g: Geometry, first: int, q_chunk_end: int) -> tuple[int, int]:
+    """From which key a Q chunk's row from `first` on sees any, of its windows all, up to which the chunk does."""
+    if g.windows:
+        before = max(begin for begin in g.windows if begin <= q_chunk_end - g.M * TILE)
+        return before, min(end for end in g.windows if end >= min(q_chunk_end, g.S))
+    begin = 0 if g.left is None else max(0, first - g.left)
+    return begin, q_chunk_end if g.causal else g.Sk if g.right is None else min(q_chunk_end + g.right, g.Sk)
+
+
+def _weight(math: Math, x: Values, m: Values, scale: float, fmt: Format) -> Values:
+    """exp((x - m) scale) of a column, packed."""
+    difference = x[..., :1].copy()
+    math.subtract(difference, BFLOAT16, m, BFLOAT16)
+    return math.exp(difference, scale, fmt)
+
+
+def _mask_rows(g: Geometry, added: Values | None, keys: int) -> Values | None:
+    """A tile row of the mask as the kernel adds it, over all of so many keys; those beyond the mask are hidden."""
+    if added is None or g.added is None:
+        return None
+    rows = kernel_mask(added[np.newaxis, np.newaxis], g.added, 1.0 if g.windows else g.scale)[0, 0]
+    return np.pad(rows, ((0, 0), (0, keys - rows.shape[1])), constant_values=-np.inf)
 
 
 def _hidden(g: Geometry, first: int, keys: slice) -> NDArray[np.bool_]:

@@ -42,8 +42,8 @@ def values_digest(spec: RunSpec, given: Iterable[NDArray[np.generic] | None] = (
     arrays = [array for array in given if array is not None]
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    table = spec.paged_kv.page_table_file if spec.paged_kv else None
-    for path in () if arrays else (spec.inputs.q, spec.inputs.k, spec.inputs.v, table):
+    table, inputs = spec.paged_kv.page_table_file if spec.paged_kv else None, spec.inputs
+    for path in () if arrays else (inputs.q, inputs.k, inputs.v, table, inputs.attn_mask_file, inputs.attention_sink_file):
         if path:
             with open(path, "rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -17,7 +17,8 @@ from tensix_sim.sdpa.op import OPS
 NONE = "std::nullopt"
 # Settings that say which work it is; the others say how it is done
 WORK = (
-    "ring_size", "is_causal", "sliding_window_size", "chunk_start_idx", "scale", "attn_mask", "inputs.batch", "inputs.q_heads",
+    "ring_size", "is_causal", "sliding_window_size", "chunk_start_idx", "scale", "attn_mask", "attention_sink",
+    "inputs.batch", "inputs.q_heads",
     "inputs.kv_heads", "inputs.seq_len", "inputs.kv_len", "inputs.head_dim", "head_dim of V",
 )  # fmt: skip
 
@@ -43,11 +44,13 @@ def tensors(job: Job) -> tuple[list[OpTensor], OpTensor]:
     g, given = job.geometry, job.spec.inputs
     _, k_dtype, v_dtype = given.dtypes
     dram, l1 = "DEV_0_DRAM_INTERLEAVED", "DEV_0_L1_INTERLEAVED"
-    place = dram if g.inputs_in_dram else l1
+    of_q, of_k, of_v = (dram if in_dram else l1 for in_dram in g.in_dram)
     inputs = [
-        OpTensor("Q", (g.B, g.NQH, g.S, given.head_dim), given.dtype.upper(), place),
-        OpTensor("K", (g.B, g.NKH, g.Sk, given.head_dim), k_dtype.upper(), place),
-        OpTensor("V", (g.B, g.NKH, g.Sk, given.head_dim), v_dtype.upper(), place),
+        OpTensor("Q", (g.B, g.NQH, g.S, given.head_dim), given.dtype.upper(), of_q),
+        OpTensor("K", (g.B, g.NKH, g.Sk, given.head_dim), k_dtype.upper(), of_k),
+        OpTensor("V", (g.B, g.NKH, g.Sk, given.head_dim), v_dtype.upper(), of_v),
+        *([OpTensor("mask", (*g.mask_heads, g.S, g.Sk), given.attn_mask_dtype.upper(), dram)] if given.attn_mask else []),
+        *([OpTensor("sink", (1, g.NQH, 1, 1), given.attention_sink_dtype.upper(), dram)] if given.attention_sink else []),
     ]
     memory = dram if g.output_in_dram else l1
     return inputs, OpTensor("output", (g.B, g.NQH, g.S // g.R, given.head_dim), given.dtype.upper(), memory)
@@ -138,7 +141,9 @@ def _of_tensors(inputs: Sequence[OpTensor], output: OpTensor | None) -> dict[str
         found |= {"inputs.kv_len": k.shape[2]} if k.shape[0] == batch else {"paged_kv.block_size": k.shape[2]}
     if len(rest) > 1:
         found |= {"head_dim of V": rest[1].shape[3], "data type of V": rest[1].dtype.lower()}
-        found["attn_mask"] = any("INT" not in extra.dtype for extra in rest[2:])  # what is of whole numbers is a page table
+        beside = [extra for extra in rest[2:] if "INT" not in extra.dtype]  # what is of whole numbers is a page table
+        found["attention_sink"] = any(extra.shape == (1, heads, 1, 1) for extra in beside)
+        found["attn_mask"] = any(extra.shape != (1, heads, 1, 1) for extra in beside)
     return found
 
 

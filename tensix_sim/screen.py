@@ -63,6 +63,9 @@ def _kind(spec: RunSpec) -> str:
         (keys != given.seq_len, f"{keys} keys"),
         (not spec.is_causal, "not causal"),
         (spec.sliding_window_size is not None, f"window {spec.sliding_window_size}"),
+        (spec.cu_window_seqlens is not None, f"{len(spec.cu_window_seqlens or ()) - 1} windows of tokens"),
+        (given.attn_mask is not None, f"{given.attn_mask_dtype} mask"),
+        (given.attention_sink is not None, "sinks"),
         (Op.of(spec).ring, f"ring of {spec.ring_size}"),
     ]
     return "".join(f", {text}" for applies, text in parts if applies)

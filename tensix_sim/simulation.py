@@ -193,7 +193,7 @@ def simulate(
     if gather and (problems := tail_problems(job)):
         raise ValueError("; ".join(problems))
     began = time.perf_counter()
-    values = values_digest(job.spec, (inputs.q, inputs.k, inputs.v, inputs.page_table) if inputs else ())
+    values = values_digest(job.spec, inputs.given if inputs else ())
     count, numbers = len(job.ring_ids), RunNumbers(inputs)
     if isinstance(jobs, str):
         runs = run_all(run_device, [(job, r, unwatched, numbers) for r in job.ring_ids], jobs, progress)

@@ -13,7 +13,8 @@ def shown(value: Any, times: str = "x", none: str = "none") -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {shown(inner, times, none)}" for name, inner in value.items()) or none
     if isinstance(value, tuple | list):
-        return (times if all(isinstance(item, int) for item in value) else ", ").join(shown(item, times, none) for item in value)
+        sizes = len(value) < 4 and all(isinstance(item, int) for item in value)
+        return (times if sizes else ", ").join(shown(item, times, none) for item in value)
     return none if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

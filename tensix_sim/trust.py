@@ -49,7 +49,8 @@ def trust(spec: RunSpec, device: Mapping[str, Any] | None = None) -> Trust:
     if spec.machine.keys() - {"l1.reserved"} or spec.what_if != WhatIf():
         return Trust(kind="a machine or a program with what-ifs", walls=0)
     chip, kernel = machine(spec.board).chip.name, compute_kernel(spec).name
-    mask = mask_kind(spec.is_causal, spec.sliding_window_size)
+    given = spec.inputs.attn_mask is not None or spec.cu_window_seqlens is not None
+    mask = mask_kind(spec.is_causal, spec.sliding_window_size, given)
     kinds: list[tuple[str, Callable[[Prediction], bool]]] = [
         (f"{mask}, whatever binds", lambda p: p.kind[2] == mask),
         ("whatever mask", lambda p: True),

@@ -62,6 +62,7 @@ class Row(BaseModel):
     q_dtype: Name
     kv_dtype: Name
     v_dtype: Name | None = None  # where V is not as K
+    attn_mask_dtype: Name | None = None  # of a mask of the user's
     q_chunk: Positive
     k_chunk: Positive
     grid_x: Positive | None
@@ -80,7 +81,16 @@ class Row(BaseModel):
     note: str = ""
 
     @field_validator(
-        "v_dtype", "grid_x", "grid_y", "ring_size", "links", "fpu_cycles", "sfpu_cycles", "math_cycles", mode="before"
+        "v_dtype",
+        "attn_mask_dtype",
+        "grid_x",
+        "grid_y",
+        "ring_size",
+        "links",
+        "fpu_cycles",
+        "sfpu_cycles",
+        "math_cycles",
+        mode="before",
     )
     @classmethod
     def _blank_is_none(cls, value: Any) -> Any:
@@ -145,6 +155,8 @@ class Row(BaseModel):
             given["is_causal"] = self.causal
             if self.sliding_window:
                 given["sliding_window_size"] = self.sliding_window
+            if self.attn_mask_dtype:
+                inputs |= {"attn_mask": "random", "attn_mask_dtype": self.attn_mask_dtype}
             if self.seq_kv != self.seq_q:
                 inputs["kv_len"] = self.seq_kv
         return RunSpec.model_validate(given, context={"ops": OPS})
@@ -170,7 +182,11 @@ class Prediction:
     def kind(self) -> tuple[str, str, str]:
         """Chip, kernel and mask: rows that are alike in these share their mechanisms."""
         row = self.row
-        return machine(row.board).chip.name, row.kernel, mask_kind(row.causal, row.sliding_window)
+        return (
+            machine(row.board).chip.name,
+            row.kernel,
+            mask_kind(row.causal, row.sliding_window, row.attn_mask_dtype is not None),
+        )
 
     def summary(self) -> dict[str, Any]:
         """As `validate --json` writes it."""
@@ -258,9 +274,9 @@ def binds(device: Mapping[str, Any]) -> str:
     return "dram" if waiting > 0.1 * cores["mean"] else "compute"
 
 
-def mask_kind(causal: bool, window: int | None) -> str:
+def mask_kind(causal: bool, window: int | None, given: bool = False) -> str:
     """Masks whose walls are told apart."""
-    return "window" if window else "causal" if causal else "not causal"
+    return "dense mask" if given else "window" if window else "causal" if causal else "not causal"
 
 
 GROUPS: dict[str, Callable[[Prediction], str]] = {
@@ -302,7 +318,7 @@ def sizes(errors: Sequence[float]) -> dict[str, float]:
 SETTINGS = {
     "kernel": ("kernel",), "chunks": ("q_chunk", "k_chunk"), "grid": ("grid",), "fidelity": ("math_fidelity",),
     "exp": ("exp_approx", "math_approx"), "DST": ("fp32_dest",), "data types": ("q_dtype", "kv_dtype"),
-    "KV heads": ("kv_heads",), "mask": ("causal", "sliding_window"),
+    "KV heads": ("kv_heads",), "mask": ("causal", "sliding_window", "attn_mask_dtype"),
 }  # fmt: skip
 JOB = ("board", "op", "batch", "q_heads", "seq_q", "seq_kv", "chunk_start_idx", "head_dim", "ring_size", "links")
 SAME = 0.05  # repeats of one configuration on the chip differ by this much

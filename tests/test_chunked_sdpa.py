@@ -37,6 +37,31 @@ def test_prefix_gives_the_rows_of_a_dense_run(kernel: str) -> None:
     assert np.array_equal(simulate(spec(S=256, chunk_start_idx=512, kernel=kernel)).gathered(), dense[:, :, 512:])
 
 
+@pytest.mark.parametrize("kernel", ["legacy", "streaming"])
+def test_a_start_in_a_tensor_gives_the_bits_of_a_number(kernel: str) -> None:
+    """It costs two dependent reads before anything else; where K chunks are whole, nothing more."""
+    by_number, by_tensor = (
+        simulate(spec(S=256, chunk_start_idx=512, kernel=kernel, chunk_start_idx_tensor=tensor)) for tensor in (False, True)
+    )
+    assert np.array_equal(by_number.gathered(), by_tensor.gathered())
+    later = by_tensor.devices[0].cycles - by_number.devices[0].cycles
+    one_read = 540  # cycles on Blackhole, at the least distance (tt-metal's NoC estimator)
+    assert one_read < later < 4 * one_read
+
+
+def test_a_start_in_a_tensor_counts_whole_q_chunks() -> None:
+    """What is left over is cut off, as on the chip, which cannot check; it is said beforehand, and the output is suspect."""
+    given = spec(S=128, q=128, k=128, chunk_start_idx=192, chunk_start_idx_tensor=True, dtype="bfloat16")
+    report = check(given)
+    assert report.ok
+    (advice,) = (advice for advice in report.warnings if advice.key == "chunk_start_idx")
+    assert "begin at 128, not at 192" in advice.message
+    accuracy = simulate(given).accuracy
+    assert accuracy is not None
+    assert accuracy.suspect
+    assert check(put(given, advice.change)).ok
+
+
 RULES: list[tuple[str, ...]] = [
     ("paged_kv", "paged_kv=null"),
     ("chunk_start_idx", "chunk_start_idx=null"),

@@ -110,7 +110,7 @@ def test_a_bad_spec_file_is_one_message(command, content: str | None, wanted: st
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize(("key", "value"), [("memory_config", "l1_height_sharded"), ("attn_mask", "mask.npy")])
+@pytest.mark.parametrize(("key", "value"), [("memory_config", "l1_height_sharded"), ("head_dim_v", "wide")])
 def test_what_is_not_modelled_says_so(command, key: str, value: str) -> None:
     """Known names that this version does not simulate are refused as such."""
     result = command("check", "--set", f"{key}={value}")

@@ -2,7 +2,7 @@
 
 import json
 import random
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -66,6 +66,10 @@ def some_specs(count: int, seed: int = 5) -> list[Raw]:
             changes |= {"is_causal": rng.random() < 0.5, "sliding_window_size": rng.choice((None, rng.randint(1, 600)))}
             if not changes["is_causal"]:
                 changes["inputs.kv_len"] = rng.randint(1, 1200)
+            if not changes["is_causal"] and rng.random() < 0.4:
+                rows = changes["inputs.seq_len"]
+                ends = sorted(rng.randint(0, rows) for _ in range(rng.randint(0, 6)))
+                changes |= {"sliding_window_size": None, "inputs.kv_len": None, "cu_window_seqlens": [0, *ends, rows]}
         spec = put(upstream(), changes)
         if check(spec).ok:
             made.append(spec)
@@ -132,6 +136,11 @@ def why_in_vain(g: Geometry, row: int, column: int) -> str | None:
         return "beyond_keys"
     before = g.Sk if g.window is None else g.window - 1 if g.causal else g.window // 2
     after = 0 if g.causal else g.Sk if g.window is None else g.window // 2
+    if g.windows:
+        ends = [
+            (max(a, queries.start) < min(b, queries.stop), max(a, keys.start) < min(b, keys.stop)) for a, b in pairwise(g.windows)
+        ]
+        return None if any(map(all, ends)) else "hidden"
     # the pairs nearest to each other decide
     met = keys.start <= queries[-1] + after and keys[-1] >= queries.start - max(before, g.S if g.window is None else 0)
     return None if met else "hidden"
@@ -142,6 +151,7 @@ def why_in_vain(g: Geometry, row: int, column: int) -> str | None:
     [
         upstream(S=1024),
         plain(S=512, q=64),
+        plain(S=512, q=64, is_causal=False, inputs__attn_mask="random", what_if={"chains": "none"}),
         upstream(S=1024, memory_config="l1_interleaved", machine={"dram.bank_rate": 2.0}),
     ],
 )

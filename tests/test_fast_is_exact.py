@@ -33,6 +33,7 @@ from tensix_sim.kernel_api import (
     launch,
 )  # fmt: skip
 from tensix_sim.kernels.sdpa.row_verbs import (
+    AddMaskRows,
     ExpDifferenceRows,
     MatmulRows,
     MaxRows,
@@ -41,7 +42,7 @@ from tensix_sim.kernels.sdpa.row_verbs import (
     SubExpRows,
     SumReciprocal,
 )  # fmt: skip
-from tensix_sim.kernels.sdpa.verbs import AddSums, ExpDifference, MulSums, Reciprocal, Stamp, SubExp
+from tensix_sim.kernels.sdpa.verbs import AddTo, ExpDifference, MulSums, Reciprocal, Stamp, SubExp
 from tensix_sim.sdpa.stages import LOSSES
 from tensix_sim.trace import Trace
 
@@ -333,7 +334,7 @@ def add_to(d: Draw) -> Verb:
     x, y = (x[..., :1], y) if d.rng.integers(3) == 0 else (x, y)
 
     async def call(t: Compute) -> dict[str, Values]:
-        await t.do(AddSums, t.matrix("x", m), t.matrix("y", m))
+        await t.do(AddTo, t.matrix("x", m), t.matrix("y", m))
         return {"x": front(t, "x", m, 1)}
 
     def slack(found: dict[str, Values]) -> dict[str, Sizes]:
@@ -438,6 +439,43 @@ def mark(d: Draw) -> Verb:
     return plain._replace(call=call)
 
 
+def add_mask(d: Draw) -> Verb:
+    """As `stamp`, a tile onto each tile of some columns of rows."""
+    plain = stamp(d)
+    onto, tiles = plain.held["onto"], plain.held["tiles"]
+    m, n = onto.shape[0], onto.shape[2]
+    whole = np.ascontiguousarray(tiles[:, :, np.arange(m * n) % 2].reshape(32, m, n, 32).swapaxes(0, 1))
+    some = int(d.rng.integers(1, n + 1))
+
+    async def call(t: Compute) -> dict[str, Values]:
+        x = filled(t.matrix("onto", m, n), onto)
+        await t.do(AddMaskRows, t.matrix("tiles", m, n), x, range(m), some)
+        return {"onto": np.maximum(x.values(range(m)), -(2.0**100))}
+
+    buffers = plain.buffers | {"tiles": (plain.buffers["tiles"][0], m * n)}
+    return plain._replace(buffers=buffers, held={"onto": onto, "tiles": whole}, call=call)
+
+
+def sink_reciprocal(d: Draw) -> Verb:
+    """A sum of positive numbers and one weight more."""
+    fx, fs, fo = d.one_of(*ANY), d.one_of(*ANY), d.one_of(*ANY)
+    x, m, scale = np.abs(d.block(fx, 1, 1)) + np.float32(1), d.column(BFLOAT16, 1), 0.125
+    sink = np.broadcast_to(to_format(np.full((1, 32, 1, 16), m.max(), np.float32), fs)[..., :1], (1, 32, 1, 32)).copy()
+    x = to_format(x, fx)
+
+    async def call(t: Compute) -> dict[str, Values]:
+        most = filled(t.column("m", 1), m)
+        await t.do(SumReciprocal, *map(t.matrix, ("x", "ones", "out", "sink")), most, 0, scale)
+        return {"out": front(t, "out", 1, 1)}
+
+    def slack(found: dict[str, Values]) -> dict[str, Sizes]:
+        apart = d.difference(sink[..., :1], m, scale)
+        return {"out": d.into(fo, found["out"], np.abs(found["out"]) * (2.0**-6 + 2 * d.phases * d.dst + apart))}
+
+    buffers = {"x": (fx, 1), "ones": (BFLOAT16, 1), "out": (fo, 1), "sink": (fs, 1), "m": (BFLOAT16, 1)}
+    return Verb(buffers, {"x": x, "ones": np.ones((1, 32, 1, 32), np.float32), "sink": sink, "m": m}, call, slack)
+
+
 def rescale(d: Draw) -> Verb:
     """Two sums, by one column of factors."""
     m, n, fx, fo, fc = d.size(2), d.size(3), d.one_of(*ANY), d.one_of(*WIDE), d.one_of(*ANY)
@@ -494,11 +532,11 @@ def exp_difference_rows(d: Draw) -> Verb:
 
 DRAWN: dict[Any, Callable[[Draw], Verb]] = {
     Matmul: matmul, RowSum: sum_columns, RowMax: max_rows, SubExp: sub_exp, ExpDifference: exp_difference,
-    Reciprocal: reciprocal, MulSums: mul_columns, MulColumn: scale_rows, Add: add, AddSums: add_to, Stamp: stamp,
+    Reciprocal: reciprocal, MulSums: mul_columns, MulColumn: scale_rows, Add: add, AddTo: add_to, Stamp: stamp,
     SumReciprocal: sum_reciprocal, MatmulRows: multiply, MaxRows: row_max, StampRows: mark, Rescale: rescale,
-    SubExpRows: sub_exp_rows, ExpDifferenceRows: exp_difference_rows,
+    SubExpRows: sub_exp_rows, ExpDifferenceRows: exp_difference_rows, AddMaskRows: add_mask,
 }  # fmt: skip
-VERBS = {verb.__name__: draw for verb, draw in DRAWN.items()}
+VERBS = {verb.__name__: draw for verb, draw in DRAWN.items()} | {"SumReciprocal with a sink": sink_reciprocal}
 
 
 WRITTEN = {("Rescale", "x"): "onto_x", ("Rescale", "y"): "onto_y"}  # the buffer where it is not the result's name

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ OF_RING: dict[str, Raw] = {
     "many chunks a core": raw(S=1024, q=32, grid=[2, 1]),
     "window": raw(sliding_window_size=70),
 }
+OF_EACH = {"is_causal": False, "batch": 2, "inputs__attn_mask": "random", "inputs__attn_mask_dtype": "bfloat4_b"}
+OF_EACH |= {"inputs__attn_mask_batch": 2, "inputs__attn_mask_heads": 2}
+SINKS = {"inputs__attention_sink": "random", "inputs__attention_sink_dtype": "bfloat8_b"}
+WINDOWS = {"is_causal": False, "cu_window_seqlens": [0, 50, 50, 200, 333], "grid": [1, 1]}
 OF_PLAIN: dict[str, Raw] = {
     name: raw(PLAIN, **{"grid": [4, 4]} | changes)
     for name, changes in {
@@ -64,8 +69,17 @@ OF_PLAIN: dict[str, Raw] = {
         "other data type": {"dtype": "bfloat16", "kv_dtype": "bfloat8_b"},
         "K and V of two types": {"k_dtype": "bfloat16", "v_dtype": "bfloat8_b"},
         "32-bit DST, HiFi4": WIDE,
+        "mask": {"is_causal": False, "inputs__attn_mask": "random"},
+        "mask of each head, keys that fill no tile": OF_EACH | {"S": 300, "q": 96, "k": 160, "kv_len": 333},
+        "mask in bfloat16, 32-bit DST": WIDE | {"is_causal": False, "inputs__attn_mask": "causal"},
+        "sinks": {"inputs__attention_sink": "random"},
+        "sinks and a window, many chunks a core": SINKS | {"grid": [1, 1], "batch": 2, "sliding_window_size": 100},
+        "sinks and a mask, 32-bit DST": WIDE | SINKS | {"is_causal": False, "inputs__attn_mask": "random"},
+        "windows of tokens": {"is_causal": False, "cu_window_seqlens": [0, 64, 100, 101, 400, 512]},
+        "windows of tokens, rows that fill no chunk": WINDOWS | {"S": 333, "q": 96, "k": 160, "batch": 2},
         "output in L1": {"memory_config": "l1_interleaved"},
         "all in L1": {"memory_config": "l1_interleaved", "inputs__memory_config": "l1_interleaved"},
+        "K in L1, V in DRAM": {"inputs__k_memory_config": "l1_interleaved", "is_causal": False},
         "many chunks a core": {"heads": 3, "kv_heads": 3, "grid": [1, 1], "batch": 2},
         "Wormhole": {"board": "n150"},
     }.items()
@@ -79,6 +93,13 @@ OF_CHUNKED: dict[str, Raw] = {
         "rows that fill no chunk": {"S": 300, "chunk_start_idx": 256, "q": 128, "k": 128, "paged_kv__block_size": 96},
         "a few rows": {"S": 40, "chunk_start_idx": 512, "q": 128, "k": 256, "paged_kv__block_size": 32},
         "other data type": {"dtype": "bfloat16", "kv_dtype": "bfloat8_b"},
+        "Q in L1": {
+            "inputs__memory_config": "l1_interleaved",
+            "inputs__k_memory_config": "dram_interleaved",
+            "chunk_start_idx": 64,
+        },
+        "start in a tensor": {"S": 256, "chunk_start_idx": 192, "k": 128, "chunk_start_idx_tensor": True},
+        "start in a tensor, a few rows": {"S": 40, "chunk_start_idx": 256, "k": 128, "chunk_start_idx_tensor": True, "batch": 2},
     }.items()
 }
 
@@ -143,17 +164,19 @@ def test_bytes_are_the_closed_form(runs: Runs) -> None:
     """Worked out from the spec: see `moved`."""
     in_l1 = runs.off.spec.memory_config.startswith("l1")
     for device in runs.off.devices:
-        read, written, handed_on = moved(runs.off.spec, device.ring_id)
-        assert device.dram_read_bytes == (read if runs.off.spec.inputs.memory_config.startswith("dram") else 0)
+        read, written, handed_on = moved(runs.off.spec, device.ring_id, runs.off.spec.inputs.in_dram)
+        assert device.dram_read_bytes == read
         assert device.dram_write_bytes == (0 if in_l1 else written)
         assert handed_on or device.l1_write_bytes == (written if in_l1 else 0)
 
 
-def moved(spec: RunSpec, ring_id: int) -> tuple[int, int, bool]:
-    """Bytes that a device reads and writes, and whether cores hand K and V on.
+def moved(spec: RunSpec, ring_id: int, of: tuple[bool, bool, bool] = (True, True, True)) -> tuple[int, int, bool]:
+    """Bytes that a device reads, `of` Q, K and V, and writes, and whether cores hand K and V on.
 
     Of every head each Q chunk is read and written once, and reads each K chunk that it sees a key of, as far as there are
-    keys. Of a chain the core with the most Q chunks reads for all. Each core reads a row of the page table for every batch.
+    keys. Of a chain the core with the most Q chunks reads for all. Each core reads a row of the page table for every batch. A
+    mask is read whole for each head, a sink for each Q chunk by the streaming kernel, else once a core that has the head, and
+    a start in a tensor twice by each core; no key behind the new rows is read then. Windows are read twice by each core.
     """
     g, inputs = Geometry.of(spec), spec.inputs
     tile, k_tile, v_tile = (FORMATS[dtype].tile_bytes for dtype in inputs.dtypes)
@@ -161,14 +184,24 @@ def moved(spec: RunSpec, ring_id: int) -> tuple[int, int, bool]:
     written = read = 0
     for offset in g.q_offsets(ring_id):
         end = -(-spec.kv_len // TILE) + offset * g.M
+        if spec.chunk_start_idx_tensor:
+            end = -(-spec.kv_len // TILE)
         if g.block_rows:
             end = min(end, -(-spec.kv_len // (TILE * g.block_rows)) * g.block_rows)
         written += heads * rows * width * tile
         kv = [sum(min(g.N, end - j * g.N) for j in seen(g, (offset + q) * g.M)) for q in range(-(-rows // g.M))]
         spared = sum(kv[0] * (sum(link.shares) - max(link.shares)) for link in g.chains)
-        read += heads * rows * width * tile + (heads * sum(kv) - spared) * width * (k_tile + v_tile)
+        read += heads * rows * width * tile * of[0] + (heads * sum(kv) - spared) * width * (k_tile * of[1] + v_tile * of[2])
         batches = sum(len({head // inputs.q_heads for head, _ in g.deal.places(core)}) for core in range(g.cores))
         read += batches * g.page_table_stick_bytes
+    read += 2 * g.windows_bytes * g.cores
+    read += 2 * 32 * g.cores if spec.chunk_start_idx_tensor else 0
+    read += heads * rows * -(-spec.kv_len // TILE) * FORMATS[inputs.attn_mask_dtype].tile_bytes if inputs.attn_mask else 0
+    if inputs.attention_sink:
+        sinks = [
+            len(places if g.blocks.streaming else {head for head, _ in places}) for places in map(g.deal.places, range(g.cores))
+        ]
+        read += sum(sinks) * FORMATS[inputs.attention_sink_dtype].tile_bytes
     return read, written, bool(g.chains)
 
 
@@ -180,6 +213,9 @@ def spec_slabs(spec: RunSpec) -> int:
 def seen(g: Geometry, row: int) -> range:
     """K chunks with a key that some query of the Q chunk at a tile row sees; a ring with a window skips none before them."""
     first, last, chunk = row * TILE, (row + g.M) * TILE - 1, g.N * TILE
+    if g.windows:
+        touched = [(a, b) for a, b in pairwise(g.windows) if a < b and b > first and a <= last]
+        return range(touched[0][0] // chunk, -(-touched[-1][1] // chunk))
     begin = 0 if g.left is None or g.R > 1 else max(0, first - g.left) // chunk
     return range(begin, g.nk if g.right is None else min(g.nk, -(-(last + 1 + g.right) // chunk)))
 

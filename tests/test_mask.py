@@ -52,6 +52,25 @@ def test_a_query_sees_what_the_definition_says(seed: int) -> None:
         assert mask.causal or not found[: len(queries), mask.keys :].any()
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_windows_hide_each_other(seed: int) -> None:
+    """The blocks of the K chunks that are visited leave to a query its window, key by key; no chunk is visited for nothing."""
+    rng = random.Random(seed)
+    M, N, rows = rng.randint(1, 4), rng.randint(1, 4), rng.randint(1, 700)
+    windows = (0, *sorted(rng.randint(0, rows) for _ in range(rng.randint(0, 9))), rows)
+    mask = Mask(M, N, rows, causal=False, given=True, windows=windows)
+    of = [sum(begin <= token for begin in windows) for token in range(rows)]
+    for row in range(0, -(-rows // 32), M):
+        queries = range(32 * row, min(32 * (row + M), rows))
+        found = np.zeros((len(queries), rows + 32 * N), bool)
+        visited = mask.k_range(row)
+        for j in visited:
+            seen = (mask.block(row, j).reshape(32 * M, 32 * N) == 0)[: len(queries)]
+            found[:, 32 * N * j : 32 * N * (j + 1)] = seen
+            assert seen.any() or visited[0] < j < visited[-1]
+        assert np.array_equal(found[:, :rows], [[of[q] == of[k] for k in range(rows)] for q in queries])
+
+
 def test_stamps_of_an_aligned_causal_chunk() -> None:
     """M on the diagonal and M (M - 1) / 2 beyond it, once a Q chunk."""
     mask = Mask(4, 4, 4096)

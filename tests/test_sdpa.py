@@ -203,6 +203,19 @@ RULES: list[tuple[str, ...]] = [
     ("program_config.q_chunk_size", "program_config.q_chunk_size=1024", "program_config.k_chunk_size=1024"),
     ("program_config.compute_with_storage_grid_size", "program_config.compute_with_storage_grid_size=[20, 1]"),
     ("kernel", "kernel=streaming", "compute_kernel_config.fp32_dest_acc_en=true"),
+    ("is_causal", "inputs.attn_mask=random"),
+    ("sliding_window_size", "is_causal=false", "inputs.attn_mask=random", "sliding_window_size=64"),
+    ("scale", "is_causal=false", "inputs.attn_mask=causal", "scale=0"),
+    ("inputs.attn_mask_heads", "is_causal=false", "inputs.attn_mask=random", "inputs.attn_mask_heads=3"),
+    ("inputs.attn_mask_batch", "is_causal=false", "inputs.attn_mask=random", "inputs.attn_mask_batch=2"),
+    ("is_causal", "cu_window_seqlens=[0, 512]"),
+    ("cu_window_seqlens", "is_causal=false", "cu_window_seqlens=[0, 100]"),
+    ("cu_window_seqlens", "is_causal=false", "cu_window_seqlens=[0, 300, 200, 512]"),
+    ("cu_window_seqlens", "is_causal=false", "cu_window_seqlens=[512]"),
+    ("inputs.kv_len", "is_causal=false", "cu_window_seqlens=[0, 512]", "inputs.kv_len=1024"),
+    ("sliding_window_size", "is_causal=false", "cu_window_seqlens=[0, 512]", "sliding_window_size=64"),
+    ("inputs.attn_mask", "is_causal=false", "cu_window_seqlens=[0, 512]", "inputs.attn_mask=random"),
+    ("inputs.attention_sink", "is_causal=false", "cu_window_seqlens=[0, 512]", "inputs.attention_sink=random"),
     ("memory_config", "memory_config=l1_block_sharded"),
     ("inputs.seq_len", "inputs.seq_len=1073741824", "numerics=off"),
 ]
@@ -222,14 +235,15 @@ def test_every_rule_refuses_and_offers_what_is_legal(key: str, mistakes: list[st
         assert healed.ok, healed.text()
 
 
-@pytest.mark.parametrize(
-    "key", ["attn_mask", "attention_sink", "cu_window_seqlens", "inputs.head_dim_v", "chunk_start_idx_tensor"]
-)
+@pytest.mark.parametrize("key", ["inputs.head_dim_v"])
 def test_what_is_not_modelled_says_so(key: str) -> None:
     """Arguments that ttnn has and the simulator has not."""
     (violation,) = check(read_spec(spec(), [f"{key}=7"])).violations
     assert violation.key == key
     assert "is not modelled" in violation.message
+
+
+MASKS = {"cu_window_seqlens"} | {f"inputs.{key}" for key in ("attn_mask", "attn_mask_heads", "attn_mask_batch", "attention_sink")}
 
 
 @pytest.mark.parametrize("seed", range(100))
@@ -240,7 +254,7 @@ def test_random_illegal_specs_are_refused(seed: int) -> None:
     for key, value in {"inputs.kv_dtype": "float32", "is_causal": "7", "scale": "big", "sinks": "1"}.items():
         mistakes[key] = [f"{key}={value}"]
     chosen = rng.sample(sorted(mistakes), rng.randint(1, 4))
-    if {"inputs.kv_len", "sliding_window_size", "inputs.seq_len", "is_causal"} & set(chosen):
+    if {"inputs.kv_len", "sliding_window_size", "inputs.seq_len", "is_causal", "scale", *MASKS} & set(chosen):
         chosen = [rng.choice(chosen)]  # one of these changes what another means
     report = check(read_spec(spec(), [word for key in chosen for word in mistakes[key]]))
     for key in chosen:

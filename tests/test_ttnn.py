@@ -78,7 +78,7 @@ def test_every_public_name_has_a_docstring() -> None:
 
 def test_every_public_name_is_tested() -> None:
     """Here, or by a test file in upstream's style; those of made tables by laws over the tables, in test_ttnn_names.py."""
-    others = ("test_all_gather.py", "test_ttnn_names.py")
+    others = ("test_all_gather.py", "test_ttnn_names.py", "test_ttnn_masks.py")
     tests = (Path(__file__), *(ROOT / "tests" / name for name in others), ROOT / "examples" / "test_ring_distributed_sdpa.py")
     text = "".join(path.read_text() for path in tests)
     made = {*configs.MADE, *glue.MADE_OPS}
@@ -366,13 +366,6 @@ def test_a_prefix_is_read_through_the_page_table() -> None:
 @pytest.mark.parametrize(
     ("op", "more", "error", "words"),
     [
-        (
-            "scaled_dot_product_attention",
-            {"attn_mask": ttnn.zeros((1, 1, 32, 32))},
-            ttnn.NotModelledError,
-            "attn_mask is not modelled",
-        ),
-        ("scaled_dot_product_attention", {"attention_sink": ttnn.zeros((1, 1, 32, 32))}, ttnn.NotModelledError, "attention_sink"),
         ("ring_distributed_scaled_dot_product_attention", {"ring_size": 3}, RuntimeError, "even"),
         (
             "ring_distributed_scaled_dot_product_attention",

@@ -28,6 +28,28 @@ class Paging(NamedTuple):
     block_rows: int  # tile rows of a page
 
 
+class GivenMask(NamedTuple):
+    """A mask in DRAM, of some batches and heads: 1, or as many as Q has."""
+
+    tensor: Tensor
+    batches: int
+    heads: int
+    rows: int  # tile rows of a head
+    band: int  # rows of a chunk that are handed over together
+
+    def first_row(self, b: int, head: int) -> int:
+        """Tile row at which the mask of a query head begins."""
+        return (b % self.batches * self.heads + head % self.heads) * self.rows
+
+
+class Sink(NamedTuple):
+    """A tile a head in DRAM, the head's sink."""
+
+    tensor: Tensor
+    copies: int  # of it that compute takes
+    each_chunk: bool  # read for each Q chunk, or for each head
+
+
 class Chunk(NamedTuple):
     """A Q chunk has M x D tiles, a K chunk N x D, a V chunk N x E; scores are M x N, outputs M x E."""
 
@@ -107,6 +129,10 @@ class Args:
     barrier: int  # reads or writes in flight
     phases: tuple[Phase, ...]
     share: Share
+    attn_mask: GivenMask | None = None
+    sink: Sink | None = None
+    start: Tensor | None = None  # of a chunk, where kernels are told it by a tensor
+    windows: Tensor | None = None  # of tokens
 
     def chunks(self) -> Iterator[tuple[int, int, int]]:
         """(batch, head, Q chunk) of this core's range; light and heavy chunks in turn where the mask is causal."""

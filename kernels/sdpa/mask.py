@@ -1,5 +1,6 @@
 """Which keys a query sees, in tiles: the K chunks to visit, the columns to compute, the tiles that hide the rest."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +21,9 @@ class Mask:
 
     A causal query sees the `window` keys up to its own, or all of these; any other sees `window` // 2 keys to
     either side, or all there are. With `narrow`, columns that no row of a Q chunk sees are not computed.
-    `dense` is how the ring op's branch with a window does it: the whole mask is added to every K chunk.
+    `dense` is how the ring op's branch with a window does it: the whole mask is added to every K chunk. With `given` that is
+    a mask of the user's, M x N tiles of which come with each K chunk, and nothing is stamped; so it is with `windows` of tokens,
+    by where they begin and the last one ends: a query sees the keys of its own.
     """
 
     M: int
@@ -32,6 +35,8 @@ class Mask:
     padded: bool = False  # Q or K is not whole chunks
     stamped: bool = True
     dense: bool = False  # no K chunk is skipped, and every tile of scores gets one of the mask, zeros where all is seen
+    given: bool = False
+    windows: tuple[int, ...] | None = None
     _known: dict[tuple[int, int, int], Marks] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
@@ -52,6 +57,9 @@ class Mask:
 
     def k_range(self, row: int) -> range:
         """K chunks that the Q chunk at absolute tile row `row` visits."""
+        if self.windows:
+            begin, end = self.window_of(row * TILE, (row + self.M) * TILE)
+            return range(begin // (self.N * TILE), -(-end // (self.N * TILE)))
         first = 0 if self.left is None or self.dense else max(0, row - -(-self.left // TILE)) // self.N
         return range(first, -(-self._end(row) // self.N))
 
@@ -67,11 +75,28 @@ class Mask:
         end = row + self.M - -self.right // TILE
         return min(end, -(-key_tiles // self.N) * self.N if self.causal else key_tiles)
 
+    def window_of(self, first: int, end: int) -> tuple[int, int]:
+        """From where the window of token `first` begins to where that of the last token before `end` ends."""
+        assert self.windows
+        return self.windows[bisect_right(self.windows, first) - 1], self.windows[bisect_left(self.windows, min(end, self.windows[-1]))]
+
+    def block(self, row: int, j: int) -> NDArray[np.float32]:
+        """What hides other windows' keys in K chunk `j` from the Q chunk at tile row `row`: [M, 32, N, 32]."""
+        sizes, firsts = (self.M * TILE, self.N * TILE), (row * TILE, j * self.N * TILE)
+        query, key = (
+            np.searchsorted(self.windows or (), np.arange(first, first + size), side="right")
+            for first, size in zip(firsts, sizes, strict=True)
+        )
+        hidden = np.where(query[:, np.newaxis] != key, np.float32(-np.inf), np.float32(0))
+        return hidden.reshape(self.M, TILE, self.N, TILE)
+
     # -- what is hidden -----------------------------------------------------------------------------------------
 
     @property
     def palette(self) -> int:
-        """Tiles from which the masks are stamped; 0 where nothing is ever hidden."""
+        """Tiles from which the masks are stamped; 0 where nothing is ever hidden, or by what is given."""
+        if self.given:
+            return 0
         if self.window is not None:
             return max(6, 2 * self.M * self.N) if self.dense else 5 + self._has_bar
         if self.causal:
@@ -107,7 +132,7 @@ class Mask:
 
     def marks(self, row: int, j: int) -> Marks:
         """Stamps on the scores of the Q chunk at tile row `row` and K chunk `j`, row by row."""
-        if not self.stamped:
+        if self.given or not self.stamped:
             return ()
         diagonal, end = row - j * self.N, self.active(row, j)
         if self.window is None:

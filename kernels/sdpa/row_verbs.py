@@ -279,6 +279,37 @@ class StampRows:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class AddMaskRows:
+    """S[rows, :n] += mask [h, :n], the newest rows, by accumulating packs, of as many tiles in a window as DST has room for."""
+
+    mask: Matrix
+    S: Matrix
+    rows: range
+    n: int
+
+    name: ClassVar = "add mask"
+    unit: ClassVar = "fpu"
+    losses: ClassVar[lost.Losses] = lost.STAMPS
+
+    def reads(self) -> Reads:
+        return Reads(self.mask, ((self.mask, self.mask.tiles),))
+
+    def makes(self) -> tuple[Pushes | Updates, ...]:
+        return (Updates(self.S, len(self.rows) * self.S.cols, older=self.rows.start * self.S.cols),)
+
+    def windows(self, c: Costs) -> Windows:
+        check_whole(self.S)
+        check_adds(self.S)
+        whole, rest = divmod(len(self.rows) * self.n, c.dst_tiles)
+        stages = stamps(c, self.mask, self.S, [c.dst_tiles] * whole + [rest] * (rest > 0))
+        return Windows([*stages, Stage(NOTHING, 0, c.spec.reconfigure_cycles)])
+
+    def values(self, units: Units) -> None:
+        onto, tiles = self.S.values(self.rows)[:, :, : self.n], self.mask.whole()[:, :, : self.n]
+        units(self, self.S).accumulate_tile(onto, tiles, self.mask.format, self.S.format)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Rescale:
     """onto_O[rows] += O[rows] α[rows] and onto_l[rows] += l[rows] α[rows], added by the packer to tiles that are reserved.
 
@@ -339,19 +370,25 @@ class Rescale:
 class SumReciprocal:
     """out [1, 1] = 1 / (the front tile of l times a column of ones): of each row's sum, in column 0, in one window.
 
-    On the math thread: `recip_tile`'s body on Blackhole, `reciprocal`'s on Wormhole.
+    With a `sink` exp((sink - m[row]) scale) is added to the sum. On the math thread: `recip_tile`'s body on Blackhole,
+    `reciprocal`'s on Wormhole.
     """
 
     l: Matrix
     ones: Matrix
     out: Matrix
+    sink: Matrix | None = None
+    m: Matrix | None = None
+    row: int = 0
+    scale: float = 1.0
 
     name: ClassVar = "sum reciprocal"
     unit: ClassVar = "sfpu"
     losses: ClassVar[lost.Losses] = lost.INVERTED
 
     def reads(self) -> Reads:
-        return Reads(self.l, ((self.ones, 1), (self.l, 1)))
+        sink = ((self.sink, 1), (self.m, self.row + 1)) if self.sink and self.m else ()
+        return Reads(self.l, ((self.ones, 1), (self.l, 1), *sink))
 
     def makes(self) -> tuple[Pushes | Updates, ...]:
         return (Pushes(self.out, 1),)
@@ -359,13 +396,22 @@ class SumReciprocal:
     def windows(self, c: Costs) -> Windows:
         spec, fmt = c.spec, self.l.format
         fpu, math = c.matmul(1)
-        sfpu = spec.reciprocal_column_cycles
-        made = window(c.unpack(fmt, 1, fmt, 1), 1, fpu, math + spec.sfpu_start_cycles + sfpu, c.pack(fmt, 1), sfpu)
+        sfpu, unpack = spec.reciprocal_column_cycles, c.unpack(fmt, 1, fmt, 1)
+        if self.sink and self.m:
+            check_fills(self.m)
+            subtract, busy = c.eltwise(1)
+            fpu, math, sfpu = fpu + subtract, math + busy, sfpu + c.exp_column()
+            unpack += c.unpack(self.sink.format, 1, self.m.format, 1, COLUMN_FACES)
+        made = window(unpack, 1, fpu, math + spec.sfpu_start_cycles + sfpu, c.pack(fmt, 1), sfpu)
         return Windows([begin(c, Stage(made), spec.cb_wait_cycles + spec.cb_update_cycles)])
 
     def values(self, units: Units) -> None:
         on = units(self, self.out)
         total = on.sum_columns(self.l.whole(), self.l.format, self.ones.whole())
+        if self.sink and self.m:
+            m = self.m.values(range(self.row, self.row + 1))
+            sink = factors(on, self.sink, self.sink.block(), self.m, m, self.out, self.scale)
+            total = on.add(total, self.out.format, sink, self.out.format)
         self.out.keep(on.reciprocal(total, self.out.format, newer=True))
 
 

@@ -17,7 +17,10 @@ class Matrices(NamedTuple):
     out: Matrix     # what the writer takes at a time
     scaler: Matrix
     ones: Matrix
-    mask: Matrix | None
+    mask: Matrix | None   # palette
+    given: Matrix | None  # what is added to scores [M, N]
+    sink: Matrix | None
+    k_range: Matrix | None  # which K chunks a Q chunk visits, where the reader tells it
 
 
 class Running(NamedTuple):
@@ -35,7 +38,25 @@ def matrices(t: Compute, a: Args, out_rows: int) -> Matrices:
         t.matrix("q_in", M, D), t.matrix("k_in", D, N, transposed=True), t.matrix("v_in", N, E), t.matrix("qk_im", M, N),
         t.column("exp_max_diff", M), t.matrix("out", out_rows, E), t.matrix("identity_scale"), t.matrix("col_identity"),
         t.matrix("mask_in", 1, a.mask.palette) if a.mask.palette else None,
+        t.matrix("mask_in", M, N) if a.mask.given else None,
+        t.matrix("attention_sink", a.sink.copies) if a.sink else None,
+        t.matrix("k_range") if a.windows else None,
     )  # fmt: skip
+
+
+async def learn_start(t: Compute, a: Args) -> None:
+    """Wait for a chunk's start, where the reader has it from a tensor."""
+    if a.start:
+        start = t.matrix("chunk_start_compute")
+        await t.wait(start)
+        t.pop(start)
+
+
+async def learn_range(t: Compute, x: Matrices) -> None:
+    """Wait for the K chunks of a Q chunk, where the reader has them from a tensor of windows."""
+    if x.k_range:
+        await t.wait(x.k_range)
+        t.pop(x.k_range)
 
 
 def running(t: Compute, chunk: Chunk) -> tuple[Running, Running]:

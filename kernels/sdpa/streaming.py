@@ -7,6 +7,7 @@ from tensix_sim.kernel_api import Compute, Matrix, MulColumn
 from tensix_sim.kernels.sdpa.args import Args, Dst
 from tensix_sim.kernels.sdpa.mask import Marks
 from tensix_sim.kernels.sdpa.row_verbs import (
+    AddMaskRows,
     ExpDifferenceRows,
     MatmulRows,
     MaxRows,
@@ -17,7 +18,7 @@ from tensix_sim.kernels.sdpa.row_verbs import (
     bracket,
     init_exp,
 )
-from tensix_sim.kernels.sdpa.running import Matrices, Running, matrices, running
+from tensix_sim.kernels.sdpa.running import Matrices, Running, learn_range, learn_start, matrices, running
 
 
 class Step(NamedTuple):
@@ -51,11 +52,13 @@ async def compute(t: Compute, a: Args) -> None:
     windows, rest = divmod(N, width)
     halves = windows > 1 and rest == 0 and N % 2 == 0
     f = Fixed(t.matrix("recip_scratch"), a.dst, a.mask.right is not None, halves, a.scale, a.exp_approx)
+    await learn_start(t, a)
     await t.wait(x.scaler)
     if x.mask:
         await t.wait(x.mask)
     for phase in a.phases:
         for _, _, q in a.chunks():
+            await learn_range(t, x)
             row = (phase.q_offset + q) * M
             prev, cur = A, B
             visited = a.mask.k_range(row)
@@ -65,6 +68,8 @@ async def compute(t: Compute, a: Args) -> None:
                 await t.repeat(step, x, f, s, prev, cur)
                 prev, cur = cur, prev
             t.pop(prev.m)
+            if x.sink:
+                t.pop(x.sink)
 
 
 async def step(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur: Running) -> None:
@@ -87,10 +92,14 @@ async def scores(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur:
     P = None
     for rows in groups(S.rows, f.dst.qk[0]):
         marks = tuple([mark for mark in s.marks if mark[1] in rows]) if s.marks else ()
-        early = f.halves and s.n == S.cols and all(columns.start >= s.n // 2 for _, _, columns in marks)
+        early = f.halves and s.n == S.cols and not x.given and all(columns.start >= s.n // 2 for _, _, columns in marks)
         await t.do(MatmulRows, Q, Kt, S, rows, s.n, Q.cols, s.w, push=True, early=early, beside=P)  # S = Q K^T  [h, n]
         if x.mask and marks:
             await t.do(StampRows, x.mask, S, rows, marks)                                           # S = -inf where hidden
+        elif x.given:
+            mask = t.matrix(x.given.cb.spec.name, len(rows), S.cols)
+            await t.do(AddMaskRows, mask, S, rows, s.n)                                             # S = S + mask         [h, n]
+            t.pop(mask)
         elif f.bracket:
             bracket(t)
         await t.do(MaxRows, S, x.scaler, cur.m, rows, s.n, None if s.first else prev.m, s.spill)    # m = max(m', rowmax S) [h, 1]
@@ -143,13 +152,14 @@ async def finish(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur:
     t.push(cur.l, h)
     t.push(cur.O, h)
     if s.last:
-        await emit(t, x, f, cur, h)
+        await emit(t, x, f, cur, rows)
 
 
-async def emit(t: Compute, x: Matrices, f: Fixed, done: Running, rows: int) -> None:
+async def emit(t: Compute, x: Matrices, f: Fixed, done: Running, rows: range) -> None:
     """The front rows of a finished O, divided by their sums, to the writer."""
-    for _ in range(rows):
-        await t.do(SumReciprocal, done.l.front, x.ones, f.recip)           # 1 / l             [1, 1]
+    for row in rows:
+        sink = (x.sink, done.m, row, f.scale) if x.sink else ()
+        await t.do(SumReciprocal, done.l.front, x.ones, f.recip, *sink)    # 1 / l             [1, 1]
         t.pop(done.l.front)
         await t.do(MulColumn, done.O.front, f.recip, x.out, f.dst.scaled)  # O / l             [1, E]
         t.pop(f.recip)

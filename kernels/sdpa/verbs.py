@@ -118,7 +118,7 @@ class ExpDifference:
 
     name: ClassVar = "exp difference"
     unit: ClassVar = "sfpu"
-    losses: ClassVar[lost.Losses] = lost.FACTORS
+    losses: ClassVar[lost.Losses] = lost.FACTORS_AND_SINK
 
     def reads(self) -> Reads:
         return Reads(self.a, ((self.a, self.out.rows), (self.b, self.out.rows)))
@@ -166,28 +166,28 @@ class MulSums:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class AddSums:
-    """l [m, 1] <- l + y, in place. Upstream: `add_block_inplace`."""
+class AddTo:
+    """x <- x + y, in place, tile by tile. Upstream: `add_block_inplace`."""
 
-    l: Matrix
+    x: Matrix
     y: Matrix
 
     name: ClassVar = "add to"
     unit: ClassVar = "fpu"
-    losses: ClassVar[lost.Losses] = lost.SUMS_ADDED
+    losses: ClassVar[lost.Losses] = lost.ADDED
 
     def reads(self) -> Reads:
-        return Reads(self.l, ((self.y, self.l.rows), (self.l, self.l.rows)))
+        return Reads(self.x, ((self.y, self.x.tiles), (self.x, self.x.tiles)))
 
     def makes(self) -> tuple[Pushes | Updates, ...]:
-        return (Updates(self.l, self.l.rows),)
+        return (Updates(self.x, self.x.tiles),)
 
     def windows(self, c: Costs) -> Windows:
-        fmt = self.l.format
-        return in_place(c, c.unpack(fmt, 1, fmt, 1), *c.eltwise(1), c.pack(fmt, 1), self.l.rows)
+        unpack, pack = c.unpack(self.x.format, 1, self.y.format, 1), c.pack(self.x.format, 1)
+        return in_place(c, unpack, *c.eltwise(1), pack, self.x.tiles)
 
     def values(self, units: Units) -> None:
-        self.l.replace(added(units(self, self.l), self.l, self.y, self.l))
+        self.x.replace(added(units(self, self.x), self.x, self.y, self.x))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

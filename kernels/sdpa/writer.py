@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from tensix_sim.kernel_api import CircularBuffer, DataMovement
 from tensix_sim.kernels.sdpa.args import Args
+from tensix_sim.kernels.sdpa.reader import read_windows
 
 
 async def writer(dm: DataMovement, a: Args) -> None:
@@ -12,10 +13,22 @@ async def writer(dm: DataMovement, a: Args) -> None:
     await constants(dm)
     if a.mask.palette:
         await make_constant(dm, "mask_in", a.mask.tiles())
+    if a.start:
+        (start,) = dm.cbs("chunk_start_writer")
+        await dm.wait(start, 1)
+        dm.pop(start, 1)
+    if a.windows:
+        await read_windows(dm, a.windows, "windows_writer")
     (out,) = dm.cbs("out")
+    M = a.chunk.M
     for phase in a.phases:
         for b, head, q in a.chunks():
-            await drain(dm, a, out, b * a.heads.q + head, phase.write_row + q * a.chunk.M)
+            for j in a.mask.k_range(q * M) if a.windows else ():
+                await make_mask(dm, a, q * M, j)
+            await drain(dm, a, out, b * a.heads.q + head, phase.write_row + q * M)
+    if a.windows:
+        (windows,) = dm.cbs("windows_writer")
+        dm.pop(windows, 1)
 
 
 async def drain(dm: DataMovement, a: Args, out: CircularBuffer, head: int, first: int) -> None:
@@ -28,6 +41,15 @@ async def drain(dm: DataMovement, a: Args, out: CircularBuffer, head: int, first
         if rows > 0:
             await dm.write(out, a.tensors.out, range((row + i) * E, (row + i + rows) * E), (rows, E), a.barrier)
         dm.pop(out, band * E)
+
+
+async def make_mask(dm: DataMovement, a: Args, row: int, j: int) -> None:
+    """What hides other windows' keys in K chunk `j` from the Q chunk at tile row `row`; the RISC's cycles are not modelled."""
+    (cb,) = dm.cbs("mask_in")
+    tiles = a.chunk.M * a.chunk.N
+    await dm.reserve(cb, tiles)
+    dm.fill(cb, tiles, a.mask.block(row, j) if dm.values else None)
+    dm.push(cb, tiles)
 
 
 async def constants(dm: DataMovement) -> None:

@@ -11,7 +11,7 @@ from tensix_sim.doctor.settings import IGNORED
 from tensix_sim.formats import TILE
 from tensix_sim.sdpa.blocks import Blocks
 from tensix_sim.sdpa.case import Case
-from tensix_sim.sdpa.keys import BLOCK, CHAINS, FIDELITY, FP32_DEST, GRID, K_CHUNK, PREFIX, Q_CHUNK, SEQ_LEN, Change
+from tensix_sim.sdpa.keys import BLOCK, CHAINS, FIDELITY, FP32_DEST, GRID, K_CHUNK, PREFIX, Q_CHUNK, SEQ_LEN, START_TENSOR, Change
 from tensix_sim.sdpa.op import ring_is_even
 
 LONG_RUN_STEPS = 10_000_000  # of one device
@@ -41,6 +41,16 @@ def _ignored_fields(c: Case) -> Iterator[Advice]:
         yield Advice(key="paged_kv", message=text)
     if c.op.ring and c["ring_id"] is not None and c["ring_ids"] != "all":
         yield Advice(key="ring_ids", message=f"{c['ring_ids']} has no effect: ring_id {c['ring_id']} wins", level="notice")
+
+
+def _start_counts_whole_chunks(c: Case) -> Iterator[Advice]:
+    if c[START_TENSOR] and (rest := (c[PREFIX] or 0) % c[Q_CHUNK]):
+        whole = c[PREFIX] - rest
+        text = (
+            f"no check sees a start in a tensor, and the kernels count whole Q chunks: they begin at {whole}, not at {c[PREFIX]}"
+        )
+        change = _first_legal(c, ({PREFIX: start} for start in (whole, whole + c[Q_CHUNK])))
+        yield Advice(key=PREFIX, message=f"{text}, and the output is wrong", level="warning", change=change)
 
 
 def _kernel_choice(c: Case) -> Iterator[Advice]:
@@ -264,5 +274,5 @@ def _long_run(c: Case) -> Iterator[Advice]:
         yield Advice(key=SEQ_LEN, message=text, level="notice", size=size)
 
 
-ADVICE = (_ignored_fields, _kernel_choice, _ring_fits_the_board, _negative_scale)
+ADVICE = (_ignored_fields, _start_counts_whole_chunks, _kernel_choice, _ring_fits_the_board, _negative_scale)
 SHAPE_ADVICE = (_hardware_bug, _chunks, _chains_wait, _scores_in_vain, _wide_dst, _padded_table_rows, _long_run)

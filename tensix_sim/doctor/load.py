@@ -109,6 +109,9 @@ class Work:
         if mask.right is not None:
             end = np.minimum((last + mask.right) // TILE + 1, g.valid_Skt)
         first = np.zeros_like(row) if mask.left is None else np.maximum(0, row - mask.left) // TILE
+        if mask.windows:
+            seen = [mask.window_of(r, min(r + TILE, g.S)) for r in row.tolist()]
+            first, end = (np.array(ends, np.int64) for ends in zip(*((a // TILE, -(-b // TILE)) for a, b in seen), strict=True))
         return int(np.maximum(0, end - first).sum())
 
     def busiest_core(self, ring_id: int) -> int:
@@ -127,9 +130,11 @@ class Work:
         slabs = self.kv_rows.reshape(-1, g.nq).sum(axis=1)
         kv_rows = g.valid_Skt if g.chained else max(int(sum(slabs[i] for i in g.runs_of_chunks(r))) for r in devices)
         rows = g.phases * g.Sqt
-        read = rows * g.D * b.q.tile_bytes + kv_rows * (g.D * b.k.tile_bytes + g.E * b.v.tile_bytes)
+        sizes = rows * g.D * b.q.tile_bytes, kv_rows * g.D * b.k.tile_bytes, kv_rows * g.E * b.v.tile_bytes
+        read = sum(size for size, in_dram in zip(sizes, g.in_dram, strict=True) if in_dram)
         written = rows * g.E * b.q.tile_bytes
-        dram = g.B * g.NQH * (read * g.inputs_in_dram + written * g.output_in_dram) / chip.dram.rate
+        masked = rows * g.valid_Skt * g.attn_mask.tile_bytes if g.attn_mask else 0
+        dram = g.B * g.NQH * (read + written * g.output_in_dram + masked) / chip.dram.rate
         return Floor(math=int(math), dram=int(dram))
 
 
@@ -141,6 +146,11 @@ def _counted(g: Geometry) -> tuple[Counts, Counts, Counts, Counts]:
     end = np.full_like(row, keys)
     if mask.right is not None:
         end = np.minimum(row + g.M - -mask.right // TILE, g.nk * g.N if g.causal else keys)
+    if mask.windows:
+        visited = [mask.k_range(r) for r in row.tolist()]
+        first, end = (
+            np.array(ends, np.int64) for ends in zip(*((r.start, min(r.stop * g.N, keys)) for r in visited), strict=True)
+        )
     steps: Counts = np.maximum(0, -(-end // g.N) - first)
     stop = np.where(steps > 0, end if mask.narrow else -(-end // g.N) * g.N, first * g.N)
     tiles: Counts = g.M * (stop - first * g.N)

@@ -17,20 +17,26 @@ from tensix_sim.doctor.types import annotation_of
 from tensix_sim.formats import TILE
 from tensix_sim.sdpa.case import Case, InvalidOperandError
 from tensix_sim.sdpa.keys import (
+    ATTN_MASK,
     BATCH,
     BLOCK,
     CAUSAL,
     GRID,
     HEAD_DIM,
-    INPUTS_IN,
     K_CHUNK,
     KV_HEADS,
     KV_LEN,
+    MASK_BATCH,
+    MASK_HEADS,
+    PLACES,
     PREFIX,
     Q_CHUNK,
     Q_HEADS,
+    SCALE,
     SEQ_LEN,
+    SINK,
     WINDOW,
+    WINDOWS,
     Change,
     Fault,
 )
@@ -62,8 +68,8 @@ def _smaller_chunks(c: Case) -> Iterator[Change]:
     """List what takes less L1: tensors elsewhere, or chunks that leave no rest, the least smaller first."""
     if c["memory_config"] == "l1_interleaved":
         yield {"memory_config": "dram_interleaved"}
-    if c[INPUTS_IN] == "l1_interleaved":
-        yield {INPUTS_IN: "dram_interleaved"}
+    if not all(c.in_dram):
+        yield {key: "dram_interleaved" for key in PLACES if c[key] == "l1_interleaved"}
     q, k = c[Q_CHUNK], c[K_CHUNK]
     q_sizes = [size for size in q_chunk_sizes(c, q) if size <= q]
     k_sizes = {size for size in _chunk_sizes(c.kv_len, k) if size <= k} | {k}
@@ -119,7 +125,13 @@ CANDIDATES: dict[str, Callable[[Case, int], Iterable[Any]]] = {
     "paged_kv": lambda c, near: [PagedKV(block_size=64), PagedKV(block_size=32), None],
     CAUSAL: lambda c, near: [True, False],
     WINDOW: lambda c, near: [width for width in (2 * (c[SEQ_LEN] - c.kv_len),) if width > 0] + [None],
+    WINDOWS: lambda c, near: [tuple(sorted({0, *(n for n in c[WINDOWS] or () if 0 < n < c[SEQ_LEN]), c[SEQ_LEN]}))[-1024:], None],
     KV_LEN: lambda c, near: [None],
+    ATTN_MASK: lambda c, near: [None],
+    SINK: lambda c, near: [None],
+    MASK_BATCH: lambda c, near: [1, c[BATCH]],
+    MASK_HEADS: lambda c, near: [1, c[Q_HEADS]],
+    SCALE: lambda c, near: [None],
     "what_if.deal": lambda c, near: [None],
     BATCH: lambda c, near: [*_around(near, 1), *_around(MAX_RING, 1)],
     SEQ_LEN: _sequence_lengths,

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tensix_sim.config import RunSpec
 from tensix_sim.files import open_array
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.host import memory_bytes
 from tensix_sim.sdpa.case import Case, InvalidOperandError
-from tensix_sim.sdpa.inputs import misfits
+from tensix_sim.sdpa.inputs import mask_misfits, misfits
 from tensix_sim.sdpa.keys import (
+    ATTN_MASK,
     BATCH,
     BLOCK,
     CAUSAL,
@@ -24,17 +24,23 @@ from tensix_sim.sdpa.keys import (
     FP32_DEST,
     GRID,
     HEAD_DIM,
-    INPUTS_IN,
     K_CHUNK,
     KV_HEADS,
     KV_LEN,
+    MASK_DTYPE,
+    OF_MASK,
+    PLACES,
     PREFIX,
     Q_CHUNK,
     Q_HEADS,
     SEQ_LEN,
+    SINK,
+    SINK_DTYPE,
     TABLE,
+    WINDOWS,
     Fault,
 )
+from tensix_sim.sdpa.op import default_of
 
 # -- of every op -------------------------------------------------------------------------------------------
 
@@ -42,7 +48,7 @@ from tensix_sim.sdpa.keys import (
 def _keys_belong_to_the_op(c: Case) -> Iterator[Fault]:
     for key in c.op.foreign:
         with suppress(InvalidOperandError):
-            if c[key] != RunSpec.model_fields[key].default:
+            if c[key] != default_of(key):
                 yield c.fault(f"{c['op']} takes no {key}; leave it out", key, "op")
 
 
@@ -120,7 +126,12 @@ def buffers_fit_l1(c: Case) -> Iterator[Fault]:
             f"circular buffers take {end - base:,} B of L1 from address {base:,}; they end at {end:,}, {end - limit:,} B "
             f"beyond {limit:,}, " + (f"above which lie {above}" if above else "the end of L1")
         )
-        more = [*(key for key in DTYPES if c[key]), *(["memory_config"] if output else []), *([INPUTS_IN] if inputs else [])]
+        more = [
+            *(key for key in DTYPES if c[key]),
+            *mask_keys(c),
+            *(["memory_config"] if output else []),
+            *([key for key in PLACES if c[key]] if inputs else []),
+        ]
         found = {key: c[key] for key in (Q_CHUNK, K_CHUNK, HEAD_DIM, DTYPE, *more, "board")}
         yield Fault(found | ({"machine.l1.reserved": reserved} if reserved else {}), rule)
 
@@ -134,10 +145,16 @@ def _buffers_are_not_too_many(c: Case) -> Iterator[Fault]:
 def _tensors_fit_dram(c: Case) -> Iterator[Fault]:
     need, have = dram_bytes(c), dram_capacity(c)
     if need > have:
-        more = [key for key in (KV_LEN, *DTYPES, PREFIX) if c[key]]
+        more = [*(key for key in (KV_LEN, *DTYPES, PREFIX) if c[key]), *mask_keys(c), *(OF_MASK if c[ATTN_MASK] else ())]
         keys = (SEQ_LEN, BATCH, Q_HEADS, KV_HEADS, HEAD_DIM, DTYPE, *more, "board")
-        rule = f"Q, K, V and output take {need:,} B on each chip; its DRAM has {have:,} B, {need - have:,} too few"
+        what = f"Q, K, V{', mask' if c[ATTN_MASK] else ''} and output"
+        rule = f"{what} take {need:,} B on each chip; its DRAM has {have:,} B, {need - have:,} too few"
         yield c.fault(rule, *keys)
+
+
+def mask_keys(c: Case) -> tuple[str, ...]:
+    """What says how large tiles of the user's mask and sinks are, if there are any."""
+    return (*((ATTN_MASK, MASK_DTYPE) if c[ATTN_MASK] else ()), *((SINK, SINK_DTYPE) if c[SINK] else ()))
 
 
 def dram_capacity(c: Case) -> int:
@@ -146,22 +163,24 @@ def dram_capacity(c: Case) -> int:
 
 
 def dram_bytes(c: Case) -> int:
-    """Bytes of Q, K, V and the output on one chip."""
+    """Bytes of Q, K, V, a mask, sinks and the output on one chip."""
     q, kv = c.elements
     output = q // c["ring_size"] if c.op.ring else q
     of_q, *of_kv = (FORMATS[dtype].tile_bytes for dtype in c.dtypes)
     if c.op.travels:  # a slice of Q and of the output, and K and V twice: a slice, and room for all
         q, kv = q // c["ring_size"], kv + kv // c["ring_size"]
-    if c[INPUTS_IN] == "l1_interleaved":
-        q = kv = 0
-    return int((q + output) * of_q + kv * sum(of_kv)) // TILE**2
+    of_inputs = zip((q, kv, kv), (of_q, *of_kv), c.in_dram, strict=True)
+    inputs = sum(elements * size for elements, size, in_dram in of_inputs if in_dram)
+    of_mask, sinks = FORMATS[c[MASK_DTYPE]].tile_bytes, c[Q_HEADS] * FORMATS[c[SINK_DTYPE]].tile_bytes if c[SINK] else 0
+    return int(inputs + output * of_q + c.mask_elements * of_mask) // TILE**2 + sinks
 
 
 def _values_fit_the_host(c: Case) -> Iterator[Fault]:
     if c["numerics"] == "off":
         return
     q, kv = c.elements
-    need, have = np.dtype(np.float32).itemsize * (3 * q + 4 * kv), memory_bytes()
+    mask = 3 * c.mask_elements if c[WINDOWS] is None else 2 * c[SEQ_LEN] ** 2
+    need, have = np.dtype(np.float32).itemsize * (3 * q + 4 * kv + mask), memory_bytes()
     if need > have:
         rule = f"the values take about {need:,} B of memory; this computer has {have:,} B, {need - have:,} too few"
         yield c.fault(rule, "numerics", SEQ_LEN, *([KV_LEN] if c[KV_LEN] else []), BATCH, Q_HEADS, KV_HEADS, HEAD_DIM)
@@ -298,6 +317,37 @@ def _values_of_files_fit_their_format(c: Case) -> Iterator[Fault]:
             yield Fault({f"inputs.{name}": path}, wrong)
 
 
+def _mask_file_fits(c: Case) -> Iterator[Fault]:
+    path = c["inputs"].attn_mask_file
+    if path is None or c[ATTN_MASK] is None:
+        return
+    try:
+        mask = open_array(path, rank=4, kind="f")
+    except ValueError as error:
+        yield Fault({ATTN_MASK: path}, f"{error}; or use random or causal")
+        return
+    expected = (*(c[key] for key in OF_MASK), c[SEQ_LEN], c.kv_len)
+    if mask.shape != expected:
+        yield Fault({ATTN_MASK: path}, f"has shape {mask.shape}; with these lengths it must be {expected}")
+    if wrong := mask_misfits(mask, FORMATS[c[MASK_DTYPE]]):
+        yield Fault({ATTN_MASK: path}, wrong)
+
+
+def _sink_file_fits(c: Case) -> Iterator[Fault]:
+    path = c["inputs"].attention_sink_file
+    if path is None or c[SINK] is None:
+        return
+    try:
+        sinks = open_array(path, rank=4, kind="f")
+    except ValueError as error:
+        yield Fault({SINK: path}, f"{error}; or use random")
+        return
+    if sinks.shape != (expected := (1, c[Q_HEADS], 1, 1)):
+        yield Fault({SINK: path}, f"has shape {sinks.shape}; with these heads it must be {expected}")
+    if wrong := misfits(sinks, FORMATS[c[SINK_DTYPE]]):
+        yield Fault({SINK: path}, wrong)
+
+
 def _page_table_finds_every_row(c: Case) -> Iterator[Fault]:
     if c["paged_kv"] is None or (path := c["paged_kv"].page_table_file) is None:
         return
@@ -328,4 +378,4 @@ def _blocks_are_distinct(c: Case, used: "np.ndarray[Any, np.dtype[Any]]") -> Ite
         yield c.fault(f"names {last:,} blocks; K and V of so many do not fit the chip's DRAM", TABLE, BLOCK)
 
 
-FILE_RULES = (_files_agree, _values_of_files_fit_their_format, _page_table_finds_every_row)
+FILE_RULES = (_files_agree, _values_of_files_fit_their_format, _mask_file_fits, _sink_file_fits, _page_table_finds_every_row)

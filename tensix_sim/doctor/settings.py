@@ -84,8 +84,14 @@ def _used(c: Case, key: str) -> Used:
             return used, "" if value else "all that join two neighbours" if key == "num_links" else "a ring where there is one"
         case "logical_n":
             return value or c["inputs.seq_len"], "" if value else "no padding"
+        case "cu_window_seqlens":
+            return ("none", "") if value is None else (f"{len(value) - 1} windows", "the writer makes a mask for every K chunk")
         case "sliding_window_size" | "chunk_start_idx":
             return ("none", "") if value is None else (value, "")
+        case "inputs.attn_mask":
+            return ("none", "") if value is None else (value, f"in {c['inputs.attn_mask_dtype']}, divided by the scale")
+        case "inputs.attention_sink":
+            return ("none", "") if value is None else (value, f"in {c['inputs.attention_sink_dtype']}, takes the scale")
         case "paged_kv":
             return _used_pages(c)
         case "mesh" | "ring_id" | "ring_ids":

@@ -49,11 +49,7 @@ def _key_like(key: str) -> str:
 
 
 NOT_MODELLED = {
-    "attn_mask": "a user's mask",
-    "attention_sink": "an attention sink",
-    "cu_window_seqlens": "windowed attention",
     "head_dim_v": "MLA, with V of another width than K,",
-    "chunk_start_idx_tensor": "a prefix length in a tensor",
 }
 
 

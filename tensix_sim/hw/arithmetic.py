@@ -141,7 +141,7 @@ class Arithmetic:
 
     def add(self, a: Values, a_format: Format, b: Values, b_format: Format) -> Values:
         """A + b, as it stands in DST."""
-        return self.to_dst(self.unpacked(a, a_format) + self.unpacked(b, b_format))
+        return self.to_dst(self.unpacked(a, a_format) + self.unpacked(np.maximum(b, HIDDEN), b_format))
 
     def sum_columns(self, x: Values, fmt: Format, ones: Values | None = None) -> Values:
         """Sum of the 32 columns of a tile by a product with a column of ones, as it stands in DST.

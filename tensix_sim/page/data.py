@@ -128,6 +128,9 @@ def _shape(job: Job) -> str:
     parts += [f"{spec.kv_len:,} keys"] if spec.kv_len != given.seq_len else []
     parts += [] if spec.is_causal else ["not causal"]
     parts += [f"window {spec.sliding_window_size}"] if spec.sliding_window_size else []
+    parts += [f"{len(spec.cu_window_seqlens) - 1} windows of tokens"] if spec.cu_window_seqlens else []
+    parts += [f"{given.attn_mask_dtype} mask"] if given.attn_mask else []
+    parts += ["sinks"] if given.attention_sink else []
     parts += [f"ring of {spec.ring_size}"] if job.op.ring else []
     return " · ".join(parts)
 

@@ -12,6 +12,7 @@ SUBBLOCKS = (
     (1, 5), (5, 1), (2, 2), (1, 4), (4, 1), (1, 3), (3, 1), (1, 2), (2, 1), (1, 1),
 )  # fmt: skip
 STREAMING_PV_HEIGHT = 2
+INT32 = Format("int32", 32, 32, False, 0)  # 4 B, in a buffer's page of 32 (the op's program factory)
 
 
 def largest_subblock(height: int, width: int, dst: int, max_height: int = 8) -> tuple[int, int]:
@@ -93,12 +94,21 @@ class Blocks:
         return Dst(*subblocks, maxima=self.reduce, exps=self.sub_exp, scaled=self.dht, sums=self.stats, stamps=self.dst)
 
     def buffers(
-        self, q_chunks: int, palette: int, page_table_stick_bytes: int, dense_mask: bool = False
+        self,
+        q_chunks: int,
+        palette: int,
+        page_table_stick_bytes: int,
+        dense_mask: bool = False,
+        attn_mask: Format | None = None,
+        sink: Format | None = None,
+        start: Format | None = None,
+        windows: Format | None = None,
     ) -> tuple[BufferSpec, ...]:
         """List the circular buffers of every core in the order of their indices.
 
-        `q_chunks` is the Q chunks held at a time, `palette` the tiles of the mask, in bfloat4_b where it is dense. What the
-        compute kernel keeps for itself is bfloat16 whatever the inputs are.
+        `q_chunks` is the Q chunks held at a time, `palette` the tiles of the mask, in bfloat4_b where it is dense. `attn_mask`,
+        `sink`, `start` and `windows` are the formats of those that come in tensors. What the compute kernel keeps for itself is
+        bfloat16 whatever the inputs are.
         """
         m, n, d, e = self.M, self.N, self.D, self.E
         scores = FLOAT32 if self.wide_scores else BFLOAT16
@@ -115,9 +125,23 @@ class Blocks:
             BufferSpec("k_in", 2 * n * d, self.k, "reader", "compute"),
             BufferSpec("v_in", 2 * n * e, self.v, "reader", "compute"),
             *([constant("mask_in", palette, BFLOAT4_B if dense_mask else BFLOAT16)] if palette else []),
+            *([BufferSpec("mask_in", 2 * m * n, attn_mask, "reader", "compute")] if attn_mask else []),
+            *([BufferSpec("mask_in", 2 * m * n, BFLOAT16, "writer", "compute")] if windows else []),
+            *([BufferSpec("attention_sink", 1 if self.streaming else m, sink, "reader", "compute")] if sink else []),
             constant("identity_scale", 1),
             constant("col_identity", 1),
             *([BufferSpec("page_table", 1, stick, "reader", "reader")] if page_table_stick_bytes else []),
+            *([BufferSpec("chunk_start_compute", 1, start, "reader", "compute")] if start else []),
+            *([BufferSpec("chunk_start_writer", 1, start, "reader", "writer")] if start else []),
+            *(
+                [
+                    BufferSpec("windows_reader", 1, windows, "reader", "reader"),
+                    BufferSpec("windows_writer", 1, windows, "writer", "writer"),
+                    BufferSpec("k_range", 1, INT32, "reader", "compute"),
+                ]
+                if windows
+                else []
+            ),
             *([inner("recip_scratch", 1)] if self.streaming else []),
             inner("qk_im", m * n, scores),
             inner("out_im_A", m * e),
@@ -134,4 +158,6 @@ class Blocks:
         """Tiles of one of `buffers` that are waited for together: its size must be a multiple, for the wrap rule."""
         out_rows = self.pv_rows if self.streaming else self.M
         at_once = {"q_in": self.M * self.D, "k_in": self.N * self.D, "v_in": self.N * self.E, "out": out_rows * self.E}
+        if not buffer.resident:
+            at_once["mask_in"] = self.M * self.N
         return at_once.get(buffer.name, buffer.tiles)

@@ -14,6 +14,7 @@ from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.program import BufferSpec
 from tensix_sim.sdpa.geometry import Geometry, pages, program_config
 from tensix_sim.sdpa.keys import (
+    ATTN_MASK,
     BATCH,
     BLOCK,
     CAUSAL,
@@ -22,16 +23,23 @@ from tensix_sim.sdpa.keys import (
     FP32_DEST,
     GRID,
     HEAD_DIM,
-    INPUTS_IN,
     K_CHUNK,
     KV_HEADS,
     KV_LEN,
+    MASK_BATCH,
+    MASK_DTYPE,
+    MASK_HEADS,
+    PLACES,
     PREFIX,
     Q_CHUNK,
     Q_HEADS,
     SEQ_LEN,
+    SINK,
+    SINK_DTYPE,
+    START_TENSOR,
     TABLE,
     WINDOW,
+    WINDOWS,
     Change,
     Fault,
 )
@@ -143,11 +151,26 @@ class Case:
         return self[DTYPE], k or both or self[DTYPE], v or both or self[DTYPE]
 
     @property
+    def in_dram(self) -> tuple[bool, bool, bool]:
+        """Whether Q, K and V are in DRAM."""
+        for key in PLACES:
+            self.need(key)
+        return self.spec.inputs.in_dram
+
+    @property
     def elements(self) -> tuple[int, int]:
         """Elements of Q, and of K or V, in whole tile rows."""
         heads_q, heads_kv = self[BATCH] * self[Q_HEADS], self[BATCH] * self[KV_HEADS]
         q_rows, kv_rows = (-(-rows // TILE) * TILE for rows in (self[SEQ_LEN], self.kv_len))
         return heads_q * q_rows * self[HEAD_DIM], heads_kv * kv_rows * self[HEAD_DIM]
+
+    @property
+    def mask_elements(self) -> int:
+        """Elements of the user's mask in DRAM, in whole tiles; 0 where there is none."""
+        if self[ATTN_MASK] is None:
+            return 0
+        rows, cols = (-(-n // TILE) * TILE for n in (self[SEQ_LEN], self.kv_len))
+        return int(self[MASK_BATCH] * self[MASK_HEADS] * rows * cols)
 
     @property
     def l1_output_bytes(self) -> int:
@@ -160,10 +183,11 @@ class Case:
     @property
     def l1_input_bytes(self) -> int:
         """What Q, K and V take of it."""
-        if self[INPUTS_IN] != "l1_interleaved":
+        if all(self.in_dram):
             return 0
         q, kv = (elements // TILE**2 for elements in self.elements)
-        return sum(self._share_of_a_core(tiles, dtype) for tiles, dtype in zip((q, kv, kv), self.dtypes, strict=True))
+        tensors = zip((q, kv, kv), self.dtypes, self.in_dram, strict=True)
+        return sum(self._share_of_a_core(tiles, dtype) for tiles, dtype, in_dram in tensors if not in_dram)
 
     @property
     def l1_tensor_bytes(self) -> int:
@@ -199,7 +223,7 @@ class Case:
         for key in (Q_CHUNK, K_CHUNK, HEAD_DIM):
             self.tiles(key)
         more = () if self.op.ring and not self.op.travels else (FP32_DEST, BATCH, Q_HEADS, SEQ_LEN, KV_LEN, GRID, CAUSAL, WINDOW)
-        for key in ("kernel", DTYPE, *DTYPES, *more):
+        for key in ("kernel", DTYPE, *DTYPES, START_TENSOR, WINDOWS, ATTN_MASK, MASK_DTYPE, SINK, SINK_DTYPE, *more):
             self.need(key)
         _ = self.table_row_bytes
         return self.geometry.buffers

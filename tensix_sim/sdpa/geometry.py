@@ -11,16 +11,16 @@ from functools import cached_property
 from tensix_sim.arch import Machine, machine
 from tensix_sim.config import OP_CHUNK_SIZE, RunSpec, SDPAProgramConfig, WhatIf
 from tensix_sim.files import open_array
-from tensix_sim.formats import FORMATS, TILE
+from tensix_sim.formats import BFLOAT16, FORMATS, TILE, Format
 from tensix_sim.kernels.sdpa import Mask
 from tensix_sim.kernels.sdpa.barrier import barrier_threshold
 from tensix_sim.program import BufferSpec, ComputeConfig
-from tensix_sim.sdpa.blocks import Blocks
+from tensix_sim.sdpa.blocks import INT32, Blocks
 from tensix_sim.sdpa.chains import Chain, chains
 from tensix_sim.sdpa.deal import Deal
 from tensix_sim.sdpa.op import Op, compute_kernel
 
-PAGE_TABLE_ENTRY_BYTES = 4
+ENTRY_BYTES = 4
 AS_BUILT = WhatIf()
 PEAK_FLOPS_PER_CYCLE = 4096  # of one core at LoFi
 
@@ -62,8 +62,13 @@ def page_table_row_bytes(spec: RunSpec, on: Machine) -> int:
     entries = pages(spec)
     if entries and spec.paged_kv and (path := spec.paged_kv.page_table_file):
         entries = open_array(path, rank=2, kind="i").shape[1]
+    return row_bytes(entries, on)
+
+
+def row_bytes(entries: int, on: Machine) -> int:
+    """Count the bytes of a row of 32-bit integers as DRAM holds it."""
     alignment = on.chip.dram.page_alignment
-    return -(-entries * PAGE_TABLE_ENTRY_BYTES // alignment) * alignment
+    return -(-entries * ENTRY_BYTES // alignment) * alignment
 
 
 def blocks(spec: RunSpec, program: SDPAProgramConfig) -> Blocks:
@@ -106,9 +111,15 @@ class Geometry:
     fidelity_phases: int
     block_rows: int  # tile rows of a K/V page, 0 where K and V are dense
     page_table_stick_bytes: int
-    inputs_in_dram: bool = True
+    in_dram: tuple[bool, bool, bool] = (True, True, True)  # Q, K, V
     output_in_dram: bool = True
     what_if: WhatIf = AS_BUILT
+    attn_mask: Format | None = None  # of a mask of the user's,
+    mask_heads: tuple[int, int] = (1, 1)  # and the batches and heads that it tells apart
+    sink: Format | None = None
+    start: Format | None = None  # of the tensor that has the chunk's start, if one has
+    windows: tuple[int, ...] | None = None
+    windows_bytes: int = 0  # of their tensor
 
     @classmethod
     def of(cls, spec: RunSpec, on: Machine | None = None) -> "Geometry":
@@ -134,9 +145,15 @@ class Geometry:
             fidelity_phases=compute_config(spec).phases,
             block_rows=paged.block_size // TILE if paged else 0,
             page_table_stick_bytes=page_table_row_bytes(spec, on),
-            inputs_in_dram=given.memory_config.startswith("dram"),
+            in_dram=given.in_dram,
             output_in_dram=spec.memory_config.startswith("dram"),
             what_if=spec.what_if,
+            attn_mask=FORMATS[given.attn_mask_dtype] if given.attn_mask else None,
+            mask_heads=(given.attn_mask_batch, given.attn_mask_heads),
+            windows=spec.cu_window_seqlens,
+            windows_bytes=row_bytes(len(spec.cu_window_seqlens or ()), on),
+            start=INT32 if spec.chunk_start_idx_tensor and paged else None,
+            sink=FORMATS[given.attention_sink_dtype] if given.attention_sink else None,
         )
 
     # -- sizes ------------------------------------------------------------------------------------------
@@ -192,13 +209,24 @@ class Geometry:
         chunk = TILE * self.M, TILE * self.N
         padded = self.Sc % chunk[0] > 0 or self.Sk % chunk[1] > 0
         narrow, dense = self.blocks.streaming, self.R > 1 and self.window is not None
-        return Mask(self.M, self.N, self.Sk, self.causal, self.window, narrow, padded, self.what_if.mask, dense)
+        given, windows = self.attn_mask is not None or self.windows is not None, self.windows
+        return Mask(self.M, self.N, self.Sk, self.causal, self.window, narrow, padded, self.what_if.mask, dense, given, windows)
 
     def barrier_threshold(self, tile_bytes: int) -> int:
         """Tiles that a core moves before it waits for all of them; 0 is no such wait."""
         if self.what_if.barrier_tiles is not None:
             return self.what_if.barrier_tiles
         return barrier_threshold(self.cores, tile_bytes)
+
+    @property
+    def of_windows(self) -> Format | None:
+        """Format of the tensor of windows."""
+        return Format("int32 row", self.windows_bytes, self.windows_bytes, False, 0) if self.windows else None
+
+    @property
+    def added(self) -> Format | None:
+        """Format of the mask that is added to every K chunk: the user's, or what the writer makes of windows."""
+        return BFLOAT16 if self.windows else self.attn_mask
 
     @property
     def q_chunks_held(self) -> int:
@@ -209,7 +237,8 @@ class Geometry:
     def buffers(self) -> tuple[BufferSpec, ...]:
         """The circular buffers of every core, in the order of their indices."""
         mask, changed = self.mask, self.what_if.buffers
-        buffers = self.blocks.buffers(self.q_chunks_held, mask.palette, self.page_table_stick_bytes, mask.dense)
+        sizes = self.q_chunks_held, mask.palette, self.page_table_stick_bytes
+        buffers = self.blocks.buffers(*sizes, mask.dense, self.attn_mask, self.sink, self.start, self.of_windows)
         return tuple(replace(b, tiles=changed[b.name]) if b.name in changed else b for b in buffers)
 
     # -- what a query sees, by the spec: never by a kernel's mask, which it is held to ------------------------
@@ -238,7 +267,7 @@ class Geometry:
     @property
     def may_chain(self) -> bool:
         """Whether the op passes K and V on, what-ifs aside."""
-        return not self.causal and self.window is None and not self.block_rows
+        return not self.causal and self.window is None and not self.block_rows and self.windows is None
 
     @cached_property
     def chains(self) -> list[Chain]:
@@ -287,14 +316,14 @@ class Geometry:
         return sum(self.k_chunks(a) for a in self.chunks(i, ring_id))
 
     def masked_steps(self, i: int, ring_id: int = 0) -> int:
-        """Those of core `i`'s steps that stamp the mask."""
+        """Those of core `i`'s steps that stamp the mask, or add one that is given."""
         return sum(self._masked(a) for a in self.chunks(i, ring_id))
 
     def _masked(self, a: int) -> int:
         count = self._masked_steps.get(a)
         if count is None:
             row = a * self.M
-            count = self._masked_steps[a] = sum(bool(self.mask.marks(row, j)) for j in self.mask.k_range(row))
+            count = self._masked_steps[a] = sum(bool(self.mask.given or self.mask.marks(row, j)) for j in self.mask.k_range(row))
         return count
 
     @cached_property

@@ -1,5 +1,6 @@
 """The numbers that an op works on, and the page table through which it finds K and V."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,19 +8,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensix_sim.config import RunSpec
-from tensix_sim.formats import FORMATS, Format, Values, largest
+from tensix_sim.formats import FORMATS, TILE, Format, Values, largest, to_format
 from tensix_sim.sdpa.geometry import pages
+
+HIDDEN_SHARE = 0.25  # of a random mask; upstream's own tests draw so many
 
 
 @dataclass(frozen=True)
 class InputValues:
-    """Unquantised q [B, NQH, S, DH], k and v [B, NKH, Sk, DH], and the page table [B, pages] where K and V are paged."""
+    """Unquantised q [B, NQH, S, DH], k and v [B, NKH, Sk, DH], the page table [B, pages] where K and V are paged.
+
+    A mask [1 or B, 1 or NQH, S, Sk], which windows of tokens are too, is added to the scaled scores; it may be -inf. Sinks are
+    [1, NQH, 1, 1].
+    """
 
     q: Values
     k: Values
     v: Values
     page_table: NDArray[np.int32] | None
+    attn_mask: Values | None = None
+    sink: Values | None = None
     joint: tuple[Values, Values, Values] | None = None  # Q [B, NQH, L, DH], K and V [B, NKH, L, DH]
+
+    @property
+    def given(self) -> tuple[NDArray[Any] | None, ...]:
+        """All of them."""
+        return self.q, self.k, self.v, self.page_table, self.attn_mask, self.sink, *(self.joint or ())
+
+    @property
+    def sinks(self) -> Values | None:
+        """The sink of each head."""
+        return None if self.sink is None else self.sink.reshape(-1)
+
+    def mask_of(self, batch: int) -> Values | None:
+        """The mask of a batch [1 or NQH, S, Sk]."""
+        return None if self.attn_mask is None else self.attn_mask[batch % len(self.attn_mask)]
 
 
 @dataclass(frozen=True)
@@ -60,7 +83,57 @@ def make_inputs(spec: RunSpec) -> InputValues:
         heads = (given.q_heads, given.kv_heads, given.kv_heads)
         jq, jk, jv = (_draw(rng, (given.batch, n, spec.joint_len, given.head_dim), given.outliers) for n in heads)
         joint = jq, jk, jv
-    return InputValues(q, k, v, page_table(spec), joint)
+    return InputValues(q, k, v, page_table(spec), attn_mask(spec), attention_sink(spec), joint)
+
+
+def attn_mask(spec: RunSpec) -> Values | None:
+    """The mask, from its file or as its name says: 0 where a key is seen, -inf where it is hidden."""
+    given = spec.inputs
+    if spec.cu_window_seqlens:
+        return window_mask(spec.cu_window_seqlens)
+    if given.attn_mask is None:
+        return None
+    if path := given.attn_mask_file:
+        return np.ascontiguousarray(np.load(path), np.float32)
+    shape = given.attn_mask_batch, given.attn_mask_heads, given.seq_len, spec.kv_len
+    if given.attn_mask == "causal":
+        hidden = np.broadcast_to(np.triu(np.ones(shape[2:], bool), 1), shape)
+    else:
+        hidden = np.random.default_rng([given.seed, 2]).random(shape, np.float32) < HIDDEN_SHARE
+        hidden[..., 0] = False  # every query sees a key
+    return np.where(hidden, np.float32(-np.inf), np.float32(0))
+
+
+def window_mask(windows: Sequence[int]) -> Values:
+    """What hides each window's tokens from all others, [1, 1, S, S]."""
+    of = np.repeat(np.arange(len(windows) - 1), np.diff(windows))
+    return np.where(of[:, np.newaxis] == of, np.float32(0), np.float32(-np.inf))[np.newaxis, np.newaxis]
+
+
+def attention_sink(spec: RunSpec) -> Values | None:
+    """The sinks [1, NQH, 1, 1], from their file or drawn: about as large as the largest scores before they are scaled."""
+    given = spec.inputs
+    if given.attention_sink is None:
+        return None
+    if path := given.attention_sink_file:
+        return np.ascontiguousarray(np.load(path), np.float32)
+    drawn = np.random.default_rng([given.seed, 3]).standard_normal((1, given.q_heads, 1, 1), np.float32)
+    return 2 * np.float32(given.head_dim**0.5) * drawn
+
+
+def sink_tiles(sink: Values, fmt: Format) -> Values:
+    """Sinks as the kernels have them: of each head a tile that is all its sink, [NQH, 32, 32]."""
+    return to_format(np.broadcast_to(sink.reshape(-1, 1, 1), (sink.size, TILE, TILE)), fmt)
+
+
+def kernel_mask(mask: Values, fmt: Format, scale: float) -> Values:
+    """A mask as the kernels add it, in whole tiles: an op of its own divides it by the scale; its padding hides all."""
+    rows, cols = mask.shape[2:]
+    whole = np.pad(mask, ((0, 0), (0, 0), (0, -rows % TILE), (0, -cols % TILE)))
+    with np.errstate(over="ignore"):
+        made = to_format(to_format(whole, fmt) * np.float32(1 / scale), fmt)
+    made[:, :, rows:] = made[..., cols:] = -np.inf
+    return made
 
 
 def misfits(x: NDArray[Any], fmt: Format) -> str | None:
@@ -80,10 +153,19 @@ def misfits(x: NDArray[Any], fmt: Format) -> str | None:
     return f"{count} of its values are NaN, infinite or beyond {fmt.name}'s {most:.4g}, the first, {x[first]:g}, at {first}"
 
 
+def mask_misfits(mask: NDArray[Any], fmt: Format) -> str | None:
+    """The same of a mask, which may be -inf."""
+    return misfits(np.where(mask == -np.inf, mask.dtype.type(0), mask), fmt)
+
+
 def input_misfits(spec: RunSpec, inputs: InputValues) -> dict[str, str]:
-    """Which of q, k and v the spec's formats cannot hold, and what is wrong with each."""
+    """Which of q, k, v, the mask and the sinks the spec's formats cannot hold, and what is wrong with each."""
     formats = dict(zip("qkv", spec.inputs.dtypes, strict=True))
     found = {name: misfits(getattr(inputs, name), FORMATS[dtype]) for name, dtype in formats.items()}
+    if inputs.attn_mask is not None and not spec.cu_window_seqlens:
+        found["attn_mask"] = mask_misfits(inputs.attn_mask, FORMATS[spec.inputs.attn_mask_dtype])
+    if inputs.sink is not None:
+        found["attention_sink"] = misfits(inputs.sink, FORMATS[spec.inputs.attention_sink_dtype])
     return {name: wrong for name, wrong in found.items() if wrong}
 
 

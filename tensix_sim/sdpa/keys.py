@@ -10,9 +10,16 @@ Q_CHUNK, K_CHUNK = "program_config.q_chunk_size", "program_config.k_chunk_size"
 GRID = "program_config.compute_with_storage_grid_size"
 BATCH, SEQ_LEN, HEAD_DIM, DTYPE = "inputs.batch", "inputs.seq_len", "inputs.head_dim", "inputs.dtype"
 Q_HEADS, KV_HEADS = "inputs.q_heads", "inputs.kv_heads"
-KV_LEN, INPUTS_IN = "inputs.kv_len", "inputs.memory_config"
+KV_LEN = "inputs.kv_len"
+INPUTS_IN, K_IN, V_IN = PLACES = ("inputs.memory_config", "inputs.k_memory_config", "inputs.v_memory_config")
 KV_DTYPE, K_DTYPE, V_DTYPE = DTYPES = ("inputs.kv_dtype", "inputs.k_dtype", "inputs.v_dtype")  # where they are not that of Q
+ATTN_MASK, MASK_DTYPE = "inputs.attn_mask", "inputs.attn_mask_dtype"
+MASK_BATCH, MASK_HEADS = OF_MASK = ("inputs.attn_mask_batch", "inputs.attn_mask_heads")
+SINK, SINK_DTYPE = "inputs.attention_sink", "inputs.attention_sink_dtype"
+SCALE = "scale"
 CAUSAL, WINDOW = "is_causal", "sliding_window_size"
+WINDOWS = "cu_window_seqlens"
+START_TENSOR = "chunk_start_idx_tensor"
 PAGED, BLOCK, PREFIX, TABLE = "paged_kv", "paged_kv.block_size", "chunk_start_idx", "paged_kv.page_table"
 FIDELITY, FP32_DEST = "compute_kernel_config.math_fidelity", "compute_kernel_config.fp32_dest_acc_en"
 RING_SIZE, RING_ID, RING_IDS, MESH = "ring_size", "ring_id", "ring_ids", "mesh"

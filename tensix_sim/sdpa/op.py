@@ -9,12 +9,14 @@ from types import MappingProxyType
 from typing import Any
 
 from tensix_sim.arch.model import unknown_name
-from tensix_sim.config import RunSpec
+from tensix_sim.config import Inputs, RunSpec
 from tensix_sim.formats import TILE
 from tensix_sim.gather.all_gather import has_ring
 from tensix_sim.kernels.sdpa.compute_kernels import COMPUTE_KERNELS, LEGACY, STREAMING, AttentionKernel
 from tensix_sim.sdpa.keys import (
+    ATTN_MASK,
     BALANCED,
+    BATCH,
     BLOCK,
     CAUSAL,
     DTYPE,
@@ -28,27 +30,36 @@ from tensix_sim.sdpa.keys import (
     KV_LEN,
     LINKS,
     LOGICAL,
+    MASK_BATCH,
+    MASK_HEADS,
     MESH,
     PAGED,
+    PLACES,
     PREFIX,
     Q_CHUNK,
     Q_HEADS,
     RING_ID,
     RING_IDS,
     RING_SIZE,
+    SCALE,
     SEQ_LEN,
+    SINK,
+    START_TENSOR,
     TOPOLOGY,
     WINDOW,
+    WINDOWS,
     Asked,
     Fault,
     OpRule,
 )
 
 MAX_RING = 32
+MOST_WINDOWS = 1024  # places in the tensor: validation of tt-metal's sdpa_device_operation.cpp
 MORE_L1 = 2_000  # derived from five published failures (#57941): what a program with two fabric connections keeps
 # keys that not every op takes
 OF_SOME_OPS = (
-    RING_SIZE, RING_IDS, RING_ID, MESH, PAGED, PREFIX, CAUSAL, WINDOW, TOPOLOGY, LINKS, LOGICAL, JOINT, BALANCED,
+    RING_SIZE, RING_IDS, RING_ID, MESH, PAGED, PREFIX, CAUSAL, WINDOW, ATTN_MASK, SINK, START_TENSOR, WINDOWS, *PLACES,
+    TOPOLOGY, LINKS, LOGICAL, JOINT, BALANCED,
 )  # fmt: skip
 
 
@@ -95,8 +106,18 @@ class Op:
 
     def adopt(self, spec: RunSpec) -> RunSpec:
         """The same work by this op: what it does not take has its default."""
-        defaults = {key: RunSpec.model_fields[key].default for key in self.foreign}
-        return spec.model_copy(update={"op": self.name} | defaults)
+        defaults = {key: default_of(key) for key in self.foreign}
+        inputs = {key.removeprefix(OF_INPUTS): defaults.pop(key) for key in self.foreign if key.startswith(OF_INPUTS)}
+        return spec.model_copy(update={"op": self.name, "inputs": spec.inputs.model_copy(update=inputs)} | defaults)
+
+
+OF_INPUTS = "inputs."
+
+
+def default_of(key: str) -> Any:
+    """The default of a key of a spec or of its inputs."""
+    model = Inputs if key.startswith(OF_INPUTS) else RunSpec
+    return model.model_fields[key.removeprefix(OF_INPUTS)].default
 
 
 def positions(spec: RunSpec) -> tuple[int, ...]:
@@ -373,12 +394,59 @@ def _every_query_sees_a_key(c: Asked) -> Iterator[Fault]:
         yield c.fault(rule, WINDOW, SEQ_LEN, KV_LEN)
 
 
+def _mask_stands_alone(c: Asked) -> Iterator[Fault]:
+    if c[ATTN_MASK] is None:
+        return
+    if c[CAUSAL]:
+        yield c.fault("a mask is for attention that is not causal; what is causal must be in the mask", CAUSAL, ATTN_MASK)
+    if c[WINDOW] is not None:
+        yield c.fault("there is a window or a mask, not both; the window must be in the mask", WINDOW, ATTN_MASK)
+    if c[SCALE] == 0:
+        yield c.fault("the op divides a mask by the scale, with which it multiplies scores and mask together", SCALE, ATTN_MASK)
+
+
+def _mask_is_of_one_or_of_each(c: Asked) -> Iterator[Fault]:
+    for key, of, what in ((MASK_BATCH, BATCH, "sequence"), (MASK_HEADS, Q_HEADS, "head")):
+        if c[ATTN_MASK] is not None and c[key] not in (1, c[of]):
+            yield c.fault(f"a mask is one for all, or one for each {what}", key, of)
+
+
+def _windows_stand_alone(c: Asked) -> Iterator[Fault]:
+    if c[WINDOWS] is None:
+        return
+    if c[CAUSAL]:
+        yield c.fault("windows of tokens are for attention that is not causal", CAUSAL, WINDOWS)
+    for key, what in ((WINDOW, "a sliding window"), (ATTN_MASK, "a mask"), (SINK, "a sink")):
+        if c[key] is not None:
+            yield c.fault(f"there are windows of tokens or {what}, not both", key, WINDOWS)
+
+
+def _windows_cut_the_sequence(c: Asked) -> Iterator[Fault]:
+    windows = c[WINDOWS]
+    if windows is None:
+        return
+    if not 2 <= len(windows) <= MOST_WINDOWS:
+        yield c.fault(f"lists 2 to {MOST_WINDOWS} places, and here {len(windows)}", WINDOWS)
+    elif list(windows) != sorted(windows) or windows[0] != 0 or windows[-1] != c[SEQ_LEN]:
+        rule = f"windows begin at 0, one behind the other, and the last ends with the {c[SEQ_LEN]} tokens: each is in one"
+        yield c.fault(rule, WINDOWS, SEQ_LEN)
+    if c.kv_len != c[SEQ_LEN]:
+        yield c.fault("windows are of tokens that are queries and keys", KV_LEN, SEQ_LEN, WINDOWS)
+
+
 SDPA = Op(
     name="sdpa",
     ttnn_name="scaled_dot_product_attention",
     codes=("SDPAOperation", "ScaledDotProductAttention"),
-    takes=(CAUSAL, WINDOW, KV_LEN, *DTYPES, INPUTS_IN),
-    rules=(_every_query_sees_a_key,),
+    takes=(CAUSAL, WINDOW, WINDOWS, ATTN_MASK, SINK, KV_LEN, *DTYPES, INPUTS_IN),
+    takes_unshown=PLACES,
+    rules=(
+        _every_query_sees_a_key,
+        _mask_stands_alone,
+        _mask_is_of_one_or_of_each,
+        _windows_stand_alone,
+        _windows_cut_the_sequence,
+    ),
     example=MappingProxyType({"inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 256, "head_dim": 64}}),
 )
 
@@ -397,7 +465,7 @@ def _chunk_has_a_start(c: Asked) -> Iterator[Fault]:
 
 
 def _prefix_is_whole_chunks(c: Asked) -> Iterator[Fault]:
-    for key, what in ((Q_CHUNK, "Q"), (K_CHUNK, "K")):
+    for key, what in () if c[START_TENSOR] else ((Q_CHUNK, "Q"), (K_CHUNK, "K")):  # what is in a tensor no check sees
         if rest := (c[PREFIX] or 0) % c[key]:
             yield c.fault(f"a prefix is whole {what} chunks; {rest} left over", PREFIX, key)
 
@@ -406,7 +474,8 @@ CHUNKED_SDPA = Op(
     name="chunked_sdpa",
     ttnn_name="chunked_scaled_dot_product_attention",
     codes=("SDPAOperation", "ScaledDotProductAttention"),
-    takes=(PAGED, PREFIX, *DTYPES),
+    takes=(PAGED, PREFIX, START_TENSOR, *DTYPES, INPUTS_IN),
+    takes_unshown=PLACES,
     rules=(_keys_are_paged, _chunk_has_a_start, _prefix_is_whole_chunks),
     example=MappingProxyType(
         {

@@ -16,7 +16,7 @@ from tensix_sim.kernels import sdpa
 from tensix_sim.program import IDLE, Kernel, MemoryKind, Program, Tensor
 from tensix_sim.sdpa.chains import chain_links
 from tensix_sim.sdpa.geometry import Geometry, compute_config
-from tensix_sim.sdpa.inputs import RunNumbers, page_table
+from tensix_sim.sdpa.inputs import InputValues, RunNumbers, kernel_mask, page_table, sink_tiles
 from tensix_sim.sdpa.op import compute_kernel
 
 
@@ -33,16 +33,21 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: R
     q = tensor("Q", g.B * g.NQH, q_rows, g.D, b.q, inputs.q if inputs else None, numbers.quantised)
     k = _key_or_value("K", g, b.k, g.D, inputs.k if inputs else None, paged, numbers.quantised)
     v = _key_or_value("V", g, b.v, g.E, inputs.v if inputs else None, paged, numbers.quantised)
+    mask, sink = _mask(g, inputs), _sink(g, inputs)
     blank = None if inputs is None else np.full((g.B * g.NQH * out_rows * TILE, g.E * TILE), np.nan, np.float32)
     memory: MemoryKind = "dram" if g.output_in_dram else "l1"
     out = Tensor("output", g.B * g.NQH * out_rows, g.E, b.q, memory, blank, output=True)
-    tensors = [q, k, v] if g.inputs_in_dram else [replace(x, memory="l1") for x in (q, k, v)]
+    tensors = [x if in_dram else replace(x, memory="l1") for x, in_dram in zip((q, k, v), g.in_dram, strict=True)]
     q, k, v = tensors
+    tensors += [given.tensor for given in (mask, sink) if given]
     pages = None
     if paged is not None:
         stick = next(buffer.format for buffer in g.buffers if buffer.name == "page_table")
         pages = Tensor("page table", g.B, 1, stick, opaque=True, words=paged.tolist())
         tensors.append(pages)
+    start = Tensor("chunk start", 1, 1, g.start, opaque=True) if g.start else None
+    windows = next((Tensor("windows", 1, 1, b.format, opaque=True) for b in g.buffers if b.name == "windows_reader"), None)
+    tensors += [given for given in (start, windows) if given]
     paging = None if pages is None or paged is None else sdpa.Paging(pages, paged.shape[1], g.block_rows)
     shared = (
         sdpa.Tensors(q, k, v, out), paging, sdpa.Chunk(g.M, g.N, g.D, g.E),
@@ -53,7 +58,9 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: R
     chains = g.chains if only is None else []
     links = chain_links(chains, g.what_if.chains, cores, [machine.worker(core)[0] for core in cores])
     shares = [sdpa.Share(g.deal.start(i), g.deal.count(i), links[i]) for i in range(g.cores)]
-    args = [sdpa.Args(*shared, share) if only in (None, i) else IDLE for i, share in enumerate(shares)]
+    args = [
+        sdpa.Args(*shared, share, mask, sink, start, windows) if only in (None, i) else IDLE for i, share in enumerate(shares)
+    ]
     return Program(
         grid=g.grid,
         buffers=g.buffers,
@@ -90,6 +97,30 @@ def tensor(name: str, heads: int, rows: int, cols: int, fmt: Format, values: Val
         values = np.pad(values, ((0, 0), (0, missing), (0, 0)))
     flat = values.reshape(-1, cols * TILE)
     return Tensor(name, heads * rows, cols, fmt, values=to_format(flat, fmt) if quantised else flat)
+
+
+def _mask(g: Geometry, inputs: InputValues | None) -> sdpa.GivenMask | None:
+    """The user's mask as the kernels get it: divided by the scale, with which they multiply scores and mask together."""
+    if g.attn_mask is None:
+        return None
+    batches, heads = g.mask_heads
+    tensor = Tensor("mask", batches * heads * g.Sqt, g.valid_Skt, g.attn_mask)
+    if inputs is not None:
+        assert inputs.attn_mask is not None
+        values = kernel_mask(inputs.attn_mask, g.attn_mask, g.scale).reshape(-1, g.valid_Skt * TILE)
+        tensor = replace(tensor, values=values)
+    return sdpa.GivenMask(tensor, batches, heads, g.Sqt, 1 if g.blocks.streaming else g.M)
+
+
+def _sink(g: Geometry, inputs: InputValues | None) -> sdpa.Sink | None:
+    """The sinks of the heads, each all over a tile, of which the kernels take the first element."""
+    if g.sink is None:
+        return None
+    tensor = Tensor("sink", g.NQH, 1, g.sink)
+    if inputs is not None:
+        assert inputs.sink is not None
+        tensor = replace(tensor, values=sink_tiles(inputs.sink, g.sink).reshape(-1, TILE))
+    return sdpa.Sink(tensor, 1 if g.blocks.streaming else g.M, each_chunk=g.blocks.streaming)
 
 
 def _key_or_value(

@@ -30,6 +30,8 @@ from tensix_sim.ttnn.types import (
 )
 from tensix_sim.ttnn.values import Array, as_array, each, quantised
 
+HIDES = -1e9  # a number that hides a key in a mask, or a lower one: of padding it says what is taken anyway
+
 
 def _or_of_numbers(init: Callable[..., None]) -> Callable[..., None]:
     """Let a constructor also take ttnn's other list: numbers, shape, data_type, layout[, device, memory_config]."""
@@ -297,9 +299,10 @@ def from_torch(
     Without a mapper every device of a mesh gets all of it.
 
     Raises:
-        NotModelledError: a tensor spec, padding with other than 0, or tiles by columns.
+        NotModelledError: a tensor spec, padding with other than 0 or what hides in a mask, or tiles by columns.
     """
-    refuse("from_torch", spec=spec, col_tilize=col_tilize, preserve_nan_values=preserve_nan_values, pad_value=pad_value or None)
+    padding = None if pad_value is None or pad_value <= HIDES else pad_value or None
+    refuse("from_torch", spec=spec, col_tilize=col_tilize, preserve_nan_values=preserve_nan_values, pad_value=padding)
     if isinstance(tensor, Tensor):
         raise TypeError("from_torch of a ttnn tensor; it takes torch tensors and NumPy arrays")
     array, dtype = as_array(tensor, dtype)

@@ -4,12 +4,14 @@ What the spec's rules refuse is a RuntimeError here, as a failed check is in ttn
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tensix_sim.formats import TILE
+from tensix_sim.ttnn.beside import FLOATS, keys_of_mask, keys_of_sink, windows_of
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.names import missing
 from tensix_sim.ttnn.session import SESSION, Call, recorded
@@ -37,9 +39,8 @@ __all__ = [
     "chunked_scaled_dot_product_attention",
     "ring_distributed_scaled_dot_product_attention",
     "scaled_dot_product_attention",
+    "windowed_scaled_dot_product_attention",
 ]
-
-FLOATS = DataType.BFLOAT16, DataType.BFLOAT8_B, DataType.BFLOAT4_B
 
 
 @recorded
@@ -109,17 +110,40 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """Attention on each device by itself: q [B, NQH, Sq, DH], k and v [B, NKH, Sk, DH], the result like q.
 
+    `attn_mask` [1 or B, 1 or NQH, Sq, Sk] is added to the scaled scores; `attention_sink` [1, NQH, 1, 1] is one more score of
+    each head, before scaling, without a value; with `cu_window_seqlens` [windows + 1] a token sees those of its own window.
     Source: tt-metal's `sdpa_nanobind.cpp`.
 
     Raises:
         RuntimeError: shapes or configs break a rule of the op; all of them are listed.
-        NotModelledError: a mask, a sink or windows given by the user.
     """
-    name = "scaled_dot_product_attention"
-    refuse(name, attn_mask=attn_mask, attention_sink=attention_sink, cu_window_seqlens=cu_window_seqlens)
     own = {"is_causal": is_causal, "sliding_window_size": sliding_window_size or None}
     configs = scale, memory_config, program_config, compute_kernel_config
-    return attend("sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), None, own, *configs)
+    tensors = {"attn_mask": attn_mask, "attention_sink": attention_sink, "cu_window_seqlens": cu_window_seqlens}
+    beside = {what: tensor for what, tensor in tensors.items() if tensor is not None}
+    return attend("sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), None, own, *configs, beside)
+
+
+@recorded
+def windowed_scaled_dot_product_attention(
+    input_tensor_q: Tensor,
+    input_tensor_k: Tensor,
+    input_tensor_v: Tensor,
+    cu_window_seqlens: Tensor,
+    *,
+    scale: float | None = None,
+    memory_config: MemoryConfig | None = None,
+    program_config: SDPAProgramConfig | None = None,
+    compute_kernel_config: WormholeComputeKernelConfig | None = None,
+) -> Tensor:
+    """`scaled_dot_product_attention` with `cu_window_seqlens`, which was an op of its own before 2026.
+
+    Raises:
+        RuntimeError: shapes or configs break a rule of the op; all of them are listed.
+    """
+    configs = scale, memory_config, program_config, compute_kernel_config
+    qkv = input_tensor_q, input_tensor_k, input_tensor_v
+    return attend("sdpa", qkv, None, {"is_causal": False}, *configs, {"cu_window_seqlens": cu_window_seqlens})
 
 
 @recorded
@@ -154,8 +178,7 @@ def chunked_scaled_dot_product_attention(
         raise RuntimeError(f"{name}: give chunk_start_idx or chunk_start_idx_tensor, the rows that the cache holds already")
     if chunk_start_idx_tensor is not None:
         chunk_start_idx = number_on_devices(name, "chunk_start_idx_tensor", chunk_start_idx_tensor)
-        SESSION.note(f"{name}: a start in a tensor costs what the same number costs; reading it is not timed")
-    own = {"chunk_start_idx": chunk_start_idx}
+    own = {"chunk_start_idx": chunk_start_idx, "chunk_start_idx_tensor": chunk_start_idx_tensor is not None}
     configs = scale, memory_config, program_config, compute_kernel_config
     return attend("chunked_sdpa", (input_tensor_q, input_tensor_k, input_tensor_v), page_table_tensor, own, *configs)
 
@@ -172,21 +195,29 @@ def attend(
     memory_config: MemoryConfig | None,
     program_config: SDPAProgramConfig | None,
     compute_kernel_config: WormholeComputeKernelConfig | None,
+    beside: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
-    """Run an attention op on every device of its tensors' mesh; equal work is simulated once."""
+    """Run an attention op on every device of its tensors' mesh; equal work is simulated once.
+
+    `beside` are the tensors that it takes beside Q, K, V and the page table, by their names.
+    """
     from tensix_sim.device import run_device
     from tensix_sim.sdpa.inputs import RunNumbers, input_misfits
     from tensix_sim.sdpa.op import OPS
 
     op = OPS[op_name]
     name, q = op.ttnn_name, qkv[0]
-    mesh = _common_mesh(name, qkv, page_table)
+    beside = beside or {}
+    given = ({"page_table": page_table} if page_table else {}) | dict(beside)
+    mesh = _common_mesh(name, qkv, given)
     settings = SESSION.settings
+    windows = beside.get("cu_window_seqlens")
     raw = own | {
         "op": op_name,
+        "cu_window_seqlens": windows_of(name, windows, mesh) if windows else None,
         "board": mesh.board,
         "mesh": list(mesh.shape) if op.ring and own["ring_id"] is None else None,
-        "inputs": _shapes(name, qkv, page_table, own.get("chunk_start_idx") or 0),
+        "inputs": _shapes(name, qkv, page_table, own.get("chunk_start_idx") or 0) | _keys_beside(name, mesh, qkv, beside),
         "scale": scale,
         "memory_config": memory_config.spec_name if memory_config else "dram_interleaved",
         "program_config": program_config.as_spec() if program_config else None,
@@ -198,14 +229,15 @@ def attend(
     }
     job = _checked(name, raw)
     spec = job.spec
-    mesh.programs.add(_program(spec, (*qkv, *_given(page_table))))
+    tensors = *qkv, *given.values()
+    mesh.programs.add(_program(spec, tensors))
 
-    held = [tuple(tensor.shards[i] for tensor in (*qkv, *_given(page_table))) for i in range(len(mesh.ids))]
+    held = [tuple(tensor.shards[i] for tensor in tensors) for i in range(len(mesh.ids))]
     work = [(position, *map(id, arrays)) for position, arrays in zip(_positions(mesh, spec), held, strict=True)]
     runs = {}
     for key, arrays in zip(work, held, strict=True):
         if key not in runs:
-            inputs = _inputs(qkv, arrays, spec.kv_len)
+            inputs = _inputs(spec, qkv, arrays[:3], dict(zip(given, arrays[3:], strict=True)))
             if inputs and (wrong := input_misfits(spec, inputs)):
                 raise RuntimeError(f"{name}: " + "; ".join(f"{what}: {said}" for what, said in wrong.items()))
             runs[key] = run_device(job, key[0], numbers=RunNumbers(inputs))
@@ -240,7 +272,10 @@ KEYS = {  # of a spec, as the call says them
     "inputs.dtype": "q.dtype", "inputs.batch": "q.shape[0]", "inputs.q_heads": "q.shape[1]",
     "inputs.seq_len": "q.shape[2]", "inputs.head_dim": "q.shape[3]", "inputs.kv_heads": "k.shape[1]",
     "inputs.kv_len": "k.shape[2]", "paged_kv.block_size": "k.shape[2]", "paged_kv.page_table": "page_table",
-    "paged_kv": "page_table",
+    "paged_kv": "page_table", "inputs.attn_mask": "attn_mask", "inputs.attn_mask_dtype": "attn_mask.dtype",
+    "inputs.memory_config": "q.memory_config", "inputs.k_memory_config": "k.memory_config",
+    "inputs.v_memory_config": "v.memory_config", "inputs.attention_sink": "attention_sink",
+    "inputs.attention_sink_dtype": "attention_sink.dtype",
 }  # fmt: skip
 SAID_UPSTREAM = (  # how a rule begins here, and upstream's words, on which tests and sweeps match
     (r"a Q chunk is whole tiles of (\d+)", "q_chunk_size must be a multiple of {}"),
@@ -248,6 +283,7 @@ SAID_UPSTREAM = (  # how a rule begins here, and upstream's words, on which test
     (r"a K/V block is whole tiles of (\d+)", "page_block_size must be a multiple of {}"),
     (r"a row of a head is whole tiles of (\d+)", "head dimension must be a multiple of {}"),
     (r"each K/V head serves equally many", "number of Q heads must be a multiple of the number of K heads"),
+    (r"a mask is for attention that is not causal", "is_causal and attn_mask cannot both be present"),
     (r"a prefix is whole ([QK]) chunks", "chunk_start_idx must be a multiple of {}_chunk_size"),
 )
 BUFFERS = r"circular buffers .* they end at ([\d,]+), .* beyond ([\d,]+),(?: above which lie (.*))?"
@@ -255,7 +291,7 @@ BUFFERS = r"circular buffers .* they end at ([\d,]+), .* beyond ([\d,]+),(?: abo
 
 def _in_words_of_ttnn(violation: "Violation") -> str:
     """A broken rule: upstream's words first where tests match on them, then ours with the names that the call has."""
-    ours = re.sub(r"[\w.]+", lambda key: KEYS.get(key[0], key[0]), violation.message)
+    ours = re.sub(r"[\w.]+", lambda key: KEYS.get(key[0], key[0]), violation.message).replace(" = 'random'", " is given")
     if found := re.match(BUFFERS, violation.rule):
         end, limit = (int(found[i].replace(",", "")) for i in (1, 2))
         size = limit + sum(int(n.replace(",", "")) for n in re.findall(r"([\d,]+) B", found[3] or ""))
@@ -301,10 +337,6 @@ def _record(name: str, job: "Job", mesh: MeshDevice, shape: Sequence[int], by_de
         SESSION.runs.append((name, number, result.as_run()))
 
 
-def _given(tensor: Tensor | None) -> tuple[Tensor, ...]:
-    return () if tensor is None else (tensor,)
-
-
 def _say_which_kernel(spec: "RunSpec") -> None:
     """Note it once where ops of a session use different compute kernels, whose roundings differ."""
     from tensix_sim.sdpa.op import Op, compute_kernel
@@ -318,7 +350,7 @@ def _say_which_kernel(spec: "RunSpec") -> None:
         )
 
 
-def _common_mesh(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | None) -> MeshDevice:
+def _common_mesh(op: str, qkv: tuple[Tensor, Tensor, Tensor], given: Mapping[str, Tensor]) -> MeshDevice:
     """The mesh that holds all tensors, which are as the op needs them."""
     mesh = qkv[0].device()
     for what, tensor in zip("qkv", qkv, strict=True):
@@ -332,7 +364,7 @@ def _common_mesh(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor
             (not tensor.is_sharded(), "is sharded; it must be interleaved"),
         )
     assert mesh is not None
-    if page_table is not None:
+    if page_table := given.get("page_table"):
         page_table.need(op)
         sizes = f"{page_table.dtype.value} {list(page_table.shape)}"
         demand(
@@ -341,7 +373,7 @@ def _common_mesh(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor
             (page_table.dtype is DataType.INT32 and len(page_table.shape) == 2, f"{sizes}; int32 [batch, pages] is needed"),
             (page_table.layout is Layout.ROW_MAJOR, "in tile layout; row-major layout is needed"),
         )
-    for tensor in (*qkv, *_given(page_table)):
+    for tensor in (*qkv, *given.values()):
         if len(tensor.shards) != len(mesh.ids):
             raise RuntimeError(f"{op}: a tensor has {len(tensor.shards)} shards; the mesh has {len(mesh.ids)} devices")
     return mesh
@@ -367,15 +399,16 @@ def _shapes(op: str, qkv: tuple[Tensor, Tensor, Tensor], page_table: Tensor | No
             (table_rows == batch, f"{table_rows} rows; each of {batch} batches needs one"),
             (pages >= needed, f"{pages} pages a row; {blocks}"),
         )
-    in_l1 = {tensor.memory_config().buffer_type is BufferType.L1 for tensor in qkv}
-    if len(in_l1) > 1 or (True in in_l1 and op != "scaled_dot_product_attention"):
-        raise NotModelledError(f"{op}: Q, K and V are in L1; here plain attention reads all of them from there, or none")
+    places = [f"{'l1' if tensor.memory_config().buffer_type is BufferType.L1 else 'dram'}_interleaved" for tensor in qkv]
     inputs: dict[str, Any] = {
-        "memory_config": "l1_interleaved" if True in in_l1 else "dram_interleaved",
+        "memory_config": places[0],
         "batch": batch, "q_heads": heads, "kv_heads": k.shape[1], "seq_len": rows, "head_dim": width, "dtype": q.dtype.value,
     }  # fmt: skip
     if keys != prefix + rows:
         inputs["kv_len"] = keys
+    inputs |= {
+        key: place for key, place in zip(("k_memory_config", "v_memory_config"), places[1:], strict=True) if place != places[0]
+    }
     for name, dtype in (("k_dtype", k.dtype), ("v_dtype", v.dtype)) if k.dtype is not v.dtype else (("kv_dtype", k.dtype),):
         if dtype is not q.dtype:
             inputs[name] = dtype.value
@@ -395,17 +428,39 @@ def _positions(mesh: MeshDevice, spec: "RunSpec") -> list[int]:
     return [i if by_row else j for i in range(rows) for j in range(columns)]
 
 
-def _inputs(qkv: tuple[Tensor, Tensor, Tensor], held: tuple[NDArray[Any] | None, ...], keys: int) -> Any:
-    """A device's values, K and V in sequence order, and its page table."""
-    from tensix_sim.sdpa.inputs import InputValues
+def _keys_beside(op: str, mesh: MeshDevice, qkv: tuple[Tensor, Tensor, Tensor], beside: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a run spec's inputs say of the tensors beside Q, K and V."""
+    found: dict[str, Any] = {}
+    if mask := beside.get("attn_mask"):
+        found |= keys_of_mask(op, mask, mesh, *qkv[:2])
+        SESSION.note(f"{op}: attn_mask is divided by the scale first, by an op of its own, whose cycles are not modelled")
+        if qkv[1].shape[2] % TILE:
+            SESSION.note(
+                f"{op}: attn_mask hides the keys in K's last tile that are padding; ttnn takes what the mask's own padding has"
+            )
+    if sink := beside.get("attention_sink"):
+        found |= keys_of_sink(op, sink, mesh, qkv[0])
+    return found
 
-    q, k, v, *tables = held
+
+Array = NDArray[Any] | None
+
+
+def _inputs(spec: "RunSpec", qkv: tuple[Tensor, Tensor, Tensor], values: tuple[Array, ...], beside: Mapping[str, Array]) -> Any:
+    """A device's values, K and V in sequence order, and those of the tensors beside them."""
+    from tensix_sim.sdpa.inputs import InputValues, window_mask
+
+    q, k, v = values
+    keys = spec.kv_len
     empty = np.empty(0, np.float32)
-    if not tables:
-        return None if q is None else InputValues(q, k, v, None)  # type: ignore[arg-type]
+    if (pages := beside.get("page_table")) is None:
+        if q is None or k is None or v is None:
+            return None
+        mask, windows = beside.get("attn_mask"), spec.cu_window_seqlens
+        mask = window_mask(windows) if windows else None if mask is None else mask[:, :, : q.shape[2], : k.shape[2]]
+        return InputValues(q, k, v, None, mask, beside.get("attention_sink"))
     block = qkv[1].shape[2]
-    assert tables[0] is not None
-    table = np.ascontiguousarray(tables[0][:, : -(-keys // block)], np.int32)
+    table = np.ascontiguousarray(pages[:, : -(-keys // block)], np.int32)
     if table.min() < 0 or table.max() >= qkv[1].shape[0]:
         bad = int(table.min() if table.min() < 0 else table.max())
         raise RuntimeError(f"the page table names block {bad}; the cache has blocks 0 to {qkv[1].shape[0] - 1}")

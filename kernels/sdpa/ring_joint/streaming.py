@@ -96,7 +96,7 @@ async def emit_restored(t: Compute, a: RingArgs, x: Matrices, f: Fixed, prev: Ru
     if a.many:
         await signal(t)
         await t.wait(done.m)
-    await emit(t, x, f, done, done.O.rows)
+    await emit(t, x, f, done, range(done.O.rows))
     t.pop(done.m)
     if not a.many:
         t.pop(x.Q)
