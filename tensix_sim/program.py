@@ -114,11 +114,15 @@ KernelFunction = Callable[[Any, Any], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True)
 class Kernel:
-    """An `async def kernel(core, args)` for one role, with each core's arguments, or `IDLE` where it does not run."""
+    """An `async def kernel(core, args)` for one role, with each core's arguments, or `IDLE` where it does not run.
+
+    `nocs` are the NoCs that it uses, core by core; none given: 0 for a reader, 1 for a writer.
+    """
 
     role: Role
     function: KernelFunction
     args: Sequence[Any]
+    nocs: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -187,4 +191,6 @@ class Program:
         for kernel in self.kernels:
             if len(kernel.args) != len(self.cores):
                 problems.append(f"the {kernel.role} has arguments for {len(kernel.args)} cores; the grid has {len(self.cores)}")
+            if kernel.nocs and len(kernel.nocs) != len(self.cores):
+                problems.append(f"the {kernel.role} has NoCs for {len(kernel.nocs)} cores; the grid has {len(self.cores)}")
         return problems

@@ -42,6 +42,7 @@ BLACKHOLE = ChipSpec(
         software_cycles=25,  # fitted: 1 KiB DRAM read 540 (NE, DM); a 64 B L1 read (NE 373) then takes 391
         read_issue_cycles=38,  # polaris READ_LATENCY_MODEL.md, fitted; NE 36.3, DM 36.6 a read
         write_issue_cycles=25,  # NE: 256 writes of 64 B, 24.3 each to L1, 25.4 to DRAM (DM)
+        multicast_cycles=406,  # NE: multicasts of 64 B to a row of 11, not linked, 406 each
         write_ack_base=5,  # derived: what 65 + 9 * 29, issue and 2 flits leave of 358, NE's 64 B L1 write
         buffer_bytes=4_096,  # derived: Wormhole's 2 KiB of input buffer a router port (ISA NoC/README.md), flits twice as wide
         semaphore_cycles=40,  # UNVERIFIED, derived: issue 25 + L1 atomic 5 + a poll (L1 load 8, branch)

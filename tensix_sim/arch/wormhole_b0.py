@@ -33,6 +33,7 @@ WORMHOLE_B0 = ChipSpec(
         software_cycles=0,  # derived: 70 + 9 * 22, issue and 2 flits already make 297; NE measures 293 for a 64 B L1 read
         read_issue_cycles=26,  # NE: 256 reads of 64 B from L1, 26.1 each (stateful API 18.5)
         write_issue_cycles=23,  # NE: 256 writes of 64 B to L1, 23.1 each (stateful API 21.1)
+        multicast_cycles=311,  # NE: multicasts of 64 B to a row of 8, not linked, 311 each
         write_ack_base=0,  # derived: 70 + 9 * 22, issue and 2 flits already make 294; NE measures 293 for a 64 B L1 write
         buffer_bytes=2_048,  # ISA NoC/README.md: input buffer of a router port
         semaphore_cycles=40,  # UNVERIFIED, derived: issue 23 + L1 atomic 5 + a poll (L1 load 8, branch)
