@@ -26,7 +26,7 @@ RISC_OF: dict[Role, str] = {"reader": "NCRISC", "compute": "TRISC", "writer": "B
 class BufferSpec:
     """A FIFO of `tiles` pages in each core's L1.
 
-    `resident` marks tiles that are pushed once and waited for, but never popped.
+    `resident` marks tiles that are pushed once and waited for, but never popped. One `within` another takes no L1 of its own.
     """
 
     name: str
@@ -35,11 +35,12 @@ class BufferSpec:
     producer: Role
     consumer: Role
     resident: bool = False
+    within: str | None = None
 
     @property
     def bytes(self) -> int:
-        """Size in L1."""
-        return self.tiles * self.format.tile_bytes
+        """Size in L1, of its own."""
+        return 0 if self.within else self.tiles * self.format.tile_bytes
 
 
 @dataclass(frozen=True, eq=False)
