@@ -85,6 +85,8 @@ class NocSpec(Frozen):
     software_cycles: CycleCount  # of a read, beyond its issue and its round trip: the call and the barrier's poll
     read_issue_cycles: CycleCount  # between two reads of one RISC
     write_issue_cycles: CycleCount  # between two writes of one RISC
+    column_read_share: Portion  # of links' rate, for reads whose data go along the banks' columns: on NoC 1
+    column_write_share: Portion  # of links' rate, for writes whose data go along the banks' columns: on NoC 0
     multicast_cycles: CycleCount  # to reserve the ways of a multicast, before its first packet leaves
     write_ack_base: CycleCount  # of a write, beyond its issue and its round trip, until the barrier sees the acknowledgement
     buffer_bytes: Bytes  # of a bank's data before a busy link, until the bank must stop

@@ -261,7 +261,7 @@ class Routes:
         lists: list[int] = []
         routes = rows(
             ROUTE, len(reached), nbytes=path.tile_bytes, port=port,
-            link_ticks=to_ticks(self.packet(path) / spec.link_rate), port_ticks=to_ticks(self.packet(path) / spec.niu_rate),
+            link_ticks=to_ticks(self.packet(path) / (spec.link_rate * self._share(path))), port_ticks=to_ticks(self.packet(path) / spec.niu_rate),
         )  # fmt: skip
         for bank, route in enumerate(routes):
             route["bank"], route["service"] = first_bank + reached[bank], self._service(path, bank)
@@ -273,6 +273,14 @@ class Routes:
                 route[field], route[f"{field}_end"] = len(lists), len(lists) + len(places)
                 lists += places
         return Ways(routes, lists, servers | {port_name: port}, [len(self.links(path, bank)) for bank in range(len(reached))])
+
+    def _share(self, path: Path) -> float:
+        """Share of a link's rate that a path can have: less where data go along the banks' columns, past all other banks."""
+        if path.memory == "dram" and (path.direction, path.noc) == ("read", 1):
+            return self.spec.column_read_share
+        if path.memory == "dram" and (path.direction, path.noc) == ("write", 0):
+            return self.spec.column_write_share
+        return 1.0
 
     def _reached(self, path: Path) -> Sequence[int]:
         """The banks of its memory to which a path has routes, in order."""
