@@ -83,7 +83,7 @@ class MatmulSubblock:
             made,
             unpack_setup=switches * spec.reconfigure_cycles,
             math_setup=switches * spec.math_init_cycles,
-            pack_setup=spec.cb_wait_cycles + spec.cb_update_cycles + first * spec.accumulate_switch_cycles,
+            pack_setup=first * spec.accumulate_switch_cycles,  # counters are T2's RISC's, which runs ahead of its packer
             seen=first * 2 * spec.cb_wait_cycles,
         )
         return Windows([stage])
@@ -134,8 +134,7 @@ class AddBias:
         spec, tiles = c.spec, self.out.tiles
         unpack = c.unpack(self.sums.format, tiles, self.bias.format, tiles, ROW_FACES)
         made = window(unpack, tiles, *c.eltwise(tiles), c.pack(self.out.format, tiles))
-        stage = Stage(made, pack_setup=spec.cb_wait_cycles + spec.cb_update_cycles)
-        return Windows([begin(c, stage, spec.reconfigure_cycles) if self.number == 0 else stage])
+        return Windows([begin(c, Stage(made), spec.reconfigure_cycles) if self.number == 0 else Stage(made)])
 
     def values(self, units: Units) -> None:
         on, out, w = units(self, self.out), self.out, self.out.cols
@@ -165,10 +164,7 @@ class TransposeTiles:
         spec, fmt = c.spec, self.x.format
         sizes = [min(TRANSPOSED, self.x.tiles - done) for done in range(0, self.x.tiles, TRANSPOSED)]
         stages = [
-            Stage(
-                window(c.unpack(fmt, n), n, n * spec.eltwise_cycles, n * spec.copy_cycles, c.pack(self.out.format, n)),
-                pack_setup=spec.cb_wait_cycles + spec.cb_update_cycles,
-            )
+            Stage(window(c.unpack(fmt, n), n, n * spec.eltwise_cycles, n * spec.copy_cycles, c.pack(self.out.format, n)))
             for n in sizes
         ]
         return Windows([begin(c, stages[0], spec.reconfigure_cycles), *stages[1:]])

@@ -260,7 +260,7 @@ class Routes:
         servers: dict[str, int] = {}
         lists: list[int] = []
         routes = rows(
-            ROUTE, len(reached), nbytes=path.tile_bytes, port=port,
+            ROUTE, len(reached), nbytes=path.tile_bytes, port=port, apart=self._share(path) < 1,
             link_ticks=to_ticks(self.packet(path) / (spec.link_rate * self._share(path))), port_ticks=to_ticks(self.packet(path) / spec.niu_rate),
         )  # fmt: skip
         for bank, route in enumerate(routes):

@@ -52,6 +52,7 @@ ROUTE = _record(  # of one tile between a core and a bank
         ("links", _I),  # place of the first of its servers in `lists`
         ("links_end", _I),  # place behind the last
         ("link_ticks", _I),  # of a tile at each link
+        ("apart", _I),  # its data that wait do not hold up the bank, which others reach by the other NoC
         ("nbytes", _I),  # of a tile
         ("flows", _I),  # place of the first of the flows in `lists` that count its bytes
         ("flows_end", _I),  # place behind the last
