@@ -9,6 +9,7 @@ from tensix_sim.kernel_api import (
     BFLOAT16,
     FLOAT32,
     Costs,
+    Format,
     Matrix,
     Pushes,
     Reads,
@@ -81,7 +82,7 @@ class MatmulSubblock:
             switches = 2  # to the partial sums and back
         stage = Stage(
             made,
-            unpack_setup=switches * spec.reconfigure_cycles,
+            unpack_setup=switches * reconfigure(c, self.b.format, self.onto.format if self.onto else self.b.format),
             math_setup=switches * spec.math_init_cycles,
             pack_setup=first * spec.accumulate_switch_cycles,  # counters are T2's RISC's, which runs ahead of its packer
             seen=first * 2 * spec.cb_wait_cycles,
@@ -167,10 +168,15 @@ class TransposeTiles:
             Stage(window(c.unpack(fmt, n), n, n * spec.eltwise_cycles, n * spec.copy_cycles, c.pack(self.out.format, n)))
             for n in sizes
         ]
-        return Windows([begin(c, stages[0], spec.reconfigure_cycles), *stages[1:]])
+        return Windows([stages[0]._replace(math_setup=2 * spec.math_init_cycles, seen=spec.cb_wait_cycles), *stages[1:]])
 
     def values(self, units: Units) -> None:
         self.out.keep(np.ascontiguousarray(self.x.whole().swapaxes(1, 3)))
+
+
+def reconfigure(c: Costs, before: Format, after: Format) -> int:
+    """Cycles in which an unpacker gets another format; none where it stays."""
+    return 0 if before is after else c.spec.reconfigure_cycles
 
 
 def in_a_row(block: Values) -> Values:

@@ -299,7 +299,7 @@ class Routes:
         node = self.ends(path, bank)[not reading]
         there = noc.one_way(path.core, node)
         if not path.acknowledged:
-            return there + self.spec.multicast_cycles * bool(path.targets), 0
+            return self.spec.multicast_cycles if path.targets else there, 0  # a multicast's flag goes the same way after it
         fixed = self.spec.software_cycles if reading else self.spec.write_ack_base
         if path.memory == "dram":
             fixed += self.dram.read_cycles if reading else self.dram.write_cycles
