@@ -10,7 +10,7 @@ async def read(dm: DataMovement, x: Operand, cb: CircularBuffer, shape: tuple[in
     """The tiles of a block that are there, a request each, and one barrier; `place` is their batch, rows and columns."""
     batch, rows, cols = place
     if rows and cols:
-        await dm.read(x.tensor, x.pages(batch, rows, cols), cb, shape, columns=len(cols))
+        await dm.read(x.tensor, x.pages(batch, rows, cols), cb, shape, columns=len(cols), looked_up=True)
     else:  # all beyond the edge: what was there stays
         dm.fill(cb, shape[0] * shape[1], np.zeros((shape[0], 32, shape[1], 32), np.float32))
 

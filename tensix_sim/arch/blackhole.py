@@ -41,6 +41,7 @@ BLACKHOLE = ChipSpec(
         round_trip_base=65,  # npe: read from the own tile
         software_cycles=25,  # fitted: 1 KiB DRAM read 540 (NE, DM); a 64 B L1 read (NE 373) then takes 391
         read_issue_cycles=38,  # polaris READ_LATENCY_MODEL.md, fitted; NE 36.3, DM 36.6 a read
+        page_cycles=12,  # UNVERIFIED: what `read_issue_cycles`, fitted to an op that looks pages up, leaves of Wormhole's 52
         write_issue_cycles=25,  # NE: 256 writes of 64 B, 24.3 each to L1, 25.4 to DRAM (DM)
         column_read_share=0.85,  # derived: NE has 245 GB/s of all cores' DRAM reads on NoC 1, where full links give 287
         column_write_share=0.67,  # derived: NE has 178 GB/s of all cores' DRAM writes on NoC 0, where full links give 264

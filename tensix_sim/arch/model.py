@@ -84,6 +84,7 @@ class NocSpec(Frozen):
     round_trip_base: CycleCount  # a request and its response at distance 0
     software_cycles: CycleCount  # of a read, beyond its issue and its round trip: the call and the barrier's poll
     read_issue_cycles: CycleCount  # between two reads of one RISC
+    page_cycles: CycleCount  # of a RISC that looks up each page of a block and whether it is there, beyond the issue
     write_issue_cycles: CycleCount  # between two writes of one RISC
     column_read_share: Portion  # of links' rate, for reads whose data go along the banks' columns: on NoC 1
     column_write_share: Portion  # of links' rate, for writes whose data go along the banks' columns: on NoC 0

@@ -32,6 +32,7 @@ WORMHOLE_B0 = ChipSpec(
         round_trip_base=70,  # npe: read from the own tile
         software_cycles=0,  # derived: 70 + 9 * 22, issue and 2 flits already make 297; NE measures 293 for a 64 B L1 read
         read_issue_cycles=26,  # NE: 256 reads of 64 B from L1, 26.1 each (stateful API 18.5)
+        page_cycles=26,  # fitted to a product with 224 pages of 576 B a block (oob-wh-24), which is bound by nothing else
         write_issue_cycles=23,  # NE: 256 writes of 64 B to L1, 23.1 each (stateful API 21.1)
         column_read_share=0.8,  # derived: NE has 66 GB/s of all cores' DRAM reads on NoC 1, where full links give 82
         column_write_share=0.63,  # derived: NE has 51 GB/s of all cores' DRAM writes on NoC 0, where full links give 81

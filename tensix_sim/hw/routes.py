@@ -125,17 +125,19 @@ class Routes:
         pages: Sequence[int],
         barrier: int,
         answered: bool = False,
+        looked_up: bool = False,
     ) -> Plan:
         """How to move `pages` of `tensor` to or from `core` (NoC position) in bursts of at most `barrier` tiles (0: no limit).
 
         A burst of writes goes when the one before it has left the core, or with `answered` when its answers are back. Data
         meet those of the senders that are known so far.
         """
-        key = (direction, core, tensor.memory, tensor.format.tile_bytes, self.banks(tensor, pages), barrier, answered)
+        key = (direction, core, tensor.memory, tensor.format.tile_bytes, self.banks(tensor, pages), barrier, answered, looked_up)
         plan = self._plans[noc].get(key)
         if plan is None:
             path = Path(direction, noc, core, tensor.memory, tensor.format.tile_bytes)
             gap = self.spec.read_issue_cycles if direction == "read" else self.spec.write_issue_cycles
+            gap += self.spec.page_cycles * looked_up
             banks = len(self.nodes[tensor.memory])
             targets = tuple([p % banks for p in pages])
             plan = self._plans[noc][key] = self._make_plan(path, targets, barrier or len(pages), gap, answered)

@@ -112,18 +112,19 @@ class DataMovement(Context):
         barrier: int = 0,
         transpose: bool = False,
         columns: int = 0,
+        looked_up: bool = False,
     ) -> None:
         """Read `pages` of `tensor` into the reserved tiles of `into`, row by row of a grid of `shape` tiles.
 
         At most `barrier` reads are in flight (0: all of them). With `transpose` the grid lies in L1 by columns,
         while each tile stays as it is. Fewer pages than tiles: the last rows are zero-filled, and columns beyond the
         first `columns` (0: all), of which `pages` are then. Pages beyond the tensor's end read as zeros, in the time of a real
-        read.
+        read. With `looked_up` the RISC looks at each page by itself, which takes `page_cycles` more.
         """
-        key = tensor, self._hardware.routes.banks(tensor, pages), into, shape, barrier
+        key = tensor, self._hardware.routes.banks(tensor, pages), into, shape, barrier, looked_up
         number = self._moves.get(key)
         if number is None or (pages[0] if type(pages) is range else min(pages)) < 0:
-            number = self._learn_read(key, tensor, pages, into, (shape[0], columns or shape[1]), barrier)
+            number = self._learn_read(key, tensor, pages, into, (shape[0], columns or shape[1]), barrier, looked_up)
         if tensor.output:
             self._check_written(tensor, pages)
         self._given.append(number)
@@ -137,7 +138,14 @@ class DataMovement(Context):
             await self._until_room()
 
     def _learn_read(
-        self, key: object, tensor: Tensor, pages: Sequence[int], into: CircularBuffer, shape: tuple[int, int], barrier: int
+        self,
+        key: object,
+        tensor: Tensor,
+        pages: Sequence[int],
+        into: CircularBuffer,
+        shape: tuple[int, int],
+        barrier: int,
+        looked_up: bool,
     ) -> int:
         rows, cols = shape
         if not pages or len(pages) % cols or len(pages) > rows * cols:
@@ -150,7 +158,7 @@ class DataMovement(Context):
             )
         if min(pages) < 0:
             raise SimulationError(f"read of page {min(pages)} of {tensor.name}; pages count from 0")
-        find, in_flight = self._plan("read", tensor, pages, barrier), min(barrier or len(pages), len(pages))
+        find, in_flight = self._plan("read", tensor, pages, barrier, looked_up=looked_up), min(barrier or len(pages), len(pages))
         return self._learn_move(key, MOVE, f"read {tensor.name}", tensor.memory, find, in_flight)
 
     async def write(
@@ -181,7 +189,7 @@ class DataMovement(Context):
         key = tensor, self._hardware.routes.banks(tensor, pages), barrier, answered
         number = self._moves.get(key)
         if number is None:
-            find, in_flight = self._plan("write", tensor, pages, barrier, answered), len(pages)
+            find, in_flight = self._plan("write", tensor, pages, barrier, answered=answered), len(pages)
             number = self._learn_move(key, MOVE, f"write {tensor.name}", "l1", find, in_flight)
         self._given.append(number)
         block = cb.block(*shape) if tensor.tiles is not None else None
@@ -339,10 +347,10 @@ class DataMovement(Context):
     # -- inside -------------------------------------------------------------------------------------------
 
     def _plan(
-        self, direction: Direction, tensor: Tensor, pages: Sequence[int], barrier: int, answered: bool = False
+        self, direction: Direction, tensor: Tensor, pages: Sequence[int], barrier: int, **more: bool
     ) -> Callable[[], Plan]:
         """What plans a read or write."""
-        return partial(self._hardware.routes.plan, direction, self.noc, self.core.node, tensor, pages, barrier, answered)
+        return partial(self._hardware.routes.plan, direction, self.noc, self.core.node, tensor, pages, barrier, **more)
 
     def _copy(self, kind: int, what: str, node: tuple[int, int], nbytes: int, parts: int = 1, **more: int) -> int:
         """The number of an operation that copies what the RISC has to another L1, or to an Ethernet tile."""
