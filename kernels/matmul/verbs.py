@@ -74,10 +74,12 @@ class MatmulSubblock:
         if self.accumulate:
             check_adds(self.out)
         if self.onto is not None:
-            loads = c.unpack(self.onto.format, h * w)
+            loads, copy = c.unpack(self.onto.format, h * w), spec.copy_cycles
+            if self.onto.format is FLOAT32:
+                copy = spec.copy_fp32_cycles
             made = made._replace(
                 unpack=made.unpack + loads, first=made.first + loads,
-                fpu=made.fpu + h * w * spec.eltwise_cycles, math=made.math + h * w * spec.copy_cycles,
+                fpu=made.fpu + h * w * spec.eltwise_cycles, math=made.math + h * w * copy,
             )  # fmt: skip
             switches = 2  # to the partial sums and back
         stage = Stage(

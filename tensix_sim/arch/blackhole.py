@@ -87,6 +87,7 @@ BLACKHOLE = ChipSpec(
         eltwise_cycles=8,  # ISA MatrixUnit.md: 8 instructions of 8x16
         eltwise_overhead=4,  # derived from LLK: one counter instruction per face
         copy_cycles=12,  # derived: 8 MOVA2D (ISA) and a counter instruction per face
+        copy_fp32_cycles=190,  # fitted to products that reload partial sums tile by tile (bh2d-24, 26, 28): 175 more than `copy_cycles`
         max_pool_fpu_cycles=4,  # ISA MatrixUnit.md: 4 GMPOOL of 16x16
         max_pool_cycles=25,  # UNVERIFIED, derived: 4 GMPOOLs that wait 5 cycles for each other, 5 counter instructions
         max_row_cycles=13,  # derived from LLK llk_math_reduce_custom.h: 13 instructions, no stalls counted

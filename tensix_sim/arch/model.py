@@ -163,6 +163,7 @@ class TensixSpec(Frozen):
     eltwise_cycles: CycleCount  # FPU add or subtract; a multiply takes it in each phase
     eltwise_overhead: CycleCount  # counter instructions around it
     copy_cycles: CycleCount  # tile to DST through SrcA
+    copy_fp32_cycles: CycleCount  # tile of float32 to a 32-bit DST
     max_pool_fpu_cycles: CycleCount  # row maximum, FPU busy
     max_pool_cycles: CycleCount  # row maximum, math thread
     max_row_cycles: CycleCount  # row maximum's transpose and store, once per row of tiles, math thread
