@@ -75,7 +75,11 @@ def predicted(row: dict[str, str]) -> tuple[float, float, str]:
     started = time.process_time()
     made = simulate(spec_of(row))
     waits = sorted(made.waits.items(), key=lambda item: -item[1])[:5]
-    return made.microseconds, time.process_time() - started, ", ".join(f"{name} {100 * n / made.cycles:.0f}%" for name, n in waits)
+    return (
+        made.microseconds,
+        time.process_time() - started,
+        ", ".join(f"{name} {100 * n / made.cycles:.0f}%" for name, n in waits),
+    )
 
 
 def rows_of(path: Path, only: str) -> Iterable[dict[str, str]]:
@@ -103,7 +107,9 @@ def main() -> None:
             family = f"{row['id'].rsplit('-', 1)[0]} {row['config'].split()[0]}"
             errors.setdefault(family, []).append(error)
             shape = f"{row['M']}x{row['K']}x{row['N']}"
-            line = f"{row['id']:<14}{row['config'].split()[0]:<10}{shape:<18}{wall:>9.1f}{us:>9.1f}{error:>+8.1%}{seconds:>6.1f} s"
+            line = (
+                f"{row['id']:<14}{row['config'].split()[0]:<10}{shape:<18}{wall:>9.1f}{us:>9.1f}{error:>+8.1%}{seconds:>6.1f} s"
+            )
             print(line + (f"  {waits}" if given.waits else ""), flush=True)
     for family, found in errors.items():
         sizes = [abs(error) for error in found]

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from tensix_sim.kernel_api import Tensor
 
-Coord = tuple[int, int]
-
 
 class Block(NamedTuple):
     """A block of C, oh x ow, made of products of bw inner tiles, in subblocks sh x sw of DST; upstream's names."""
@@ -52,8 +50,8 @@ class Operand(NamedTuple):
 class Way(NamedTuple):
     """How a core comes by the blocks of an operand: from memory, or from a `sender`; and who gets them from it."""
 
-    sender: Coord | None = None
-    receivers: tuple[Coord, ...] = ()
+    sender: tuple[int, int] | None = None
+    receivers: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ class ComputeArgs(NamedTuple):
     relu: bool
 
 
-class Step(NamedTuple):
+class InnerStep(NamedTuple):
     """What becomes of the partial sums in one step of the inner dimension."""
 
     reload: bool  # they come back into DST first
@@ -108,7 +106,7 @@ class Step(NamedTuple):
     keep: bool  # they stay in front of their buffer, to be reloaded
 
 
-def steps(a: ComputeArgs) -> Iterator[Step]:
+def steps(a: ComputeArgs) -> Iterator[InnerStep]:
     """The steps of a block of C.
 
     Where the packer adds up, it does from the second step on; the last one reloads, unless a bias is added in a pass of its own.
@@ -119,7 +117,7 @@ def steps(a: ComputeArgs) -> Iterator[Step]:
         last = k == a.steps - 1
         reload = k > 0 and (not l1_acc or (last and not a.bias))
         before_reload = not l1_acc or (k == a.steps - 2 and not a.bias)
-        yield Step(
+        yield InnerStep(
             reload=reload,
             accumulate=k > 0 and not reload,
             last=last and not a.bias,

@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 from tensix_sim.kernel_api import Compute, Matrix
-from tensix_sim.kernels.matmul.args import ComputeArgs, Step, steps
+from tensix_sim.kernels.matmul.args import ComputeArgs, InnerStep, steps
 from tensix_sim.kernels.matmul.verbs import AddBias, MatmulSubblock, TransposeTiles
 
 
-class Matrices(NamedTuple):
+class BlockMatrices(NamedTuple):
     """The buffers of a block of C."""
 
     A: Matrix       # [oh, bw]
@@ -18,11 +18,11 @@ class Matrices(NamedTuple):
     some: Matrix    # a subblock of them
 
 
-def matrices(t: Compute, a: ComputeArgs) -> Matrices:
+def matrices(t: Compute, a: ComputeArgs) -> BlockMatrices:
     """Those of a core."""
     oh, ow, bw, sh, sw = a.block
     raw = t.matrix("in0", oh, bw)
-    return Matrices(
+    return BlockMatrices(
         t.matrix("in0 transposed", oh, bw) if a.transpose_a else raw, raw, t.matrix("in1", bw, ow, transposed=a.transpose_b),
         t.matrix("out", sh, sw), t.matrix("partials", oh * ow // (sh * sw), sh * sw), t.matrix("partials", sh, sw),
     )  # fmt: skip
@@ -37,7 +37,7 @@ async def compute(t: Compute, a: ComputeArgs) -> None:
             await t.repeat(add_bias, a)
 
 
-async def multiply(t: Compute, a: ComputeArgs, step: Step) -> None:
+async def multiply(t: Compute, a: ComputeArgs, step: InnerStep) -> None:
     """One step of the inner dimension."""
     oh, ow, _, sh, sw = a.block
     A, raw, B, C, sums, some = matrices(t, a)

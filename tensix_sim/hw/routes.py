@@ -261,9 +261,11 @@ class Routes:
         port, port_name = self._port(path)
         servers: dict[str, int] = {}
         lists: list[int] = []
+        share = self._share(path)
         routes = rows(
-            ROUTE, len(reached), nbytes=path.tile_bytes, port=port, apart=self._share(path) < 1,
-            link_ticks=to_ticks(self.packet(path) / (spec.link_rate * self._share(path))), port_ticks=to_ticks(self.packet(path) / spec.niu_rate),
+            ROUTE, len(reached), nbytes=path.tile_bytes, port=port, apart=share < 1,
+            link_ticks=to_ticks(self.packet(path) / (spec.link_rate * share)),
+            port_ticks=to_ticks(self.packet(path) / spec.niu_rate),
         )  # fmt: skip
         for bank, route in enumerate(routes):
             route["bank"], route["service"] = first_bank + reached[bank], self._service(path, bank)

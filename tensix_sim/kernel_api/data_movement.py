@@ -346,9 +346,7 @@ class DataMovement(Context):
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _plan(
-        self, direction: Direction, tensor: Tensor, pages: Sequence[int], barrier: int, **more: bool
-    ) -> Callable[[], Plan]:
+    def _plan(self, direction: Direction, tensor: Tensor, pages: Sequence[int], barrier: int, **more: bool) -> Callable[[], Plan]:
         """What plans a read or write."""
         return partial(self._hardware.routes.plan, direction, self.noc, self.core.node, tensor, pages, barrier, **more)
 

@@ -1,4 +1,4 @@
-"""The program config that ttnn chooses where none is given: tt-metal `matmul_program_config.cpp`, 001cea9a, for interleaved tensors.
+"""The program config that ttnn chooses where none is given, for interleaved tensors: tt-metal `matmul_program_config.cpp`.
 
 The shape decides between two dimensions and one, a factor of the shape how large the blocks are, and L1 how deep. Sizes in tiles.
 """
@@ -16,7 +16,7 @@ SUBBLOCKS = (
 NARROW = 8  # a side so many times the other
 
 
-class Blocks(NamedTuple):
+class Sizes(NamedTuple):
     """A block of the output, and its inner tiles."""
 
     h: int
@@ -29,7 +29,7 @@ def chosen(spec: MatmulSpec) -> MatmulConfig:
     return _on_core_grid(spec) if spec.core_grid else _simple(spec, spec.on.grid)
 
 
-def estimate(spec: MatmulSpec, b: Blocks) -> int:
+def estimate(spec: MatmulSpec, b: Sizes) -> int:
     """Bytes of L1 that the op reckons with; it takes the output for one of A's format."""
     a, in1, out = (fmt.tile_bytes for fmt in spec.formats)
     sums = 4096 if spec.compute.fp32_dest_acc_en else max(2048, out)
@@ -37,20 +37,20 @@ def estimate(spec: MatmulSpec, b: Blocks) -> int:
     return 2 * b.h * b.inner * a + 2 * b.w * b.inner * in1 + b.h * b.w * (a + sums) + b.w * in1 * spec.bias + turned
 
 
-def fits(spec: MatmulSpec, b: Blocks) -> bool:
+def fits(spec: MatmulSpec, b: Sizes) -> bool:
     """Whether a block fits L1 by that reckoning."""
     return estimate(spec, b) < spec.l1_room
 
 
-def largest(spec: MatmulSpec, whole: Blocks, shrinks: bool) -> Blocks:
+def largest(spec: MatmulSpec, whole: Sizes, shrinks: bool) -> Sizes:
     """The whole block if it fits; else the deepest, and of those the largest, that does. Only what `shrinks` gets less deep."""
     if fits(spec, whole):
         return whole
     for inner in [d for d in range(whole.inner, 0, -1) if whole.inner % d == 0] if shrinks else [whole.inner]:
         for h, w in _parts(whole.h, whole.w):
-            if fits(spec, Blocks(h, w, inner)):
-                return Blocks(h, w, inner)
-    return Blocks(1, 1, 1)
+            if fits(spec, Sizes(h, w, inner)):
+                return Sizes(h, w, inner)
+    return Sizes(1, 1, 1)
 
 
 def _parts(h: int, w: int) -> Iterator[tuple[int, int]]:
@@ -79,7 +79,7 @@ def _simple(spec: MatmulSpec, grid: tuple[int, int]) -> MatmulConfig:
         return _one_dimension(spec, grid, mcast_in0=False)
     h, w = mt * TILE, nt * TILE
     narrow = max(h, w) // min(h, w) > NARROW or (in_dram and min(h, w) <= TILE)
-    factor = next((f for f in (16, 8, 4, 2) if fits(spec, Blocks(f, f, 2))), 1)
+    factor = next((f for f in (16, 8, 4, 2) if fits(spec, Sizes(f, f, 2))), 1)
     down, across = -(-mt // factor), -(-nt // factor)
     inner = 1 if (down > 1 or across > 1) and kt % 2 else 2
     if not (in_dram or (down * across <= gx * gy and kt % inner == 0)):
@@ -94,20 +94,20 @@ def _simple(spec: MatmulSpec, grid: tuple[int, int]) -> MatmulConfig:
     if rows == 0:
         return MatmulConfig(kind="multi_core", compute_with_storage_grid_size=grid)
     sub = (4, 2) if factor == 2 else (1, 2)
-    return _config(spec, "2d", grid, (factor, factor), Blocks(factor, factor, inner), sub, fuse_batch=False)
+    return _config(spec, "2d", grid, (factor, factor), Sizes(factor, factor, inner), sub, fuse_batch=False)
 
 
 def _one_dimension(spec: MatmulSpec, grid: tuple[int, int], mcast_in0: bool) -> MatmulConfig:
     (mt, kt, nt), cores = spec.tiles, grid[0] * grid[1]
     each = (mt, -(-nt // cores)) if mcast_in0 else (-(-mt // cores), nt)
-    blocks = largest(spec, Blocks(*each, 1 if kt % 2 else 2), shrinks=False)
+    blocks = largest(spec, Sizes(*each, 1 if kt % 2 else 2), shrinks=False)
     return _config(spec, "1d", grid, each, blocks, mcast_in0=mcast_in0, fuse_batch=False)
 
 
 def _two_dimensions(spec: MatmulSpec, grid: tuple[int, int]) -> MatmulConfig:
     (gx, gy), (mt, kt, nt) = grid, spec.tiles
     each = -(-mt // gy), -(-nt // gx)
-    blocks = largest(spec, Blocks(*each, kt // gx if kt % gx == 0 else 1), shrinks=True)
+    blocks = largest(spec, Sizes(*each, kt // gx if kt % gx == 0 else 1), shrinks=True)
     return _config(spec, "2d", grid, each, blocks, fuse_batch=False)
 
 
@@ -116,7 +116,7 @@ def _config(
     kind: str,
     grid: tuple[int, int],
     each: tuple[int, int],
-    blocks: Blocks,
+    blocks: Sizes,
     sub: tuple[int, int] | None = None,
     **more: bool,
 ) -> MatmulConfig:
@@ -142,15 +142,15 @@ def _on_core_grid(spec: MatmulSpec) -> MatmulConfig:
     if spec.b_batch > 1:
         if spec.batch == 1:
             return _one_dimension(spec, grid, mcast_in0=False)
-        whole = Blocks(mt, nt, 1)
+        whole = Sizes(mt, nt, 1)
         return _config(spec, "reuse", grid, (mt, nt), whole) if fits(spec, whole) else _simple(spec, grid)
     h, w = spec.batch * mt * TILE, nt * TILE
     if max(h, w) // min(h, w) > NARROW or min(spec.k, spec.m, spec.n) <= TILE:
         tall = mt * spec.batch > nt
         each = (-(-mt * spec.batch // cores), nt) if tall else (mt * spec.batch, -(-nt // cores))
         inner = next(d for d in range(-(-kt // cores), 0, -1) if kt % d == 0)
-        return _config(spec, "1d", grid, each, Blocks(*each, inner), mcast_in0=not tall, fuse_batch=True)
+        return _config(spec, "1d", grid, each, Sizes(*each, inner), mcast_in0=not tall, fuse_batch=True)
     each = -(-spec.batch * mt // gy), -(-nt // gx)
-    blocks = largest(spec, Blocks(*each, next(d for d in (4, 3, 2, 1) if kt % d == 0)), shrinks=False)
+    blocks = largest(spec, Sizes(*each, next(d for d in (4, 3, 2, 1) if kt % d == 0)), shrinks=False)
     sub_w, sub_h = subblock(blocks.w, blocks.h, wide)  # the same list, read as (w, h)
     return _config(spec, "2d", grid, each, blocks, (sub_h if sub_w == each[1] else 1, sub_w), fuse_batch=True)

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from tensix_sim.arch.model import Coord
 from tensix_sim.formats import BFLOAT16, FLOAT32
 from tensix_sim.kernels.matmul.args import Block, ComputeArgs, Corner
 from tensix_sim.matmul.choice import chosen
 from tensix_sim.matmul.spec import MatmulConfig, MatmulSpec
 from tensix_sim.program import BufferSpec
-
-Coord = tuple[int, int]
 
 
 @dataclass(frozen=True)

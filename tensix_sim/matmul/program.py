@@ -5,20 +5,21 @@ from typing import Any
 
 import numpy as np
 
-from tensix_sim.formats import BFLOAT16, FORMATS, TILE, Values, to_format
+from tensix_sim.arch.model import Coord
+from tensix_sim.formats import FORMATS, TILE, Values, to_format
 from tensix_sim.kernels.matmul import multi_core
-from tensix_sim.kernels.matmul.args import ComputeArgs, MoverArgs, Operand, Way
+from tensix_sim.kernels.matmul.args import MoverArgs, Operand, Way
 from tensix_sim.kernels.matmul.compute import compute
 from tensix_sim.kernels.matmul.in0 import in0
 from tensix_sim.kernels.matmul.in1 import in1
-from tensix_sim.matmul.geometry import Coord, MatmulGeometry
+from tensix_sim.matmul.geometry import MatmulGeometry
 from tensix_sim.program import IDLE, ComputeConfig, Kernel, Program, Tensor
 
 SEMAPHORES = ("in0 ready", "in0 valid", "in1 ready", "in1 valid")
 
 
 def program(g: MatmulGeometry, a: Values | None = None, b: Values | None = None, bias: Values | None = None) -> Program:
-    """The program of a legal geometry; A [batch, m, k], B [b_batch, k, n] and the bias [n] as they are stored, or none of them."""
+    """The program of a legal geometry; A [batch, m, k], B [b_batch, k, n] and the bias [n] as they are stored, or none."""
     operands = _operands(g, a, b, bias)
     tensors = tuple(operand.tensor for operand in operands.values())
     c = g.spec.compute
@@ -26,9 +27,7 @@ def program(g: MatmulGeometry, a: Values | None = None, b: Values | None = None,
     gx, gy = g.config.compute_with_storage_grid_size
     if g.config.kind == "multi_core":
         args: Sequence[Any] = _tile_args(g, operands)
-        kernels = tuple(
-            Kernel(role, getattr(multi_core, role), args) for role in ("reader", "compute", "writer")
-        )
+        kernels = tuple(Kernel(role, getattr(multi_core, role), args) for role in ("reader", "compute", "writer"))
         return Program((gx, gy), g.buffers, kernels, tensors, config, reserved_l1=g.spec.l1_tensor_bytes)
     columns, rows = (max(core[axis] for core in g.shares) + 1 for axis in (0, 1))
     cores = [(x, y) for y in range(rows) for x in range(columns)]
@@ -66,9 +65,8 @@ def _way(core: Coord, cores: Sequence[Coord]) -> Way:
 
 
 def _mover_args(g: MatmulGeometry, operands: dict[str, Operand], core: Coord) -> MoverArgs:
-    a, b, c, bias = (operands.get(name) for name in ("a", "b", "c", "bias"))
-    assert a is not None and b is not None and c is not None
-    return MoverArgs(a, b, bias, c, g.block, g.shares[core], *ways(g, core))
+    a, b, c = (operands[name] for name in "abc")
+    return MoverArgs(a, b, operands.get("bias"), c, g.block, g.shares[core], *ways(g, core))
 
 
 def _tile_args(g: MatmulGeometry, operands: dict[str, Operand]) -> list[multi_core.TileArgs]:
@@ -99,7 +97,9 @@ def _operands(g: MatmulGeometry, a: Values | None, b: Values | None, bias: Value
     folded = g.rows // mt
     stored_a, stored_b = ((kt, mt) if spec.transpose_a else (mt, kt)), ((nt, kt) if spec.transpose_b else (kt, nt))
     operands = {
-        "a": Operand(_tensor("in0", a, spec.batch, stored_a, formats[0].name, spec.in0_memory), folded * mt, kt, spec.transpose_a),
+        "a": Operand(
+            _tensor("in0", a, spec.batch, stored_a, formats[0].name, spec.in0_memory), folded * mt, kt, spec.transpose_a
+        ),
         "b": Operand(_tensor("in1", b, spec.b_batch, stored_b, formats[1].name, spec.in1_memory), kt, nt, spec.transpose_b),
     }
     if spec.bias:
@@ -118,6 +118,3 @@ def _tensor(name: str, x: Values | None, batch: int, tiles: tuple[int, int], fmt
         whole[:, : x.shape[1], : x.shape[2]] = x
         values = to_format(whole.reshape(-1, cols * TILE), FORMATS[fmt])
     return Tensor(name, batch * rows, cols, FORMATS[fmt], memory, values)
-
-
-__all__ = ["BFLOAT16", "ComputeArgs", "nocs", "program", "ways"]

@@ -140,13 +140,13 @@ def _buffers_fit_l1(g: MatmulGeometry) -> Iterator[Fault]:
         yield _fault(g, rule, INNER, BLOCK_H, BLOCK_W, CORE_M, CORE_N)
 
 
-Rule = Callable[[MatmulGeometry], Iterator[Fault]]
-OF_ALL: tuple[Rule, ...] = (_config_or_core_grid, _grid_lies_on_the_board, _batches_go_together, _is_modelled)
-OF_BLOCKS: tuple[Rule, ...] = (
+ProductRule = Callable[[MatmulGeometry], Iterator[Fault]]
+OF_ALL: tuple[ProductRule, ...] = (_config_or_core_grid, _grid_lies_on_the_board, _batches_go_together, _is_modelled)
+OF_BLOCKS: tuple[ProductRule, ...] = (
     _one_b_where_batches_are_fused, _inner_blocks_are_whole, _blocks_divide_a_share, _subblocks_divide_a_block,
     _dst_holds_a_subblock, _buffers_fit_l1,
 )  # fmt: skip
-OF_KIND: dict[str, tuple[Rule, ...]] = {
+OF_KIND: dict[str, tuple[ProductRule, ...]] = {
     "2d": (*OF_ALL, *OF_BLOCKS, _shares_fit_the_grid),
     "1d": (*OF_ALL, *OF_BLOCKS, _shares_fit_the_grid),
     "reuse": (*OF_ALL, *OF_BLOCKS, _parts_are_whole),
@@ -249,7 +249,10 @@ def _changed(spec: MatmulSpec, change: Change) -> MatmulSpec:
     for key, value in change.items():
         part, _, name = key.rpartition(".")
         if part:
-            before = raw[part] or {"program_config": MatmulGeometry.of(spec).config, "compute_kernel_config": spec.compute}[part].model_dump()
+            before = (
+                raw[part]
+                or {"program_config": MatmulGeometry.of(spec).config, "compute_kernel_config": spec.compute}[part].model_dump()
+            )
             raw[part] = before | {name: value}
         else:
             raw[key] = value

@@ -17,7 +17,7 @@ from tensix_sim.trace import Level, Trace
 
 @dataclass(frozen=True)
 class Multiplied:
-    """What a product took: cycles, waits of its cores by lane and cause, traffic; `output` [batch, m, n], None with numerics off."""
+    """What a product took: cycles, waits of its cores by lane and cause, traffic; `output` [batch, m, n], if it has one."""
 
     spec: MatmulSpec
     config: MatmulConfig

@@ -11,9 +11,9 @@ from tensix_sim.formats import FORMATS, TILE, Format
 
 MatmulFormat = Literal["bfloat16", "bfloat8_b", "bfloat4_b", "float32"]
 Memory = Literal["dram", "l1"]
-Kind = Literal["2d", "1d", "reuse", "multi_core"]
+ProgramKind = Literal["2d", "1d", "reuse", "multi_core"]
 
-UPSTREAM: dict[Kind, str] = {
+UPSTREAM: dict[ProgramKind, str] = {
     "2d": "MatmulMultiCoreReuseMultiCastProgramConfig",
     "1d": "MatmulMultiCoreReuseMultiCast1DProgramConfig",
     "reuse": "MatmulMultiCoreReuseProgramConfig",
@@ -27,7 +27,7 @@ class MatmulConfig(Strict):
     Sizes are in tiles. `multi_core` has no blocks: its fields other than the grid count for nothing.
     """
 
-    kind: Kind = Field(description="Which program: " + ", ".join(f"{kind} is {name}" for kind, name in UPSTREAM.items()))
+    kind: ProgramKind = Field(description="Which program: " + ", ".join(f"{kind} is {name}" for kind, name in UPSTREAM.items()))
     compute_with_storage_grid_size: Pair = Field(description="Columns and rows of cores.")
     in0_block_w: PositiveInt = Field(default=1, description="Inner tiles of a block.")
     out_subblock_h: PositiveInt = Field(default=1, description="Rows of a subblock, which DST holds.")
@@ -38,7 +38,9 @@ class MatmulConfig(Strict):
     out_block_w: PositiveInt | None = Field(default=None, description="Columns that a core has in L1 at a time; null: all.")
     transpose_mcast: bool = Field(default=False, description="Rows and columns of cores change their roles. Not modelled.")
     fuse_batch: bool = Field(default=False, description="The batches of A are one matrix; takes one of B.")
-    mcast_in0: bool = Field(default=True, description="1d: A is multicast and each core has columns of B, or the other way round.")
+    mcast_in0: bool = Field(
+        default=True, description="1d: A is multicast and each core has columns of B, or the other way round."
+    )
 
     @property
     def out_block(self) -> tuple[int, int]:
@@ -86,9 +88,7 @@ class MatmulSpec(Strict):
             return self.compute_kernel_config
         wide = self.in0_dtype == "float32"
         fidelity: Literal["LoFi", "HiFi2"] = "LoFi" if self.program_config or self.core_grid else "HiFi2"
-        return ComputeKernelConfig(
-            math_fidelity=fidelity, math_approx_mode=False, fp32_dest_acc_en=wide, packer_l1_acc=not wide
-        )
+        return ComputeKernelConfig(math_fidelity=fidelity, math_approx_mode=False, fp32_dest_acc_en=wide, packer_l1_acc=not wide)
 
     @property
     def formats(self) -> tuple[Format, Format, Format]:
