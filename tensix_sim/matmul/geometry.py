@@ -33,7 +33,7 @@ class MatmulGeometry:
     @property
     def rows(self) -> int:
         """Rows of a matrix that the kernels see: all batches of A if fused or dealt out, else one."""
-        whole = self.fused or self.config.kind in ("reuse", "multi_core")
+        whole = self.fused or self.config.kind == "reuse"
         return self.spec.tiles[0] * (self.spec.batch if whole else 1)
 
     @property
@@ -49,7 +49,7 @@ class MatmulGeometry:
     @property
     def batches(self) -> int:
         """Matrices that the kernels walk, one after the other."""
-        whole = self.fused or self.config.kind in ("reuse", "multi_core")
+        whole = self.fused or self.config.kind == "reuse"
         return 1 if whole else max(self.spec.batch, self.spec.b_batch)
 
     @property
