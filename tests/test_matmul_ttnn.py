@@ -69,9 +69,7 @@ def test_a_products_cycles_are_those_of_its_program(device: Any) -> None:
 def test_a_broken_rule_is_a_runtime_error_with_what_would_be_legal(device: Any) -> None:
     """All of them in one message."""
     a, b = put(draw(1, 1, 128, 128), device), put(draw(1, 1, 128, 128), device)
-    with pytest.raises(
-        RuntimeError, match=r"in0_block_w = 3, .* 1 left over; nearest legal: .*in0_block_w = 2 .*; .*DST"
-    ):
+    with pytest.raises(RuntimeError, match=r"in0_block_w = 3, .* 1 left over; nearest legal: .*in0_block_w = 2 .*; .*DST"):
         ttnn.linear(a, b, program_config=config(in0_block_w=3, out_subblock_h=2, out_subblock_w=16, per_core_N=16))
     with pytest.raises(RuntimeError, match="a grid of 9x8; n150 has 8x8"):
         ttnn.linear(a, b, core_grid=ttnn.CoreGrid(y=8, x=9))
