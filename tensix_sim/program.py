@@ -26,7 +26,8 @@ RISC_OF: dict[Role, str] = {"reader": "NCRISC", "compute": "TRISC", "writer": "B
 class BufferSpec:
     """A FIFO of `tiles` pages in each core's L1.
 
-    `resident` marks tiles that are pushed once and waited for, but never popped. It is on the `cores` named, or on all.
+    `resident` marks tiles that are pushed once and waited for, but never popped. It is on the `cores` named, or on all. One
+    `within` another takes no L1 of its own.
     """
 
     name: str
@@ -36,6 +37,7 @@ class BufferSpec:
     consumer: Role
     resident: bool = False
     cores: frozenset[Coord] | None = None
+    within: str | None = None
 
     def on(self, core: Coord) -> bool:
         """Whether a core has it."""
@@ -43,8 +45,8 @@ class BufferSpec:
 
     @property
     def bytes(self) -> int:
-        """Size in L1."""
-        return self.tiles * self.format.tile_bytes
+        """Size in L1, of its own."""
+        return 0 if self.within else self.tiles * self.format.tile_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,11 +124,15 @@ KernelFunction = Callable[[Any, Any], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True)
 class Kernel:
-    """An `async def kernel(core, args)` for one role, with each core's arguments, or `IDLE` where it does not run."""
+    """An `async def kernel(core, args)` for one role, with each core's arguments, or `IDLE` where it does not run.
+
+    `nocs` are the NoCs that it uses, core by core; none given: 0 for a reader, 1 for a writer.
+    """
 
     role: Role
     function: KernelFunction
     args: Sequence[Any]
+    nocs: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -206,4 +212,6 @@ class Program:
         for kernel in self.kernels:
             if len(kernel.args) != len(self.cores):
                 problems.append(f"the {kernel.role} has arguments for {len(kernel.args)} cores; the grid has {len(self.cores)}")
+            if kernel.nocs and len(kernel.nocs) != len(self.cores):
+                problems.append(f"the {kernel.role} has NoCs for {len(kernel.nocs)} cores; the grid has {len(self.cores)}")
         return problems

@@ -8,7 +8,7 @@ from tensix_sim import Ran, run_program
 from tensix_sim.arch import Machine
 from tensix_sim.formats import BFLOAT16, Format, to_format
 from tensix_sim.kernel_api import ComputeConfig, Program, Tensor
-from tensix_sim.kernels import eltwise_add, matmul, softmax
+from tensix_sim.kernels import block_matmul, eltwise_add, softmax
 from tensix_sim.trace import Level
 
 
@@ -48,7 +48,7 @@ def product(
     rows, inner, cols, m, n = blocks
     a, b = tensor("a", rows, inner, values=values), tensor("b", inner, cols, values=values)
     c = tensor("c", rows, cols, output=True, values=values, memory=memory)
-    return matmul.program(a, b, c, grid, m, n, ComputeConfig(**{"math_fidelity": "HiFi4"} | config)), [a, b, c]
+    return block_matmul.program(a, b, c, grid, m, n, ComputeConfig(**{"math_fidelity": "HiFi4"} | config)), [a, b, c]
 
 
 def rows(grid: tuple[int, int], values: bool = True, memory: str = "dram") -> tuple[Program, list[Tensor]]:

@@ -476,11 +476,12 @@ def test_a_semaphore_that_is_raised_at_a_cycle_is_seen_then() -> None:
     """Raised at 10 from a distance of 5 cycles, by 1 and by 2: who waits for 3 goes on at 15, at 14 it does not."""
     silicon = Clockwork()
     s, sender, waiter = silicon.add_semaphore(), silicon.add_risc(), silicon.add_risc()
+    there = silicon.add("lists", (s, 5))
     silicon.give(waiter, riscs.SEMAPHORE_WAIT, semaphore=s, value=3)
     silicon.give(sender, riscs.SPEND, cycles=9)
-    silicon.give(sender, riscs.SEMAPHORE_INCREASE, semaphore=s, value=1, cycles=5)
+    silicon.give(sender, riscs.SEMAPHORE_INCREASE, raises=there, raises_end=there + 2, value=1)
     silicon.give(sender, riscs.SPEND, cycles=1)
-    silicon.give(sender, riscs.SEMAPHORE_INCREASE, semaphore=s, value=2, cycles=5)
+    silicon.give(sender, riscs.SEMAPHORE_INCREASE, raises=there, raises_end=there + 2, value=2)
     for cycle, value, done in ((13, 0, 0), (14, 1, 0), (15, 3, 1)):
         silicon.run(cycle)
         assert (silicon.cores.semaphores[s]["value"], silicon.done(waiter)) == (value, done)

@@ -13,7 +13,7 @@ from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT16
 from tensix_sim.hw import Chip
 from tensix_sim.kernel_api import Program, Tensor, run
-from tensix_sim.kernels import eltwise_add, matmul
+from tensix_sim.kernels import block_matmul, eltwise_add
 from tensix_sim.trace import Trace, write_golden
 
 GOLDEN = Path(__file__).parents[1] / "traces" / "golden"
@@ -40,7 +40,7 @@ def eltwise_add_trace() -> str:
 def matmul_trace() -> str:
     """2x2 by 2x2 tiles on one core, a row of C at a time."""
     a, b, c = tensor("a", 2, 2), tensor("b", 2, 2), tensor("c", 2, 2, output=True)
-    return traced(matmul.program(a, b, c, (1, 1), 1, 2))
+    return traced(block_matmul.program(a, b, c, (1, 1), 1, 2))
 
 
 def sdpa_trace() -> str:

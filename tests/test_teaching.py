@@ -10,7 +10,7 @@ from programs import add, product, rows
 from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT8_B, BFLOAT16
 from tensix_sim.hw.figures import Traffic
-from tensix_sim.kernels import eltwise_add, matmul
+from tensix_sim.kernels import block_matmul, eltwise_add
 
 BOARDS = pytest.mark.parametrize("board", ["n150", "p100a"])
 GRIDS = pytest.mark.parametrize("grid", [(1, 1), (2, 1), (1, 3), (4, 2), (8, 8)], ids=str)
@@ -166,7 +166,7 @@ def test_more_cores_are_faster(run: Any, board: str) -> None:
 def test_matmul_refuses_shapes_that_do_not_fit(tensor: Any, a: Any, b: Any, c: Any, block: Any, message: str) -> None:
     """Before anything runs, with the shapes in the message."""
     with pytest.raises(ValueError, match=message):
-        matmul.program(tensor("a", *a), tensor("b", *b), tensor("c", *c), (1, 1), *block)
+        block_matmul.program(tensor("a", *a), tensor("b", *b), tensor("c", *c), (1, 1), *block)
 
 
 @pytest.mark.parametrize(("x", "y", "out"), [((2, 2), (2, 2), (2, 3)), ((2, 2), (2, 3), (2, 2)), ((2, 3), (3, 2), (3, 2))])

@@ -12,6 +12,7 @@ from tensix_sim.sdpa.free import BANK_NUMBERS, ETHERNET_NUMBERS, ISSUE_NUMBERS, 
 from tensix_sim.sdpa.geometry import Geometry, program_config, spec_machine
 from tensix_sim.sdpa.op import Op
 from tensix_sim.sdpa.resolve import geometry_of
+from tensix_sim.sdpa.ring_joint import RingGeometry
 from tensix_sim.trace import Cause
 
 FPU, SFPU, UNPACK, PACK = "FPU", "SFPU", "unpack", "pack"
@@ -69,7 +70,7 @@ def reliefs(spec: RunSpec, ring_id: int, servers: Mapping[str, float], core: Bud
         yield Relief(BARRIER, f"{2 * barrier} tiles between barriers, not {barrier}", _what_if(plain, barrier_tiles=2 * barrier))
     if g.mask.palette:
         yield Relief(MASK, "no mask stamped", _what_if(plain, mask=False))
-    if g.chains:
+    if g.chains or (isinstance(g, RingGeometry) and g.shares_rows):
         yield Relief(CHAINS, "K and V read by each core for itself", _what_if(plain, chains="none"))
     yield from _buffers(plain, g, core)
     if g.deal.given:

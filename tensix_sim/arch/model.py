@@ -84,7 +84,11 @@ class NocSpec(Frozen):
     round_trip_base: CycleCount  # a request and its response at distance 0
     software_cycles: CycleCount  # of a read, beyond its issue and its round trip: the call and the barrier's poll
     read_issue_cycles: CycleCount  # between two reads of one RISC
+    page_cycles: CycleCount  # of a RISC that looks up each page of a block and whether it is there, beyond the issue
     write_issue_cycles: CycleCount  # between two writes of one RISC
+    column_read_share: Portion  # of links' rate, for reads whose data go along the banks' columns: on NoC 1
+    column_write_share: Portion  # of links' rate, for writes whose data go along the banks' columns: on NoC 0
+    multicast_cycles: CycleCount  # to reserve the ways of a multicast, before its first packet leaves
     write_ack_base: CycleCount  # of a write, beyond its issue and its round trip, until the barrier sees the acknowledgement
     buffer_bytes: Bytes  # of a bank's data before a busy link, until the bank must stop
     semaphore_cycles: CycleCount  # of a remote semaphore increase, beyond its way there, until the other RISC sees it
@@ -159,6 +163,7 @@ class TensixSpec(Frozen):
     eltwise_cycles: CycleCount  # FPU add or subtract; a multiply takes it in each phase
     eltwise_overhead: CycleCount  # counter instructions around it
     copy_cycles: CycleCount  # tile to DST through SrcA
+    copy_fp32_cycles: CycleCount  # tile of float32 to a 32-bit DST
     max_pool_fpu_cycles: CycleCount  # row maximum, FPU busy
     max_pool_cycles: CycleCount  # row maximum, math thread
     max_row_cycles: CycleCount  # row maximum's transpose and store, once per row of tiles, math thread

@@ -37,6 +37,9 @@ LOG2_E = EXP_21F[0]
 HIDDEN = np.float32(-(2.0**100))  # for -inf, which the chip takes for a huge number: less itself it is 0, not NaN
 
 
+Start = tuple[Values, Format] | None  # what a product is added to
+
+
 class Arithmetic:
     """The tile operations' values under one compute config, on one chip."""
 
@@ -47,14 +50,21 @@ class Arithmetic:
         self.approximate_reciprocal = config.math_approx_mode
         self.seeds = np.array(chip.reciprocal_seeds, np.uint32)
 
-    def matmul(self, a: Values, a_format: Format, b: Values, b_format: Format, out: Format, transpose_b: bool) -> Values:
-        """A x b as packed to `out`; a goes through SrcB, b through SrcA. With `transpose_b` the unpacker transposes b's tiles."""
+    def matmul(
+        self, a: Values, a_format: Format, b: Values, b_format: Format, out: Format, transpose_b: bool, start: Start = None
+    ) -> Values:
+        """A x b as packed to `out`; a goes through SrcB, b through SrcA. With `transpose_b` the unpacker transposes b's tiles.
+
+        DST holds 0 before, or where there is a `start` its values, copied there from their format.
+        """
         rows, cols = a.shape[0], b.shape[2]
         left = np.ascontiguousarray(self.unpacked(a, a_format)).reshape(rows * TILE, -1)
         b = self.unpacked(b, b_format)
         right = (b.swapaxes(1, 3) if transpose_b else b).reshape(left.shape[1], cols * TILE)
         product = np.empty((rows, TILE, cols, TILE), np.float32)
         self._product(left, a_format, right, product.reshape(rows * TILE, cols * TILE))
+        if start is not None:
+            product += self.unpacked(*start)
         if out is not BFLOAT16:
             return self.pack(self.to_dst(product), out)
         passes.rounded(product, 16)

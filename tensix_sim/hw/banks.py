@@ -74,7 +74,7 @@ def _serve(net: Any, bank: Any, index: int, now: int) -> None:
         queued_link = at - head
         into_core = occupy(net.servers[route.port], at, route.port_ticks)
         landed = max(done, at + route.link_ticks, into_core + route.port_ticks)
-    bank.free = done + max(0, queued_link - bank.buffer)
+    bank.free = done if route.apart else done + max(0, queued_link - bank.buffer)
     if route.flows < route.flows_end:
         _count_bytes(net, route, now)
     landed += route.back

@@ -4,7 +4,7 @@ import numpy as np
 
 from tensix_sim.arch.model import NumbersSpec
 from tensix_sim.formats import BFLOAT4_B, BFLOAT8_B, BFLOAT16, FLOAT32, TILE, Format, Values
-from tensix_sim.hw.arithmetic import HIDDEN, alone
+from tensix_sim.hw.arithmetic import HIDDEN, Start, alone
 from tensix_sim.hw.bitwise import fpu, packer, sfpu
 from tensix_sim.hw.bitwise.fpu import Parts
 from tensix_sim.hw.bitwise.patterns import Patterns
@@ -36,13 +36,20 @@ class Exact:
 
     # -- FPU --------------------------------------------------------------------------------------------------------------
 
-    def matmul(self, a: Values, a_format: Format, b: Values, b_format: Format, out: Format, transpose_b: bool) -> Values:
-        """A x b as packed to `out`; a goes through SrcB, b through SrcA. With `transpose_b` the unpacker transposes b's tiles."""
+    def matmul(
+        self, a: Values, a_format: Format, b: Values, b_format: Format, out: Format, transpose_b: bool, start: Start = None
+    ) -> Values:
+        """A x b as packed to `out`; a goes through SrcB, b through SrcA. With `transpose_b` the unpacker transposes b's tiles.
+
+        DST holds 0 before, or where there is a `start` its values, copied there from their format.
+        """
         rows, inner, cols = a.shape[0], a.shape[2], b.shape[2]
         left = self._parts(np.ascontiguousarray(a).reshape(-1, TILE), src_a=False)
         tiles = b.transpose(2, 0, 3, 1) if transpose_b else b.transpose(2, 0, 1, 3)
         right = self._parts(np.ascontiguousarray(tiles).reshape(-1, TILE * TILE), src_a=True)
         dst = np.zeros((cols, rows * TILE, TILE))
+        if start is not None:
+            dst.reshape(cols, rows, TILE, TILE)[:] = self._unpacked(*start).transpose(2, 0, 1, 3)
         left, right = left.reshape(-1, inner, 3, TILE), right.reshape(cols, inner, 3, TILE, TILE)
         if "dst" in self.ideal:
             self._ideal_product(left, right, dst)

@@ -62,9 +62,7 @@ def link_bytes(routes: Routes) -> dict[str, int]:
         path = plan.path
         for bank, tiles in Counter(routes.banks_of(plan)).items():
             nbytes = routes.uses(plan) * tiles * routes.packet(path)
-            moved.update(
-                dict.fromkeys([(path.noc, link) for link in routes.nocs[path.noc].route(*routes.ends(path, bank))], nbytes)
-            )
+            moved.update(dict.fromkeys([(path.noc, link) for link in routes.links(path, bank)], nbytes))
     return {link_name(noc, link): nbytes for (noc, link), nbytes in sorted(moved.items()) if nbytes}
 
 

@@ -139,7 +139,7 @@ class Hardware:
         for semaphore in program.semaphores:
             self.name(Cause("semaphore", semaphore))
         silicon, spec = self.silicon, self.spec
-        margin = max([32, *(buffer.tiles + 1 for buffer in program.buffers)])
+        margin = max([32, len(program.cores), *(buffer.tiles + 1 for buffer in program.buffers)])
         for field, value in {
             "causes": len(self._names), "zones": self.trace.zones, "margin": margin, "visible": spec.cb_visible_cycles,
             "cb_wait": spec.cb_wait_cycles, "cb_update": spec.cb_update_cycles, "handshake": spec.dst_handshake_cycles,
@@ -332,8 +332,10 @@ class Hardware:
         self._empty()
 
     def _unreserved(self, queue: Queue) -> str:
-        operation, by = queue.doing, queue.places.get(queue.number, "another core")
-        label, left = self._labels[int(operation["target"])], self.silicon.cores.buffers[int(operation["target"])]["reserved"]
+        operation, by, tables = queue.doing, queue.places.get(queue.number, "another core"), self.silicon.cores
+        targets = tables.lists[int(operation["targets"]) : int(operation["targets_end"])]
+        target = min(targets, key=lambda target: int(tables.buffers[target]["reserved"]))
+        label, left = self._labels[target], tables.buffers[target]["reserved"]
         return (
             f"{label}: write of {int(operation['tiles'])} tiles, forwarded by {by}; {left} are reserved as they come: "
             "a semaphore must tell that core when there is space"

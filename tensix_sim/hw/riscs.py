@@ -98,7 +98,8 @@ def _operate(chip: Any, net: Any, r: int, op: Any) -> int:
     elif kind == SEMAPHORE_SET:
         set_semaphore(chip, op.semaphore, op.value)
     elif kind == SEMAPHORE_INCREASE:
-        plan(chip, chip.state[0].now + op.cycles, RAISE, op.semaphore, op.value)
+        for place in range(op.raises, op.raises_end, 2):
+            plan(chip, chip.state[0].now + chip.lists[place + 1], RAISE, chip.lists[place], op.value)
     elif kind == SIGNAL and risc.step == 0:
         risc.step, chip.state[0].why = 1, SIGNALLED
         return TELLS
@@ -164,9 +165,10 @@ def _move(chip: Any, net: Any, r: int, op: Any) -> int:
         return WAITS
     if op.forward:
         _spent_all(chip, r, op.name)
-        if chip.buffers[op.target].reserved < op.tiles:
-            chip.state[0].why = UNRESERVED
-            return TELLS
+        for place in range(op.targets, op.targets_end):
+            if chip.buffers[chip.lists[place]].reserved < op.tiles:
+                chip.state[0].why = UNRESERVED
+                return TELLS
     else:
         _spent_moving(chip, r, op)
     if op.kind == MOVE:

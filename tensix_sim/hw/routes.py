@@ -34,6 +34,7 @@ class Path(NamedTuple):
     memory: str
     tile_bytes: int
     acknowledged: bool = True  # the core waits for the answer to a write; else only until the data are there
+    targets: tuple[Coord, ...] = ()  # of a multicast, the farthest last, to which alone it has a route
 
 
 @dataclass(eq=False, slots=True)
@@ -124,17 +125,19 @@ class Routes:
         pages: Sequence[int],
         barrier: int,
         answered: bool = False,
+        looked_up: bool = False,
     ) -> Plan:
         """How to move `pages` of `tensor` to or from `core` (NoC position) in bursts of at most `barrier` tiles (0: no limit).
 
         A burst of writes goes when the one before it has left the core, or with `answered` when its answers are back. Data
         meet those of the senders that are known so far.
         """
-        key = (direction, core, tensor.memory, tensor.format.tile_bytes, self.banks(tensor, pages), barrier, answered)
+        key = (direction, core, tensor.memory, tensor.format.tile_bytes, self.banks(tensor, pages), barrier, answered, looked_up)
         plan = self._plans[noc].get(key)
         if plan is None:
             path = Path(direction, noc, core, tensor.memory, tensor.format.tile_bytes)
             gap = self.spec.read_issue_cycles if direction == "read" else self.spec.write_issue_cycles
+            gap += self.spec.page_cycles * looked_up
             banks = len(self.nodes[tensor.memory])
             targets = tuple([p % banks for p in pages])
             plan = self._plans[noc][key] = self._make_plan(path, targets, barrier or len(pages), gap, answered)
@@ -164,6 +167,21 @@ class Routes:
             plan.issue = self.spec.write_issue_cycles * -(-nbytes // self.spec.max_packet_bytes)
         return plan
 
+    def multicast_plan(self, noc: int, source: Coord, targets: Sequence[Coord], nbytes: int) -> Plan:
+        """How to write `nbytes` from a core's L1 to that of others at once: all links to them carry each piece once.
+
+        The ways are reserved before the first packet leaves; the others are linked to it.
+        """
+        far = tuple(sorted(targets, key=lambda target: (self.nocs[noc].hops(source, target), target)))
+        key = ("multicast", source, far, nbytes)
+        plan = self._plans[noc].get(key)
+        if plan is None:
+            pieces = self.pieces(nbytes, 1)
+            path = Path("write", noc, source, "l1", -(-nbytes // pieces), acknowledged=False, targets=far)
+            plan = self._plans[noc][key] = self._make_plan(path, (0,) * pieces, pieces, 0, answered=True)
+            plan.issue = self.spec.write_issue_cycles * -(-nbytes // self.spec.max_packet_bytes)
+        return plan
+
     def pieces(self, nbytes: int, parts: int) -> int:
         """Pieces in which each part of a copy moves."""
         return -(-nbytes // (parts * PIECE_BYTES))
@@ -180,8 +198,14 @@ class Routes:
 
     def ends(self, path: Path, bank: int) -> tuple[Coord, Coord]:
         """NoC positions that a tile goes from and to."""
-        node = self.nodes[path.memory][bank]
+        node = self.nodes[path.memory][self._reached(path)[bank]]
         return (node, path.core) if path.direction == "read" else (path.core, node)
+
+    def links(self, path: Path, bank: int) -> list[LinkId]:
+        """All links that a tile passes, each once."""
+        noc = self.nocs[path.noc]
+        ends = [(path.core, target) for target in path.targets] or [self.ends(path, bank)]
+        return list(dict.fromkeys(link for source, target in ends for link in noc.route(source, target)))
 
     def uses(self, plan: Plan) -> int:
         """How often it was issued."""
@@ -233,17 +257,18 @@ class Routes:
         return self.silicon.add("routes", routes), ways.hops
 
     def _work_out(self, path: Path) -> Ways:
-        spec, noc = self.spec, self.nocs[path.noc]
-        first_bank, banks = self._first_bank[path.memory, path.noc], range(len(self.nodes[path.memory]))
+        spec, first_bank, reached = self.spec, self._first_bank[path.memory, path.noc], self._reached(path)
         port, port_name = self._port(path)
         servers: dict[str, int] = {}
         lists: list[int] = []
+        share = self._share(path)
         routes = rows(
-            ROUTE, len(banks), nbytes=path.tile_bytes, port=port,
-            link_ticks=to_ticks(self.packet(path) / spec.link_rate), port_ticks=to_ticks(self.packet(path) / spec.niu_rate),
+            ROUTE, len(reached), nbytes=path.tile_bytes, port=port, apart=share < 1,
+            link_ticks=to_ticks(self.packet(path) / (spec.link_rate * share)),
+            port_ticks=to_ticks(self.packet(path) / spec.niu_rate),
         )  # fmt: skip
         for bank, route in enumerate(routes):
-            route["bank"], route["service"] = first_bank + bank, self._service(path, bank)
+            route["bank"], route["service"] = first_bank + reached[bank], self._service(path, bank)
             there, back = self._latencies(path, bank)
             route["there"], route["back"] = there * TICKS, back * TICKS
             links = self._contended(path, bank, slow_source=route["service"] >= route["link_ticks"])
@@ -251,7 +276,20 @@ class Routes:
             for field, places in (("links", links.values()), ("flows", self._flows_of(path, bank))):
                 route[field], route[f"{field}_end"] = len(lists), len(lists) + len(places)
                 lists += places
-        return Ways(routes, lists, servers | {port_name: port}, [noc.hops(*self.ends(path, bank)) for bank in banks])
+        return Ways(routes, lists, servers | {port_name: port}, [len(self.links(path, bank)) for bank in range(len(reached))])
+
+    def _share(self, path: Path) -> float:
+        """Share of a link's rate that a path can have: less where data go along the banks' columns, past all other banks."""
+        if path.memory == "dram" and (path.direction, path.noc) == ("read", 1):
+            return self.spec.column_read_share
+        if path.memory == "dram" and (path.direction, path.noc) == ("write", 0):
+            return self.spec.column_write_share
+        return 1.0
+
+    def _reached(self, path: Path) -> Sequence[int]:
+        """The banks of its memory to which a path has routes, in order."""
+        nodes = self.nodes[path.memory]
+        return [nodes.index(path.targets[-1])] if path.targets else range(len(nodes))
 
     def _service(self, path: Path, bank: int) -> int:
         """Ticks of a tile in the bank's hands."""
@@ -261,10 +299,11 @@ class Routes:
 
     def _latencies(self, path: Path, bank: int) -> tuple[int, int]:
         """Cycles from the core to the bank, and from the service until the core's RISC knows."""
-        noc, node, reading = self.nocs[path.noc], self.nodes[path.memory][bank], path.direction == "read"
+        noc, reading = self.nocs[path.noc], path.direction == "read"
+        node = self.ends(path, bank)[not reading]
         there = noc.one_way(path.core, node)
         if not path.acknowledged:
-            return there, 0
+            return self.spec.multicast_cycles if path.targets else there, 0  # a multicast's flag goes the same way after it
         fixed = self.spec.software_cycles if reading else self.spec.write_ack_base
         if path.memory == "dram":
             fixed += self.dram.read_cycles if reading else self.dram.write_cycles
@@ -273,7 +312,8 @@ class Routes:
     def _contended(self, path: Path, bank: int, slow_source: bool) -> dict[str, int]:
         """Servers of the links at which a path's data can meet others; a slow bank sends nothing that queues before that."""
         slow = path.direction == "read" and slow_source
-        links = self.nocs[path.noc].contended(*self.ends(path, bank), slow_source=slow)
+        noc, ends = self.nocs[path.noc], [(path.core, target) for target in path.targets] or [self.ends(path, bank)]
+        links = (link for source, target in ends for link in noc.contended(source, target, slow_source=slow))
         return {link_name(path.noc, link): self._server(path.noc, *link) for link in links}
 
     def _flows_of(self, path: Path, bank: int) -> list[int]:

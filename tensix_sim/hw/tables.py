@@ -52,6 +52,7 @@ ROUTE = _record(  # of one tile between a core and a bank
         ("links", _I),  # place of the first of its servers in `lists`
         ("links_end", _I),  # place behind the last
         ("link_ticks", _I),  # of a tile at each link
+        ("apart", _I),  # its data that wait do not hold up the bank, which others reach by the other NoC
         ("nbytes", _I),  # of a tile
         ("flows", _I),  # place of the first of the flows in `lists` that count its bytes
         ("flows_end", _I),  # place behind the last
@@ -188,9 +189,12 @@ OPERATION = _record(  # what a kernel asks of its RISC; of each kind some fields
         ("name", _I),  # of what it spends its time on
         ("move", _I),  # its place
         ("issue", _I),  # cycles of the RISC in it
-        ("forward", _I),  # to a buffer of another core: all its time has the name, none of it is a wait
-        ("target", _I),  # that buffer, of all cores
+        ("forward", _I),  # to a buffer of other cores: all its time has the name, none of it is a wait
+        ("targets", _I),  # place of those buffers, of all cores, in `lists`
+        ("targets_end", _I),
         ("semaphore", _I),  # of all cores
+        ("raises", _I),  # place of (semaphore, cycles until it is raised) in `lists`
+        ("raises_end", _I),
         ("value", _I),
         ("cycles", _I),
         ("vector", _I),  # of these cycles those of the vector unit

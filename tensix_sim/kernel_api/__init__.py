@@ -1,6 +1,6 @@
 """What kernels may use: the data-movement RISCs, the compute kernel and its verbs, parts to make verbs of, and `run`."""
 
-from tensix_sim.formats import Values
+from tensix_sim.formats import BFLOAT16, FLOAT32, Format, Values
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.tensix import Costs, Stage, Window
@@ -24,8 +24,10 @@ from tensix_sim.kernel_api.windows import (
 from tensix_sim.program import BufferSpec, ComputeConfig, Kernel, Program, Tensor
 
 __all__ = [
+    "BFLOAT16",
     "COLUMN_FACES",
     "EACH",
+    "FLOAT32",
     "Add",
     "BufferSpec",
     "CircularBuffer",
@@ -33,6 +35,7 @@ __all__ = [
     "ComputeConfig",
     "Costs",
     "DataMovement",
+    "Format",
     "Kernel",
     "Matmul",
     "Matrix",

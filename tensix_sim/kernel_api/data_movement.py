@@ -1,4 +1,4 @@
-"""Verbs of the data-movement RISCs: NCRISC (reader, NoC 0) and BRISC (writer, NoC 1).
+"""Verbs of the data-movement RISCs: NCRISC (reader) and BRISC (writer), on NoC 0 and NoC 1 if a program has no other wish.
 
 A kernel asks in program order, and its RISC does it at the clock of the chip. A verb that may have to wait is awaited.
 """
@@ -41,15 +41,16 @@ from tensix_sim.trace.causes import Cause
 class DataMovement(Context):
     """What a reader or writer kernel can do on its core."""
 
-    def __init__(self, core: Core, role: Role) -> None:
+    def __init__(self, core: Core, role: Role, noc: int) -> None:
         chip = core.chip
         super().__init__(core, role, chip.trace.lanes_of(core.logical, RISC_OF[role]))
-        self.noc = 0 if role == "reader" else 1
+        self.noc = noc
         self._hardware = chip.hardware
         self._senders: set[str] = set()  # memories on the way to or from which this kernel has sent data
         self._moves: dict[object, int] = {}
         self._semaphore = cache(self._learn_semaphore)
         self._words: dict[int, list[Sequence[int]]] = {}  # of tiles that it read and has not popped, by buffer
+        self._raise = cache(self._learn_raise)
 
     @property
     def clocks(self) -> tuple[int, ...]:
@@ -115,17 +116,20 @@ class DataMovement(Context):
         shape: tuple[int, int],
         barrier: int = 0,
         transpose: bool = False,
+        columns: int = 0,
+        looked_up: bool = False,
     ) -> None:
         """Read `pages` of `tensor` into the reserved tiles of `into`, row by row of a grid of `shape` tiles.
 
         At most `barrier` reads are in flight (0: all of them). With `transpose` the grid lies in L1 by columns,
-        while each tile stays as it is. Fewer pages than tiles: the last rows are zero-filled. Pages beyond the
-        tensor's end read as zeros, in the time of a real read.
+        while each tile stays as it is. Fewer pages than tiles: the last rows are zero-filled, and columns beyond the
+        first `columns` (0: all), of which `pages` are then. Pages beyond the tensor's end read as zeros, in the time of a real
+        read. With `looked_up` the RISC looks at each page by itself, which takes `page_cycles` more.
         """
-        key = tensor, self._hardware.routes.banks(tensor, pages), into, shape, barrier
+        key = tensor, self._hardware.routes.banks(tensor, pages), into, shape, barrier, looked_up
         number = self._moves.get(key)
         if number is None or (pages[0] if type(pages) is range else min(pages)) < 0:
-            number = self._learn_read(key, tensor, pages, into, shape, barrier)
+            number = self._learn_read(key, tensor, pages, into, (shape[0], columns or shape[1]), barrier, looked_up)
         if tensor.output and (self.watched or not tensor.scratch):
             self._check_written(tensor, pages, Author(self.history, caller()))
         self._given.append(number)
@@ -133,13 +137,22 @@ class DataMovement(Context):
             self._words.setdefault(into.index, []).extend(tensor.words[page] for page in pages)
         if self.watched:
             rows, cols = shape
-            block = self._gather(tensor, pages, rows, cols) if tensor.values is not None else None
+            block = self._gather(tensor, pages, rows, columns or cols) if tensor.values is not None else None
+            if block is not None and 0 < columns < cols:
+                block = np.pad(block, ((0, 0), (0, 0), (0, cols - columns), (0, 0)))
             into.write(rows * cols, block.transpose(2, 1, 0, 3) if transpose and block is not None else block)
         if len(self._given) >= BATCH:
             await self._until_room()
 
     def _learn_read(
-        self, key: object, tensor: Tensor, pages: Sequence[int], into: CircularBuffer, shape: tuple[int, int], barrier: int
+        self,
+        key: object,
+        tensor: Tensor,
+        pages: Sequence[int],
+        into: CircularBuffer,
+        shape: tuple[int, int],
+        barrier: int,
+        looked_up: bool,
     ) -> int:
         rows, cols = shape
         if not pages or len(pages) % cols or len(pages) > rows * cols:
@@ -152,7 +165,7 @@ class DataMovement(Context):
             )
         if min(pages) < 0:
             raise SimulationError(f"read of page {min(pages)} of {tensor.name}; pages count from 0")
-        find, in_flight = self._plan("read", tensor, pages, barrier), min(barrier or len(pages), len(pages))
+        find, in_flight = self._plan("read", tensor, pages, barrier, looked_up=looked_up), min(barrier or len(pages), len(pages))
         return self._learn_move(key, MOVE, f"read {tensor.name}", tensor.memory, find, in_flight)
 
     def words(self, cb: CircularBuffer) -> Sequence[int]:
@@ -174,15 +187,17 @@ class DataMovement(Context):
         shape: tuple[int, int],
         barrier: int = 0,
         answered: bool = False,
+        part: tuple[int, int] | None = None,
     ) -> None:
         """Write the front tiles of `cb`, a grid of `shape` tiles, to `pages` of `tensor`, and wait for the acknowledgements.
 
-        After each `barrier` writes (0: none) they are flushed, or with `answered` their acknowledgements waited for.
+        After each `barrier` writes (0: none) they are flushed, or with `answered` their acknowledgements waited for. With
+        `part` only the first so many rows and columns are written, of which `pages` are then.
         """
-        rows, cols = shape
+        rows, cols = part or shape
         if self.watched:
-            cb.check_front(rows * cols)
-        if rows * cols != len(pages) or not len(pages):
+            cb.check_front(shape[0] * shape[1])
+        if rows * cols != len(pages) or not len(pages) or rows > shape[0] or cols > shape[1]:
             raise SimulationError(
                 f"{cb.label}: write of {rows}x{cols} tiles to {len(pages)} pages of {tensor.name}; "
                 "the numbers must agree, and be at least 1"
@@ -191,13 +206,14 @@ class DataMovement(Context):
         key = tensor, self._hardware.routes.banks(tensor, pages), barrier, answered
         number = self._moves.get(key)
         if number is None:
-            find, in_flight = self._plan("write", tensor, pages, barrier, answered), len(pages)
+            find, in_flight = self._plan("write", tensor, pages, barrier, answered=answered), len(pages)
             number = self._learn_move(key, MOVE, f"write {tensor.name}", "l1", find, in_flight)
         self._given.append(number)
-        block = cb.block(rows, cols) if tensor.tiles is not None else None
+        block = cb.block(*shape) if tensor.tiles is not None else None
         if block is not None and block.shape[3] < TILE:
             raise SimulationError(f"{cb.label}: write of a column, of whose tiles only column 0 is known; write whole tiles")
-        self.core.chip.store(tensor, pages, block, self._author(caller()), self.queue)
+        held = block if block is None else block[:rows, :, :cols]
+        self.core.chip.store(tensor, pages, held, self._author(caller()), self.queue)
         self.core.chip.on_write(len(pages))
         if len(self._given) >= BATCH:
             await self._until_room()
@@ -208,18 +224,39 @@ class DataMovement(Context):
         That core must have reserved them; there they count as written. Waits until they have left this core (a flush),
         which is taken to be when the last has arrived: what follows, such as a semaphore's increase, gets there after them.
         """
-        there = self._other(target)
-        (cb_there,) = there.cbs((cb.spec.name,))
-        number = self._moves.get((cb, there, tiles))
+        key = cb, target, tiles
+        number = self._moves.get(key)
         if number is None:
-            forward = {"forward": 1, "target": there.buffers + cb_there.index, "tiles": tiles}
-            nbytes = tiles * cb.spec.format.tile_bytes
-            number = self._moves[cb, there, tiles] = self._copy(MOVE, f"forward {cb.spec.name}", there.node, nbytes, **forward)
+            there, nbytes = self._other(target), tiles * cb.spec.format.tile_bytes
+            forward = self._into((there,), cb, tiles)
+            number = self._moves[key] = self._copy(MOVE, f"forward {cb.spec.name}", there.node, nbytes, **forward)
+        await self._forward(number, cb, tiles, (target,))
+
+    async def multicast(self, cb: CircularBuffer, tiles: int, targets: tuple[tuple[int, int], ...]) -> None:
+        """The same to several cores at once: every link on the way to some of them carries the tiles once."""
+        key = cb, targets, tiles
+        number = self._moves.get(key)
+        if number is None:
+            others = [self._other(target) for target in targets]
+            nodes, nbytes = tuple(other.node for other in others), tiles * cb.spec.format.tile_bytes
+            find = partial(self._hardware.routes.multicast_plan, self.noc, self.core.node, nodes, nbytes)
+            in_flight, into = self._hardware.routes.pieces(nbytes, 1), self._into(others, cb, tiles)
+            number = self._learn_move(key, MOVE, f"multicast {cb.spec.name}", "l1", find, in_flight, **into)
+        await self._forward(number, cb, tiles, targets)
+
+    def _into(self, others: Sequence[Core], cb: CircularBuffer, tiles: int) -> dict[str, int]:
+        """Fields of a copy into the same buffer of other cores."""
+        first, end = self._hardware.numbers(*(other.buffers + cb.index for other in others))
+        return {"forward": 1, "targets": first, "targets_end": end, "tiles": tiles}
+
+    async def _forward(self, number: int, cb: CircularBuffer, tiles: int, targets: tuple[tuple[int, int], ...]) -> None:
         self._given.append(number)
         if self.watched:
             cb.check_written(tiles)
-            cb_there.check_reserved(self.history)
-            cb_there.write(tiles, cb.values.blocks[-1] if self.values else None)
+            for target in targets:
+                (there,) = self._other(target).cbs((cb.spec.name,))
+                there.check_reserved(self.history)
+                there.write(tiles, cb.values.blocks[-1] if self.values else None)
             self.queue.places[number] = f"{self._label} at {self._here()}"
         if len(self._given) >= BATCH:
             await self._until_room()
@@ -308,30 +345,40 @@ class DataMovement(Context):
 
     def semaphore_increase(self, target: tuple[int, int], name: str, by: int = 1) -> None:
         """Raise semaphore `name` of core `target` over the NoC; does not wait."""
+        self.semaphore_multicast((target,), name, by)
+
+    def semaphore_multicast(self, targets: tuple[tuple[int, int], ...], name: str, by: int = 1) -> None:
+        """Raise semaphore `name` of several cores at once; does not wait."""
         if by < 1:
             raise SimulationError(f"{self.core.label}: semaphore {name} raised by {by}; by at least 1")
-        number, semaphore = self._semaphore(SEMAPHORE_INCREASE, self._other(target), name, by)
+        number, semaphores = self._raise(targets, name, by)
         self._given.append(number)
-        if self.watched:
+        for semaphore in semaphores if self.watched else ():
             semaphore.increase(by, self.history, self._here())
 
     def _learn_semaphore(self, kind: int, core: Core, name: str, value: int) -> tuple[int, Semaphore]:
         """The number of an operation on a semaphore of a core, and the semaphore."""
-        semaphore, routes = core.semaphore(name), self._hardware.routes
-        travel = routes.nocs[self.noc].one_way(self.core.node, core.node) + routes.spec.semaphore_cycles
-        cycles = {"cycles": travel} if kind == SEMAPHORE_INCREASE else {}
-        return self._operation(kind, semaphore=semaphore.place, value=value, **cycles), semaphore
+        semaphore = core.semaphore(name)
+        return self._operation(kind, semaphore=semaphore.place, value=value), semaphore
+
+    def _learn_raise(self, targets: tuple[tuple[int, int], ...], name: str, by: int) -> tuple[int, list[Semaphore]]:
+        """The number of an operation that raises a semaphore of some cores, and those semaphores."""
+        routes, others = self._hardware.routes, [self._other(target) for target in targets]
+        noc, poll = routes.nocs[self.noc], routes.spec.semaphore_cycles
+        semaphores = [other.semaphore(name) for other in others]
+        travel = [noc.one_way(self.core.node, other.node) + poll for other in others]
+        pairs = (number for pair in zip((one.place for one in semaphores), travel, strict=True) for number in pair)
+        first, end = self._hardware.numbers(*pairs)
+        return self._operation(SEMAPHORE_INCREASE, value=by, raises=first, raises_end=end), semaphores
 
     # -- inside -------------------------------------------------------------------------------------------
 
     def _author(self, place: CodePlace) -> Author | None:
         return Author(self.history, place) if self.watched else None
 
-    def _plan(
-        self, direction: Direction, tensor: Tensor, pages: Sequence[int], barrier: int, answered: bool = False
-    ) -> Callable[[], Plan]:
+    def _plan(self, direction: Direction, tensor: Tensor, pages: Sequence[int], barrier: int, **more: bool) -> Callable[[], Plan]:
         """What plans a read or write."""
-        return partial(self._hardware.routes.plan, direction, self.noc, self.core.node, tensor, pages, barrier, answered)
+        return partial(self._hardware.routes.plan, direction, self.noc, self.core.node, tensor, pages, barrier, **more)
 
     def _copy(self, kind: int, what: str, node: tuple[int, int], nbytes: int, parts: int = 1, **more: int) -> int:
         """The number of an operation that copies what the RISC has to another L1, or to an Ethernet tile."""

@@ -23,10 +23,11 @@ def launch(chip: Chip) -> Contexts:
     """Start every kernel of the chip's program on every core, at the engine's current cycle; the contexts by (core, role)."""
     contexts: Contexts = {}
     for kernel in chip.program.kernels:
-        for (logical, core), args in zip(chip.cores.items(), kernel.args, strict=True):
+        nocs = kernel.nocs or [0 if kernel.role == "reader" else 1] * len(kernel.args)
+        for (logical, core), args, noc in zip(chip.cores.items(), kernel.args, nocs, strict=True):
             if args is IDLE:
                 continue
-            context = Compute(core) if kernel.role == "compute" else DataMovement(core, kernel.role)
+            context = Compute(core) if kernel.role == "compute" else DataMovement(core, kernel.role, noc)
             label = f"{core.label} {RISC_OF[kernel.role]}"
             try:
                 coroutine = kernel.function(context, args)

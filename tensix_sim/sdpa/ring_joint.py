@@ -155,12 +155,30 @@ class RingGeometry(Geometry):
     @property
     def may_chain(self) -> bool:
         """Whether the op passes K and V on, what-ifs aside."""
-        return self.B == 1
+        return self.B == 1 and not self.shares_rows
+
+    @property
+    def chained(self) -> bool:
+        """Whether cores get K and V from others, along chains or in their rows."""
+        return super().chained or self.shares_rows
+
+    @property
+    def shares_rows(self) -> bool:
+        """Whether one K/V head serves all query heads: then a core of each row reads K and V for all of the row."""
+        return self.NKH == 1 < self.NQH and self.B == 1 and self.what_if.chains != "none"
+
+    def row_of(self, i: int) -> tuple[int, list[int], int]:
+        """Of core `i`'s row: who reads, one of the busiest and another column in each row; all cores; the busiest's Q chunks."""
+        columns, y = self.grid[0], i // self.grid[0]
+        cores = list(range(y * columns, (y + 1) * columns))
+        turns = max(self.counts[core] for core in cores)
+        busiest = [core for core in cores if self.counts[core] == turns]
+        return busiest[y % len(busiest)], cores, turns
 
     @cached_property
     def chains(self) -> list[Chain]:
         """The chains of cores that pass K and V of a KV head on."""
-        if not self.chained:
+        if not super().chained:
             return []
         group = self.NQH // self.NKH
         return chains(Deal(self.NKH, self.nq * group, self.cores, False, self.counts), "where_alone")

@@ -16,7 +16,7 @@ from tensix_sim.hw.ethernet import BACKWARD, FORWARD
 from tensix_sim.kernels import sdpa
 from tensix_sim.kernels.sdpa import ring_joint
 from tensix_sim.kernels.sdpa.mask import Mask
-from tensix_sim.kernels.sdpa.ring_joint.args import GatherArgs, Iteration, KeyRows, PacketRun, RingArgs
+from tensix_sim.kernels.sdpa.ring_joint.args import GatherArgs, Iteration, KeyRows, PacketRun, RingArgs, Row
 from tensix_sim.kernels.sdpa.ring_joint.semaphores import SEMAPHORES, SLICES
 from tensix_sim.program import IDLE, BufferSpec, Kernel, Program, Tensor
 from tensix_sim.sdpa.chains import chain_links
@@ -35,7 +35,7 @@ MOST_PACKETS = 32
 
 
 @dataclass(frozen=True)
-class Memory:
+class DeviceMemory:
     """A device's tensors."""
 
     q: Tensor
@@ -112,7 +112,7 @@ def _bounds(g: RingGeometry) -> tuple[int, int]:
 # -- memory ---------------------------------------------------------------------------------------------------------
 
 
-def _memory(spec: RunSpec, g: RingGeometry, ring_id: int, numbers: RunNumbers) -> Memory:
+def _memory(spec: RunSpec, g: RingGeometry, ring_id: int, numbers: RunNumbers) -> DeviceMemory:
     values = numbers.of(spec)
     heads, kv_heads, b = g.B * g.NQH, g.B * g.NKH, g.blocks
     rows = _rows(g, ring_id)
@@ -131,7 +131,7 @@ def _memory(spec: RunSpec, g: RingGeometry, ring_id: int, numbers: RunNumbers) -
             tensor("joint V", kv_heads, g.Lt, g.E, b.v, jv, numbers.quantised),
             Tensor("joint output", heads * g.Lt, g.E, BFLOAT16, values=blank(heads * g.Lt, g.E), output=True),
         )
-    return Memory(
+    return DeviceMemory(
         tensor("Q", heads, g.Sqt, g.D, b.q, q, numbers.quantised),
         tensor("K", kv_heads, g.Sqt, g.D, b.k, k, numbers.quantised),
         tensor("V", kv_heads, g.Sqt, g.E, b.v, v, numbers.quantised),
@@ -152,7 +152,7 @@ def _rows(g: RingGeometry, ring_id: int) -> "np.ndarray[tuple[int], np.dtype[np.
 
 
 def _compute_args(
-    spec: RunSpec, g: RingGeometry, machine: Machine, ring_id: int, m: Memory, only: int | None
+    spec: RunSpec, g: RingGeometry, machine: Machine, ring_id: int, m: DeviceMemory, only: int | None
 ) -> list[RingArgs | object]:
     zigzag = Mask(g.M, g.N, g.Sc, g.balanced)
     phase = (sdpa.Phase(0, 0, 0),)
@@ -172,12 +172,31 @@ def _compute_args(
         share = sdpa.Share(g.deal.start(i), g.deal.count(i), links[i])
         own = attention(sdpa.Tensors(m.q, m.k, m.v, m.out), g.Sqt, share)
         joint = attention(m.joint, g.Lt, share) if m.joint else None
-        given = RingArgs(own, joint, iterations, g.local_chunks, g.causal, g.palette, g.bars, m.statistics)
+        given = RingArgs(
+            own,
+            joint,
+            iterations,
+            g.local_chunks,
+            g.causal,
+            g.palette,
+            g.bars,
+            m.statistics,
+            _row(g, i, cores) if only is None else None,
+        )
         args.append(given if only in (None, i) else IDLE)
     return args
 
 
-def _iterations(g: RingGeometry, ring_id: int, m: Memory) -> Iterator[Iteration]:
+def _row(g: RingGeometry, i: int, cores: Sequence[tuple[int, int]]) -> Row | None:
+    """Core `i`'s part in its row, where the cores of a row share K and V and any has a Q chunk."""
+    if not g.shares_rows:
+        return None
+    reads, row, turns = g.row_of(i)
+    others = tuple(cores[core] for core in row if core != reads)
+    return Row(None if i == reads else cores[reads], others if i == reads else (), turns) if turns else None
+
+
+def _iterations(g: RingGeometry, ring_id: int, m: DeviceMemory) -> Iterator[Iteration]:
     """The slices as a device meets them."""
     waits = [wait for _, wait in ring_order(g.R, ring_id, g.topology == "line")]
     met = list(g.met(ring_id))
@@ -188,7 +207,7 @@ def _iterations(g: RingGeometry, ring_id: int, m: Memory) -> Iterator[Iteration]
         yield Iteration(s, awaited, sources, later, i == active[0], i == active[-1])
 
 
-def _key_rows(g: RingGeometry, m: Memory, mask: Mask, s: int, own: bool, local: bool) -> KeyRows:
+def _key_rows(g: RingGeometry, m: DeviceMemory, mask: Mask, s: int, own: bool, local: bool) -> KeyRows:
     first_bar = 1 + g.causal
     if not local:
         assert m.joint is not None
@@ -210,7 +229,7 @@ def slices_sent(g: RingGeometry, ring_id: int, step: int) -> tuple[list[int], in
     return [(ring_id - step * k) % g.R for k in range(sends)], comes
 
 
-def _gather_args(g: RingGeometry, ring_id: int, m: Memory, told: Sequence[tuple[int, int]]) -> Iterator[GatherArgs]:
+def _gather_args(g: RingGeometry, ring_id: int, m: DeviceMemory, told: Sequence[tuple[int, int]]) -> Iterator[GatherArgs]:
     """Of each link the core that sends back, then the one that sends on, as the gather counts its directions."""
     for link in range(g.links):
         for step in (FORWARD, BACKWARD):
@@ -234,7 +253,7 @@ def _run_tiles(g: RingGeometry) -> int:
     return PACKET_TILES * min(-(-packets // RUNS), MOST_PACKETS)
 
 
-def _packets(g: RingGeometry, m: Memory, s: int, own: bool, link: int) -> Iterator[PacketRun]:
+def _packets(g: RingGeometry, m: DeviceMemory, s: int, own: bool, link: int) -> Iterator[PacketRun]:
     """K of all heads, then V: a link's share of a slice."""
     run = _run_tiles(g)
     for mine, gathered in ((m.k, m.gathered_k), (m.v, m.gathered_v)):

@@ -30,6 +30,7 @@ from tensix_sim.ttnn.types import (
 LIMIT = "docs/ttnn.md, What is refused"
 MATMUL = "*, compute_with_storage_grid_size, in0_block_w, out_subblock_h, out_subblock_w"
 FIELDS = {
+    "MatmulMultiCoreProgramConfig": "*, compute_with_storage_grid_size=None",
     "MatmulMultiCoreReuseProgramConfig": f"{MATMUL}, per_core_M, per_core_N",
     "MatmulMultiCoreReuseMultiCastProgramConfig": f"{MATMUL}, out_block_h=None, out_block_w=None, per_core_M, per_core_N, "
     "transpose_mcast, fused_activation, fuse_batch=True",

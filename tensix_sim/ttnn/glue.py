@@ -1,7 +1,7 @@
-"""What stands around attention in a model: values by NumPy in float32, rounded once; their cycles are not modelled.
+"""What stands around attention in a model: values by NumPy in float32, rounded once; cycles of products only.
 
-One table a kind: functions of one tensor, of two, and sums along a dimension. What only cycles depend on, a program config,
-fidelity or grid, is checked to be one, and has no effect.
+One table a kind: functions of one tensor, of two, and sums along a dimension. Elsewhere than in products a program config is
+checked to be one, and has no effect.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from tensix_sim.ttnn.configs import MATMUL_CONFIGS, NORM_CONFIGS, SOFTMAX_CONFIGS, demand_config
-from tensix_sim.ttnn.moves import M, Moved, mapped, reshape
+from tensix_sim.ttnn.moves import M, Moved, common_mesh, mapped, reshape
 from tensix_sim.ttnn.names import missing
+from tensix_sim.ttnn.products import bits_of, cycles_of, product_spec
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.signatures import WrongTypeError
 from tensix_sim.ttnn.types import CoreGrid, DataType, Layout, MemoryConfig, WormholeComputeKernelConfig, demand, refuse
@@ -74,9 +75,11 @@ UnaryOpType = Enum("UnaryOpType", {name.upper(): name for name in UNARY})  # typ
 UnaryOpType.__doc__ = "A function of one tensor, by its name: what can be fused into another op."
 
 
-def _named(function: Callable[..., Any], name: str, doc: str) -> Callable[..., Any]:
+def _named(
+    function: Callable[..., Any], name: str, doc: str, cost: str = "; rounded once, cycles are not modelled"
+) -> Callable[..., Any]:
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"{doc}; rounded once, cycles are not modelled."
+    function.__doc__ = f"{doc}{cost}."
     return recorded(function)
 
 
@@ -129,8 +132,7 @@ def _chain(op: str, activations: Sequence[Any] | None) -> Callable[[Any], Any]:
     """The functions of a list one after the other; each a `UnaryOpType`, one with a parameter, or a name."""
     functions = []
     for one in activations or ():
-        kind = one[0] if isinstance(one, tuple | list) and one else getattr(one, "op_type", one)
-        name = kind.value if isinstance(kind, UnaryOpType) else kind
+        name = _name(one)
         demand(f"{op}: activation", (isinstance(name, str) and name in UNARY, f"{one!r} is none of {', '.join(UNARY)}"))
         functions.append(UNARY[name])
 
@@ -140,6 +142,12 @@ def _chain(op: str, activations: Sequence[Any] | None) -> Callable[[Any], Any]:
         return x
 
     return apply
+
+
+def _name(activation: Any) -> Any:
+    """The name of an activation, however it is given."""
+    kind = activation[0] if isinstance(activation, tuple | list) and activation else getattr(activation, "op_type", activation)
+    return kind.value if isinstance(kind, UnaryOpType) else kind
 
 
 def _sum(name: str, f: Callable[..., Array]) -> Callable[..., Any]:
@@ -202,27 +210,35 @@ def _matrix_product(name: str) -> Callable[..., Any]:
     ) -> M:
         refuse(name, output_tile=output_tile)
         demand_config(name, program_config, MATMUL_CONFIGS)
-        SESSION.without_effect(
-            name, program_config=program_config, core_grid=core_grid, compute_kernel_config=compute_kernel_config,
-            sub_device_id=sub_device_id,
-        )  # fmt: skip
-        after = _chain(name, [one for one in (getattr(program_config, "fused_activation", None), activation) if one])
+        SESSION.without_effect(name, sub_device_id=sub_device_id)
+        fused = [one for one in (getattr(program_config, "fused_activation", None), activation) if one]
+        after = _chain(name, fused)
         inputs: list[Any] = [input_tensor_a, input_tensor_b, *([] if bias is None else [bias])]
         shape = _shape_of_product(name, [tuple(one.shape) for one in inputs], transpose_a, transpose_b)
+        dtype = dtype or input_tensor_a.dtype
+        spec = product_spec(
+            name, common_mesh(name, inputs, memory_config), inputs, (transpose_a, transpose_b),
+            (dtype.value, memory_config or input_tensor_a.memory_config()), [_name(one) for one in fused],
+            (program_config, core_grid, compute_kernel_config),
+        )  # fmt: skip
 
         def product(x: Array, weights: Array, *more: Array) -> Array:
+            if spec is not None and SESSION.settings.numerics == "exact":
+                return bits_of(spec, x, weights, more[0] if more else None).reshape(shape)
             result = (x.swapaxes(-1, -2) if transpose_a else x) @ (weights.swapaxes(-1, -2) if transpose_b else weights)
             whole: Array = after(result + more[0] if more else result)
             return whole
 
-        dtype = dtype or input_tensor_a.dtype
-        result: M = mapped(name, inputs, product, dtype, shape=shape, memory_config=memory_config)
+        cycles = cycles_of(spec)
+        result: M = mapped(name, inputs, product, dtype, shape=shape, memory_config=memory_config, cycles=cycles)
         return result
 
     if name == "matmul":
         parameters = inspect.signature(op).parameters
         vars(op)["__signature__"] = inspect.Signature([one for one in parameters.values() if one.name != "bias"])
-    return _named(op, name, "The product of matrices, plus a bias and a function of that, in float32; configs have no effect")
+    return _named(
+        op, name, "The product of matrices, plus a bias and a function of that, by NumPy, or `exact` as its kernels have it", ""
+    )
 
 
 def _shape_of_product(op: str, shapes: list[tuple[int, ...]], *turned: bool) -> tuple[int, ...]:

@@ -157,13 +157,13 @@ def _page_numbers(i: int, shape: Sequence[int]) -> Array:
 
 
 def mapped(op: str, inputs: Sequence[M], values: Callable[..., Array], dtype: DataType, **more: Any) -> M:
-    """A tensor whose shards are `values` of the inputs' shards, rounded to `dtype`; its cycles are not modelled."""
+    """A tensor whose shards are `values` of the inputs' shards, rounded to `dtype`; cycles are not modelled unless given."""
     mesh = common_mesh(op, inputs, more.get("memory_config"))
     layout, config = more.get("layout", inputs[0].layout), more.get("memory_config") or inputs[0].memory_config()
     shape = more["shape"] if "shape" in more else np.broadcast_shapes(*(tuple(tensor.shape) for tensor in inputs))
     shards = each(lambda *arrays: quantised(values(*arrays), dtype), *(tensor.shards for tensor in inputs))
     if mesh:
-        record(op, mesh, inputs, None, (dtype, str(config)))
+        record(op, mesh, inputs, more.get("cycles"), (dtype, str(config)))
     return inputs[0].like(shards, shape, dtype, layout, config)
 
 

@@ -73,49 +73,60 @@ def ring_joint_scaled_dot_product_attention(
     qkv = input_tensor_q, input_tensor_k, input_tensor_v
     joint = tuple(tensor for tensor in (joint_tensor_q, joint_tensor_k, joint_tensor_v) if tensor is not None)
     _check_call(joint, joint_strategy, dim, multi_device_global_semaphore, cluster_axis)
-    mesh = common_mesh(NAME, qkv, {})
-    lines = _lines(mesh, cluster_axis)
-    ring, rows = len(lines[0]), input_tensor_q.shape[2]
-    persistent = persistent_output_buffer_k, persistent_output_buffer_v
-    for buffer, held in zip(persistent, qkv[1:], strict=True):
-        whole = [*held.shape[:2], ring * held.shape[2], held.shape[3]]
-        demand(f"{NAME}: a persistent buffer", (list(buffer.shape) == whole, f"is {list(buffer.shape)}; {whole} is needed"))
     _check_offset(program_config, ccl_core_grid_offset, use_column_major_ccl)
-    inputs = shapes(NAME, qkv, None, 0)
-    raw = {
-        "op": "ring_joint_sdpa",
-        "board": mesh.board,
-        "ring_size": ring,
-        "inputs": inputs | {"seq_len": ring * rows},
-        "topology": _topology(mesh, ring, topology),
+    own = {
         "num_links": num_links,
         "logical_n": logical_n,
-        "joint_len": joint[0].shape[2] if joint else 0,
         "is_causal": is_causal,
         "is_balanced": is_balanced,
         "scale": scale,
         "program_config": program_config.as_spec(),
         "compute_kernel_config": compute_kernel_config.as_spec() if compute_kernel_config else None,
-        "kernel": SESSION.settings.kernel,
-        "numerics": SESSION.settings.numerics,
-        "trace": SESSION.settings.trace,
     }
-    job = checked(NAME, raw)
+    return _attend(qkv, joint, (persistent_output_buffer_k, persistent_output_buffer_v), cluster_axis, topology, own)
+
+
+def _attend(
+    qkv: tuple[Tensor, Tensor, Tensor],
+    joint: tuple[Tensor, ...],
+    persistent: tuple[Tensor, Tensor],
+    cluster_axis: int,
+    topology: Topology,
+    own: dict[str, Any],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run each ring of the mesh: output, joint output, and the scratch of maxima and sums."""
+    mesh = common_mesh(NAME, qkv, {})
+    lines = _lines(mesh, cluster_axis)
+    ring, (b, heads, rows, width) = len(lines[0]), qkv[0].shape
+    for buffer, held in zip(persistent, qkv[1:], strict=True):
+        whole = [*held.shape[:2], ring * held.shape[2], held.shape[3]]
+        demand(f"{NAME}: a persistent buffer", (list(buffer.shape) == whole, f"is {list(buffer.shape)}; {whole} is needed"))
+    job = checked(
+        NAME,
+        own
+        | {
+            "op": "ring_joint_sdpa",
+            "board": mesh.board,
+            "ring_size": ring,
+            "inputs": shapes(NAME, qkv, None, 0) | {"seq_len": ring * rows},
+            "topology": _topology(mesh, ring, topology),
+            "joint_len": joint[0].shape[2] if joint else 0,
+            "kernel": SESSION.settings.kernel,
+            "numerics": SESSION.settings.numerics,
+            "trace": SESSION.settings.trace,
+        },
+    )
     mesh.programs.add(program_of_call(job.spec, (*qkv, *joint)))
     by_device = _run(job, mesh, lines, qkv, joint)
-    record_call(NAME, job, mesh, input_tensor_q.shape, by_device)
+    record_call(NAME, job, mesh, qkv[0].shape, by_device)
     for buffer, held in zip(persistent, qkv[1:], strict=True):
         _land(buffer, held, lines)
-    b, heads, _, width = input_tensor_q.shape
     joint_rows = job.spec.joint_len
-    padded = -(-joint_rows // TILE) * TILE
-    scratch: list[Array | None] = [
-        None if run.output is None else np.zeros((b, heads, 2 * (rows + padded), 1), np.float32) for run in by_device
-    ]
-    made = (
+    kept = b, heads, 2 * (rows + -(-joint_rows // TILE) * TILE), 1
+    made: tuple[tuple[list[Array | None], tuple[int, ...]], ...] = (
         ([run.output for run in by_device], (b, heads, rows, width)),
         ([run.joint for run in by_device], (b, heads, joint_rows, width)),
-        (scratch, (b, heads, 2 * (rows + padded), 1)),
+        ([None if run.output is None else np.zeros(kept, np.float32) for run in by_device], kept),
     )
     out, joint_out, statistics = (
         Tensor.of(shards, shape, DataType.BFLOAT16, Layout.TILE, mesh, MemoryConfig()) for shards, shape in made

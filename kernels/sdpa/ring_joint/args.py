@@ -88,6 +88,7 @@ class RingArgs:
     palette: int
     bars: tuple[int, ...]  # keys that each bar of the palette leaves in its tile
     statistics: Tensor  # running maxima of all heads, [all tile rows, 1], then running sums
+    row: "Row | None" = None  # of one K/V head for all
 
     @property
     def many(self) -> bool:
@@ -108,12 +109,27 @@ class RingArgs:
         """The core's Q chunks that an iteration has something to do for, the last one for all."""
         return [place for place in self.own.chunks() if it.last or it.takes(place[2], self.own.heads.q_chunks)]
 
+    def padding(self, it: Iteration) -> int:
+        """Turns in which the core only takes part in what its row does, for others have more Q chunks."""
+        if self.row is None or not it.sources:
+            return 0
+        mine = sum(it.takes(place[2], self.own.heads.q_chunks) for place in self.own.chunks())
+        return self.row.turns // (2 if it.later else 1) - mine
+
     def chain(self, head: int, turn: int, later: bool) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
         """For the `turn`-th Q chunk of a head that the core meets in an iteration: who sends it K and V, and to whom it does."""
         link: ChainLink | None = self.own.share.link
         if link is None or head // (self.own.heads.q // self.own.heads.kv) != link.head:
             return None, None
         return link.before, link.after if turn < link.after_chunks // (2 if later else 1) else None
+
+
+class Row(NamedTuple):
+    """A row of cores that share all K and V: one reads and sends them to the `others`, as often as the busiest has Q chunks."""
+
+    sender: tuple[int, int] | None  # none: this core
+    others: tuple[tuple[int, int], ...]
+    turns: int
 
 
 class PacketRun(NamedTuple):

@@ -5,8 +5,11 @@ from collections import Counter
 import numpy as np
 
 from tensix_sim.kernel_api import CircularBuffer, DataMovement, Tensor
-from tensix_sim.kernels.sdpa.reader import Neighbours, fetch, read_q
-from tensix_sim.kernels.sdpa.ring_joint.args import Iteration, KChunk, QPlace, RingArgs
+from tensix_sim.kernels.sdpa.args import BEFORE, NEXT
+from tensix_sim.kernels.sdpa.reader import Neighbours, fetch, read_q, receive
+from tensix_sim.kernels.sdpa.ring_joint.args import Iteration, KChunk, QPlace, RingArgs, Row
+
+NOBODY: Neighbours = (None, None)
 
 
 async def reader(dm: DataMovement, a: RingArgs) -> None:
@@ -22,6 +25,8 @@ async def reader(dm: DataMovement, a: RingArgs) -> None:
                 chain = a.chain(b * a.own.heads.q + head, turns[head], it.later)
                 turns[head] += 1
                 pushed += await read_chunks(dm, a, it, (b, head, q), chain)
+        for _ in range(a.padding(it)):
+            pushed += await read_chunks(dm, a, it, None, NOBODY)
         if pushed and pushed % 2 == 0:                    # a chunk is sent to where it lies here: all buffers keep in phase
             for cb, cols in ((K, a.own.chunk.D), (V, a.own.chunk.E)):
                 tiles = a.own.chunk.N * cols
@@ -30,13 +35,13 @@ async def reader(dm: DataMovement, a: RingArgs) -> None:
                 dm.push(cb, tiles)
 
 
-async def read_chunks(dm: DataMovement, a: RingArgs, it: Iteration, place: QPlace, chain: Neighbours) -> int:
+async def read_chunks(dm: DataMovement, a: RingArgs, it: Iteration, place: QPlace | None, chain: Neighbours) -> int:
     """K and V of a slice for a Q chunk, and Q behind the first K where it is not there yet; how many chunks."""
     Q, K, V = dm.cbs("q_in", "k_in", "v_in")
-    chunks = it.chunks(place[2])
+    chunks = it.chunks(place[2] if place else 0)
     for i, chunk in enumerate(chunks):
         await read_kv(dm, a, chunk, chunk.keys.k, K, place, chain, True)    # K, by columns [D, N]
-        if i == 0 and (a.many or it.first):
+        if i == 0 and place and (a.many or it.first):
             await read_query(dm, a, Q, place)                                 # Q, band by band [h, D]
         await read_kv(dm, a, chunk, chunk.keys.v, V, place, chain)          # V          [N, E]
     return len(chunks)
@@ -51,10 +56,28 @@ async def read_query(dm: DataMovement, a: RingArgs, Q: CircularBuffer, place: QP
 
 
 async def read_kv(
-    dm: DataMovement, a: RingArgs, chunk: KChunk, tensor: Tensor, cb: CircularBuffer, place: QPlace, chain: Neighbours, transpose: bool = False
+    dm: DataMovement, a: RingArgs, chunk: KChunk, tensor: Tensor, cb: CircularBuffer, place: QPlace | None, chain: Neighbours, transpose: bool = False
 ) -> None:
     """A K or V chunk, all of it in flight at once; rows beyond the slice are zeros."""
-    (b, head, _), heads, cols = place, a.own.heads, tensor.tile_cols
+    (b, head, _), heads, cols = place or (0, 0, 0), a.own.heads, tensor.tile_cols
     first = (b * heads.kv + heads.kv_of(head)) * chunk.keys.head_rows + chunk.row
     pages = range(first * cols, (first + chunk.rows) * cols)
-    await fetch(dm, tensor, pages, cb, (a.own.chunk.N, cols), chain, 0, transpose)
+    if a.row is None:
+        await fetch(dm, tensor, pages, cb, (a.own.chunk.N, cols), chain, 0, transpose)
+        return
+    await dm.reserve(cb, a.own.chunk.N * cols)
+    if a.row.sender:
+        await receive(dm, a.row.sender)
+    else:
+        await dm.read(tensor, pages, cb, (a.own.chunk.N, cols), 0, transpose)
+        await send_to_row(dm, cb, a.own.chunk.N * cols, a.row)
+    dm.push(cb, a.own.chunk.N * cols)
+
+
+async def send_to_row(dm: DataMovement, cb: CircularBuffer, tiles: int, row: Row) -> None:
+    """Wait until all others of the row have space, and copy the chunk to all of them at once."""
+    if row.others:
+        await dm.semaphore_wait(NEXT, len(row.others))
+        dm.semaphore_set(NEXT, 0)
+        await dm.multicast(cb, tiles, row.others)
+        dm.semaphore_multicast(row.others, BEFORE)

@@ -31,6 +31,10 @@ async def compute(t: Compute, a: RingArgs) -> None:
                 t.pop(x.Q)
             if it.last or a.many:
                 t.pop(prev.m)
+        for _ in range(a.padding(it)):
+            for _ in it.chunks(0):
+                await skip(t, x)                                 # the row's, for a core with more Q chunks
+                read += 1
         if read and read % 2 == 0:
             await skip(t, x)                                     # the reader's, to keep all buffers in phase
 
