@@ -222,7 +222,8 @@ def _sampled_chunk(spec: RunSpec, keys: int, heads: int, wide: bool) -> RunSpec:
     compute = spec.effective_compute_config.model_copy(update={"fp32_dest_acc_en": wide})
     changes = {
         "inputs": given, "compute_kernel_config": compute, "is_causal": False, "sliding_window_size": None,
-        "cu_window_seqlens": None, "numerics": "exact", "reference": "whole", "trace": "off", "kernel": (LEGACY if wide else compute_kernel(spec)).name,
+        "cu_window_seqlens": None, "numerics": "exact",
+        "reference": "whole", "trace": "off", "kernel": (LEGACY if wide else compute_kernel(spec)).name,
     }  # fmt: skip
     return SDPA.adopt(spec).model_copy(update=changes)
 
