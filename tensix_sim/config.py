@@ -175,6 +175,13 @@ class Inputs(Strict):
         """Whether the values come from files."""
         return self.q is not None
 
+    def redrawn(self, **sizes: int) -> "Inputs":
+        """The same of other sizes, so that values are drawn, and a mask is one for all."""
+        mask = None if self.attn_mask is None else "causal" if self.attn_mask == "causal" else "random"
+        sink = None if self.attention_sink is None else "random"
+        drawn = {"q": None, "k": None, "v": None, "attn_mask": mask, "attention_sink": sink}
+        return self.model_copy(update=drawn | {"attn_mask_batch": 1, "attn_mask_heads": 1} | sizes)
+
     @model_validator(mode="before")
     @classmethod
     def _take_shapes_from_files(cls, given: Any) -> Any:

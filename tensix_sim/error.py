@@ -218,13 +218,13 @@ def _sampled_chunk(spec: RunSpec, keys: int, heads: int, wide: bool) -> RunSpec:
     """One Q chunk a head that sees all of `keys` keys: what the last Q chunk of a causal sequence is, but for its mask."""
     program = spec.program_config
     q = program.q_chunk_size if program else 32
-    given = spec.inputs.model_copy(
-        update={"batch": 1, "q_heads": heads, "kv_heads": heads, "seq_len": q, "kv_len": keys, "q": None, "k": None, "v": None}
-    )
+    given = spec.inputs.redrawn(batch=1, q_heads=heads, kv_heads=heads, seq_len=q, kv_len=keys)
+    given = given.model_copy(update={"attn_mask": None, "attention_sink": None})
     compute = spec.effective_compute_config.model_copy(update={"fp32_dest_acc_en": wide})
     changes = {
         "inputs": given, "compute_kernel_config": compute, "is_causal": False, "sliding_window_size": None,
-        "numerics": "exact", "reference": "whole", "trace": "off", "kernel": (LEGACY if wide else compute_kernel(spec)).name,
+        "cu_window_seqlens": None, "numerics": "exact",
+        "reference": "whole", "trace": "off", "kernel": (LEGACY if wide else compute_kernel(spec)).name,
     }  # fmt: skip
     return SDPA.adopt(spec).model_copy(update=changes)
 

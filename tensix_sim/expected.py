@@ -116,7 +116,7 @@ def attention_rows(
     in_pieces = b.streaming and first < q_chunk_end + (b.pv_rows - g.M) * TILE  # the rows that are finished first
     m = l = O = None
     for start in range(begin // chunk * chunk, min(end, g.Sk), chunk):
-        n = min(g.N, -(-(end - start) // TILE))
+        n = min(g.N, -(-(end - start) // TILE)) if b.streaming else g.N
         keys = slice(start, start + n * TILE)
         S = math.matmul(Q, b.q, _tiles(k[keys].T), b.k, fmt, False)  # S = Q K^T
         hidden = _hidden(g, first, keys)

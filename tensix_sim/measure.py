@@ -67,7 +67,7 @@ def error_of(spec: RunSpec) -> str:
 
 def shortened(spec: RunSpec) -> RunSpec:
     """The spec with one head, and as many rows of its own as it may have, but no more than `ERROR_ROWS` if it can."""
-    given = spec.inputs.model_copy(update={"batch": 1, "q_heads": 1, "kv_heads": 1})
+    given = spec.inputs.redrawn(batch=1, q_heads=1, kv_heads=1)
     one_head = spec.model_copy(update={"inputs": given, "what_if": WhatIf(), **WITH_NUMBERS})
     if given.seq_len <= ERROR_ROWS:
         return one_head

@@ -22,7 +22,7 @@ from tensix_sim.formats import FORMATS, largest, to_format
 from tensix_sim.hw import SimulationError
 from tensix_sim.job import IllegalConfigError
 from tensix_sim.kernel_api import Compute
-from tensix_sim.kernels.sdpa.args import Args, Heads
+from tensix_sim.kernels.sdpa.args import Args, GivenMask, Heads
 from tensix_sim.kernels.sdpa.mask import Mask
 from tensix_sim.kernels.sdpa.verbs import MulSums
 from tensix_sim.sdpa.inputs import make_inputs
@@ -136,6 +136,18 @@ def unscaled(patch: pytest.MonkeyPatch, cores: Callable[[Any], bool] = lambda co
     patch.setattr(Compute, "do", do)
 
 
+BLOCK = Mask.block
+
+
+def always_first(read: Any) -> Any:
+    """A reader's function whose last argument, a K chunk or a head, is 0."""
+
+    async def reads(*args: Any) -> None:
+        await read(*args[:-1], 0)
+
+    return reads
+
+
 def no_padding(self: Mask, i: int, diagonal: int, end: int, whole_keys: int) -> list[Any]:
     """Nothing is hidden."""
     return []
@@ -156,6 +168,22 @@ FAULTS: dict[str, tuple[Raw, Plant]] = {
     "K in place of V": (spec(), lambda patch: patch.setattr(reader, "read_kv", k_for_v)),
     "old sums are not rescaled": (spec(), unscaled),
     "nor on one core": (spec(), lambda patch: unscaled(patch, lambda core: core == (1, 1))),
+    "the mask of another head": (
+        sdpa(is_causal=False, inputs__attn_mask="random", inputs__attn_mask_heads=4),
+        lambda patch: patch.setattr(GivenMask, "first_row", lambda mask, b, head: 0),
+    ),
+    "the mask of another K chunk, legacy": (
+        sdpa(is_causal=False, inputs__attn_mask="causal", kernel="legacy"),
+        lambda patch: patch.setattr(reader, "read_mask", always_first(reader.read_mask)),
+    ),
+    "the sink of head 0 for all": (
+        sdpa(inputs__attention_sink="random"),
+        lambda patch: patch.setattr(reader, "read_sink", always_first(reader.read_sink)),
+    ),
+    "a window's border a token late": (
+        sdpa(is_causal=False, cu_window_seqlens=[0, 40, 100, 192]),
+        lambda patch: patch.setattr(Mask, "block", lambda mask, row, j: BLOCK(replace(mask, windows=(0, 41, 101, 192)), row, j)),
+    ),
     "pages of batch 0 for all": (
         PAGED,
         lambda patch: patch.setattr(reader, "turn_page_table", pages_of_batch_0),

@@ -55,7 +55,19 @@ def sdpa_trace() -> str:
     return write_golden(simulate(spec).trace[0])
 
 
-TRACES = {"eltwise_add": eltwise_add_trace, "matmul": matmul_trace, "sdpa": sdpa_trace}
+def masked_sdpa_trace() -> str:
+    """One core and head by the streaming kernel, with a mask and a sink: two Q chunks of a tile over two K chunks."""
+    spec = {
+        "op": "sdpa",
+        "board": "p100a",
+        "is_causal": False,
+        "inputs": {"q_heads": 1, "kv_heads": 1, "seq_len": 64, "head_dim": 32, "attn_mask": "random", "attention_sink": "random"},
+        "program_config": {"compute_with_storage_grid_size": [1, 1], "q_chunk_size": 32, "k_chunk_size": 32},
+    }
+    return write_golden(simulate(spec).trace[0])
+
+
+TRACES = {"eltwise_add": eltwise_add_trace, "matmul": matmul_trace, "sdpa": sdpa_trace, "masked_sdpa": masked_sdpa_trace}
 
 
 @pytest.mark.parametrize("name", TRACES)

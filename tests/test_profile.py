@@ -24,6 +24,7 @@ from tensix_sim.page import comparison_page
 RING = raw(numerics="off")
 SDPA = raw(PLAIN, board="p150b", dtype="bfloat16", numerics="off")
 PAGED = raw(CHUNKED, board="n150", chunk_start_idx=128, paged_kv={"block_size": 64}, numerics="off")
+MASKED = raw(PLAIN, is_causal=False, inputs__attn_mask="random", inputs__attention_sink="random", numerics="off")
 CODE = "RingDistributedSdpaDeviceOperation"
 PROGRAM = (
     "SDPAProgramConfig(compute_with_storage_grid_size=(x={x};y=2);sub_core_grids=std::nullopt;q_chunk_size={q};k_chunk_size=64;"
@@ -149,7 +150,7 @@ def test_where_clocks_differ_times_stand_beside_cycles(base: Path, tmp_path: Pat
     assert "18.0" in comparison_page(comparison)
 
 
-@pytest.mark.parametrize("spec", [RING, SDPA, PAGED], ids=["ring", "sdpa", "chunked"])
+@pytest.mark.parametrize("spec", [RING, SDPA, PAGED, MASKED], ids=["ring", "sdpa", "chunked", "mask and sinks"])
 def test_a_run_and_its_own_profile_have_the_same_settings(spec: Raw, tmp_path: Path) -> None:
     """What is emitted of a run is read back with all that it tells equal, and the same cycles."""
     result = simulate(load_spec(spec))

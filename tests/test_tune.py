@@ -294,6 +294,15 @@ def test_numbers_are_those_of_a_shorter_run() -> None:
     assert (long.inputs.seq_len, short.inputs.seq_len) == (4096, 512)
 
 
+def test_numbers_of_a_mask_and_of_sinks_are_of_drawn_ones() -> None:
+    """Whatever heads theirs were of, and whether they came from files: one head has one mask and one sink."""
+    given = raw(PLAIN, is_causal=False, batch=2, inputs__attn_mask="random", inputs__attn_mask_batch=2, inputs__attn_mask_heads=2)
+    given["inputs"]["attention_sink"] = "nowhere.npy"
+    short = shortened(RunSpec.model_validate(given))
+    assert check(short).ok
+    assert (short.inputs.attn_mask, short.inputs.attention_sink) == ("random", "random")
+
+
 def test_the_winner_is_code() -> None:
     """The line can be pasted: it says all that is not ttnn's default."""
     config = tune(quick(), accuracy=False).winner.spec.program_config

@@ -293,7 +293,7 @@ def _measured(row: _Row, clock_hz: int) -> MeasuredZones:
 
 def _settings(row: _Row) -> dict[str, Any]:
     given = dict(re.findall(r"'(\w+)': '([^']*)'", row.text("ATTRIBUTES")))
-    found = [_tensor(row, f"INPUT_{i}") for i in range(4)]
+    found = [_tensor(row, f"INPUT_{i}") for i in range(6)]
     inputs = [tensor for tensor in found[: found.index(None) if None in found else None] if tensor]
     settings = told(given, inputs, _tensor(row, "OUTPUT_0"), row.text("MATH FIDELITY"))
     for column, name in (("CORE COUNT", "cores of the grid"), ("AVAILABLE WORKER CORE COUNT", "cores of the chip")):

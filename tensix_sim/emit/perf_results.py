@@ -58,7 +58,9 @@ COLUMNS = (
 def write(emission: Emission, path: Path) -> Path:
     """Write the rows, op by op."""
     with atomic(path) as file:
-        rows = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        more = [name for i in range(3, len(emission.tensors[0])) for name in _tensor_columns(f"INPUT_{i}")]
+        before = COLUMNS.index(_tensor_columns("OUTPUT_0")[0])
+        rows = csv.DictWriter(file, [*COLUMNS[:before], *more, *COLUMNS[before:]], restval="", lineterminator="\n")
         rows.writeheader()
         for device, trace in emission.devices:
             rows.writerow(_row(emission, device, trace))

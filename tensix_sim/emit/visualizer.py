@@ -168,7 +168,8 @@ def _graph(emission: Emission, rings: list[int]) -> list[dict[str, Any]]:
     ]  # fmt: skip
     op = {"name": emission.op_code}
     steps: list[tuple[str, dict[str, str]]] = [
-        ("capture_start", {}), ("function_start", op | {"inputs": "3"}), *buffers, ("function_end", op), ("capture_end", {}),
+        ("capture_start", {}), ("function_start", op | {"inputs": str(len(emission.tensors[0]))}), *buffers, ("function_end", op),
+        ("capture_end", {}),
     ]  # fmt: skip
     last = len(steps) - 1
     return [

@@ -154,8 +154,8 @@ def misfits(x: NDArray[Any], fmt: Format) -> str | None:
 
 
 def mask_misfits(mask: NDArray[Any], fmt: Format) -> str | None:
-    """The same of a mask, which may be -inf."""
-    return misfits(np.where(mask == -np.inf, mask.dtype.type(0), mask), fmt)
+    """The same of a mask, in which what is too low to be held hides as well as -inf."""
+    return misfits(np.where(mask < -largest(fmt), mask.dtype.type(0), mask), fmt)
 
 
 def input_misfits(spec: RunSpec, inputs: InputValues) -> dict[str, str]:
