@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from tensix_sim.kernel_api import (
     COLUMN_FACES,
+    Alters,
     Compute,
     Costs,
     Matrix,
@@ -60,8 +61,8 @@ class SubExpRows:
     def reads(self) -> Reads:
         return Reads(self.S, ((self.S, self.rows.stop * self.S.cols), (self.m, self.rows.stop)))
 
-    def makes(self) -> tuple[Pushes | Updates, ...]:
-        return ()
+    def makes(self) -> tuple[Alters, ...]:
+        return (Alters(self.S, self.rows),)
 
     def windows(self, c: Costs) -> Windows:
         check_whole(self.S, self.l)
@@ -103,7 +104,7 @@ class ExpDifferenceRows:
     def reads(self) -> Reads:
         return Reads(self.a, ((self.a, self.rows.stop), (self.b, self.rows.stop)))
 
-    def makes(self) -> tuple[Pushes | Updates, ...]:
+    def makes(self) -> tuple[Pushes, ...]:
         return (Pushes(self.out, len(self.rows), FIRST),)
 
     def windows(self, c: Costs) -> Windows:
@@ -156,16 +157,20 @@ class MatmulRows:
             return Reads(self.b, (held,), (b,))
         return Reads(self.b, (held, *self.beside.reads().tiles), (0, b))  # b is awaited behind the first window of what is beside
 
-    def makes(self) -> tuple[Pushes | Updates, ...]:
-        if self.push:
-            return (Pushes(self.out, len(self.rows) * self.out.cols),)
-        return self.beside.makes() if self.beside else ()
+    def makes(self) -> tuple[Pushes | Alters, ...]:
+        aside = self.beside.makes() if self.beside and not self.hand_over else ()
+        return (Pushes(self.out, len(self.rows) * self.out.cols), *aside) if self.push else aside
 
     def windows(self, c: Costs) -> Windows:
         check_whole(self.a, self.b, self.out)
         if self.pieces > 1:
             check_adds(self.out)
         h, n, k, w = len(self.rows), self.n, self.k, self.width
+        for x, rows in (made for made in self.makes() if isinstance(made, Alters)):
+            if x.cb is self.a.cb and self.rows.start in rows:
+                raise SimulationError(
+                    f"{x.label}: the product of row {self.rows.start} reads what is made beside it; each piece needs a hand_over"
+                )
         if n % w or k % self.pieces or h * w > c.dst_tiles:
             raise SimulationError(
                 f"{self.out.label}: windows of {h}x{w} in {self.pieces} pieces, of {h}x{n} tiles with {k} inner ones; they must "
@@ -296,7 +301,7 @@ class Rescale:
         own = (self.column, h), (self.O, h * self.O.cols), (self.l, self.rows.stop)
         return Reads(self.O, (*own, *(self.beside.reads().tiles if self.beside else ())))
 
-    def makes(self) -> tuple[Pushes | Updates, ...]:
+    def makes(self) -> tuple[Pushes | Alters, ...]:
         return self.beside.makes() if self.beside else ()
 
     def windows(self, c: Costs) -> Windows:

@@ -16,6 +16,7 @@ from tensix_sim.hw.exact import Exact
 from tensix_sim.hw.hardware import BATCH
 from tensix_sim.hw.riscs import HAND_OVER, POP_FRONT, PUSH_BACK, RESERVE_BACK, SPEND_ON_PACK, WAIT_FRONT
 from tensix_sim.hw.tasks import caller
+from tensix_sim.kernel_api.alterations import Alterations
 from tensix_sim.kernel_api.context import Context
 from tensix_sim.kernel_api.matrix import Matrix
 from tensix_sim.kernel_api.verb import Operation, Verb
@@ -39,6 +40,7 @@ class Compute(Context):
         if not self.watched:  # a verb is no more than a number then: the first kernel learns it for all
             self._matrix, self._known, self._routines = chip.learned = chip.learned or (self._matrix, self._known, self._routines)
         self._popped = cache(self._learn_pop)
+        self._altered = Alterations()
         self._spent = cache(self._learn_spent)
         self._math = (Exact if config.exact else Arithmetic)(config, numbers)
         steps: dict[tuple[str, str], set[str]] = {}
@@ -71,16 +73,29 @@ class Compute(Context):
                     await self._until_front(cb, tiles)
             if known.changed is not None and known.changed.front != known.there:
                 known.check_newest()
+            if self._altered or known.alters:
+                self._follow_alterations(known)
             out = known.out
             if out is not None:
                 if not self._may_fill(out, known.tiles):
                     await self._until_space(out, known.tiles)
                 out.push(known.tiles)
                 out.pushes.tell(self.history, caller())
+                if self._altered:
+                    self._altered.push(out, known.tiles)
             if self.values:
                 known.verb.values(self._units)
         if len(self._given) >= BATCH:
             await self._until_room()
+
+    def _follow_alterations(self, known: Operation) -> None:
+        """What a verb hears of tiles that were changed in place, and what it changes itself."""
+        for cb, tiles in known.inputs:
+            self._altered.hear(cb, tiles)
+        self._altered.check(known.inputs)
+        self._altered.add(known.alters)
+        if known.changed is not None:
+            self._altered.push(known.changed, known.there)
 
     async def repeat(self, routine: Callable[..., Coroutine[Any, Any, None]], *given: Any) -> None:
         """Do a routine whose operations depend on nothing but what it is given, which can be hashed; it notes no time.
@@ -133,6 +148,7 @@ class Compute(Context):
         self._given.append(self._handshake(WAIT_FRONT, x.cb, x.tiles))
         if self.watched:
             await self._until_front(x.cb, x.tiles)
+            self._altered.hear(x.cb, x.tiles)
 
     async def reserve(self, x: Matrix) -> None:
         """Wait until its tiles are free, for verbs that write rows of a matrix. Other verbs reserve for themselves."""
@@ -148,6 +164,7 @@ class Compute(Context):
         if self.watched:
             cb.push_reserved(tiles)
             cb.pushes.tell(self.history, caller())
+            self._altered.push(cb, tiles)
 
     def pop(self, x: Matrix, rows: int | None = None) -> None:
         """Give all tiles, or so many rows, back to the producer, after the unpacker has read what was issued so far."""
@@ -166,6 +183,7 @@ class Compute(Context):
     def hand_over(self) -> None:
         """Let the unpacker wait, by a semaphore, until all that was issued so far is packed: rows changed in place."""
         self._given.append(self._operation(HAND_OVER))
+        self._altered.hear_all()
 
     def spend_on_pack(self, name: str, cycles: int, unit: str) -> None:
         """Set the pack thread up, outside windows, for work of a unit; cycles for the SFPU are the SFPU's own."""

@@ -14,6 +14,7 @@ from tensix_sim.hw.hardware import Hardware
 from tensix_sim.hw.riscs import RUN
 from tensix_sim.hw.tables import NOBODY
 from tensix_sim.hw.tensix import Costs
+from tensix_sim.kernel_api.alterations import Alters
 from tensix_sim.kernel_api.matrix import Matrix
 from tensix_sim.kernel_api.windows import Windows
 
@@ -57,8 +58,8 @@ class Verb(Protocol):
     def reads(self) -> Reads:
         """What it waits for."""
 
-    def makes(self) -> tuple[Pushes | Updates, ...]:
-        """What it hands over, one of each kind at most."""
+    def makes(self) -> tuple[Pushes | Updates | Alters, ...]:
+        """What it hands over, one of each kind at most, and what it changes besides."""
 
     def windows(self, c: Costs) -> Windows:
         """Its cycles; wrong shapes are a SimulationError."""
@@ -77,6 +78,7 @@ class Operation(NamedTuple):
     tiles: int
     changed: CircularBuffer | None
     there: int  # tiles that it must hold
+    alters: tuple[Alters, ...]
 
     def check_newest(self) -> None:
         """Tiles that are changed in place must be all there are but some older ones, in a buffer with one owner."""
@@ -99,7 +101,10 @@ class Operation(NamedTuple):
             "early_stage": NOBODY,
         }  # fmt: skip
         pushes = updates = None
+        alters = tuple(made for made in verb.makes() if isinstance(made, Alters))
         for made in verb.makes():
+            if isinstance(made, Alters):
+                continue
             after = range(*made.after.indices(len(stages)))
             parts = {"first": after.start, "parts": len(after), "step": after.step}
             if isinstance(made, Pushes):
@@ -114,7 +119,7 @@ class Operation(NamedTuple):
         operation = cls(
             verb, hardware.operation(RUN, **fields), tuple(sorted(taken, key=lambda taken: taken[0].shared)),
             pushes.out.cb if pushes else None, pushes.tiles if pushes else 0,
-            updates.x.cb if updates else None, updates.tiles + updates.older if updates else 0,
+            updates.x.cb if updates else None, updates.tiles + updates.older if updates else 0, alters,
         )  # fmt: skip
         if updates and updates.x.cb.shared:
             operation.check_newest()
