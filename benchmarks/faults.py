@@ -54,9 +54,10 @@ SPECS: dict[str, Raw] = {
     "a": spec(),
     "b": spec(kernel="streaming"),
     "b2": spec(q=128, kernel="streaming"),
-    "c": spec(rows=256, kernel="streaming", inputs={"kv_len": 400}, **KEYS),
-    "c3": spec(rows=256, kernel="streaming", inputs={"kv_len": 400}, grid=[3, 1], **KEYS),
-    "cl": spec(rows=256, kernel="legacy", inputs={"kv_len": 400}, **KEYS),
+    "b4": spec(k=256, kernel="streaming"),
+    "c": spec(rows=256, kernel="streaming", inputs={"kv_len": 400}, grid=[4, 2], **KEYS),
+    "c3": spec(rows=320, kernel="streaming", inputs={"kv_len": 400}, grid=[4, 2], **KEYS),
+    "cl": spec(rows=256, kernel="legacy", inputs={"kv_len": 400}, grid=[4, 2], **KEYS),
     "d": spec(rows=256, inputs={"batch": 2}, kernel="legacy", **PAGED),
     "d1": spec(rows=256, inputs={"batch": 2}, kernel="legacy", grid=[1, 1], **PAGED),
     "e": spec(rows=512, op="sdpa", sliding_window_size=128, kernel="legacy"),
@@ -115,7 +116,7 @@ def run_user(name: str) -> Raw:
     assert x.values is not None
     assert out.values is not None
     if name == "mm":
-        y, out = tensor("y", cols, 8), tensor("out", rows, 8)
+        y, out = tensor("y", cols, cols), tensor("out", rows, cols)
         program, right = matmul.program(x, y, out, (2, 2), 2, 2), x.values.astype(float) @ y.values
     elif name == "add":
         y = tensor("y", rows, cols)
@@ -257,14 +258,14 @@ def told(text: str) -> dict[str, bool]:
         "core": bool(re.search(r"core \(\d+,\d+\)", text)),
         "RISC": bool(re.search(r"\b(NCRISC|BRISC|TRISC)\b", text)),
         "name": bool(re.search(NAMES, bare)),
-        "counts": bool(re.search(r"\d|Error:|unknown", bare)),  # a wrong name has none
+        "counts": bool(re.search(r"\d|Error:|unknown|belongs to|no output", bare)),  # a wrong name, end or tensor has none
         "line": bool(re.search(r"\.py:\d+", text)),
     }
 
 
 NAMES = (
     r"\b(q_in|k_in|v_in|mask_in|identity_scale|col_identity|page_table|recip_scratch|qk_im|out_im_.|max_.|sum_.|exp_max_diff|outt?"
-    r"|[xyab]_in|scaler|ones|maxima|exps|sums|packets|tiles|semaphore|output|gathered|slice|slab \d|[KVQ] chain|Exp|buffers)\b"
+    r"|[xyab]_in|scaler|ones|maxima|exps|sums|packets|tiles|semaphore|link|output|gathered|slice|slab \d|Exp|buffers)\b"
 )
 
 

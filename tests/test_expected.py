@@ -188,7 +188,7 @@ def test_the_place_is_where_the_fault_is(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (accuracy.place.device, accuracy.place.batch, accuracy.place.head) == (0, 1, 2)
     first, last = accuracy.place.rows
     assert 64 <= first <= last < 96
-    assert "head 2, batch 1, device 0" in (accuracy.suspicion() or "")
+    assert "head 2, batch 1, device 0 (page" in (accuracy.suspicion() or "")
 
 
 def suspects() -> ModuleType:

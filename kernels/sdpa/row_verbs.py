@@ -35,6 +35,7 @@ from tensix_sim.kernels.sdpa import losses as lost
 from tensix_sim.kernels.sdpa.mask import Marks
 from tensix_sim.kernels.sdpa.verbs import add_marks, exponentials, factors, onto_sums, stamps
 
+INIT_EXP = "init exp"
 FIRST = slice(0, 1)  # after the first stage
 NOTHING = Window(0, 0, 0, 0, 0, 0, 0)
 
@@ -56,6 +57,7 @@ class SubExpRows:
 
     name: ClassVar = "run alone"
     unit: ClassVar = "sfpu"
+    loaded_by: ClassVar = INIT_EXP
     losses: ClassVar[lost.Losses] = lost.EXPONENTIALS
 
     def reads(self) -> Reads:
@@ -99,6 +101,7 @@ class ExpDifferenceRows:
 
     name: ClassVar = "run alone"
     unit: ClassVar = "sfpu"
+    loaded_by: ClassVar = INIT_EXP
     losses: ClassVar[lost.Losses] = lost.FACTORS
 
     def reads(self) -> Reads:
@@ -159,7 +162,9 @@ class MatmulRows:
 
     def makes(self) -> tuple[Pushes | Alters, ...]:
         aside = self.beside.makes() if self.beside and not self.hand_over else ()
-        return (Pushes(self.out, len(self.rows) * self.out.cols), *aside) if self.push else aside
+        if not self.push:
+            return aside
+        return Pushes(self.out, len(self.rows) * self.out.cols, early=self.n // 2 if self.early else 0), *aside
 
     def windows(self, c: Costs) -> Windows:
         check_whole(self.a, self.b, self.out)
@@ -171,6 +176,11 @@ class MatmulRows:
                 raise SimulationError(
                     f"{x.label}: the product of row {self.rows.start} reads what is made beside it; each piece needs a hand_over"
                 )
+        if self.early and (n != self.out.cols or n % 2 or n == w):
+            raise SimulationError(
+                f"{self.out.label}: {n} of {self.out.cols} columns in windows of {w}; the first half is seen early of whole rows "
+                "with an even number of columns in several windows"
+            )
         if n % w or k % self.pieces or h * w > c.dst_tiles:
             raise SimulationError(
                 f"{self.out.label}: windows of {h}x{w} in {self.pieces} pieces, of {h}x{n} tiles with {k} inner ones; they must "
@@ -266,7 +276,8 @@ class StampRows:
         return Reads(self.mask, ((self.mask, self.mask.tiles),))
 
     def makes(self) -> tuple[Pushes | Updates, ...]:
-        return (Updates(self.S, len(self.rows) * self.S.cols, older=self.rows.start * self.S.cols),)
+        first = min((cols.start for _, _, cols in self.marks), default=0)
+        return (Updates(self.S, len(self.rows) * self.S.cols, older=self.rows.start * self.S.cols, first=first),)
 
     def windows(self, c: Costs) -> Windows:
         check_whole(self.S)
@@ -370,7 +381,7 @@ class SumReciprocal:
 
 def init_exp(t: Compute) -> None:
     """Load the constants of an exponential into the vector unit, from the pack thread."""
-    t.spend_on_pack("init exp", t.costs.spec.exp_init_cycles, "sfpu")
+    t.spend_on_pack(INIT_EXP, t.costs.spec.exp_init_cycles, "sfpu")
 
 
 def bracket(t: Compute) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
+from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.exact import Exact
 from tensix_sim.hw.hardware import BATCH
 from tensix_sim.hw.riscs import HAND_OVER, POP_FRONT, PUSH_BACK, RESERVE_BACK, SPEND_ON_PACK, WAIT_FRONT
@@ -41,6 +42,9 @@ class Compute(Context):
             self._matrix, self._known, self._routines = chip.learned = chip.learned or (self._matrix, self._known, self._routines)
         self._popped = cache(self._learn_pop)
         self._altered = Alterations()
+        self._loaded: dict[
+            str, str | None
+        ] = {}  # what used the vector unit's constants since they were loaded, by who loads them
         self._spent = cache(self._learn_spent)
         self._math = (Exact if config.exact else Arithmetic)(config, numbers)
         steps: dict[tuple[str, str], set[str]] = {}
@@ -73,6 +77,9 @@ class Compute(Context):
                     await self._until_front(cb, tiles)
             if known.changed is not None and known.changed.front != known.there:
                 known.check_newest()
+            known.check_unseen()
+            if known.vector:
+                self._check_loaded(known.vector)
             if self._altered or known.alters:
                 self._follow_alterations(known)
             out = known.out
@@ -80,6 +87,7 @@ class Compute(Context):
                 if not self._may_fill(out, known.tiles):
                     await self._until_space(out, known.tiles)
                 out.push(known.tiles)
+                out.early = known.early
                 out.pushes.tell(self.history, caller())
                 if self._altered:
                     self._altered.push(out, known.tiles)
@@ -96,6 +104,17 @@ class Compute(Context):
         self._altered.add(known.alters)
         if known.changed is not None:
             self._altered.push(known.changed, known.there)
+
+    def _check_loaded(self, verbs: tuple[Any, ...]) -> None:
+        """Constants of the vector unit must have been loaded since another kind of verb used theirs."""
+        for verb in verbs:
+            last = self._loaded.get(verb.loaded_by, "nothing")
+            if last not in (None, verb.__name__):
+                raise SimulationError(
+                    f"{self._label} does {verb.__name__} with constants of the vector unit that were loaded for {last}: "
+                    f"'{verb.loaded_by}' must come before"
+                )
+            self._loaded[verb.loaded_by] = verb.__name__
 
     async def repeat(self, routine: Callable[..., Coroutine[Any, Any, None]], *given: Any) -> None:
         """Do a routine whose operations depend on nothing but what it is given, which can be hashed; it notes no time.
@@ -188,6 +207,7 @@ class Compute(Context):
     def spend_on_pack(self, name: str, cycles: int, unit: str) -> None:
         """Set the pack thread up, outside windows, for work of a unit; cycles for the SFPU are the SFPU's own."""
         self._given.append(self._spent(name, cycles, unit))
+        self._loaded[name] = None
 
     def _learn_spent(self, name: str, cycles: int, unit: str) -> int:
         self._trace.units[name] = unit

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from functools import cache
+from operator import index
 from typing import Any
 
 from tensix_sim.hw.chip import Core
@@ -69,7 +70,7 @@ class Context:
     def _learn_handshake(self, kind: int, cb: CircularBuffer, tiles: int) -> int:
         """The number of a hand-shake of a circular buffer, of which the kernel must own that end."""
         verb = HANDSHAKES[kind]
-        if tiles < 1:
+        if index(tiles) < 1:  # a TypeError of what is no whole number
             raise SimulationError(f"{cb.label}: {verb} of {tiles} tiles; ask for at least 1")
         self._check_end(cb, cb.spec.producer if verb in ("reserve", "push") else cb.spec.consumer, verb)
         return self._operation(kind, buffer=cb.index, tiles=tiles, name=self._named(verb))

@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.circular_buffer import CircularBuffer
+from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.exact import Exact
 from tensix_sim.hw.hardware import Hardware
 from tensix_sim.hw.riscs import RUN
@@ -38,6 +39,7 @@ class Pushes(NamedTuple):
     out: Matrix
     tiles: int
     after: slice = END  # these stages
+    early: int = 0  # columns of each row that are seen before the others
 
 
 class Updates(NamedTuple):
@@ -47,6 +49,7 @@ class Updates(NamedTuple):
     tiles: int
     after: slice = END  # these stages
     older: int = 0  # tiles that the buffer holds besides
+    first: int = 0  # column of each row from which on they are changed
 
 
 class Verb(Protocol):
@@ -80,11 +83,23 @@ class Operation(NamedTuple):
     there: int  # tiles that it must hold
     alters: tuple[Alters, ...]
 
+    early: int  # columns of each row of `out` that are seen before the others
+    first: int  # column of each row of `changed` from which on it is changed
+    vector: tuple[type, ...]  # what it does with constants of the vector unit
+
     def check_newest(self) -> None:
         """Tiles that are changed in place must be all there are but some older ones, in a buffer with one owner."""
         for made in self.verb.makes():
             if isinstance(made, Updates):
                 made.x.cb.check_newest(made.tiles, made.older)
+
+    def check_unseen(self) -> None:
+        """Columns that are changed in place must not have been handed over before the rest of their rows."""
+        if self.changed is not None and self.first < self.changed.early:
+            raise SimulationError(
+                f"{self.changed.label}: columns from {self.first} on are changed in place, of which {self.changed.early} were "
+                "handed over early, and may have been read"
+            )
 
     @classmethod
     def of(cls, verb: Verb, windows: Windows, hardware: Hardware) -> "Operation":
@@ -120,6 +135,8 @@ class Operation(NamedTuple):
             verb, hardware.operation(RUN, **fields), tuple(sorted(taken, key=lambda taken: taken[0].shared)),
             pushes.out.cb if pushes else None, pushes.tiles if pushes else 0,
             updates.x.cb if updates else None, updates.tiles + updates.older if updates else 0, alters,
+            pushes.early if pushes else 0, updates.first if updates else 0,
+            tuple(type(v) for v in (verb, getattr(verb, "beside", None)) if hasattr(v, "loaded_by")),
         )  # fmt: skip
         if updates and updates.x.cb.shared:
             operation.check_newest()
