@@ -258,14 +258,14 @@ def told(text: str) -> dict[str, bool]:
         "core": bool(re.search(r"core \(\d+,\d+\)", text)),
         "RISC": bool(re.search(r"\b(NCRISC|BRISC|TRISC)\b", text)),
         "name": bool(re.search(NAMES, bare)),
-        "counts": bool(re.search(r"\d|Error:|unknown|belongs to|no output", bare)),  # a wrong name, end or tensor has none
+        "counts": bool(re.search(r"\d|Error:|unknown|belongs to|no output|vector unit", bare)),  # not all are of counts
         "line": bool(re.search(r"\.py:\d+", text)),
     }
 
 
 NAMES = (
     r"\b(q_in|k_in|v_in|mask_in|identity_scale|col_identity|page_table|recip_scratch|qk_im|out_im_.|max_.|sum_.|exp_max_diff|outt?"
-    r"|[xyab]_in|scaler|ones|maxima|exps|sums|packets|tiles|semaphore|link|output|gathered|slice|slab \d|Exp|buffers)\b"
+    r"|[xyab]_in|scaler|ones|maxima|exps|sums|packets|tiles|semaphore|link|output|gathered|slice|slab \d|Exp|init exp|buffers)\b"
 )
 
 

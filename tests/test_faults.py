@@ -149,7 +149,10 @@ FAULTS: dict[str, Fault] = {
     "a raise by nothing": in_reader(
         PUSH, f"{PUSH}; dm.semaphore_increase((1, 0), 'go', 0)", "semaphore go raised by 0; by at least 1"
     ),
-    "push of no tiles": in_reader(PUSH, "dm.push(cb, 0)", cb("x_in", "push of 0 tiles; ask for at least 1")),
+    "push of no tiles": in_reader(
+        PUSH, "dm.push(cb, 0)", cb("x_in", "push of 0 tiles; ask for a whole number of them, at least 1")
+    ),
+    "half a tile": in_reader(RESERVE, "await dm.reserve(cb, 1.5)", cb("x_in", "reserve of 1.5 tiles; ask for a whole number")),
     "no pages": in_reader(READ, "await dm.read(tensor, [], cb, (1, 1))", "read of 0 pages of x into 1x1 tiles"),
     # compute
     "one add too many": in_compute(
