@@ -5,7 +5,9 @@ A fault of order, counts, addresses, pages or semaphores is to be `named`; one t
 the error of the result.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+Raw = dict[str, Any]
 
 
 class Fault(NamedTuple):
@@ -397,3 +399,35 @@ USERS = {  # forty more, in kernels as users write them
 }  # fmt: skip
 
 FAULTS: dict[str, Fault] = LEGACY | READER | WRITER | STREAMING | MASKS | SMALL | USERS
+
+
+# -- configs that have them ------------------------------------------------------------------------------------------
+
+
+def spec(heads: int = 4, kv_heads: int = 2, rows: int = 1024, q: int = 64, k: int = 128, **more: Any) -> Raw:
+    """A small run in bfloat16, on two by two cores."""
+    inputs = {"q_heads": heads, "kv_heads": kv_heads, "seq_len": rows, "head_dim": 64, "dtype": "bfloat16"} | more.pop(
+        "inputs", {}
+    )
+    program = {"compute_with_storage_grid_size": more.pop("grid", [2, 2]), "q_chunk_size": q, "k_chunk_size": k}
+    return {"inputs": inputs, "program_config": program, "trace": "off"} | more
+
+
+PAGED = {"op": "chunked_sdpa", "paged_kv": {"block_size": 64, "page_table": "shuffled"}, "chunk_start_idx": 256}
+KEYS = {"op": "sdpa", "is_causal": False}
+SPECS: dict[str, Raw] = {
+    "a": spec(),
+    "b": spec(kernel="streaming"),
+    "b2": spec(q=128, kernel="streaming"),
+    "b4": spec(k=256, kernel="streaming"),
+    "c": spec(rows=256, kernel="streaming", inputs={"kv_len": 400}, grid=[4, 2], **KEYS),
+    "c3": spec(rows=320, kernel="streaming", inputs={"kv_len": 400}, grid=[4, 2], **KEYS),
+    "cl": spec(rows=256, kernel="legacy", inputs={"kv_len": 400}, grid=[4, 2], **KEYS),
+    "d": spec(rows=256, inputs={"batch": 2}, kernel="legacy", **PAGED),
+    "d1": spec(rows=256, inputs={"batch": 2}, kernel="legacy", grid=[1, 1], **PAGED),
+    "e": spec(rows=512, op="sdpa", sliding_window_size=128, kernel="legacy"),
+    "es": spec(rows=512, op="sdpa", sliding_window_size=128, kernel="streaming"),
+    "g": spec(board="galaxy", ring_size=4),
+    "ax": spec(heads=2, kv_heads=1, rows=512, numerics="exact"),
+    "bx": spec(heads=2, kv_heads=1, rows=512, numerics="exact", kernel="streaming"),
+}

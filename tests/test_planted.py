@@ -24,14 +24,16 @@ def test_a_fault_stands_in_todays_kernels(name: str) -> None:
 
 @pytest.mark.slow
 def test_planted_faults_are_caught() -> None:
-    """One that is named, one that is suspect, one that changes nothing, and a Python error, each in a process of its own."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "faults.py"), "--only", "E05", "E02", "E07", "X20"]
+    """One that is named, one that changes nothing, an error of Python, and three that are suspect, two of them hardly."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "faults.py"), "--only", "E05", "E02", "E07", "X20", "C48", "M02"]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
     lines = {line[:3]: line for line in done.stdout.splitlines()}
     assert "in add: named, quality 2" in lines["E05"]
     assert "in add: suspect" in lines["E02"]
     assert "page 0 of out, core (0,0), first wrong step NCRISC into x_in" in lines["E02"]
+    assert "in a: suspect" in lines["C48"]
+    assert "in es: suspect" in lines["M02"]
     assert "in add: harmless" in lines["E07"]
     assert "named, quality 2" in lines["X20"]
     assert "AttributeError: 'Exp' object has no attribute 'colum'" in lines["X20"]
-    assert "uncaught: 0 of 4" in done.stdout
+    assert "uncaught: 0 of 6" in done.stdout
