@@ -5,7 +5,9 @@ A fault of order, counts, addresses, pages or semaphores is to be `named`; one t
 the error of the result.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+Raw = dict[str, Any]
 
 
 class Fault(NamedTuple):
@@ -216,7 +218,7 @@ LAST_RESCALE = "await t.do(Rescale, prev.O, prev.l, alpha, cur.O, cur.l, rows)  
 SWAP = "prev, cur = cur, prev"
 
 STREAMING = {
-    "S01": dropped("reserve of scores", STR, "await t.reserve(S)", "b b2"),
+    "S01": dropped("reserve of scores", STR, "await t.reserve(S)", "b b2", HARMLESS),  # the verb that pushes reserves
     "S02": dropped("reserve of sums", STR, "await t.reserve(cur.l)", "b b2"),
     "S03": dropped("reserve of outputs", STR, "await t.reserve(cur.O)", "b b2"),
     "S04": dropped("pop of K", STR, "t.pop(Kt)", "b c"),
@@ -227,16 +229,20 @@ STREAMING = {
     "S09": dropped("push of outputs", STR, "t.push(cur.O, h)", "b"),
     "S10": dropped("pop of alpha", STR, "t.pop(x.alpha, h)", "b b2"),
     "S11": dropped("pop of old outputs", STR, "t.pop(prev.O, h)", "b"),
-    "S12": dropped("hand-over", STR, "t.hand_over()", "b b2"),
+    "S12": dropped("hand-over", STR, "t.hand_over()", "b2"),
+    "S12b": dropped("hand-over after one by pieces", STR, "t.hand_over()", "b", SLOWER),
     "S13": doubled("hand-over", STR, "t.hand_over()", "b", HARMLESS),
     "S14": Fault("statistics sets not swapped", STR, SWAP, "pass", "b c"),
     "S15": Fault("last rescaling dropped", STR, LAST_RESCALE, "pass  ", "b c b2", NUMBERS),
     "S16": Fault("scale applied twice in exp", STR, "rows, s.n, s.w, f.scale)", "rows, s.n, s.w, f.scale**2)", "b bx", NUMBERS),
-    "S17": Fault("scale left out of alpha", STR, "alpha, rows, f.scale, f.exp", "alpha, rows, 1.0, f.exp", "b", NUMBERS),
+    "S17": Fault("scale left out of alpha", STR, "alpha, rows, f.scale, f.exp_approx)    ", "alpha, rows, 1.0, f.exp_approx)    ",
+                 "b2", NUMBERS),
+    "S17b": Fault("scale left out of alpha alone", STR, "await t.do(ExpDifferenceRows, prev.m, cur.m, alpha, rows, f.scale",
+                  "await t.do(ExpDifferenceRows, prev.m, cur.m, alpha, rows, 1.0", "b", NUMBERS),
     "S18": Fault("mask never stamped", STR, "if x.mask and marks:", "if x.mask and not s:", "b es", NUMBERS),
     "S19": Fault("exponential never initialised before scores", STR, "x.S\n    init_exp(t)", "x.S", "b bx"),
     "S20": Fault("scores never pushed", STR, "push=True", "push=False", "b"),
-    "S21": Fault("maxima always begin early", STR, "early=early", "early=True", "b c es b2"),
+    "S21": Fault("maxima always begin early", STR, "early=early", "early=True", "b c es b2 b4"),
     "S22": Fault("running maximum not folded in", STR, "s.n, None if s.first else prev.m)", "s.n, None)", "b", AS_GOOD),
     "S23": Fault("alpha of the last group never made", STR, "factors(below) if last else None", "None", "b2"),
     "S24": Fault("P V not in pieces", STR, "w, s.n // s.w, hand_over", "w, 1, hand_over", "b b2", AS_GOOD),
@@ -250,7 +256,8 @@ STREAMING = {
     "S31": Fault("every K chunk treated as the last", STR, "j == visited[-1])", "True)", "b"),
     "S32": unawaited("Q K^T", STR, "await t.do(MatmulRows, Q, Kt", "b"),
     "S33": Fault("sums rescaled onto themselves", STR, "cur.O, cur.l, rows, ", "cur.O, prev.l, rows, ", "b2", NUMBERS),
-    "S34": Fault("hand-over flag flipped", STR, "hand_over=serial", "hand_over=not serial", "b c b2"),
+    "S34": Fault("hand-over flag flipped", STR, "hand_over=serial", "hand_over=not serial", "b c"),
+    "S34b": Fault("hand-over by pieces where none is needed", STR, "hand_over=serial", "hand_over=True", "b2", SLOWER),
     "S35": dropped("pop of a row's sum", STR, "t.pop(cur.l.front)", "b"),
     "S36": Fault("output row one tile short", STR, "MulColumn, cur.O.front, f.recip, x.out",
                  'MulColumn, t.matrix(cur.O.cb.spec.name, 1, x.out.cols - 1), f.recip, t.matrix("out", 1, x.out.cols - 1)', "b"),
@@ -392,3 +399,35 @@ USERS = {  # forty more, in kernels as users write them
 }  # fmt: skip
 
 FAULTS: dict[str, Fault] = LEGACY | READER | WRITER | STREAMING | MASKS | SMALL | USERS
+
+
+# -- configs that have them ------------------------------------------------------------------------------------------
+
+
+def spec(heads: int = 4, kv_heads: int = 2, rows: int = 1024, q: int = 64, k: int = 128, **more: Any) -> Raw:
+    """A small run in bfloat16, on two by two cores."""
+    inputs = {"q_heads": heads, "kv_heads": kv_heads, "seq_len": rows, "head_dim": 64, "dtype": "bfloat16"} | more.pop(
+        "inputs", {}
+    )
+    program = {"compute_with_storage_grid_size": more.pop("grid", [2, 2]), "q_chunk_size": q, "k_chunk_size": k}
+    return {"inputs": inputs, "program_config": program, "trace": "off"} | more
+
+
+PAGED = {"op": "chunked_sdpa", "paged_kv": {"block_size": 64, "page_table": "shuffled"}, "chunk_start_idx": 256}
+KEYS = {"op": "sdpa", "is_causal": False}
+SPECS: dict[str, Raw] = {
+    "a": spec(),
+    "b": spec(kernel="streaming"),
+    "b2": spec(q=128, kernel="streaming"),
+    "b4": spec(k=256, kernel="streaming"),
+    "c": spec(rows=256, kernel="streaming", inputs={"kv_len": 400}, grid=[4, 2], **KEYS),
+    "c3": spec(rows=320, kernel="streaming", inputs={"kv_len": 400}, grid=[4, 2], **KEYS),
+    "cl": spec(rows=256, kernel="legacy", inputs={"kv_len": 400}, grid=[4, 2], **KEYS),
+    "d": spec(rows=256, inputs={"batch": 2}, kernel="legacy", **PAGED),
+    "d1": spec(rows=256, inputs={"batch": 2}, kernel="legacy", grid=[1, 1], **PAGED),
+    "e": spec(rows=512, op="sdpa", sliding_window_size=128, kernel="legacy"),
+    "es": spec(rows=512, op="sdpa", sliding_window_size=128, kernel="streaming"),
+    "g": spec(board="galaxy", ring_size=4),
+    "ax": spec(heads=2, kv_heads=1, rows=512, numerics="exact"),
+    "bx": spec(heads=2, kv_heads=1, rows=512, numerics="exact", kernel="streaming"),
+}

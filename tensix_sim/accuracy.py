@@ -26,7 +26,10 @@ class ExpectedError(BaseModel):
 
 
 class Beyond(BaseModel):
-    """Where a run is furthest beyond its expected error: first and last of these rows, by their position in the sequence."""
+    """Where a run is furthest beyond its expected error: first and last of these rows, by their position in the sequence.
+
+    They are in the tiles of the device's output from `page` on, which logical core `core` makes.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,6 +37,8 @@ class Beyond(BaseModel):
     batch: int
     head: int
     rows: tuple[int, int]
+    page: int
+    core: tuple[int, int]
     rel_l2: float
     expected: float
 
@@ -78,9 +83,10 @@ class Accuracy(BaseModel):
             return None
         at, (first, last) = self.place, self.place.rows
         rows = f"row {first}" if first == last else f"rows {first} to {last}"
+        where = f"page {at.page}, core ({at.core[0]},{at.core[1]})"
         return (
             f"accuracy is not what these formats give: {rows} of head {at.head}, batch {at.batch}, device "
-            f"{at.device if device is None else device}, relative L2 {at.rel_l2:.1%}, expected {at.expected:.1%}"
+            f"{at.device if device is None else device} ({where}), relative L2 {at.rel_l2:.1%}, expected {at.expected:.1%}"
         )
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from threadpoolctl import threadpool_limits
 
 from tensix_sim.accuracy import Accuracy, Moments, Pieces, compare_with_reference, total
-from tensix_sim.expected import Errors, TileRow, judge, recomputed
+from tensix_sim.expected import Errors, TileRow, judge, output_place, recomputed
 from tensix_sim.formats import TILE, Values
 from tensix_sim.gather.run import trace_bytes
 from tensix_sim.hw import Chip, Engine, SimulationError
@@ -203,13 +203,11 @@ def _check_finite(g: Geometry, ring_id: int, output: Values) -> None:
         return
     b, head, row, column = (int(i) for i in np.unravel_index(int(finite.argmin()), finite.shape))
     slab, within = divmod(row, g.Sc)
-    chunk = b * g.NQH + head, within // (g.M * TILE)
-    core = next(i for i in range(g.cores) if chunk in g.deal.places(i))
-    page = ((b * g.NQH + head) * g.phases + slab) * g.Sqt + within // TILE
+    page, core = output_place(g, b, head, slab, within // TILE)
     raise SimulationError(
         f"device {ring_id}: the output has {output[b, head, row, column]} at batch {b}, head {head}, "
-        f"row {g.slabs(ring_id)[slab].start + within}, column {column} (page {page * g.E + column // TILE}, "
-        f"core ({core % g.grid[0]},{core // g.grid[0]})), where attention in float64 is finite; "
+        f"row {g.slabs(ring_id)[slab].start + within}, column {column} (page {page + column // TILE}, "
+        f"core ({core[0]},{core[1]})), where attention in float64 is finite; "
         f"{finite.size - int(np.count_nonzero(finite)):,} of {finite.size:,} values are not"
     )
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tensix_sim.accuracy import Accuracy, Beyond, ExpectedError, attention
 from tensix_sim.arch import Machine
+from tensix_sim.arch.model import Coord
 from tensix_sim.formats import BFLOAT16, FLOAT32, TILE, Format, Values, to_format
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.exact import Exact
@@ -42,6 +43,8 @@ class TileRow:
     batch: int
     head: int
     rows: range
+    page: int  # the first of its tiles in the device's output
+    core: Coord  # logical, which makes it
     error: Errors
     expected: Errors
     size: Errors
@@ -78,8 +81,15 @@ def recomputed(
         again = attention_rows(g, math, whole, keys, values, g.prefix + start, q_chunk_end, added, sink)[: len(rows)]
         run = output[batch, head, slab * g.Sc + begin :][: len(rows)]
         errors = (_squares(x) for x in (run - reference, again - reference, reference))
-        found.append(TileRow(device, batch, head, rows, *errors))
+        found.append(TileRow(device, batch, head, rows, *output_place(g, batch, head, slab, tile_row), *errors))
     return found
+
+
+def output_place(g: Geometry, batch: int, head: int, slab: int, tile_row: int) -> tuple[int, Coord]:
+    """The first page of a tile row of a slab in a device's output, and the logical core that makes it."""
+    row = batch * g.NQH + head
+    core = next(i for i in range(g.cores) if (row, tile_row // g.M) in g.deal.places(i))
+    return ((row * g.phases + slab) * g.Sqt + tile_row) * g.E, (core % g.grid[0], core // g.grid[0])
 
 
 def _chosen(g: Geometry, by_row: Errors) -> list[TilePlace]:
@@ -233,6 +243,8 @@ def judge(accuracy: Accuracy, tile_rows: Sequence[TileRow]) -> Accuracy:
         batch=t.batch,
         head=t.head,
         rows=(t.rows[part][0], t.rows[part][-1]),
+        page=t.page,
+        core=t.core,
         rel_l2=_relative(t.error[part], t.size[part]),
         expected=_relative(t.expected[part], t.size[part]),
     )

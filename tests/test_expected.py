@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -221,26 +220,7 @@ def test_the_place_is_where_the_fault_is(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (accuracy.place.device, accuracy.place.batch, accuracy.place.head) == (0, 1, 2)
     first, last = accuracy.place.rows
     assert 64 <= first <= last < 96
-    assert "head 2, batch 1, device 0" in (accuracy.suspicion() or "")
-
-
-def suspects() -> ModuleType:
-    """The benchmark that plants faults by the line."""
-    file = Path(__file__).parents[1] / "benchmarks" / "suspects.py"
-    found = importlib.util.spec_from_file_location("suspects", file)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["C48", "M02"])
-def test_a_changed_line_of_a_kernel_is_suspect(name: str) -> None:
-    """In a copy of the package: the smallest two of `benchmarks/suspects.py`."""
-    for config, said in suspects().planted(name).items():
-        assert said.startswith("suspect"), config
+    assert "head 2, batch 1, device 0 (page" in (accuracy.suspicion() or "")
 
 
 # -- the faces ----------------------------------------------------------------------------------------------------------------

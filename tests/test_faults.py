@@ -114,7 +114,7 @@ FAULTS: dict[str, Fault] = {
     "a tile too many": in_reader(
         EACH_TILE,
         "for tile in [4, 5, 6, 7, 4]:",
-        "1 tiles left over; its compute kernel popped 4 of 5",
+        rf"1 tiles left over; its compute kernel popped 4 of 5: TRISC popped last at {FILE}, NCRISC pushed last at {FILE}",
         **AT_THE_END,
     ),
     "a tile read and not pushed": in_reader(
@@ -137,6 +137,23 @@ FAULTS: dict[str, Fault] = {
         (rf"{READER} waits for semaphore go to reach 2; it is 1 .*{FILE}", rf"{WRITER} waits for semaphore never"),
         **DEADLOCK,
     ),
+    "an exception of Python": in_reader(
+        RESERVE, "await dm.reserve(cb, [1, 1][tile // 6 * 2])", "IndexError: list index out of range"
+    ),
+    "a buffer that is not there": in_reader(
+        PUSH, "dm.push(*dm.cbs('x_inn'), 1)", "unknown circular buffer 'x_inn'; nearest: x_in", who=READER
+    ),
+    "a semaphore that is not there": in_reader(
+        PUSH, f"{PUSH}; dm.semaphore_set('gone', 0)", r"core \(1,0\): unknown semaphore 'gone'; nearest: go"
+    ),
+    "a raise by nothing": in_reader(
+        PUSH, f"{PUSH}; dm.semaphore_increase((1, 0), 'go', 0)", "semaphore go raised by 0; by at least 1"
+    ),
+    "push of no tiles": in_reader(
+        PUSH, "dm.push(cb, 0)", cb("x_in", "push of 0 tiles; ask for a whole number of them, at least 1")
+    ),
+    "half a tile": in_reader(RESERVE, "await dm.reserve(cb, 1.5)", cb("x_in", "reserve of 1.5 tiles; ask for a whole number")),
+    "no pages": in_reader(READ, "await dm.read(tensor, [], cb, (1, 1))", "read of 0 pages of x into 1x1 tiles"),
     # compute
     "one add too many": in_compute(
         EACH_SUM,
@@ -195,8 +212,17 @@ FAULTS: dict[str, Fault] = {
     "page written twice": in_writer(
         WRITE,
         "await dm.write(out, a.out, [a.start], (1, 1))",
-        "tensor out: 3 of 8 pages were never written, the first is page 5",
+        rf"tensor out: 3 of 8 pages were never written, the first is page 5; core \(0,0\) BRISC and 1 more .*{FILE}",
         **AT_THE_END,
+    ),
+    "no page": in_writer(
+        WRITE, "await dm.write(out, a.out, [], (0, 1))", cb("out", "write of 0x1 tiles to 0 pages of out; .* at least 1")
+    ),
+    "another core's page": in_writer(
+        WRITE,
+        f"{WRITE}; await dm.write(out, a.out, [tile - 4], (1, 1))",
+        rf"page \d of out is written by core \([01],0\) BRISC at {FILE} and by core \([01],0\) BRISC at {FILE}; either may come",
+        who=r"core \([01],0\) BRISC",
     ),
     "page left unwritten": in_writer(
         WRITE, f"if tile < 7: {WRITE}", "tensor out: 1 of 8 pages were never written, the first is page 7", **AT_THE_END

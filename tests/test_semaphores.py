@@ -153,6 +153,11 @@ def streaming() -> None:
     simulate(raw(PLAIN, kernel="streaming"))
 
 
+def row_groups() -> None:
+    """The streaming kernel with two groups of rows, so that the exponentials of one are made beside the other's scores."""
+    simulate(raw(PLAIN, kernel="streaming", q=128, k=128))
+
+
 def gather() -> None:
     """An all-gather of values on a line of four."""
     slices = [np.ones((1, 1, 64, 96), np.float32)] * 4
@@ -171,6 +176,8 @@ ASK, LOWER = "dm.semaphore_increase(before, NEXT)", "dm.semaphore_set(BEFORE, 0)
         (chain, sdpa_reader.send, "dm.semaphore_set(NEXT, 0)", "pass", "has not told it|are left"),
         (streaming, stream.scores, "await t.reserve(cur.l)", "pass", "sum_.: push of . tiles; 0 are reserved"),
         (streaming, stream.outputs, "await t.reserve(cur.O)", "pass", "out_im_.: push of .* tiles; 0 are reserved"),
+        (row_groups, stream.outputs, "    t.hand_over()", "    pass", "qk_im: rows 2 to 3 are read, which the packer changes"),
+        (streaming, stream.outputs, "hand_over=serial", "hand_over=not serial", "qk_im: the product of row 0 reads .* beside it"),
         (gather, all_gather.writer, 'await dm.semaphore_wait("done", a.senders)', "pass", "done: raised to .* nobody waited"),
         (gather, all_gather.writer, 'await dm.semaphore_wait("ready", a.hops)', "pass", "ready: raised to .* nobody waited"),
     ],

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from tensix_sim.kernel_api import (
     COLUMN_FACES,
+    Alters,
     Compute,
     Costs,
     Matrix,
@@ -34,6 +35,7 @@ from tensix_sim.kernels.sdpa import losses as lost
 from tensix_sim.kernels.sdpa.mask import Marks
 from tensix_sim.kernels.sdpa.verbs import add_marks, exponentials, factors, onto_sums, stamps
 
+INIT_EXP = "init exp"
 FIRST = slice(0, 1)  # after the first stage
 NOTHING = Window(0, 0, 0, 0, 0, 0, 0)
 
@@ -55,13 +57,14 @@ class SubExpRows:
 
     name: ClassVar = "run alone"
     unit: ClassVar = "sfpu"
+    loaded_by: ClassVar = INIT_EXP
     losses: ClassVar[lost.Losses] = lost.EXPONENTIALS
 
     def reads(self) -> Reads:
         return Reads(self.S, ((self.S, self.rows.stop * self.S.cols), (self.m, self.rows.stop)))
 
-    def makes(self) -> tuple[Pushes | Updates, ...]:
-        return ()
+    def makes(self) -> tuple[Alters, ...]:
+        return (Alters(self.S, self.rows),)
 
     def windows(self, c: Costs) -> Windows:
         check_whole(self.S, self.l)
@@ -98,12 +101,13 @@ class ExpDifferenceRows:
 
     name: ClassVar = "run alone"
     unit: ClassVar = "sfpu"
+    loaded_by: ClassVar = INIT_EXP
     losses: ClassVar[lost.Losses] = lost.FACTORS
 
     def reads(self) -> Reads:
         return Reads(self.a, ((self.a, self.rows.stop), (self.b, self.rows.stop)))
 
-    def makes(self) -> tuple[Pushes | Updates, ...]:
+    def makes(self) -> tuple[Pushes, ...]:
         return (Pushes(self.out, len(self.rows), FIRST),)
 
     def windows(self, c: Costs) -> Windows:
@@ -156,16 +160,27 @@ class MatmulRows:
             return Reads(self.b, (held,), (b,))
         return Reads(self.b, (held, *self.beside.reads().tiles), (0, b))  # b is awaited behind the first window of what is beside
 
-    def makes(self) -> tuple[Pushes | Updates, ...]:
-        if self.push:
-            return (Pushes(self.out, len(self.rows) * self.out.cols),)
-        return self.beside.makes() if self.beside else ()
+    def makes(self) -> tuple[Pushes | Alters, ...]:
+        aside = self.beside.makes() if self.beside and not self.hand_over else ()
+        if not self.push:
+            return aside
+        return Pushes(self.out, len(self.rows) * self.out.cols, early=self.n // 2 if self.early else 0), *aside
 
     def windows(self, c: Costs) -> Windows:
         check_whole(self.a, self.b, self.out)
         if self.pieces > 1:
             check_adds(self.out)
         h, n, k, w = len(self.rows), self.n, self.k, self.width
+        for x, rows in (made for made in self.makes() if isinstance(made, Alters)):
+            if x.cb is self.a.cb and self.rows.start in rows:
+                raise SimulationError(
+                    f"{x.label}: the product of row {self.rows.start} reads what is made beside it; each piece needs a hand_over"
+                )
+        if self.early and (n != self.out.cols or n % 2 or n == w):
+            raise SimulationError(
+                f"{self.out.label}: {n} of {self.out.cols} columns in windows of {w}; the first half is seen early of whole rows "
+                "with an even number of columns in several windows"
+            )
         if n % w or k % self.pieces or h * w > c.dst_tiles:
             raise SimulationError(
                 f"{self.out.label}: windows of {h}x{w} in {self.pieces} pieces, of {h}x{n} tiles with {k} inner ones; they must "
@@ -267,7 +282,8 @@ class StampRows:
         return Reads(self.mask, ((self.mask, self.mask.tiles),))
 
     def makes(self) -> tuple[Pushes | Updates, ...]:
-        return (Updates(self.S, len(self.rows) * self.S.cols, older=self.rows.start * self.S.cols),)
+        first = min((cols.start for _, _, cols in self.marks), default=0)
+        return (Updates(self.S, len(self.rows) * self.S.cols, older=self.rows.start * self.S.cols, first=first),)
 
     def windows(self, c: Costs) -> Windows:
         check_whole(self.S)
@@ -333,7 +349,7 @@ class Rescale:
         own = (self.column, h), (self.O, h * self.O.cols), (self.l, self.rows.stop)
         return Reads(self.O, (*own, *(self.beside.reads().tiles if self.beside else ())))
 
-    def makes(self) -> tuple[Pushes | Updates, ...]:
+    def makes(self) -> tuple[Pushes | Alters, ...]:
         return self.beside.makes() if self.beside else ()
 
     def windows(self, c: Costs) -> Windows:
@@ -417,7 +433,7 @@ class SumReciprocal:
 
 def init_exp(t: Compute) -> None:
     """Load the constants of an exponential into the vector unit, from the pack thread."""
-    t.spend_on_pack("init exp", t.costs.spec.exp_init_cycles, "sfpu")
+    t.spend_on_pack(INIT_EXP, t.costs.spec.exp_init_cycles, "sfpu")
 
 
 def bracket(t: Compute) -> None:

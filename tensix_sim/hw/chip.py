@@ -79,6 +79,14 @@ class Core:
                 )
         return [*problems, *filter(None, (semaphore.unseen() for semaphore in self.semaphores.values()))]
 
+    def unused(self) -> list[str]:
+        """What its data-movement kernels popped and did nothing with, as sentences."""
+        return [
+            f"{fifo.label}: {RISC_OF[fifo.spec.consumer]} {fifo.pops.last('popped')}, {fifo.popped} tiles, and wrote none of them"
+            for fifo in self.fifos.values()
+            if fifo.popped and not fifo.used and fifo.spec.consumer != "compute"
+        ]
+
 
 class Tensix:
     """The three clocks of one core, by its place in the clockwork, and where its cycles went."""
@@ -260,6 +268,8 @@ class Chip:
                     f"{self.label}tensor {tensor.name}: {missing} of {tensor.pages} pages were never written, the first is "
                     f"page {first}; {self._authors[tensor]}"
                 )
+        if any(not written.all() for written in self._written.values()):
+            problems += [unused for core in self.cores.values() for unused in core.unused()]
         if problems:
             more = f"\n  and {len(problems) - 12} more" if len(problems) > 12 else ""
             raise SimulationError("the program ended with:\n  " + "\n  ".join(problems[:12]) + more)

@@ -15,8 +15,8 @@ class CircularBuffer:
     """One core's circular buffer, number `index` of its program, with the `values` of its tiles in a run that has any."""
 
     __slots__ = (
-        "_values", "index", "label", "popped", "pops", "pushed", "pushes", "reserved", "reserved_by", "seen", "shared", "spec",
-        "tiles", "written",
+        "_values", "early", "index", "label", "popped", "pops", "pushed", "pushes", "reserved", "reserved_by", "seen", "shared",
+        "spec", "tiles", "used", "written",
     )  # fmt: skip
 
     def __init__(self, spec: BufferSpec, engine: Engine, label: str, values: bool, index: int = 0) -> None:
@@ -26,6 +26,8 @@ class CircularBuffer:
         self.tiles = spec.tiles
         self.shared = spec.producer != spec.consumer
         self.pushed = self.popped = 0
+        self.early = 0  # columns of each row of the newest tiles that were handed over before the others
+        self.used = False  # whether its consumer has done anything with tiles
         self.seen = 0  # tiles, popped ones included, that the consumer has waited for, if they are another kernel's
         self.reserved = self.written = 0  # by a kernel, and not pushed; the packer's count as written
         self.reserved_by: tuple[History, int] | None = None  # who reserved last, after so many of its operations on semaphores
@@ -51,6 +53,7 @@ class CircularBuffer:
 
     def check_front(self, tiles: int) -> None:
         """Tiles that are used must be there, and have been waited for."""
+        self.used = True
         if tiles > self.front or (self.shared and self.popped + tiles > self.seen):
             raise SimulationError(f"{self.label}: use of {tiles} tiles; {self._known(tiles)}")
         if self.popped % self.tiles + tiles > self.tiles:

@@ -72,7 +72,7 @@ class Task:
 
     label: str
     coroutine: Coroutine[Any, Any, None]
-    blocked: Callable[[], Wait] = lambda: Wait("an event")
+    blocked: Callable[[], Wait] = lambda: Wait("its turn to begin")
     queue: Queued | None = None
     done: bool = False
 
@@ -114,10 +114,10 @@ def _followed(task: Task, stuck: dict[str, Task]) -> tuple[list[Task], str]:
     chain: list[Task] = []
     while task not in chain:
         chain.append(task)
-        of = task.blocked().of
+        what, of, _ = task.blocked()
         following = next((stuck[label] for label in of if label in stuck), None)
         if following is None:
-            return chain, f"a kernel that has ended: {of[0]}" if of else "what no kernel is known to bring"
+            return chain, f"a kernel that has ended: {of[0]}" if of else f"{what.partition(';')[0]}, from nobody known"
         task = following
     return chain[chain.index(task) :], "the first"
 

@@ -4,6 +4,7 @@ from tensix_sim.formats import BFLOAT16, FLOAT32, Format, Values
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.tensix import Costs, Stage, Window
+from tensix_sim.kernel_api.alterations import Alters
 from tensix_sim.kernel_api.compute import Compute
 from tensix_sim.kernel_api.data_movement import DataMovement
 from tensix_sim.kernel_api.matrix import Matrix, check_adds, check_column, check_fills, check_whole
@@ -29,6 +30,7 @@ __all__ = [
     "EACH",
     "FLOAT32",
     "Add",
+    "Alters",
     "BufferSpec",
     "CircularBuffer",
     "Compute",

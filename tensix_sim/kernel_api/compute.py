@@ -12,10 +12,12 @@ from typing import Any, TypeVar, cast
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
+from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.exact import Exact
 from tensix_sim.hw.hardware import BATCH
 from tensix_sim.hw.riscs import HAND_OVER, POP_FRONT, PUSH_BACK, RESERVE_BACK, SPEND_ON_PACK, WAIT_FRONT
 from tensix_sim.hw.tasks import caller
+from tensix_sim.kernel_api.alterations import Alterations
 from tensix_sim.kernel_api.context import Context
 from tensix_sim.kernel_api.matrix import Matrix
 from tensix_sim.kernel_api.verb import Operation, Verb
@@ -39,6 +41,10 @@ class Compute(Context):
         if not self.watched:  # a verb is no more than a number then: the first kernel learns it for all
             self._matrix, self._known, self._routines = chip.learned = chip.learned or (self._matrix, self._known, self._routines)
         self._popped = cache(self._learn_pop)
+        self._altered = Alterations()
+        self._loaded: dict[
+            str, str | None
+        ] = {}  # what used the vector unit's constants since they were loaded, by who loads them
         self._spent = cache(self._learn_spent)
         self._math = (Exact if config.exact else Arithmetic)(config, numbers)
         steps: dict[tuple[str, str], set[str]] = {}
@@ -71,16 +77,44 @@ class Compute(Context):
                     await self._until_front(cb, tiles)
             if known.changed is not None and known.changed.front != known.there:
                 known.check_newest()
+            known.check_unseen()
+            if known.vector:
+                self._check_loaded(known.vector)
+            if self._altered or known.alters:
+                self._follow_alterations(known)
             out = known.out
             if out is not None:
                 if not self._may_fill(out, known.tiles):
                     await self._until_space(out, known.tiles)
                 out.push(known.tiles)
+                out.early = known.early
                 out.pushes.tell(self.history, caller())
+                if self._altered:
+                    self._altered.push(out, known.tiles)
             if self.values:
                 known.verb.values(self._units)
         if len(self._given) >= BATCH:
             await self._until_room()
+
+    def _follow_alterations(self, known: Operation) -> None:
+        """What a verb hears of tiles that were changed in place, and what it changes itself."""
+        for cb, tiles in known.inputs:
+            self._altered.hear(cb, tiles)
+        self._altered.check(known.inputs)
+        self._altered.add(known.alters)
+        if known.changed is not None:
+            self._altered.push(known.changed, known.there)
+
+    def _check_loaded(self, verbs: tuple[Any, ...]) -> None:
+        """Constants of the vector unit must have been loaded since another kind of verb used theirs."""
+        for verb in verbs:
+            last = self._loaded.get(verb.loaded_by, "nothing")
+            if last not in (None, verb.__name__):
+                raise SimulationError(
+                    f"{self._label} does {verb.__name__} with constants of the vector unit that were loaded for {last}: "
+                    f"'{verb.loaded_by}' must come before"
+                )
+            self._loaded[verb.loaded_by] = verb.__name__
 
     async def repeat(self, routine: Callable[..., Coroutine[Any, Any, None]], *given: Any) -> None:
         """Do a routine whose operations depend on nothing but what it is given, which can be hashed; it notes no time.
@@ -133,6 +167,7 @@ class Compute(Context):
         self._given.append(self._handshake(WAIT_FRONT, x.cb, x.tiles))
         if self.watched:
             await self._until_front(x.cb, x.tiles)
+            self._altered.hear(x.cb, x.tiles)
 
     async def reserve(self, x: Matrix) -> None:
         """Wait until its tiles are free, for verbs that write rows of a matrix. Other verbs reserve for themselves."""
@@ -148,6 +183,7 @@ class Compute(Context):
         if self.watched:
             cb.push_reserved(tiles)
             cb.pushes.tell(self.history, caller())
+            self._altered.push(cb, tiles)
 
     def pop(self, x: Matrix, rows: int | None = None) -> None:
         """Give all tiles, or so many rows, back to the producer, after the unpacker has read what was issued so far."""
@@ -166,10 +202,12 @@ class Compute(Context):
     def hand_over(self) -> None:
         """Let the unpacker wait, by a semaphore, until all that was issued so far is packed: rows changed in place."""
         self._given.append(self._operation(HAND_OVER))
+        self._altered.hear_all()
 
     def spend_on_pack(self, name: str, cycles: int, unit: str) -> None:
         """Set the pack thread up, outside windows, for work of a unit; cycles for the SFPU are the SFPU's own."""
         self._given.append(self._spent(name, cycles, unit))
+        self._loaded[name] = None
 
     def _learn_spent(self, name: str, cycles: int, unit: str) -> int:
         self._trace.units[name] = unit

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from tensix_sim.hw.chip import Core
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import DeadlockError, SimulationError, happened
@@ -69,8 +71,8 @@ class Context:
     def _learn_handshake(self, kind: int, cb: CircularBuffer, tiles: int) -> int:
         """The number of a hand-shake of a circular buffer, of which the kernel must own that end."""
         verb = HANDSHAKES[kind]
-        if tiles < 1:
-            raise SimulationError(f"{cb.label}: {verb} of {tiles} tiles; ask for at least 1")
+        if not isinstance(tiles, int | np.integer) or tiles < 1:
+            raise SimulationError(f"{cb.label}: {verb} of {tiles} tiles; ask for a whole number of them, at least 1")
         self._check_end(cb, cb.spec.producer if verb in ("reserve", "push") else cb.spec.consumer, verb)
         return self._operation(kind, buffer=cb.index, tiles=tiles, name=self._named(verb))
 

@@ -266,6 +266,8 @@ class DataMovement(Context):
     async def connect(self) -> None:
         """Open, or close, the connections to the Ethernet routers."""
         self._give(SPEND, name=self._named("connect"), cycles=self.core.chip.machine.chip.ethernet.connect_cycles)
+        if len(self._given) >= BATCH:
+            await self._until_room()
 
     async def send(
         self, cb: CircularBuffer, tensor: Tensor, pages: Sequence[int], step: int, link: int, hops: int, packet_tiles: int = 1

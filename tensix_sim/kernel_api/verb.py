@@ -9,11 +9,13 @@ from typing import ClassVar, NamedTuple, Protocol
 
 from tensix_sim.hw.arithmetic import Arithmetic
 from tensix_sim.hw.circular_buffer import CircularBuffer
+from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.exact import Exact
 from tensix_sim.hw.hardware import Hardware
 from tensix_sim.hw.riscs import RUN
 from tensix_sim.hw.tables import NOBODY
 from tensix_sim.hw.tensix import Costs
+from tensix_sim.kernel_api.alterations import Alters
 from tensix_sim.kernel_api.matrix import Matrix
 from tensix_sim.kernel_api.windows import Windows
 
@@ -37,6 +39,7 @@ class Pushes(NamedTuple):
     out: Matrix
     tiles: int
     after: slice = END  # these stages
+    early: int = 0  # columns of each row that are seen before the others
 
 
 class Updates(NamedTuple):
@@ -46,6 +49,7 @@ class Updates(NamedTuple):
     tiles: int
     after: slice = END  # these stages
     older: int = 0  # tiles that the buffer holds besides
+    first: int = 0  # column of each row from which on they are changed
 
 
 class Verb(Protocol):
@@ -57,8 +61,8 @@ class Verb(Protocol):
     def reads(self) -> Reads:
         """What it waits for."""
 
-    def makes(self) -> tuple[Pushes | Updates, ...]:
-        """What it hands over, one of each kind at most."""
+    def makes(self) -> tuple[Pushes | Updates | Alters, ...]:
+        """What it hands over, one of each kind at most, and what it changes besides."""
 
     def windows(self, c: Costs) -> Windows:
         """Its cycles; wrong shapes are a SimulationError."""
@@ -77,12 +81,25 @@ class Operation(NamedTuple):
     tiles: int
     changed: CircularBuffer | None
     there: int  # tiles that it must hold
+    alters: tuple[Alters, ...]
+
+    early: int  # columns of each row of `out` that are seen before the others
+    first: int  # column of each row of `changed` from which on it is changed
+    vector: tuple[type, ...]  # what it does with constants of the vector unit
 
     def check_newest(self) -> None:
         """Tiles that are changed in place must be all there are but some older ones, in a buffer with one owner."""
         for made in self.verb.makes():
             if isinstance(made, Updates):
                 made.x.cb.check_newest(made.tiles, made.older)
+
+    def check_unseen(self) -> None:
+        """Columns that are changed in place must not have been handed over before the rest of their rows."""
+        if self.changed is not None and self.first < self.changed.early:
+            raise SimulationError(
+                f"{self.changed.label}: columns from {self.first} on are changed in place, of which {self.changed.early} were "
+                "handed over early, and may have been read"
+            )
 
     @classmethod
     def of(cls, verb: Verb, windows: Windows, hardware: Hardware) -> "Operation":
@@ -99,7 +116,10 @@ class Operation(NamedTuple):
             "early_stage": NOBODY,
         }  # fmt: skip
         pushes = updates = None
+        alters = tuple(made for made in verb.makes() if isinstance(made, Alters))
         for made in verb.makes():
+            if isinstance(made, Alters):
+                continue
             after = range(*made.after.indices(len(stages)))
             parts = {"first": after.start, "parts": len(after), "step": after.step}
             if isinstance(made, Pushes):
@@ -114,7 +134,9 @@ class Operation(NamedTuple):
         operation = cls(
             verb, hardware.operation(RUN, **fields), tuple(sorted(taken, key=lambda taken: taken[0].shared)),
             pushes.out.cb if pushes else None, pushes.tiles if pushes else 0,
-            updates.x.cb if updates else None, updates.tiles + updates.older if updates else 0,
+            updates.x.cb if updates else None, updates.tiles + updates.older if updates else 0, alters,
+            pushes.early if pushes else 0, updates.first if updates else 0,
+            tuple(type(v) for v in (verb, getattr(verb, "beside", None)) if hasattr(v, "loaded_by")),
         )  # fmt: skip
         if updates and updates.x.cb.shared:
             operation.check_newest()
