@@ -4,6 +4,7 @@ import json
 import math
 import re
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,14 +13,17 @@ from typing import Any, TextIO
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from tensix_sim.host import locked
+from tensix_sim.host import STDOUT, locked
 
 HALF_WRITTEN = r"\.{}\.[0-9a-f]{{8}}"  # the name of a file until it is whole
 
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[TextIO]:
-    """Open a text file that takes its name only when the block ends well; until then an older file keeps it."""
+    """Open a text file that takes its name only when the block ends well; until then an older file keeps it. `-` is stdout."""
+    if Path(path) == STDOUT:
+        yield sys.stdout
+        return
     with atomic_path(path) as written, open(written, "w", encoding="utf-8", newline="\n") as file:
         yield file
 
@@ -69,6 +73,8 @@ def try_target(path: Path) -> None:
     Raises:
         OSError: it cannot.
     """
+    if path == STDOUT:
+        return
     if path.is_dir():
         raise IsADirectoryError(21, "is a folder", str(path))
     with suppress(_TriedError), atomic_path(path):

@@ -29,13 +29,13 @@ def run_screen(result: Result) -> str:
     given = spec.inputs
     heading = (
         f"{spec.op} on {spec.board}: {given.batch} x {given.q_heads} heads x {given.seq_len} tokens, "
-        f"{given.kv_heads} KV heads, head_dim {given.head_dim}, {given.dtype}"
-    ) + _kind(spec)
+        f"{given.kv_heads} KV heads, head_dim {given.head_dim}, {given.dtype}{_kind(spec)}"
+    )
     used = ", ".join(
         f"{name} {shown(value)}" for name, value in effective.items() if value is not None and not isinstance(value, dict)
     )
     parts = [
-        heading,
+        wrapped(heading),
         wrapped(f"effective: {used}"),
         _devices(result.devices),
         _waits(result.devices),
@@ -100,7 +100,11 @@ def _devices(devices: list[DeviceFigures]) -> str:
     ]
     busiest = max(devices, key=lambda d: d.busiest_server_utilization)
     share = f"{busiest.busiest_server_utilization:.0%}"
-    return table(header, rows) + f"\nbusiest server: {busiest.busiest_server} on device {busiest.ring_id}, {share} of the time"
+    told = f"busiest server: {busiest.busiest_server} on device {busiest.ring_id}, {share} of the time"
+    return (
+        table(header, rows, least=("unpack", "pack", "SFPU", "DRAM read", "steps", "DRAM util", "math util"))
+        + f"\n{wrapped(told)}"
+    )
 
 
 def _tail(tail: Tail) -> str:
@@ -114,9 +118,9 @@ def _tail(tail: Tail) -> str:
         rows.append((op, *shown, f"{read:,.1f} MB", f"{written:,.1f} MB", f"{over / 1e6:,.2f} MB" if over else ""))
     whole, more = tail.end / tail.clock_hz * 1e6, tail.cycles / tail.begun
     links = f"a {tail.topology} with {tail.links} link{'s' if tail.links > 1 else ''} between neighbours"
-    return table(("then", "cycles", "us", "of all", "DRAM read", "written", "busiest link"), rows) + (
-        f"\nwhole sequence on every device after {tail.end:,} cycles, {whole:,.1f} us: {more:.1%} on top of the op; over {links}"
-    )
+    said = f"whole sequence on every device after {tail.end:,} cycles, {whole:,.1f} us: {more:.1%} on top of the op; over {links}"
+    header = ("then", "cycles", "us", "of all", "DRAM read", "written", "busiest link")
+    return f"{table(header, rows, least=('written', 'DRAM read'))}\n{wrapped(said)}"
 
 
 def _span(values: Spread) -> str:
@@ -131,8 +135,7 @@ def _waits(devices: list[DeviceFigures]) -> str:
         waits = [(cycles, wait.cause.text) for wait, cycles in slowest.waits.items() if wait.lane == lane]
         named = ", ".join(f"{cause} {cycles / slowest.cycles:.1%}" for cycles, cause in sorted(waits, reverse=True)[:5])
         rows.append((lane, f"{sum(cycles for cycles, _ in waits) / slowest.cycles:.1%}", named))
-    width = max(len(row[2]) for row in rows)
-    return table((f"device {slowest.ring_id}", "waits", "for".ljust(width)), [(a, b, c.ljust(width)) for a, b, c in rows])
+    return table((f"device {slowest.ring_id}", "waits", "for"), rows, words="for")
 
 
 def _accuracy(a: Accuracy) -> str:
@@ -143,16 +146,16 @@ def _accuracy(a: Accuracy) -> str:
     if a.sampled:
         lines.append(f"all figures, the worst row too, are of {a.sampled.text}")
     if suspicion := a.suspicion():
-        lines.append(wrapped(suspicion))
-    return "\n".join(lines)
+        lines.append(suspicion)
+    return "\n".join(map(wrapped, lines))
 
 
 def _explanation(e: "Explanation") -> str:
     header = ("error by stage, rel L2", "this one ideal", "share of its square", "and all before it")
     rows = [(s.name, f"{s.alone:.3%}", f"{s.share:.1%}", f"{s.cumulative:.3%}") for s in e.stages]
     said = f"first cause: {e.first_cause}; float64 attention on the inputs in their format has {e.quantised_inputs:.3%}"
-    worst = f"worst rows: {_places(e.worst_rows)}\nworst heads: {_places(e.worst_heads)}"
-    return "\n".join([table(header, [("as it is", f"{e.rel_l2:.3%}", "", ""), *rows]), said, worst])
+    worst = f"worst rows: {_places(e.worst_rows)}", f"worst heads: {_places(e.worst_heads)}"
+    return "\n".join([table(header, [("as it is", f"{e.rel_l2:.3%}", "", ""), *rows]), *map(wrapped, (said, *worst))])
 
 
 def _places(places: "Iterable[WorstRow]") -> str:
@@ -167,7 +170,8 @@ def length_errors_screen(found: "Sequence[LengthError]") -> str:
         for n in sorted({e.keys for e in found})
     ]
     sampled = f"each of {found[0].rows:,} query rows, drawn for the length, that see all of its keys"
-    return table(("keys", "16-bit DST, rel L2", "worst row", "32-bit DST, rel L2", "worst row"), rows) + f"\n\n{sampled}"
+    header = ("keys", "16-bit DST, rel L2", "worst row", "32-bit DST, rel L2", "worst row")
+    return f"{table(header, rows)}\n\n{wrapped(sampled)}"
 
 
 def boards_screen(boards: Iterable[Machine]) -> str:
@@ -188,7 +192,7 @@ def boards_screen(boards: Iterable[Machine]) -> str:
         )
         for m in boards
     ]
-    return table(header, rows)
+    return table(header, rows, least=("L1", "mesh", "links", "clock"))
 
 
 SHOWN = 12  # changes of a device's critical path; the rest is one line
@@ -251,10 +255,11 @@ def worth_screen(spec: RunSpec, found: "Sequence[Worth]") -> str:
         if least
         else "ring-distributed SDPA is not worth it at the longest of these lengths"
     )
+    title = f"{spec.op} against sdpa on {spec.board}, ring of {spec.ring_size}, tail included: split, two all-gathers, concat"
     parts = [
-        f"{spec.op} against sdpa on {spec.board}, ring of {spec.ring_size}, tail included: split, two all-gathers, concat",
+        wrapped(title),
         table(("tokens", "plain us", "ring us", "tail us", "ring is"), rows),
-        answer,
+        wrapped(answer),
         *(wrapped(f"{one.op}: {trust(one).text}") for one in (spec, plain(spec))),
     ]
     if any(w.problem is None and not w.clear for w in found):
@@ -280,9 +285,9 @@ def tune_screen(t: "Tuning") -> str:
     code = [config.as_ttnn]
     if {"fidelity", "fp32_dest"} & set(names):
         code.append(t.recommended.spec.effective_compute_config.as_ttnn)
-    parts = [heading, table(header, rows)]
+    parts = [wrapped(heading), table(header, rows, least=("L1 bytes", "cores"))]
     if t.winner.error_of:
-        parts.append(f"rel L2: of {t.winner.error_of}")
+        parts.append(wrapped(f"rel L2: of {t.winner.error_of}"))
     parts += [wrapped(_said(t)), "\n".join(code)]
     if t.less_faithful:
         parts.append(wrapped(_less_faithful(t, t.less_faithful)))
@@ -348,5 +353,4 @@ def lengths_screen(tunings: "Sequence[Tuning]") -> str:
 def presets_screen(presets: Mapping[str, Preset]) -> str:
     """One line a preset."""
     rows = [(name, "{:,} to {:,}".format(*preset.seq_lens), preset.about) for name, preset in presets.items()]
-    width = max(len(row[2]) for row in rows)
-    return table(("preset", "tokens", "what".ljust(width)), [(name, lens, about.ljust(width)) for name, lens, about in rows])
+    return table(("preset", "tokens", "what"), rows, words="what")

@@ -386,7 +386,7 @@ def _words() -> set[str]:
 # names of SimPy, click, tt-metal and Python; and, short for a constant of the model, what a verb pays
 OTHERS = {"ClickException", "Container", "Thread", "__pycache__", "process_time", "thread_time", "matmul_blocks", "noc_latencies"}
 OTHERS |= {"data_movement", "accumulate_switch", "cb_update", "cb_wait", "math_init", "reduce_block_max_row", "recip_tile"}
-OTHERS |= {"pack_tile"}
+OTHERS |= {"pack_tile", "bash_source", "zsh_source", "fish_source"}
 
 
 def _exists(path: str, page: Path) -> bool:

@@ -21,6 +21,7 @@ from tensix_sim.cli.options import (
     target_option,
 )
 from tensix_sim.cli.studies import compare_lengths
+from tensix_sim.host import STDOUT
 from tensix_sim.text import brief
 from tensix_sim.user_errors import UserError
 
@@ -36,7 +37,7 @@ def _within(ctx: click.Context, param: click.Parameter, name: str | None) -> str
     return name
 
 
-@click.command()
+@click.command(short_help="Run the op of SPEC, or of the built-in example.")
 @spec_options
 @JSON
 @jobs_option("Devices simulated")
@@ -82,7 +83,8 @@ def run(
 
             with progress("error by stage", UNWRITTEN) as bar:
                 result.error = explain(spec, jobs, bar).model_dump()
-        say(run_screen(result))
+        if json_file != STDOUT:
+            say(run_screen(result))
         result.write_into(new)
         if kinds:
             from tensix_sim.emit import emit
@@ -122,7 +124,7 @@ def _run_name(spec: "RunSpec", preset: str | None) -> str:
     return f"{spec.op}-{spec.board}-s{spec.inputs.seq_len}" + (f"-r{spec.ring_size}" if Op.of(spec).ring else "")
 
 
-@click.command()
+@click.command(short_help="Say what is wrong with SPEC, and what would be better.")
 @spec_options
 @click.option(
     "--reserve", multiple=True, type=click.IntRange(0), metavar="BYTES",
@@ -139,11 +141,13 @@ def check(given: Given, reserve: tuple[int, ...], github: bool, json_file: Path 
 
     if reserve:
         given = replace(given, overrides=(*given.overrides, f"machine.l1.reserved={sum(reserve)}"))
+    if github and json_file == STDOUT:
+        fail("--github and --json - both print on stdout: give one of them a file")
     written = given.spec if given.spec is not None else BUILT_IN
-    report = check_spec(given.read()) if given.preset else check_spec(written, given.overrides)
+    report = check_spec(given.read()) if given.preset or given.spec == "-" else check_spec(written, given.overrides)
     show(report.text(), json_file, lambda: report.model_dump(mode="json"))
     if github:
-        say("\n".join(["", *annotations(report, Path(given.spec) if given.spec is not None else None)]))
+        say("\n".join(["", *annotations(report, None if given.spec in (None, "-") else Path(given.spec))]))
     if not report.ok:
         sys.exit(1)
 
@@ -175,7 +179,7 @@ def presets(json_file: Path | None) -> None:
     show(presets_screen(found), json_file, lambda: {name: preset.model_dump(mode="json") for name, preset in found.items()})
 
 
-@click.command()
+@click.command(short_help="Write a page on a run: what binds it, where cycles went.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN")
 @target_option("--output", "The page.  [default: RUN/report.html]")
 @click.option("--png", is_flag=True, help="Also pictures of the main charts, beside the page.")
@@ -206,13 +210,14 @@ def report(
         kept = store or writable_store(folder.resolve().parent / STORE.name)
         with progress("what-ifs", f"what was run is kept in {kept}") as bar:
             verdicts = judge(done.spec, [(device, done.traces[device.ring_id]) for device in devices], jobs, bar, kept)
-    show(verdict_screen(verdicts), json_file, lambda: [verdict.summary() for verdict in verdicts])
+    show("" if page == STDOUT else verdict_screen(verdicts), json_file, lambda: [verdict.summary() for verdict in verdicts])
     write_report(done, verdicts, page)
-    pictures = write_pngs(done, verdicts, page.parent) if png else []
-    say("\n".join(f"wrote {path}" for path in [page, *pictures]), err=True)
+    pictures = write_pngs(done, verdicts, folder if page == STDOUT else page.parent) if png else []
+    if wrote := [f"wrote {path}" for path in [page, *pictures] if path != STDOUT]:
+        say("\n".join(wrote), err=True)
 
 
-@click.command()
+@click.command(short_help="Say what changed between runs or profiles, and why.")
 @click.argument("before", required=False, type=click.Path(exists=True, path_type=Path))
 @click.argument("after", required=False, type=click.Path(exists=True, path_type=Path))
 @target_option("--html", "Write the comparison as a page to FILE.")
