@@ -7,6 +7,8 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,6 +16,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from tensix_sim.host import STDOUT, locked
+from tensix_sim.user_errors import UsageError
 
 HALF_WRITTEN = r"\.{}\.[0-9a-f]{{8}}"  # the name of a file until it is whole
 
@@ -106,6 +109,20 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def frame(columns: Mapping[str, Any], by: str | None = None) -> Any:
+    """Columns as a DataFrame of pandas or, where that is missing, polars; `by` chooses one of the two.
+
+    Raises:
+        UsageError: neither is installed, or not the one that was chosen.
+    """
+    wanted = [by] if by else ["pandas", "polars"]
+    there = next((name for name in wanted if name in ("pandas", "polars") and find_spec(name)), None)
+    if there is None:
+        raise UsageError(f"a DataFrame needs {' or '.join(wanted)}, which is not installed: pip install pandas")
+    texts = {name: values.tolist() if values.dtype == object else values for name, values in columns.items()}
+    return import_module(there).DataFrame(texts)
 
 
 def open_array(path: str, rank: int, kind: str) -> NDArray[Any]:

@@ -14,15 +14,34 @@ from tensix_sim.kernel_api.running import Contexts, last_end, mean_waits, record
 from tensix_sim.page.data import describe_program
 from tensix_sim.page.page import html
 from tensix_sim.program import Program
-from tensix_sim.trace import Level, Trace, whole_folder, write_traces
+from tensix_sim.text import Shown, counted
+from tensix_sim.trace import LaneWait, Level, Trace, whole_folder, write_traces
 
 
-@dataclass(frozen=True)
-class Ran:
+@dataclass(frozen=True, repr=False)
+class Ran(Shown):
     """A program that has run to its end: its chip, and the contexts of its kernels by (logical core, role)."""
 
     chip: Chip
     contexts: Contexts
+
+    def __repr__(self) -> str:
+        return f"Ran({self.title}: {self.cycles:,} cycles, {counted(len(self.program.cores), 'core')})"
+
+    @property
+    def machine(self) -> Machine:
+        """The board that it ran on."""
+        return self.chip.machine
+
+    @property
+    def program(self) -> Program:
+        """What ran."""
+        return self.chip.program
+
+    @property
+    def title(self) -> str:
+        """Its kernels and its board."""
+        return f"{', '.join(kernel.function.__name__ for kernel in self.program.kernels)} on {self.machine.board}"
 
     @property
     def cycles(self) -> int:
@@ -30,9 +49,14 @@ class Ran:
         return last_end(self.contexts)
 
     @property
+    def lane_waits(self) -> dict[LaneWait, float]:
+        """Cycles for which a core waited, by lane and cause: means over all cores."""
+        return mean_waits(self.contexts, self.chip.cores.values())
+
+    @property
     def waits(self) -> dict[str, float]:
-        """Cycles for which a core waited, by lane and cause, "unpack: wait x_in" for one: means over all cores."""
-        return {str(wait): cycles for wait, cycles in mean_waits(self.contexts, self.chip.cores.values()).items()}
+        """The same by text, "unpack: wait x_in" for one."""
+        return {str(wait): cycles for wait, cycles in self.lane_waits.items()}
 
     @property
     def trace(self) -> Trace:
@@ -42,7 +66,7 @@ class Ran:
     @property
     def values(self) -> dict[str, Values | None]:
         """What it wrote: each output [tile_rows * 32, tile_cols * 32] by name, None where only shapes were simulated."""
-        return {tensor.name: tensor.values for tensor in self.chip.program.outputs}
+        return {tensor.name: tensor.values for tensor in self.program.outputs}
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -50,7 +74,7 @@ class Ran:
         routes, cycles = self.chip.hardware.routes, self.cycles
         return {
             "cycles": cycles,
-            "duration_us": cycles / self.chip.machine.chip.clock_hz * 1e6,
+            "duration_us": cycles / self.machine.chip.clock_hz * 1e6,
             "waits": self.waits,
             **Traffic.of(routes, cycles)._asdict(),
             "servers": busy_shares(routes, cycles) if self.trace.zones else {},
@@ -62,7 +86,7 @@ class Ran:
         Raises:
             OSError: it cannot be written; an older page stays as it was.
         """
-        write_text(Path(path), html(describe_program(self.chip.machine, self.chip.program, self.trace, self.figures)))
+        write_text(Path(path), html(describe_program(self.machine, self.program, self.trace, self.figures)))
 
     def write(self, folder: Path | str) -> None:
         """Write the files of `trace.write_traces` and the page, as `report.html`; an older folder of a run is replaced whole.
@@ -71,7 +95,7 @@ class Ran:
             OSError: it cannot be written, or an older one has files that no run writes; nothing changed.
         """
         with whole_folder(Path(folder)) as new:
-            write_traces(new, [(0, self.trace)], self.chip.machine.chip.clock_hz)
+            write_traces(new, [(0, self.trace)], self.machine.chip.clock_hz)
             self.write_page(new / "report.html")
 
 

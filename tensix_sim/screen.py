@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tensix_sim.accuracy import Accuracy
 from tensix_sim.arch import Machine
@@ -12,7 +12,7 @@ from tensix_sim.presets import Preset
 from tensix_sim.sdpa.op import Op
 from tensix_sim.simulation import DeviceFigures, Result, Spread
 from tensix_sim.text import shown, table, wrapped
-from tensix_sim.trace import LANES
+from tensix_sim.trace import LANES, LaneWait, Run
 from tensix_sim.trust import ratio_error, tells, trust
 
 if TYPE_CHECKING:
@@ -26,19 +26,14 @@ _value = partial(shown, none="None")
 def run_screen(result: Result) -> str:
     """Each device of the ring, then where the cycles went, then how accurate the numbers are."""
     spec, effective = result.spec, result.report.effective
-    given = spec.inputs
-    heading = (
-        f"{spec.op} on {spec.board}: {given.batch} x {given.q_heads} heads x {given.seq_len} tokens, "
-        f"{given.kv_heads} KV heads, head_dim {given.head_dim}, {given.dtype}{_kind(spec)}"
-    )
     used = ", ".join(
         f"{name} {shown(value)}" for name, value in effective.items() if value is not None and not isinstance(value, dict)
     )
     parts = [
-        wrapped(heading),
+        _heading(spec),
         wrapped(f"effective: {used}"),
         _devices(result.devices),
-        _waits(result.devices),
+        _slowest_waits(result.devices),
         wrapped(result.trust.text),
     ]
     if result.tail:
@@ -52,6 +47,30 @@ def run_screen(result: Result) -> str:
     if result.report.warnings:
         parts.append("\n".join(wrapped(f"note: {advice}") for advice in result.report.warnings))
     return "\n\n".join(parts)
+
+
+def saved_screen(run: Run) -> str:
+    """The same of a run that was read back: its devices, and where the cycles went."""
+    devices = [DeviceFigures.model_validate(device) for device in run.summary["devices"]]
+    told = wrapped(trust(run.spec, max(run.summary["devices"], key=lambda d: d["cycles"])).text)
+    return "\n\n".join([_heading(run.spec), _devices(devices), _slowest_waits(devices), told])
+
+
+def program_screen(title: str, figures: Mapping[str, Any], waits: Mapping[LaneWait, float]) -> str:
+    """A program of one's own: its time and bytes, then what its lanes wait for, means over all cores."""
+    header = ("cycles", "us", "DRAM read", "written", "DRAM util", "NoC util")
+    read, written = (f"{figures[f'dram_{name}_bytes'] / 1e3:,.1f} kB" for name in ("read", "write"))
+    busy = (f"{figures[f'{name}_utilization']:.1%}" for name in ("dram", "noc"))
+    row = (f"{figures['cycles']:,}", f"{figures['duration_us']:,.1f}", read, written, *busy)
+    return "\n\n".join([wrapped(title), table(header, [row]), _waits("lane", waits, figures["cycles"])])
+
+
+def _heading(spec: RunSpec) -> str:
+    given = spec.inputs
+    return wrapped(
+        f"{spec.op} on {spec.board}: {given.batch} x {given.q_heads} heads x {given.seq_len} tokens, "
+        f"{given.kv_heads} KV heads, head_dim {given.head_dim}, {given.dtype}{_kind(spec)}"
+    )
 
 
 def _kind(spec: RunSpec) -> str:
@@ -127,15 +146,20 @@ def _span(values: Spread) -> str:
     return str(values.max) if values.min == values.max else f"{values.min}-{values.max}"
 
 
-def _waits(devices: list[DeviceFigures]) -> str:
-    """What each lane of an active core waits for, longest first, on the slowest device."""
+def _slowest_waits(devices: list[DeviceFigures]) -> str:
+    """What each lane of an active core waits for on the slowest device."""
     slowest = max(devices, key=lambda d: d.cycles)
+    return _waits(f"device {slowest.ring_id}", slowest.waits, slowest.cycles)
+
+
+def _waits(title: str, of_lanes: Mapping[LaneWait, float], wall: int) -> str:
+    """What each lane waits for, longest first."""
     rows = []
     for lane in LANES.values():
-        waits = [(cycles, wait.cause.text) for wait, cycles in slowest.waits.items() if wait.lane == lane]
-        named = ", ".join(f"{cause} {cycles / slowest.cycles:.1%}" for cycles, cause in sorted(waits, reverse=True)[:5])
-        rows.append((lane, f"{sum(cycles for cycles, _ in waits) / slowest.cycles:.1%}", named))
-    return table((f"device {slowest.ring_id}", "waits", "for"), rows, words="for")
+        waits = [(cycles, wait.cause.text) for wait, cycles in of_lanes.items() if wait.lane == lane]
+        named = ", ".join(f"{cause} {cycles / wall:.1%}" for cycles, cause in sorted(waits, reverse=True)[:5])
+        rows.append((lane, f"{sum(cycles for cycles, _ in waits) / wall:.1%}", named))
+    return table((title, "waits", "for"), rows, words="for")
 
 
 def _accuracy(a: Accuracy) -> str:

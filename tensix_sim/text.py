@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from difflib import get_close_matches
+from importlib import import_module
 from textwrap import wrap
 from typing import Any
 
@@ -12,6 +13,16 @@ screen_width = ContextVar("screen_width", default=WIDTH)  # a narrower terminal'
 NEAR = 3  # names that are offered in place of an unknown one
 SIZE = re.compile("([1-9][0-9]{0,11})([kM])")
 MOST_TOLD = 50  # of what is wrong at once
+
+
+class Shown:
+    """What shows itself: printed, as the screen of its command, in a notebook with a picture too. How, `notebook` knows."""
+
+    def __str__(self) -> str:
+        return str(import_module("tensix_sim.notebook").screen(self))
+
+    def _repr_html_(self) -> str:
+        return str(import_module("tensix_sim.notebook").as_html(self))
 
 
 def shown(value: Any, times: str = "x", none: str = "none") -> str:
@@ -44,6 +55,11 @@ def brief(value: Any, width: int = 200) -> str:
 def key_text(key: object) -> str:
     """A key as it is shown: on one line, and not longer than any key that there is."""
     return clipped(printable(str(key)).replace("\n", "\\n"), 100)
+
+
+def counted(number: int, what: str) -> str:
+    """So many of it: 1 device, 4 devices."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def near(name: object, known: Iterable[str]) -> str:

@@ -17,7 +17,20 @@ FLOORS = [
     {"sdpa"},
     {"gather", "doctor", "job", "walls", "trust"},
     {"simulation", "expected", "error", "workers", "summary", "logged", "measure", "store"},
-    {"analysis", "emit", "page", "screen", "tuning", "validate", "microbench", "programs", "cli", "__init__", "__main__"},
+    {
+        "analysis",
+        "emit",
+        "page",
+        "screen",
+        "tuning",
+        "validate",
+        "microbench",
+        "programs",
+        "notebook",
+        "cli",
+        "__init__",
+        "__main__",
+    },
     {"ttnn"},
 ]
 FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from tensix_sim.doctor.records import Advice, L1Buffer, L1Map, Load, Record, Scores, Setting, Violation
-from tensix_sim.text import MOST_TOLD, columns, screen_width, shown, wrapped
+from tensix_sim.text import MOST_TOLD, columns, counted, screen_width, shown, wrapped
 
 
 class Report(Record):
@@ -36,6 +36,10 @@ class Report(Record):
 
     def __str__(self) -> str:
         return self.text()
+
+    def __repr__(self) -> str:
+        found = counted(len(self.violations), "violation") if self.violations else "legal"
+        return f"Report({self.subject}: {found}, {counted(len(self.warnings), 'advice').removesuffix('s')})"
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(self.text())}</pre>"
