@@ -9,8 +9,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tensix_sim.text import near
-
 if TYPE_CHECKING:
     from tensix_sim.config import RunSpec
     from tensix_sim.doctor.check import Report, check
@@ -42,6 +40,8 @@ _HOME |= dict.fromkeys(("Run", "Trace", "open_run"), "trace")
 def __getattr__(name: str) -> Any:
     # the floors below import this package: its faces are found when someone asks for one
     if name not in __all__:
+        from tensix_sim.text import near
+
         raise AttributeError(f"module 'tensix_sim' has no attribute {name!r}; nearest: {near(name, __all__)}")
     return getattr(import_module(f"tensix_sim.{_HOME.get(name, 'simulation')}"), name)
 
