@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tensix_sim.accuracy import Accuracy
@@ -220,6 +221,7 @@ def boards_screen(boards: Iterable[Machine]) -> str:
 
 
 SHOWN = 12  # changes of a device's critical path; the rest is one line
+SETTINGS, PATH, MOVED = 8, 6, 5  # lines of a comparison that fits a screen
 
 
 def verdict_screen(found: "Sequence[Verdict]") -> str:
@@ -237,8 +239,75 @@ def verdict_screen(found: "Sequence[Verdict]") -> str:
 
 
 def compare_screen(c: "Comparison") -> str:
-    """What is to be said first, settings that differ, then each device: cycles, why, and other figures."""
-    parts = [f"before: {c.before}\nafter:  {c.after}", *map(wrapped, c.notes)]
+    """The answer, settings that differ, devices in groups that are alike, and of the slowest why: as much as fits a screen."""
+    parts = [wrapped(c.verdict), *map(wrapped, c.notes), *(wrapped(f"FAILED: {limit.text}") for limit in c.limits)]
+    if told := [one for one in c.settings if not one[0].startswith("effective.")] or c.settings:
+        shown = [(key, _value(a), _value(b)) for key, a, b in told[:SETTINGS]]
+        parts.append(table(("setting that differs", "before", "after"), [*shown, *_rest(len(told) - SETTINGS, 3)]))
+    header = ("device", "before", "after", "change", "")
+    groups = [(f"{_numbers([d.device for d in group])}{', alike' * (len(group) > 1)}", group[0]) for group in c.alike]
+    rows = [(name if m is d.cycles else f"{name}, {m.what}", *m.texts) for name, d in groups for m in d.measures]
+    parts.append("\n".join([table(header, rows), *(f"device {d}: only in {name}" for d, name in c.only.items())]))
+    if d := c.slowest:
+        if d.path:
+            title = f"critical path of device {d.device}"
+            parts.append(table((title, "before", "after", "change", ""), map(_change_row, [*d.main_path(PATH), d.cycles])))
+        for title, changes in d.moved:
+            moved = [_change_row(change) for change in changes[:MOVED]]
+            parts.append(table((title, "before", "after", "change", ""), [*moved, *_rest(len(changes) - MOVED, 5)]))
+    for title, changes in c.of_all_devices:
+        parts.append(table((title, "before", "after", "change", ""), map(_change_row, changes)))
+    return "\n\n".join([*parts, "everything, device by device: --all"])
+
+
+def baseline_screen(found: "Sequence[Comparison]") -> str:
+    """Several runs beside a baseline, a line each, then the settings in which any differs."""
+    header = ("run", "cycles", "us", "change", "most of the critical path")
+    base = found[0]
+    rows = [(base.before, f"{base.walls[0]:,}", f"{base.times[0]:,.1f}", "baseline", _most_of_path(base, "before"))]
+    for c in found:
+        change = f"{c.times[1] / c.times[0] - 1:+.1%}{' ?' if c.clear is False else ''}"
+        rows.append((c.after, f"{c.walls[1]:,}", f"{c.times[1]:,.1f}", change, _most_of_path(c, "after")))
+    best = min(found, key=lambda c: c.times[1])
+    answer = best.verdict if best.times[1] < best.times[0] else f"none of {len(found)} runs is faster than {base.before}"
+    parts = [wrapped(answer), *(wrapped(f"FAILED: {c.after}: {limit.text}") for c in found for limit in c.limits)]
+    parts.append(table(header, rows, words=header[-1]))
+    keys = dict.fromkeys(key for c in found for key, _, _ in c.settings if not key.startswith("effective."))
+    if keys:
+        values = [{key: (a, b) for key, a, b in c.settings} for c in found]
+        first = {key: next(_value(of[key][0]) for of in values if key in of) for key in keys}
+        settings = [(key, first[key], *(_value(of[key][1]) if key in of else "=" for of in values)) for key in keys]
+        names = (Path(name).name for name in (base.before, *(c.after for c in found)))
+        parts.append(
+            table(("setting that differs", *names), [*settings[:SETTINGS], *_rest(len(settings) - SETTINGS, len(found) + 2)])
+        )
+    if any(c.clear is False for c in found):
+        parts.append(wrapped(f"?: too small to tell; {ratio_error().text}"))
+    notes = dict.fromkeys(note for c in found for note in c.notes if "too small to tell" not in note)
+    return "\n\n".join([*parts, *map(wrapped, notes)])
+
+
+def _most_of_path(c: "Comparison", side: str) -> str:
+    d = c.slowest
+    if d is None or not d.path:
+        return ""
+    most = max(d.path, key=lambda change: getattr(change, side))
+    return f"{most.what} {getattr(most, side) / getattr(d.cycles, side):.0%}"
+
+
+def _rest(left: int, cells: int) -> list[tuple[str, ...]]:
+    """A last row that says how many more there are."""
+    return [(f"and {left} more", *[""] * (cells - 1))] if left > 0 else []
+
+
+def _numbers(of: Sequence[int]) -> str:
+    """0 to 3, or 0, 2, 3."""
+    return f"{of[0]} to {of[-1]}" if len(of) > 2 and of[-1] - of[0] == len(of) - 1 else ", ".join(map(str, of))
+
+
+def compare_all_screen(c: "Comparison") -> str:
+    """Everything: the answer, what is to be said of it, settings that differ, then each device: cycles, why, other figures."""
+    parts = [wrapped(c.verdict), *map(wrapped, c.notes), *(wrapped(f"FAILED: {limit.text}") for limit in c.limits)]
     if c.settings:
         parts.append(
             table(("setting that differs", "before", "after"), [(key, _value(a), _value(b)) for key, a, b in c.settings])

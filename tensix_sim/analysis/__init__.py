@@ -1,7 +1,7 @@
 """What a trace means: cycle budgets, the critical path, the roofline, and the verdict on what binds each device."""
 
 from tensix_sim.analysis.budget import Budget, budget, budgets, last_core
-from tensix_sim.analysis.compare import Comparison, DeviceChange, FigureChange, Side, compare, read_side, read_sides
+from tensix_sim.analysis.compare import Comparison, DeviceChange, FigureChange, Limit, Side, compare, read_side, read_sides
 from tensix_sim.analysis.critical import Segment, critical_path, merged
 from tensix_sim.analysis.profile import ProfileError
 from tensix_sim.analysis.roofline import Bound, Roofline, roofline
@@ -14,6 +14,7 @@ __all__ = [
     "Comparison",
     "DeviceChange",
     "FigureChange",
+    "Limit",
     "ProfileError",
     "RelievedRun",
     "Roofline",

@@ -26,6 +26,7 @@ from tensix_sim.text import brief
 from tensix_sim.user_errors import UserError
 
 if TYPE_CHECKING:
+    from tensix_sim.analysis import Comparison
     from tensix_sim.config import RunSpec
     from tensix_sim.workers import Jobs
 
@@ -218,8 +219,13 @@ def report(
 
 
 @click.command(short_help="Say what changed between runs or profiles, and why.")
-@click.argument("before", required=False, type=click.Path(exists=True, path_type=Path))
-@click.argument("after", required=False, type=click.Path(exists=True, path_type=Path))
+@click.argument("sides", nargs=-1, type=click.Path(exists=True, allow_dash=True, path_type=Path), metavar="BASELINE RUN...")
+@click.option("--all", "everything", is_flag=True, help="Every device, wait and figure, not as many as fit a screen.")
+@click.option(
+    "--fail-if", "limits", multiple=True, metavar="FIGURE>+N%",
+    help="Exit with 4 if a figure goes further: cycles>+3%, l1_bytes>+0, rel_l2>+10%.",
+)  # fmt: skip
+@click.option("--github", is_flag=True, help="Also annotate a GitHub workflow.")
 @target_option("--html", "Write the comparison as a page to FILE.")
 @click.option("--call", type=click.IntRange(0), help="Which call of a profile that has several.")
 @lengths_option("Ring-distributed against plain SDPA")
@@ -229,8 +235,10 @@ def report(
 @JSON
 @guarded
 def compare(
-    before: Path | None,
-    after: Path | None,
+    sides: tuple[Path, ...],
+    everything: bool,
+    limits: tuple[str, ...],
+    github: bool,
     html: Path | None,
     call: int | None,
     seq_lens: str | None,
@@ -239,26 +247,46 @@ def compare(
     jobs: "Jobs",
     json_file: Path | None,
 ) -> None:
-    """Say what changed between two runs, a run and a hardware profile, or two profiles, and why.
+    """Say what changed between runs, a run and a hardware profile, or two profiles, and why.
 
-    A run is its folder, a profile an ops_perf_results*.csv or a profile_log_device.csv; one of another op or chip is refused,
-    and settings that differ stand above the numbers. With --seq-lens, BEFORE is the spec
+    A run is its folder, a profile an ops_perf_results*.csv or a profile_log_device.csv; one of another op or chip is refused.
+    The answer is the first line. More than two are set beside the first one, a line each. FIGURE is cycles, us, dram_read_bytes,
+    dram_write_bytes, l1_bytes, rel_l2, rmse or max_abs. With --seq-lens, BASELINE is the spec
     of a ring, by default the built-in example: is the ring worth it against plain SDPA on every device, with all that
     the model needs behind it to have the whole sequence on each?
     """
     if seq_lens:
-        if after or html or call is not None:
-            fail("--seq-lens compares one spec with plain SDPA: it takes neither AFTER nor --html nor --call")
-        compare_lengths(Given(str(before) if before else None, overrides, preset), seq_lens, jobs, json_file)
+        if len(sides) > 1 or html or limits or github or call is not None:
+            fail("--seq-lens compares one spec with plain SDPA: it takes no RUN, --html, --call, --fail-if nor --github")
+        compare_lengths(Given(str(sides[0]) if sides else None, overrides, preset), seq_lens, jobs, json_file)
         return
-    if before is None or after is None or overrides or preset:
-        fail("two runs are compared by their folders, BEFORE and AFTER; a spec, --set and --preset need --seq-lens")
+    if len(sides) < 2 or overrides or preset:
+        fail("runs are compared by their folders, two or more; a spec, --set and --preset need --seq-lens")
+    if len(sides) > 2 and html:
+        fail("--html is a page on two runs; without it more are set side by side")
     from tensix_sim.analysis import compare as compare_sides
     from tensix_sim.analysis import read_sides
     from tensix_sim.page import write_comparison
-    from tensix_sim.screen import compare_screen
+    from tensix_sim.screen import baseline_screen, compare_all_screen, compare_screen
 
-    comparison = compare_sides(*read_sides(before, after, call))
-    show(compare_screen(comparison), json_file, lambda: asdict(comparison))
+    baseline, *others = read_sides(*sides, call=call)
+    found = [compare_sides(baseline, other, limits) for other in others]
+    one_screen = compare_all_screen if everything else compare_screen
+    screen = one_screen(found[0]) if len(found) == 1 else baseline_screen(found)
+    figures = [asdict(one) | {"verdict": one.verdict} for one in found]
+    on_stdout = STDOUT in (json_file, html)
+    show("" if html == STDOUT else screen, json_file, lambda: figures[0] if len(found) == 1 else {"comparisons": figures})
     if html:
-        write_comparison(comparison, html)
+        write_comparison(found[0], html)
+    if github and not on_stdout:
+        say("\n".join(["", *_annotations(found)]))
+    if any(one.limits for one in found):
+        sys.exit(4)
+
+
+def _annotations(found: list["Comparison"]) -> list[str]:
+    """An error for each limit that is broken, a notice with the answer of each comparison that keeps them."""
+    from tensix_sim.doctor.github import command
+
+    broken = [command("error", one.after, limit.text) for one in found for limit in one.limits]
+    return broken + [command("notice", one.after, one.verdict) for one in found if not one.limits]
