@@ -3,6 +3,7 @@
 from tensix_sim.analysis.budget import Budget, budget, budgets, last_core
 from tensix_sim.analysis.compare import Comparison, DeviceChange, FigureChange, Limit, Side, compare, read_side, read_sides
 from tensix_sim.analysis.critical import Segment, critical_path, merged
+from tensix_sim.analysis.own import program_roofline, program_verdict
 from tensix_sim.analysis.profile import ProfileError
 from tensix_sim.analysis.roofline import Bound, Roofline, roofline
 from tensix_sim.analysis.verdict import RelievedRun, Tried, Verdict, judge, saved
@@ -31,6 +32,8 @@ __all__ = [
     "last_core",
     "merged",
     "plain",
+    "program_roofline",
+    "program_verdict",
     "read_side",
     "read_sides",
     "roofline",

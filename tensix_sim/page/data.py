@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tensix_sim.analysis import Verdict, budgets, critical_path, merged, roofline
+from tensix_sim.analysis import Verdict, budgets, critical_path, merged, program_roofline, roofline
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.doctor.records import L1Buffer
@@ -66,18 +66,23 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
     }
 
 
-def describe_program(machine: Machine, program: Program, trace: Trace, figures: Mapping[str, Any]) -> dict[str, Any]:
+def describe_program(
+    machine: Machine, program: Program, trace: Trace, figures: Mapping[str, Any], verdicts: Sequence[Verdict] = ()
+) -> dict[str, Any]:
     """The same of a program that is no op of ours; it leaves out what only an op has: `without` names those sections."""
     names = Names({GAP: 0, DONE: 1})
-    device = {"ring_id": 0, **figures, **_traced(trace, program.buffers, names, SPANS)}
+    roofs = finite(asdict(program_roofline(machine, program, figures)))
+    device = {"ring_id": 0, **figures, "roofline": roofs, **_traced(trace, program.buffers, names, SPANS)}
     tensors = [f"{t.name} {t.tile_rows}x{t.tile_cols} tiles of {t.format.name}" for t in program.tensors]
     return {
         "title": f"{', '.join(kernel.function.__name__ for kernel in program.kernels)} on {machine.board}",
         "shape": " · ".join([f"{program.grid[0]}x{program.grid[1]} cores", *tensors]),
         **_of_any(machine, trace.level, program.buffers, names),
-        "verdicts": [],
+        "trust": verdicts[0].trust if verdicts else "",
+        "flops": "flops of busy FPUs",
+        "verdicts": [finite(verdict.summary()) for verdict in verdicts],
         "devices": [device],
-        "without": ["verdict", "ring", "roofline", "config", "accuracy"],
+        "without": [*([] if verdicts else ["verdict"]), "ring", "config", "accuracy"],
     }
 
 

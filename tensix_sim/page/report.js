@@ -162,7 +162,7 @@ function drawVerdict() {
     ...whatIfs(v), ...changes(v)));
   const shown = cards.slice(0, 4), rest = cards.slice(4);
   body("verdict").replaceChildren(
-    el("p", { class: "note" }, "Each row is the run again, whole, with one thing changed, or a bound that says so. Below: changes of the spec that were tried, legal all of them."),
+    el("p", { class: "note" }, `Each row is the run again, whole, with one thing changed, or a bound that says so.${data.verdicts[0].tried.length ? " Below: changes of the spec that were tried, legal all of them." : ""}`),
     el("div", { class: "cards" }, shown),
     rest.length ? el("details", {}, el("summary", {}, `${rest.length} more devices`), el("div", { class: "cards" }, rest)) : "");
 }
@@ -768,8 +768,8 @@ function roofChart(device, roof, width) {
   const texts = [
     draw("text", { x: width - right - 2, y: y(roof.peak_flops_per_cycle) - 6, "text-anchor": "end" }, `FPUs: ${short(roof.peak_flops_per_cycle)} flops per cycle`),
     draw("text", { transform: `translate(${x(slope)} ${y(slope * roof.bytes_per_cycle) - 7}) rotate(${angle})`, "text-anchor": "middle" }, `DRAM: ${fmt(roof.bytes_per_cycle)} B per cycle`),
-    draw("text", { x: (left + width) / 2, y: height - 8, "text-anchor": "middle" }, "useful flops per byte of DRAM traffic"),
-    draw("text", { transform: `translate(13 ${(height - below) / 2}) rotate(-90)`, "text-anchor": "middle" }, "useful flops per cycle")];
+    draw("text", { x: (left + width) / 2, y: height - 8, "text-anchor": "middle" }, `${data.flops || "useful flops"} per byte of DRAM traffic`),
+    draw("text", { transform: `translate(13 ${(height - below) / 2}) rotate(-90)`, "text-anchor": "middle" }, `${data.flops || "useful flops"} per cycle`)];
   return picture(width, height, "roofline", grid, line, dots, label, texts);
 }
 function boundsChart(device, roof, width) {

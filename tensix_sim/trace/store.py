@@ -104,13 +104,17 @@ class Run(Shown):
             UsageError: neither is installed, or not the one that was chosen.
             KeyError: there is no such table.
         """
-        if of not in ("devices", "waits", "servers"):
-            raise unknown_name("table", of, ("devices", "waits", "servers"))
-        return frame(figure_columns(self.summary["devices"], of), by)
+        return figure_frame(self.summary["devices"], of, by)
 
 
-def figure_columns(devices: Sequence[Mapping[str, Any]], of: str) -> dict[str, NDArray[Any]]:
-    """Figures of devices, as summaries have them, by columns; parts of a figure under dotted names."""
+def figure_frame(devices: Sequence[Mapping[str, Any]], of: str, by: str | None) -> Any:
+    """Figures of devices, as summaries have them, as a DataFrame: see `Run.frame`."""
+    if of not in ("devices", "waits", "servers"):
+        raise unknown_name("table", of, ("devices", "waits", "servers"))
+    return frame(_figure_columns(devices, of), by)
+
+
+def _figure_columns(devices: Sequence[Mapping[str, Any]], of: str) -> dict[str, NDArray[Any]]:
     if of == "devices":
         rows = [flat({name: value for name, value in d.items() if name not in ("waits", "servers")}) for d in devices]
     elif of == "waits":
