@@ -1,5 +1,7 @@
 """Files: written whole or not at all, JSON that is JSON, arrays that are mapped."""
 
+import gzip
+import io
 import json
 import math
 import re
@@ -28,6 +30,18 @@ def atomic(path: str | Path) -> Iterator[TextIO]:
         yield sys.stdout
         return
     with atomic_path(path) as written, open(written, "w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextmanager
+def zipped(path: Path) -> Iterator[TextIO]:
+    """As `atomic`, compressed; the same text gives the same bytes."""
+    with (
+        atomic_path(path) as target,
+        open(target, "wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
+        io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as file,
+    ):
         yield file
 
 

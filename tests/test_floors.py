@@ -15,7 +15,7 @@ FLOORS = [
     {"kernel_api"},
     {"kernels"},
     {"sdpa"},
-    {"gather", "doctor", "job", "walls", "trust"},
+    {"gather", "doctor", "job", "walls", "trust", "schema"},
     {"simulation", "expected", "error", "workers", "summary", "logged", "measure", "store"},
     {
         "analysis",

@@ -42,7 +42,7 @@ def main() -> None:
 
 
 for command in (
-    *(runs.run, runs.check, runs.report, runs.compare, runs.boards, runs.presets),
+    *(runs.run, runs.check, runs.report, runs.compare, runs.boards, runs.presets, runs.schema),
     *(studies.tune, studies.validate, studies.lengths),
 ):
     main.add_command(command)

@@ -49,7 +49,7 @@ def _within(ctx: click.Context, param: click.Parameter, name: str | None) -> str
     "--emit",
     "kinds",
     multiple=True,
-    type=click.Choice(("device-log", "perf-csv", "npe", "visualizer", "perfetto")),
+    type=click.Choice(("device-log", "perf-csv", "npe", "visualizer", "perfetto", "parquet")),
     help="Also write files that other tools open.",
 )
 @click.option("--explain-error", is_flag=True, help="Take the error apart by its causes; needs numerics: exact.")
@@ -178,6 +178,17 @@ def presets(json_file: Path | None) -> None:
 
     found = all_presets()
     show(presets_screen(found), json_file, lambda: {name: preset.model_dump(mode="json") for name, preset in found.items()})
+
+
+@click.command()
+@guarded
+def schema() -> None:
+    """Print the JSON Schema of a spec, for editors and programs."""
+    import json
+
+    from tensix_sim.schema import spec_schema
+
+    say(json.dumps(spec_schema(), indent=2))
 
 
 @click.command(short_help="Write a page on a run: what binds it, where cycles went.")

@@ -36,7 +36,7 @@ from tensix_sim.user_errors import UserError
 
 SUMMARY = "summary.json"
 SCHEMA = 1  # of a summary; another one is not read
-TEXTS = ("trace.json", "cores.csv", "transfers.csv", "report.html")  # that have the run's id near their start
+TEXTS = ("trace.json", "trace.json.gz", "cores.csv", "transfers.csv", "report.html")  # that have the run's id near their start
 # What the zip and array readers raise for a file that is no trace
 BROKEN = (
     zipfile.BadZipFile, zlib.error, struct.error, LookupError, ValueError, EOFError, NotImplementedError, RuntimeError,
@@ -136,6 +136,7 @@ def _column(values: list[Any]) -> NDArray[Any]:
 
 
 VIEWER_SPANS = 10_000_000  # of 130 bytes each in Chrome JSON, in the memory of a browser
+PLAIN_SPANS = 400_000  # 50 MB; what is longer is compressed
 
 
 def opens_in_a_viewer(devices: Devices) -> bool:
@@ -146,7 +147,8 @@ def opens_in_a_viewer(devices: Devices) -> bool:
 def write_traces(folder: Path, traces: Devices, clock_hz: int, run: str = "", tails: Devices = ()) -> None:
     """Write what a run recorded, if anything, and behind it its tails.
 
-    `trace.json`, of traces that are not too long for it, opens in Perfetto and chrome://tracing, `cores.csv` has each
+    `trace.json`, or compressed `trace.json.gz` of long traces, if they are not too long for it, opens in Perfetto and
+    chrome://tracing, `cores.csv` has each
     core's cycles by RISC and wait cause, `device-<ring_id>.npz` is the trace by columns (`open_run` and `np.load` read it),
     `tail-<ring_id>.npz` that of the tail, `transfers.csv` (at trace: transfers) has each burst's parts.
     """
@@ -154,7 +156,8 @@ def write_traces(folder: Path, traces: Devices, clock_hz: int, run: str = "", ta
     levels = {trace.level for _, trace in traces}
     if levels != {"off"}:
         if opens_in_a_viewer(both):
-            write_chrome(folder / "trace.json", both, clock_hz, run)
+            plain = sum(len(trace.tables["spans"]) for _, trace in both) <= PLAIN_SPANS
+            write_chrome(folder / ("trace.json" if plain else "trace.json.gz"), both, clock_hz, run)
         write_core_csv(folder / "cores.csv", traces, run)
         for ring_id, trace in traces:
             save(folder / trace_file(ring_id), trace, run)

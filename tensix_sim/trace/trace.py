@@ -258,8 +258,16 @@ class Trace:
             UsageError: neither is installed, or not the one that was chosen.
             KeyError: there is no such table.
         """
+        return frame(self.columns(of), by)
+
+    def columns(self, of: Literal["spans", "counters", "transfers"] = "spans") -> dict[str, NDArray[Any]]:
+        """The same by columns, texts as objects.
+
+        Raises:
+            KeyError: there is no such table.
+        """
         self._know("table", of, {"spans", "counters", "transfers"})
-        return frame({"spans": self._span_columns, "counters": self._counter_columns}.get(of, self._transfer_columns)(), by)
+        return {"spans": self._span_columns, "counters": self._counter_columns}.get(of, self._transfer_columns)()
 
     def _lane_columns(self, lanes: NDArray[np.int32]) -> dict[str, Any]:
         x, y = (np.array([lane.core[i] for lane in self.lanes], np.int64)[lanes] for i in (0, 1))
