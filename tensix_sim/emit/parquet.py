@@ -13,7 +13,7 @@ from tensix_sim.emit.run import Emission
 from tensix_sim.files import atomic_path
 from tensix_sim.trace.folder import MARK
 
-Rows = Literal["spans", "counters", "transfers"]
+Recorded = Literal["spans", "counters", "transfers"]
 
 
 def packages() -> tuple[Any, Any]:
@@ -33,7 +33,7 @@ def write(emission: Emission, folder: Path) -> list[Path]:
     Columns are those of `Trace.frame`, and `ring_id`; the run's id stands in the schema.
     """
     arrow, parquet = packages()
-    kinds: list[Rows] = ["spans", "counters", *(["transfers"] if emission.spec.trace == "transfers" else [])]  # type: ignore[list-item]
+    kinds: list[Recorded] = ["spans", "counters", *(["transfers"] if emission.spec.trace == "transfers" else [])]  # type: ignore[list-item]
     written = []
     for device, trace in emission.devices:
         for kind in kinds:
