@@ -226,11 +226,14 @@ SETTINGS, PATH, MOVED = 8, 6, 5  # lines of a comparison that fits a screen
 
 def verdict_screen(found: "Sequence[Verdict]") -> str:
     """What binds each device and what helps, in words, with the what-ifs that change anything and all changes that were tried."""
+    from tensix_sim.analysis import in_groups
+
     parts = []
-    for v in found:
+    for v, *others in in_groups(found):
         shown = [w for w in v.what_ifs if abs(w.gain) >= 0.0005]
         rows = [(w.cause, w.change, f"{w.cycles:,}", w.saved, w.drawn_from.partition(":")[0]) for w in shown]
-        parts.append(wrapped(f"device {v.ring_id}: {v.text}"))
+        alike = f" and alike {_numbers(sorted(o.ring_id for o in others))}" if others else ""
+        parts.append(wrapped(f"device {v.ring_id}{alike}: {v.text}"))
         parts.append(table(("what if", "", "cycles", "the device takes", "from"), rows))
         tried = [(t.text, t.note, f"{t.cycles:,}", t.saved, t.drawn_from.partition(":")[0]) for t in v.tried]
         if tried:

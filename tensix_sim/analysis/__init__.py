@@ -6,7 +6,7 @@ from tensix_sim.analysis.critical import Segment, critical_path, merged
 from tensix_sim.analysis.own import program_roofline, program_verdict
 from tensix_sim.analysis.profile import ProfileError
 from tensix_sim.analysis.roofline import Bound, Roofline, roofline
-from tensix_sim.analysis.verdict import RelievedRun, Tried, Verdict, judge, saved
+from tensix_sim.analysis.verdict import RelievedRun, Tried, Verdict, in_groups, judge, saved
 from tensix_sim.analysis.worth import Worth, plain, worth, worth_from
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "budgets",
     "compare",
     "critical_path",
+    "in_groups",
     "judge",
     "last_core",
     "merged",
