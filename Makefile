@@ -10,7 +10,7 @@ TORCH := torch==2.13.0+cpu
 TORCH_ON_CPU := https://download.pytorch.org/whl/cpu
 TOOLS := .tools
 
-.PHONY: run test test-all test-tools torch exact lint fidelity clean
+.PHONY: run test test-all test-tools torch exact lint fidelity site clean
 
 run: $(CAN_RUN)  ## the main job on the built-in example: Llama-70B Galaxy prefill, 8k tokens, ring of 4
 	$(BIN)/tensix-sim run
@@ -59,5 +59,8 @@ fidelity: $(CAN_TEST)  ## docs/fidelity.md: published walls beside their predict
 	$(PIP) -e '.[plot]'
 	$(BIN)/python benchmarks/fidelity.py
 
+site: $(CAN_TEST)  ## the manual as a website, in site/
+	$(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) $(TOOLS) build dist *.egg-info traces/runs
+	rm -rf $(VENV) $(TOOLS) site build dist *.egg-info traces/runs

@@ -6,7 +6,7 @@ These models know which values exist; `tensix_sim.doctor.check` and `rules` know
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -382,6 +382,7 @@ def _flatten(nested: Mapping[Any, Any], prefix: str = "") -> dict[Any, Any]:
     return flat
 
 
+KINDS: dict[type, str] = {list: "a list", str: "text"}  # of YAML, in words
 Source = RunSpec | Mapping[str, Any] | str | Path
 
 
@@ -419,13 +420,26 @@ def load_spec(source: Source, overrides: Sequence[str] = ()) -> RunSpec:
 def _read_yaml_file(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            raw = read_yaml(file.read(MOST_BYTES + 1))
-    except NotYamlError as error:
-        raise SpecError(("spec", str(path), str(error))) from error
+            return spec_in(file, str(path))
     except (OSError, ValueError) as error:
+        if isinstance(error, SpecError):
+            raise
         raise SpecError(("spec", str(path), f"cannot be read: {getattr(error, 'strerror', None) or error}")) from error
+
+
+def spec_in(file: BinaryIO, name: str) -> dict[str, Any]:
+    """The spec as written in an open file.
+
+    Raises:
+        SpecError: it is no YAML mapping.
+    """
+    try:
+        raw = read_yaml(file.read(MOST_BYTES + 1))
+    except NotYamlError as error:
+        raise SpecError(("spec", name, str(error))) from error
     if not isinstance(raw, dict):
-        raise SpecError(("spec", str(path), f"holds {type(raw).__name__}; a mapping of keys to values is needed"))
+        held = "is empty" if raw is None else f"holds {KINDS.get(type(raw), 'a single value')}"
+        raise SpecError(("spec", name, f"{held}; a mapping of keys to values is needed"))
     return raw
 
 

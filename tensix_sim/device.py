@@ -21,6 +21,7 @@ from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sdpa.inputs import AS_GIVEN, InputValues, RunNumbers
 from tensix_sim.sdpa.program import output_rows
 from tensix_sim.sdpa.ring_joint import RingGeometry
+from tensix_sim.text import counted
 from tensix_sim.trace import Trace, WaitKey
 from tensix_sim.workers import Progress, unwatched
 
@@ -76,6 +77,10 @@ class DeviceFigures(BaseModel):
     math_utilization: float
     waits: dict[WaitKey, float]
     accuracy: Accuracy | None
+
+    def __repr__(self) -> str:
+        times = f"{self.cycles:,} cycles, {self.duration_us:,.1f} us"
+        return f"DeviceFigures(device {self.ring_id}: {times}, {counted(self.active_cores, 'core')})"
 
 
 @dataclass

@@ -1,26 +1,47 @@
 """Files: written whole or not at all, JSON that is JSON, arrays that are mapped."""
 
+import gzip
+import io
 import json
 import math
 import re
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from tensix_sim.host import locked
+from tensix_sim.host import STDOUT, locked
+from tensix_sim.user_errors import UsageError
 
 HALF_WRITTEN = r"\.{}\.[0-9a-f]{{8}}"  # the name of a file until it is whole
 
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[TextIO]:
-    """Open a text file that takes its name only when the block ends well; until then an older file keeps it."""
+    """Open a text file that takes its name only when the block ends well; until then an older file keeps it. `-` is stdout."""
+    if Path(path) == STDOUT:
+        yield sys.stdout
+        return
     with atomic_path(path) as written, open(written, "w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextmanager
+def zipped(path: Path) -> Iterator[TextIO]:
+    """As `atomic`, compressed; the same text gives the same bytes."""
+    with (
+        atomic_path(path) as target,
+        open(target, "wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
+        io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as file,
+    ):
         yield file
 
 
@@ -69,6 +90,8 @@ def try_target(path: Path) -> None:
     Raises:
         OSError: it cannot.
     """
+    if path == STDOUT:
+        return
     if path.is_dir():
         raise IsADirectoryError(21, "is a folder", str(path))
     with suppress(_TriedError), atomic_path(path):
@@ -100,6 +123,20 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def frame(columns: Mapping[str, Any], by: str | None = None) -> Any:
+    """Columns as a DataFrame of pandas or, where that is missing, polars; `by` chooses one of the two.
+
+    Raises:
+        UsageError: neither is installed, or not the one that was chosen.
+    """
+    wanted = [by] if by else ["pandas", "polars"]
+    there = next((name for name in wanted if name in ("pandas", "polars") and find_spec(name)), None)
+    if there is None:
+        raise UsageError(f"a DataFrame needs {' or '.join(wanted)}, which is not installed: pip install pandas")
+    texts = {name: values.tolist() if values.dtype == object else values for name, values in columns.items()}
+    return import_module(there).DataFrame(texts)
 
 
 def open_array(path: str, rank: int, kind: str) -> NDArray[Any]:

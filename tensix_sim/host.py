@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+STDOUT = Path("-")  # where a file is to be named
 EXCHANGE = 2  # of Linux's renameat2
 HERE = -100  # its AT_FDCWD
 PARENT_DEATH = 1  # prctl's PR_SET_PDEATHSIG

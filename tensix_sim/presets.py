@@ -1,7 +1,6 @@
 """Specs of real models, as they call the op: one YAML file each in `data/presets`."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -10,6 +9,7 @@ import yaml
 from pydantic import PositiveInt
 
 from tensix_sim.config import Pair, SpecError, Strict, read_spec
+from tensix_sim.text import near
 
 
 class Preset(Strict):
@@ -49,16 +49,16 @@ class Preset(Strict):
 def preset(name: str, overrides: Sequence[str] = (), seq_len: int | None = None) -> dict[str, Any]:
     """Take the spec of a model, put in each ``a.b=c`` of `overrides`, and then what depends on the length; not validated yet.
 
-    `seq_len` wins over an override of it, an override of a chunk size over the model's own.
+    `seq_len` wins over an override of it, an override of a chunk size over the model's own. A length that no chunk of the model's
+    divides gives a spec that `check` refuses.
 
     Raises:
-        SpecError: there is no such preset (the message lists all, the nearest first), or an override cannot be placed.
+        SpecError: there is no such preset (the message has the nearest), or an override cannot be placed.
 
     """
     known = _files()
     if name not in known:
-        nearest = get_close_matches(name, known, n=len(known), cutoff=0.0)
-        raise SpecError(("preset", name, f"there is no such preset; nearest: {', '.join(nearest)}"))
+        raise SpecError(("preset", name, f"there is no such preset; nearest: {near(name, known)}; tensix-sim presets lists all"))
     return _read(known[name]).raw_spec(overrides, seq_len)
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tensix_sim.accuracy import Accuracy
 from tensix_sim.arch import Machine
@@ -13,7 +14,7 @@ from tensix_sim.presets import Preset
 from tensix_sim.sdpa.op import Op
 from tensix_sim.simulation import Result
 from tensix_sim.text import shown, table, wrapped
-from tensix_sim.trace import LANES
+from tensix_sim.trace import LANES, LaneWait, Run
 from tensix_sim.trust import ratio_error, tells, trust
 
 if TYPE_CHECKING:
@@ -27,19 +28,14 @@ _value = partial(shown, none="None")
 def run_screen(result: Result) -> str:
     """Each device of the ring, then where the cycles went, then how accurate the numbers are."""
     spec, effective = result.spec, result.report.effective
-    given = spec.inputs
-    heading = (
-        f"{spec.op} on {spec.board}: {given.batch} x {given.q_heads} heads x {given.seq_len} tokens, "
-        f"{given.kv_heads} KV heads, head_dim {given.head_dim}, {given.dtype}"
-    ) + _kind(spec)
     used = ", ".join(
         f"{name} {shown(value)}" for name, value in effective.items() if value is not None and not isinstance(value, dict)
     )
     parts = [
-        heading,
+        _heading(spec),
         wrapped(f"effective: {used}"),
         _devices(result.devices),
-        _waits(result.devices),
+        _slowest_waits(result.devices),
         wrapped(result.trust.text),
     ]
     if result.tail:
@@ -53,6 +49,30 @@ def run_screen(result: Result) -> str:
     if result.report.warnings:
         parts.append("\n".join(wrapped(f"note: {advice}") for advice in result.report.warnings))
     return "\n\n".join(parts)
+
+
+def saved_screen(run: Run) -> str:
+    """The same of a run that was read back: its devices, and where the cycles went."""
+    devices = [DeviceFigures.model_validate(device) for device in run.summary["devices"]]
+    told = wrapped(trust(run.spec, max(run.summary["devices"], key=lambda d: d["cycles"])).text)
+    return "\n\n".join([_heading(run.spec), _devices(devices), _slowest_waits(devices), told])
+
+
+def program_screen(title: str, figures: Mapping[str, Any], waits: Mapping[LaneWait, float]) -> str:
+    """A program of one's own: its time and bytes, then what its lanes wait for, means over all cores."""
+    header = ("cycles", "us", "DRAM read", "written", "DRAM util", "NoC util")
+    read, written = (f"{figures[f'dram_{name}_bytes'] / 1e3:,.1f} kB" for name in ("read", "write"))
+    busy = (f"{figures[f'{name}_utilization']:.1%}" for name in ("dram", "noc"))
+    row = (f"{figures['cycles']:,}", f"{figures['duration_us']:,.1f}", read, written, *busy)
+    return "\n\n".join([wrapped(title), table(header, [row]), _waits("lane", waits, figures["cycles"])])
+
+
+def _heading(spec: RunSpec) -> str:
+    given = spec.inputs
+    return wrapped(
+        f"{spec.op} on {spec.board}: {given.batch} x {given.q_heads} heads x {given.seq_len} tokens, "
+        f"{given.kv_heads} KV heads, head_dim {given.head_dim}, {given.dtype}{_kind(spec)}"
+    )
 
 
 def _kind(spec: RunSpec) -> str:
@@ -104,7 +124,11 @@ def _devices(devices: list[DeviceFigures]) -> str:
     ]
     busiest = max(devices, key=lambda d: d.busiest_server_utilization)
     share = f"{busiest.busiest_server_utilization:.0%}"
-    return table(header, rows) + f"\nbusiest server: {busiest.busiest_server} on device {busiest.ring_id}, {share} of the time"
+    told = f"busiest server: {busiest.busiest_server} on device {busiest.ring_id}, {share} of the time"
+    return (
+        table(header, rows, least=("unpack", "pack", "SFPU", "DRAM read", "steps", "DRAM util", "math util"))
+        + f"\n{wrapped(told)}"
+    )
 
 
 def _tail(tail: Tail) -> str:
@@ -118,25 +142,29 @@ def _tail(tail: Tail) -> str:
         rows.append((op, *shown, f"{read:,.1f} MB", f"{written:,.1f} MB", f"{over / 1e6:,.2f} MB" if over else ""))
     whole, more = tail.end / tail.clock_hz * 1e6, tail.cycles / tail.begun
     links = f"a {tail.topology} with {tail.links} link{'s' if tail.links > 1 else ''} between neighbours"
-    return table(("then", "cycles", "us", "of all", "DRAM read", "written", "busiest link"), rows) + (
-        f"\nwhole sequence on every device after {tail.end:,} cycles, {whole:,.1f} us: {more:.1%} on top of the op; over {links}"
-    )
+    said = f"whole sequence on every device after {tail.end:,} cycles, {whole:,.1f} us: {more:.1%} on top of the op; over {links}"
+    header = ("then", "cycles", "us", "of all", "DRAM read", "written", "busiest link")
+    return f"{table(header, rows, least=('written', 'DRAM read'))}\n{wrapped(said)}"
 
 
 def _span(values: Spread) -> str:
     return str(values.max) if values.min == values.max else f"{values.min}-{values.max}"
 
 
-def _waits(devices: list[DeviceFigures]) -> str:
-    """What each lane of an active core waits for, longest first, on the slowest device."""
+def _slowest_waits(devices: list[DeviceFigures]) -> str:
+    """What each lane of an active core waits for on the slowest device."""
     slowest = max(devices, key=lambda d: d.cycles)
+    return _waits(f"device {slowest.ring_id}", slowest.waits, slowest.cycles)
+
+
+def _waits(title: str, of_lanes: Mapping[LaneWait, float], wall: int) -> str:
+    """What each lane waits for, longest first."""
     rows = []
     for lane in LANES.values():
-        waits = [(cycles, wait.cause.text) for wait, cycles in slowest.waits.items() if wait.lane == lane]
-        named = ", ".join(f"{cause} {cycles / slowest.cycles:.1%}" for cycles, cause in sorted(waits, reverse=True)[:5])
-        rows.append((lane, f"{sum(cycles for cycles, _ in waits) / slowest.cycles:.1%}", named))
-    width = max(len(row[2]) for row in rows)
-    return table((f"device {slowest.ring_id}", "waits", "for".ljust(width)), [(a, b, c.ljust(width)) for a, b, c in rows])
+        waits = [(cycles, wait.cause.text) for wait, cycles in of_lanes.items() if wait.lane == lane]
+        named = ", ".join(f"{cause} {cycles / wall:.1%}" for cycles, cause in sorted(waits, reverse=True)[:5])
+        rows.append((lane, f"{sum(cycles for cycles, _ in waits) / wall:.1%}", named))
+    return table((title, "waits", "for"), rows, words="for")
 
 
 def _accuracy(a: Accuracy) -> str:
@@ -147,16 +175,16 @@ def _accuracy(a: Accuracy) -> str:
     if a.sampled:
         lines.append(f"all figures, the worst row too, are of {a.sampled.text}")
     if suspicion := a.suspicion():
-        lines.append(wrapped(suspicion))
-    return "\n".join(lines)
+        lines.append(suspicion)
+    return "\n".join(map(wrapped, lines))
 
 
 def _explanation(e: "Explanation") -> str:
     header = ("error by stage, rel L2", "this one ideal", "share of its square", "and all before it")
     rows = [(s.name, f"{s.alone:.3%}", f"{s.share:.1%}", f"{s.cumulative:.3%}") for s in e.stages]
     said = f"first cause: {e.first_cause}; float64 attention on the inputs in their format has {e.quantised_inputs:.3%}"
-    worst = f"worst rows: {_places(e.worst_rows)}\nworst heads: {_places(e.worst_heads)}"
-    return "\n".join([table(header, [("as it is", f"{e.rel_l2:.3%}", "", ""), *rows]), said, worst])
+    worst = f"worst rows: {_places(e.worst_rows)}", f"worst heads: {_places(e.worst_heads)}"
+    return "\n".join([table(header, [("as it is", f"{e.rel_l2:.3%}", "", ""), *rows]), *map(wrapped, (said, *worst))])
 
 
 def _places(places: "Iterable[WorstRow]") -> str:
@@ -171,7 +199,8 @@ def length_errors_screen(found: "Sequence[LengthError]") -> str:
         for n in sorted({e.keys for e in found})
     ]
     sampled = f"each of {found[0].rows:,} query rows, drawn for the length, that see all of its keys"
-    return table(("keys", "16-bit DST, rel L2", "worst row", "32-bit DST, rel L2", "worst row"), rows) + f"\n\n{sampled}"
+    header = ("keys", "16-bit DST, rel L2", "worst row", "32-bit DST, rel L2", "worst row")
+    return f"{table(header, rows)}\n\n{wrapped(sampled)}"
 
 
 def boards_screen(boards: Iterable[Machine]) -> str:
@@ -192,19 +221,23 @@ def boards_screen(boards: Iterable[Machine]) -> str:
         )
         for m in boards
     ]
-    return table(header, rows)
+    return table(header, rows, least=("L1", "mesh", "links", "clock"))
 
 
 SHOWN = 12  # changes of a device's critical path; the rest is one line
+SETTINGS, PATH, MOVED = 8, 6, 5  # lines of a comparison that fits a screen
 
 
 def verdict_screen(found: "Sequence[Verdict]") -> str:
     """What binds each device and what helps, in words, with the what-ifs that change anything and all changes that were tried."""
+    from tensix_sim.analysis import in_groups
+
     parts = []
-    for v in found:
+    for v, *others in in_groups(found):
         shown = [w for w in v.what_ifs if abs(w.gain) >= 0.0005]
         rows = [(w.cause, w.change, f"{w.cycles:,}", w.saved, w.drawn_from.partition(":")[0]) for w in shown]
-        parts.append(wrapped(f"device {v.ring_id}: {v.text}"))
+        alike = f" and alike {_numbers(sorted(o.ring_id for o in others))}" if others else ""
+        parts.append(wrapped(f"device {v.ring_id}{alike}: {v.text}"))
         parts.append(table(("what if", "", "cycles", "the device takes", "from"), rows))
         tried = [(t.text, t.note, f"{t.cycles:,}", t.saved, t.drawn_from.partition(":")[0]) for t in v.tried]
         if tried:
@@ -213,8 +246,75 @@ def verdict_screen(found: "Sequence[Verdict]") -> str:
 
 
 def compare_screen(c: "Comparison") -> str:
-    """What is to be said first, settings that differ, then each device: cycles, why, and other figures."""
-    parts = [f"before: {c.before}\nafter:  {c.after}", *map(wrapped, c.notes)]
+    """The answer, settings that differ, devices in groups that are alike, and of the slowest why: as much as fits a screen."""
+    parts = [wrapped(c.verdict), *map(wrapped, c.notes), *(wrapped(f"FAILED: {limit.text}") for limit in c.limits)]
+    if told := [one for one in c.settings if not one[0].startswith("effective.")] or c.settings:
+        shown = [(key, _value(a), _value(b)) for key, a, b in told[:SETTINGS]]
+        parts.append(table(("setting that differs", "before", "after"), [*shown, *_rest(len(told) - SETTINGS, 3)]))
+    header = ("device", "before", "after", "change", "")
+    groups = [(f"{_numbers([d.device for d in group])}{', alike' * (len(group) > 1)}", group[0]) for group in c.alike]
+    rows = [(name if m is d.cycles else f"{name}, {m.what}", *m.texts) for name, d in groups for m in d.measures]
+    parts.append("\n".join([table(header, rows), *(f"device {d}: only in {name}" for d, name in c.only.items())]))
+    if d := c.slowest:
+        if d.path:
+            title = f"critical path of device {d.device}"
+            parts.append(table((title, "before", "after", "change", ""), map(_change_row, [*d.main_path(PATH), d.cycles])))
+        for title, changes in d.moved:
+            moved = [_change_row(change) for change in changes[:MOVED]]
+            parts.append(table((title, "before", "after", "change", ""), [*moved, *_rest(len(changes) - MOVED, 5)]))
+    for title, changes in c.of_all_devices:
+        parts.append(table((title, "before", "after", "change", ""), map(_change_row, changes)))
+    return "\n\n".join([*parts, "everything, device by device: --all"])
+
+
+def baseline_screen(found: "Sequence[Comparison]") -> str:
+    """Several runs beside a baseline, a line each, then the settings in which any differs."""
+    header = ("run", "cycles", "us", "change", "most of the critical path")
+    base = found[0]
+    rows = [(base.before, f"{base.walls[0]:,}", f"{base.times[0]:,.1f}", "baseline", _most_of_path(base, "before"))]
+    for c in found:
+        change = f"{c.times[1] / c.times[0] - 1:+.1%}{' ?' if c.clear is False else ''}"
+        rows.append((c.after, f"{c.walls[1]:,}", f"{c.times[1]:,.1f}", change, _most_of_path(c, "after")))
+    best = min(found, key=lambda c: c.times[1])
+    answer = best.verdict if best.times[1] < best.times[0] else f"none of {len(found)} runs is faster than {base.before}"
+    parts = [wrapped(answer), *(wrapped(f"FAILED: {c.after}: {limit.text}") for c in found for limit in c.limits)]
+    parts.append(table(header, rows, words=header[-1]))
+    keys = dict.fromkeys(key for c in found for key, _, _ in c.settings if not key.startswith("effective."))
+    if keys:
+        values = [{key: (a, b) for key, a, b in c.settings} for c in found]
+        first = {key: next(_value(of[key][0]) for of in values if key in of) for key in keys}
+        settings = [(key, first[key], *(_value(of[key][1]) if key in of else "=" for of in values)) for key in keys]
+        names = (Path(name).name for name in (base.before, *(c.after for c in found)))
+        parts.append(
+            table(("setting that differs", *names), [*settings[:SETTINGS], *_rest(len(settings) - SETTINGS, len(found) + 2)])
+        )
+    if any(c.clear is False for c in found):
+        parts.append(wrapped(f"?: too small to tell; {ratio_error().text}"))
+    notes = dict.fromkeys(note for c in found for note in c.notes if "too small to tell" not in note)
+    return "\n\n".join([*parts, *map(wrapped, notes)])
+
+
+def _most_of_path(c: "Comparison", side: str) -> str:
+    d = c.slowest
+    if d is None or not d.path:
+        return ""
+    most = max(d.path, key=lambda change: getattr(change, side))
+    return f"{most.what} {getattr(most, side) / getattr(d.cycles, side):.0%}"
+
+
+def _rest(left: int, cells: int) -> list[tuple[str, ...]]:
+    """A last row that says how many more there are."""
+    return [(f"and {left} more", *[""] * (cells - 1))] if left > 0 else []
+
+
+def _numbers(of: Sequence[int]) -> str:
+    """0 to 3, or 0, 2, 3."""
+    return f"{of[0]} to {of[-1]}" if len(of) > 2 and of[-1] - of[0] == len(of) - 1 else ", ".join(map(str, of))
+
+
+def compare_all_screen(c: "Comparison") -> str:
+    """Everything: the answer, what is to be said of it, settings that differ, then each device: cycles, why, other figures."""
+    parts = [wrapped(c.verdict), *map(wrapped, c.notes), *(wrapped(f"FAILED: {limit.text}") for limit in c.limits)]
     if c.settings:
         parts.append(
             table(("setting that differs", "before", "after"), [(key, _value(a), _value(b)) for key, a, b in c.settings])
@@ -255,10 +355,11 @@ def worth_screen(spec: RunSpec, found: "Sequence[Worth]") -> str:
         if least
         else "ring-distributed SDPA is not worth it at the longest of these lengths"
     )
+    title = f"{spec.op} against sdpa on {spec.board}, ring of {spec.ring_size}, tail included: split, two all-gathers, concat"
     parts = [
-        f"{spec.op} against sdpa on {spec.board}, ring of {spec.ring_size}, tail included: split, two all-gathers, concat",
+        wrapped(title),
         table(("tokens", "plain us", "ring us", "tail us", "ring is"), rows),
-        answer,
+        wrapped(answer),
         *(wrapped(f"{one.op}: {trust(one).text}") for one in (spec, plain(spec))),
     ]
     if any(w.problem is None and not w.clear for w in found):
@@ -284,9 +385,9 @@ def tune_screen(t: "Tuning") -> str:
     code = [config.as_ttnn]
     if {"fidelity", "fp32_dest"} & set(names):
         code.append(t.recommended.spec.effective_compute_config.as_ttnn)
-    parts = [heading, table(header, rows)]
+    parts = [wrapped(heading), table(header, rows, least=("L1 bytes", "cores"))]
     if t.winner.error_of:
-        parts.append(f"rel L2: of {t.winner.error_of}")
+        parts.append(wrapped(f"rel L2: of {t.winner.error_of}"))
     parts += [wrapped(_said(t)), "\n".join(code)]
     if t.less_faithful:
         parts.append(wrapped(_less_faithful(t, t.less_faithful)))
@@ -352,5 +453,4 @@ def lengths_screen(tunings: "Sequence[Tuning]") -> str:
 def presets_screen(presets: Mapping[str, Preset]) -> str:
     """One line a preset."""
     rows = [(name, "{:,} to {:,}".format(*preset.seq_lens), preset.about) for name, preset in presets.items()]
-    width = max(len(row[2]) for row in rows)
-    return table(("preset", "tokens", "what".ljust(width)), [(name, lens, about.ljust(width)) for name, lens, about in rows])
+    return table(("preset", "tokens", "what"), rows, words="what")

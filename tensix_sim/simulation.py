@@ -4,8 +4,9 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from tensix_sim.hw import SimulationError
 from tensix_sim.identity import run_id, values_digest
 from tensix_sim.job import IllegalConfigError, Job
 from tensix_sim.sdpa.inputs import InputValues, RunNumbers, input_misfits
+from tensix_sim.text import Shown, counted
 from tensix_sim.trace import SCHEMA, SUMMARY, Run, Trace, opens_in_a_viewer, whole_folder, write_traces
 from tensix_sim.trust import Trust, trust
 from tensix_sim.workers import PROCESSES, Jobs, Progress, run_all, unwatched, worker_processes
@@ -32,8 +34,8 @@ STEP_SECONDS, TILE_SECONDS = 5e-5, {"off": 0.0, "fast": 6e-5, "exact": 1e-3}  # 
 WORTH_PROCESSES = 0.5  # seconds of work
 
 
-@dataclass
-class Result:
+@dataclass(repr=False)
+class Result(Shown):
     """A finished run, one `DeviceRun` for each simulated ring position, or for position 0 where there is no ring."""
 
     job: Job
@@ -43,6 +45,16 @@ class Result:
     error: dict[str, Any] | None = None  # `error.Explanation`, where one was asked for
     tail: Tail | None = None
     values: str = ""  # `identity.values_digest` of its inputs
+
+    def __repr__(self) -> str:
+        slowest = max(self.devices, key=lambda d: d.cycles)
+        times = f"{slowest.cycles:,} cycles, {slowest.duration_us:,.1f} us"
+        error = f", rel L2 {self.accuracy.rel_l2:.2%}" if self.accuracy else ""
+        return f"Result({self.spec.op} on {self.spec.board}: {counted(len(self.runs), 'device')}, {times}{error})"
+
+    def frame(self, of: Literal["devices", "waits", "servers"] = "devices", by: str | None = None) -> Any:
+        """A table as a DataFrame: see `trace.Run.frame`."""
+        return self.as_run().frame(of, by)
 
     @property
     def spec(self) -> RunSpec:
@@ -147,13 +159,13 @@ class Result:
         """Traces of the tail, by ring position."""
         return list(self.tail.traces.items()) if self.tail else []
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: str | PathLike[str]) -> None:
         """Write the files of `write_into` as `folder`, which takes the place of an older one whole, or not at all.
 
         Raises:
             OSError: it cannot be written, or an older one has files that no run writes; nothing changed.
         """
-        with whole_folder(folder) as new:
+        with whole_folder(Path(folder)) as new:
             self.write_into(new)
 
     def write_into(self, folder: Path) -> None:
@@ -167,7 +179,7 @@ class Result:
 
 
 def simulate(
-    spec: RunSpec | dict[str, Any] | str,
+    spec: RunSpec | dict[str, Any] | str | Path,
     jobs: Jobs = 1,
     progress: Progress = unwatched,
     inputs: InputValues | None = None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from math import isfinite
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,14 @@ class Summary(BaseModel):
     peak_rss_bytes: int
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: str | PathLike[str]) -> Run:
     """Read a run with its traces, as `open_run` does, and check its figures.
 
     Raises:
         RunError: there is no run, its files are broken or of several runs, or a figure is missing or cannot be.
     """
     run = open_run(folder)
-    path = folder / SUMMARY
+    path = Path(folder) / SUMMARY
     ring_ids = [device["ring_id"] for device in run.summary["devices"]]
     try:
         expected = list(positions(run.spec))

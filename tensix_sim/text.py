@@ -1,11 +1,28 @@
 """Text as the faces lay it out: values as people write them, tables, and lines that are not too long."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from difflib import get_close_matches
+from importlib import import_module
 from textwrap import wrap
 from typing import Any
 
 WIDTH = 110
+screen_width = ContextVar("screen_width", default=WIDTH)  # a narrower terminal's own, once a command knows it
+NEAR = 3  # names that are offered in place of an unknown one
+SIZE = re.compile("([1-9][0-9]{0,11})([kM])")
 MOST_TOLD = 50  # of what is wrong at once
+
+
+class Shown:
+    """What shows itself: printed, as the screen of its command, in a notebook with a picture too. How, `notebook` knows."""
+
+    def __str__(self) -> str:
+        return str(import_module("tensix_sim.notebook").screen(self))
+
+    def _repr_html_(self) -> str:
+        return str(import_module("tensix_sim.notebook").as_html(self))
 
 
 def shown(value: Any, times: str = "x", none: str = "none") -> str:
@@ -41,6 +58,22 @@ def key_text(key: object) -> str:
     return clipped(printable(str(key)).replace("\n", "\\n"), 100)
 
 
+def counted(number: int, what: str) -> str:
+    """So many of it: 1 device, 4 devices."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def near(name: object, known: Iterable[str]) -> str:
+    """The few known names that are most like an unknown one, nearest first, as a list in words."""
+    return ", ".join(get_close_matches(str(name), list(known), n=NEAR, cutoff=0.0)) or "none"
+
+
+def size_in(text: str) -> int | None:
+    """The whole number that a size such as 32k or 1M stands for, in powers of 1,024; None if it is none."""
+    found = SIZE.fullmatch(text)
+    return int(found[1]) * {"k": 1 << 10, "M": 1 << 20}[found[2]] if found else None
+
+
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Values by dotted key; an empty mapping is a value."""
     found: dict[str, Any] = {}
@@ -50,9 +83,14 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def wrapped(text: str, first: str = "", rest: str = "  ") -> str:
-    """Lines of at most `WIDTH`; `first` stands before the first of them, `rest` before the others."""
-    lines = wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(lines)
+    """Lines no wider than the screen; `first` stands before the first of them, `rest` before the others.
+
+    Only the first line of a text is wrapped; what an excerpt is of stays under what it points at.
+    """
+    said, *excerpt = text.split("\n")
+    width = screen_width.get()
+    lines = wrap(said, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([*lines, *(rest + line for line in excerpt)])
 
 
 def columns(layout: str, *cells: object) -> str:
@@ -60,9 +98,43 @@ def columns(layout: str, *cells: object) -> str:
     return "".join(f"{cell:{column}}" for cell, column in zip(cells, layout.split(), strict=True)).rstrip()
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Right-aligned columns as wide as they must be, the first one left-aligned, two blanks between them."""
-    lines = [header, *rows]
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], words: str = "", least: Sequence[str] = ()) -> str:
+    """Right-aligned columns as wide as they must be, the first one left-aligned, two blanks between them.
+
+    The column under `words`, the last one, is text, left-aligned. Where the screen is too narrow, columns under `least` go, the
+    first of them first, and it is said which; then the widest column's text goes on in further lines.
+    """
+    lines = [list(header), *map(list, rows)]
+    gone = []
+    for name in least:
+        if _wide(lines) <= screen_width.get():
+            break
+        gone.append(name)
+        i = lines[0].index(name)
+        lines = [line[:i] + line[i + 1 :] for line in lines]
+    lines = _narrowed(lines, _wide(lines) - screen_width.get())
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    layout = " ".join(f"{f'>{width + 2}' if i else f'<{width}'}" for i, width in enumerate(widths))
-    return "\n".join(columns(layout, *line) for line in lines)
+    layout = " ".join(f"<{width}" if i == 0 else f">{width + 2}" for i, width in enumerate(widths))
+    if words:
+        lines = [[*line[:-1], line[-1].ljust(widths[-1])] for line in lines]
+    drawn = [columns(layout, *line) for line in lines]
+    return "\n".join(drawn + ([wrapped(f"not shown, for the screen is narrow: {', '.join(gone)}")] if gone else []))
+
+
+def _wide(lines: Sequence[Sequence[str]]) -> int:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _narrowed(lines: list[list[str]], excess: int) -> list[list[str]]:
+    """The same with the widest column so much narrower, as far as 12 letters: its cells go on in lines of their own."""
+    if excess <= 0:
+        return lines
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widest = widths.index(max(widths))
+    found = []
+    for line in lines:
+        first, *others = wrap(line[widest], max(12, widths[widest] - excess)) or [""]
+        found.append([*line[:widest], first, *line[widest + 1 :]])
+        found += [[other if i == widest else "" for i in range(len(line))] for other in others]
+    return found

@@ -1,4 +1,4 @@
-"""YAML as specs are written: the words and numbers of version 1.2, no key twice, and no more than a spec can hold."""
+"""YAML as specs are written: words and numbers of version 1.2, sizes such as 32k, no key twice, no more than a spec can hold."""
 
 import re
 from collections.abc import Callable, Hashable
@@ -6,18 +6,19 @@ from typing import Any
 
 import yaml
 
-from tensix_sim.text import brief
+from tensix_sim.text import SIZE, brief, clipped, size_in
 
 MOST_BYTES = 1 << 18
 MOST_VALUES = 5_000  # of a file, and of what its aliases stand for
 MOST_NESTED = 20
 MOST_DIGITS = 40
+EXCERPT = 76  # letters of a line around what is wrong
 TAG = "tag:yaml.org,2002:"
 WORDS = {
     "merge": ("<<", "<"),
     "null": ("~|null|Null|NULL|", ["~", "n", "N", ""]),
     "bool": ("true|True|TRUE|false|False|FALSE", "tTfF"),
-    "int": (r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    "int": (rf"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+|{SIZE.pattern}", "-+0123456789"),
     "float": (
         r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
         "-+.0123456789",
@@ -50,11 +51,11 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_yaml_int(self, node: Any) -> int:
-        """A whole number: digits, 0o17 or 0x1f."""
+        """A whole number: digits, 0o17, 0x1f or 32k."""
         text = self.construct_scalar(node)
         if len(text) > MOST_DIGITS:
             raise NotYamlError(f"has a number of {len(text):,} digits in line {_line(node)}", _line(node))
-        return int(text, 0)
+        return size_in(text) or int(text, 0)
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -98,9 +99,18 @@ def _read(text: str | bytes, how: "Callable[[_Loader], Any]") -> Any:
     except NotYamlError:
         raise
     except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else None
-        raise NotYamlError(f"is not YAML in line {line}" if line else "is not YAML", line) from error
+        raise _not_yaml(error) from error
+
+
+def _not_yaml(error: Exception) -> NotYamlError:
+    """What the parser says, and the place in its line."""
+    why = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return NotYamlError(f"is not YAML: {clipped(str(why))}")
+    shown = mark.get_snippet(indent=0, max_length=EXCERPT)
+    told = f"is not YAML in line {mark.line + 1}, column {mark.column + 1}: {clipped(str(why))}"
+    return NotYamlError(f"{told}\n{shown}" if shown else told, mark.line + 1)
 
 
 def _checked(root: yaml.Node | None) -> yaml.Node | None:

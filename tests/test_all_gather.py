@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tensix_sim.arch import machine
+from tensix_sim.arch.rings import has_ring, usual_topology
 from tensix_sim.formats import FORMATS
-from tensix_sim.gather.all_gather import AllGather, has_ring, usual_topology
+from tensix_sim.gather.all_gather import AllGather
 from tensix_sim.gather.run import Gathered, run_all_gather, run_moves
 from tensix_sim.hw import Chip, SimulationError
 from tensix_sim.hw.ethernet import BACKWARD, FORWARD

@@ -205,11 +205,11 @@ def test_a_machine_cannot_change(board: Machine) -> None:
     assert hash(board) == hash(board.override({}))
 
 
-def test_unknown_board_is_refused_with_all_that_there_are() -> None:
-    """The error lists every board, the nearest first."""
+def test_unknown_board_is_refused_with_near_ones() -> None:
+    """The error lists three boards, the nearest first."""
     with pytest.raises(UnknownNameError, match="unknown board 'n151'; nearest: n150, ") as error:
         machine("n151")
-    assert all(name in str(error.value) for name in BOARDS)
+    assert sum(name in str(error.value) for name in BOARDS) == 3
 
 
 def test_machines_and_errors_cross_processes() -> None:

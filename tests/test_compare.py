@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from specs import raw
 
 from tensix_sim import simulate
@@ -169,3 +169,99 @@ def test_the_page_has_what_the_text_has(folder: Path, tmp_path: Path) -> None:
         assert all(f"<td>{p.what}</td>" in page for p in device.path[:5])
     write_comparison(comparison, tmp_path / "c.html")
     assert (tmp_path / "c.html").read_text() == comparison_page(comparison)
+
+
+# -- the answer ---------------------------------------------------------------------------------------------
+
+LINES = 48  # of a terminal
+
+
+def command(*words: object) -> Result:
+    """What `tensix-sim compare` does."""
+    return CliRunner().invoke(main, ["compare", *map(str, words)])
+
+
+def test_the_first_line_is_the_answer(folder: Path) -> None:
+    """By how much the slowest device's cycles changed, and what they were and are spent on."""
+    a, b = (simulate(RING | {"trace": "off"}).devices, read_side(folder / "b").cycles)
+    before, after = max(d.cycles for d in a), max(b.values())
+    first = command(folder / "a", folder / "b").stdout.split("\n\n")[0].replace("\n  ", " ")
+    assert first.startswith(f"{folder / 'b'} takes {abs(after / before - 1):.1%} {'less' if after < before else 'more'} than ")
+    assert f"{before:,} to {after:,} cycles; its critical path " in first
+    assert "takes as long as" in command(folder / "a", folder / "a").stdout.split("\n\n")[0]
+
+
+def test_a_comparison_fits_a_screen_and_all_shows_the_rest(folder: Path, tmp_path: Path) -> None:
+    """Four devices that are alike are one line; every device stands in --all, and in the page and the JSON."""
+    ring = raw(S=1024, k=64, numerics="off", ring_size=4, mesh=[8, 4])
+    for name, k in (("a", 64), ("b", 128)):
+        simulate(load_spec(ring, [f"program_config.k_chunk_size={k}"])).write(tmp_path / name)
+    shown = command(tmp_path / "a", tmp_path / "b")
+    assert len(shown.stdout.splitlines()) <= LINES
+    assert "0 to 3, alike" in shown.stdout
+    everything = command(tmp_path / "a", tmp_path / "b", "--all").stdout
+    assert all(f"device {d} " in everything for d in range(4))
+    assert shown.stdout.split("\n\n")[0] == everything.split("\n\n")[0]
+
+
+def test_runs_stand_beside_a_baseline(folder: Path, tmp_path: Path) -> None:
+    """A line each; settings in which any differs, with `=` where it has the baseline's; the fastest is the answer."""
+    simulate(load_spec(RING, ["program_config.q_chunk_size=32"])).write(tmp_path / "c")
+    done = command(folder / "a", folder / "b", tmp_path / "c", "--json", tmp_path / "all.json")
+    assert done.exit_code == 0, done.output
+    rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.strip()}
+    assert rows[str(folder / "a")][3] == "baseline"
+    assert rows["program_config.q_chunk_size"][1:] == ["64", "=", "32"]
+    assert rows["program_config.k_chunk_size"][1:] == ["64", "128", "="]
+    found = json.loads((tmp_path / "all.json").read_text())["comparisons"]
+    fastest = min(found, key=lambda one: one["walls"][1])
+    assert done.stdout.startswith((f"{fastest['after']} takes", "none of 2 runs is faster"))
+    assert command(folder / "a", folder / "b", tmp_path / "c", "--html", tmp_path / "x.html").exit_code == 2
+
+
+# -- limits -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "after", "broken"),
+    [
+        ("cycles>+3%", 1030, False), ("cycles>+3%", 1031, True), ("cycles>3%", 1031, True), ("cycles > +30", 1031, True),
+        ("cycles>+30", 1030, False), ("cycles<-10%", 899, True), ("cycles<-10%", 900, False), ("cycles>+0", 1001, True),
+        ("cycles>-5%", 951, True),
+    ],
+)  # fmt: skip
+def test_a_limit_is_broken_beyond_it(rule: str, after: int, broken: bool, tmp_path: Path) -> None:
+    """In per cent of what was before, or in the figure's own unit; at the limit it holds."""
+    before, then = (read_side(results(tmp_path, f"SDPAOperation,1024,0,4,{n},,"), 10**9) for n in (1000, after))
+    assert [limit.rule for limit in compare(before, then, [rule]).limits] == ([rule] if broken else [])
+
+
+def test_a_broken_limit_ends_with_4_and_is_annotated(folder: Path) -> None:
+    """Both runs are shown all the same; one that keeps its limits is a notice."""
+    slower, faster = (
+        ("b", "a") if max(read_side(folder / "b").cycles.values()) < max(read_side(folder / "a").cycles.values()) else "ab"
+    )
+    failed = command(folder / slower, folder / faster, "--fail-if", "cycles>-99%", "--github")
+    assert failed.exit_code == 4
+    assert "FAILED: cycles went from" in failed.stdout
+    assert f"::error title={folder / faster}::cycles went from" in failed.stdout
+    kept = command(folder / "a", folder / "a", "--fail-if", "cycles>+0", "--github")
+    assert kept.exit_code == 0
+    assert kept.stdout.splitlines()[-1].startswith(f"::notice title={folder / 'a'}::")
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("cycles", "is not like cycles>"),
+        ("cycles>=3%", "is not like"),
+        ("cycle>+3%", "no figure cycle; nearest: cycles"),
+        ("", "is not like"),
+    ],
+)
+def test_what_is_no_limit_is_refused(folder: Path, rule: str, says: str) -> None:
+    """Usage, with the nearest figure; nothing is printed."""
+    done = command(folder / "a", folder / "b", "--fail-if", rule)
+    assert done.exit_code == 2
+    assert says in done.stderr
+    assert done.stdout == ""

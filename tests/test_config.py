@@ -320,8 +320,8 @@ def test_a_malformed_override_is_refused(override: str) -> None:
         (b"\xff\xfe\x00", "not YAML"),
         (b"[" * 2000, "nested more than 20 deep"),
         (b"machine: &a {b: *a}", "refers to itself"),
-        (b"[1, 2]", "holds list"),
-        (b"", "holds NoneType"),
+        (b"[1, 2]", "holds a list"),
+        (b"", "is empty"),
     ],
     ids=["open", "bytes", "deep", "circular", "list", "empty"],
 )

@@ -13,6 +13,7 @@ anew, of all pages or of those that it is given, as in `README.md docs/spec.md`;
 """
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -34,7 +35,8 @@ from click.testing import CliRunner
 import tensix_sim
 from tensix_sim.arch import BOARDS, machine
 from tensix_sim.cli import main
-from tensix_sim.config import BUILT_IN, RunSpec
+from tensix_sim.config import BUILT_IN
+from tensix_sim.schema import spec_schema
 from tensix_sim.sdpa.op import OPS
 
 ROOT = Path(tensix_sim.__file__).parents[1]
@@ -178,7 +180,8 @@ def _values(schema: dict[str, Any]) -> str:
     """What a key of the spec takes, in words."""
     match schema:
         case {"anyOf": options}:
-            return " or ".join(_values(option) for option in options if option != {"type": "null"})
+            words = (_values(option) for option in options if option != {"type": "null"} and "pattern" not in option)
+            return " or ".join(words)
         case {"enum": words}:
             return ", ".join(f"`{word}`" for word in words)
         case {"const": word}:
@@ -190,7 +193,7 @@ def _values(schema: dict[str, Any]) -> str:
         case {"type": "number", "minimum": least, "maximum": most}:
             return f"{least} to {most}"
         case {"type": "array", "prefixItems": items}:
-            return f"[{', '.join('ab'[: len(items)])}]" if items[0]["type"] == "integer" else "[[a, b], [a, b]]"
+            return f"[{', '.join('ab'[: len(items)])}]" if "prefixItems" not in items[0] else "[[a, b], [a, b]]"
         case {"type": "array", "items": item}:
             return f"list of {_values(item)}"
         case {"type": "object"}:
@@ -198,19 +201,21 @@ def _values(schema: dict[str, Any]) -> str:
     return {"string": "text", "number": "number"}[schema["type"]]
 
 
-SPEC = RunSpec.model_json_schema()
+SCHEMA = ROOT / "docs/spec.schema.json"  # which editors take, and docs/spec.md is made from
+SPEC = json.loads(SCHEMA.read_text())
 
 
 def spec_keys() -> str:
     """Every key of a run spec: what it takes, its default, what it means."""
 
     def rows(model: dict[str, Any], prefix: str) -> Iterator[tuple[str, ...]]:
+        required = next(iter(model.get("anyOf", [model]))).get("required", ())
         for name, field in model["properties"].items():
             options = field.get("anyOf", [field])
             refs = [option["$ref"] for option in options if "$ref" in option]
-            default = "required" if name in model.get("required", ()) else str(field["default"]).replace("None", "null")
+            default = "required" if name in required else str(field.get("default", "null")).replace("None", "null")
             default = {"True": "true", "False": "false"}.get(default, default)
-            takes = ", ".join(f"`{op}`" for op in OPS) if name == "op" else "keys" if refs else _values(field)
+            takes = "keys" if refs else _values(field)
             yield f"`{prefix}{name}`", takes, "" if "{" in default else default, field["description"]
             for ref in refs:
                 yield from rows(SPEC["$defs"][ref.rpartition("/")[2]], f"{prefix}{name}.")
@@ -386,7 +391,7 @@ def _words() -> set[str]:
 # names of SimPy, click, tt-metal and Python; and, short for a constant of the model, what a verb pays
 OTHERS = {"ClickException", "Container", "Thread", "__pycache__", "process_time", "thread_time", "matmul_blocks", "noc_latencies"}
 OTHERS |= {"data_movement", "accumulate_switch", "cb_update", "cb_wait", "math_init", "reduce_block_max_row", "recip_tile"}
-OTHERS |= {"pack_tile"}
+OTHERS |= {"pack_tile", "bash_source", "zsh_source", "fish_source"}
 
 
 def _exists(path: str, page: Path) -> bool:
@@ -473,6 +478,15 @@ def test_settings_can_be_set(page: Path) -> None:
 # -- accepting ----------------------------------------------------------------------------------------------
 
 
+def _schema() -> str:
+    return json.dumps(spec_schema(), indent=2) + "\n"
+
+
+def test_the_published_schema_is_what_the_models_say() -> None:
+    """The file that editors take, and what the command prints."""
+    assert SCHEMA.read_text() == _schema() == _printed("tensix-sim schema")
+
+
 def _write(page: Path) -> None:
     """Write the made parts and the screens of a page anew."""
     text = MADE_PART.sub(lambda part: part[1] + MADE[part[2]]() + part[4], page.read_text())
@@ -483,6 +497,8 @@ def _write(page: Path) -> None:
 
 
 if __name__ == "__main__":
+    SCHEMA.write_text(_schema())
+    SPEC = json.loads(_schema())
     chosen = {ROOT / name for name in sys.argv[1:]} or {*PAGES}
     with TemporaryDirectory() as folder:
         os.chdir(folder)

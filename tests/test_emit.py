@@ -1,6 +1,7 @@
 """Files for other tools: they say what the trace says, in the order and with the names that these tools know."""
 
 import csv
+import gzip
 import json
 import sqlite3
 from collections import Counter
@@ -23,7 +24,7 @@ from tensix_sim.emit.device_log import COLUMNS as LOG_COLUMNS
 from tensix_sim.emit.perf_results import COLUMNS
 from tensix_sim.sdpa.geometry import spec_machine
 from tensix_sim.simulation import Result
-from tensix_sim.trace import RISCS, Totals
+from tensix_sim.trace import RISCS, RunError, Totals, open_run
 
 RING = raw(numerics="off", trace="transfers")
 WIDE = {"board": "p150b", "is_causal": False, "dtype": "bfloat16", "grid": [4, 4], "numerics": "off", "trace": "transfers"}
@@ -311,3 +312,38 @@ def test_the_command_offers_all_formats() -> None:
     """What `emit` knows is what --help lists."""
     option = next(p for p in main.commands["run"].params if p.name == "kinds")  # type: ignore[attr-defined]
     assert tuple(option.type.choices) == KINDS
+
+
+def test_parquet_has_what_the_trace_has(result: Result, tmp_path: Path) -> None:
+    """Spans, counters and transfers of each device, row by row, and the run's id; the same bytes twice."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    written = emit(result.as_run(), ["parquet"], tmp_path / "a")
+    kinds = ("spans", "counters", "transfers")
+    assert {path.name for path in written} == {f"{kind}-{d}.parquet" for kind in kinds for d in (0, 1)}
+    for d, trace in result.trace.items():
+        for kind in kinds:
+            table = parquet.read_table(tmp_path / "a" / f"{kind}-{d}.parquet")
+            assert table.schema.metadata[b"tensix_sim run"].decode() == result.id
+            columns = trace.columns(kind)  # type: ignore[arg-type]
+            assert table.column_names == ["ring_id", *columns]
+            assert {name: table[name].to_pylist() for name in columns} == {name: v.tolist() for name, v in columns.items()}
+    emit(result.as_run(), ["parquet"], tmp_path / "b")
+    assert all(path.read_bytes() == (tmp_path / "b" / path.name).read_bytes() for path in written)
+
+
+def test_a_long_trace_is_compressed(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same JSON, a tenth of the bytes, the same bytes twice; a run with it is read back, and one of another run is not."""
+    result.write(tmp_path / "plain")
+    monkeypatch.setattr("tensix_sim.trace.store.PLAIN_SPANS", 100)
+    for name in "ab":
+        result.write(tmp_path / name)
+    packed = (tmp_path / "a/trace.json.gz").read_bytes()
+    assert packed == (tmp_path / "b/trace.json.gz").read_bytes()
+    plain = (tmp_path / "plain/trace.json").read_bytes()
+    assert gzip.decompress(packed) == plain
+    assert len(packed) < len(plain) / 5
+    assert open_run(tmp_path / "a").id == result.id
+    with gzip.open(tmp_path / "a/trace.json.gz", "wb") as file:
+        file.write(plain.replace(result.id.encode(), b"another"))
+    with pytest.raises(RunError, match="runs are mixed"):
+        open_run(tmp_path / "a")

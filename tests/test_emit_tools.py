@@ -52,6 +52,16 @@ def test_tt_perf_report_prints_the_op(folder: Path) -> None:
     assert "BFP8, BFP8 => BFP8" in line
 
 
+def test_tt_perf_report_classifies_plain_sdpa(tmp_path: Path) -> None:
+    """As computing. The ring op's code is not in the list of the released tool, which says so, as it does for hardware's logs."""
+    emit(simulate(upstream("sdpa", S=1024, k=128, trace="zones")).as_run(), ["perf-csv"], tmp_path / "plain")
+    command = [TOOLS / "perf-report/bin/tt-perf-report", "ops_perf_results_plain.csv", "--no-color"]
+    done = subprocess.run(command, cwd=tmp_path / "plain", capture_output=True, text=True, timeout=HANGS, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Unclassified" not in done.stdout + done.stderr
+    assert re.search(r"SDPAOperation .* Compute", done.stdout)
+
+
 @pytest.fixture(scope="module")
 def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """Address of a running ttnn-visualizer with the folder open, and its query."""

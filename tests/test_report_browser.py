@@ -21,7 +21,7 @@ from tensix_sim.trace import open_run
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
 
-OF_ANY_PROGRAM = ("cores", "floor", "time", "budget", "path", "l1")
+OF_ANY_PROGRAM = ("verdict", "cores", "floor", "time", "budget", "roofline", "path", "l1")
 SECTIONS = ("verdict", "ring", "cores", "floor", "time", "budget", "roofline", "path", "config", "l1", "accuracy")
 PROBE = """
 <script>

@@ -625,5 +625,5 @@ def test_bandwidth_is_bytes_a_cycle_and_unknown_names_are_refused() -> None:
     starts, rate = filled().bandwidth("read")
     assert starts[1] - starts[0] == 256
     assert (rate * 256).sum() == sum(range(50))
-    with pytest.raises(KeyError, match="no counter 'dram bank 9 bytes'; there are read bytes"):
+    with pytest.raises(KeyError, match="unknown counter 'dram bank 9 bytes'; nearest: read bytes"):
         filled().bandwidth("dram bank 9")

@@ -68,9 +68,9 @@ def test_compare_answers_from_which_length_on(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ([], "BEFORE and AFTER"),
+        ([], "two or more"),
         (["--preset", "llama70b-galaxy"], "need --seq-lens"),
-        (["--seq-lens", "1..2", "--call", "1"], "neither AFTER nor --html nor --call"),
+        (["--seq-lens", "1..2", "--call", "1"], "takes no RUN, --html, --call"),
         (["--seq-lens", "some"], "--seq-lens 'some'"),
     ],
 )

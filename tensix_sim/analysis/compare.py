@@ -1,7 +1,8 @@
 """Two runs, or a run and a hardware profile: what changed, on each device, and what on its critical path made the difference."""
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,16 @@ from tensix_sim.job import Job
 from tensix_sim.logged import WORK, told_by
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.summary import read_run
-from tensix_sim.text import flat
+from tensix_sim.text import brief, flat, near
 from tensix_sim.trace import LANES, RISCS, Run, Totals, Trace
 from tensix_sim.trust import tells, too_small, trust
+from tensix_sim.user_errors import UsageError
 
 FPU, SFPU, DRAM = UTILISATIONS.values()
 TIME = "microseconds"
+MANY = 10  # times as much, from where a percentage says little
+ALIKE = 0.01  # of a device's cycles
+LIMIT = re.compile(r"([A-Za-z]\w*)([<>])([+-]?[0-9]+(?:\.[0-9]+)?)(%?)")
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class FigureChange:
         """Before, after, the change, and the change as a share of what was before, for people."""
         if self.is_share:
             return f"{self.before:.1%}", f"{self.after:.1%}", f"{100 * self.by:+.1f} points", ""
-        share = f"{self.by / self.before:+.1%}" if self.before else ""
+        times = self.after / self.before if self.before else 0
+        share = f"{times:.0f}x" if times > MANY else f"{times - 1:+.1%}" if self.before else ""
         digits = 1 if self.what == TIME else 0
         return f"{self.before:,.{digits}f}", f"{self.after:,.{digits}f}", f"{self.by:+,.{digits}f}", share
 
@@ -67,6 +73,7 @@ class Side:
     logged: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     trust: str = ""  # how far times of a run's kind were from silicon
+    totals: dict[str, float] = field(default_factory=dict)  # what a limit may be set to, of all devices
     path: dict[int, dict[str, int]] = field(default_factory=dict)
     waits: dict[int, dict[str, float]] = field(default_factory=dict)
     error: dict[str, float] = field(default_factory=dict)  # its size, and the share of its square that each stage causes
@@ -119,6 +126,52 @@ class Comparison:
     errors: list[FigureChange] = field(default_factory=list)
     tail: list[FigureChange] = field(default_factory=list)
     clear: bool | None = None  # whether two runs differ by more than predicted ratios are off
+    walls: tuple[int, int] = (0, 0)  # cycles of the slowest device, before and after
+    times: tuple[float, float] = (0.0, 0.0)  # microseconds
+    limits: list["Limit"] = field(default_factory=list)  # that were set and are broken
+
+    @property
+    def time_differs(self) -> bool:
+        """Whether cycles are of different clocks."""
+        return any(d.time for d in self.devices)
+
+    @property
+    def slowest(self) -> DeviceChange | None:
+        """Of the devices that both have, the one that ends last after."""
+        return max(self.devices, key=lambda d: d.cycles.after, default=None)
+
+    @property
+    def verdict(self) -> str:
+        """The answer in a sentence: by how much, on the slowest device of each side, and what its critical path is made of."""
+        before, after = self.times if self.time_differs else self.walls
+        unit, digits = ("us", 1) if self.time_differs else ("cycles", 0)
+        numbers = f"{before:,.{digits}f} to {after:,.{digits}f} {unit}"
+        if before == after:
+            said = f"{self.after} takes as long as {self.before}: {after:,.{digits}f} {unit}"
+        else:
+            much = f"{abs(after / before - 1):.1%} {'less' if after < before else 'more'}"
+            said = f"{self.after} takes {much} than {self.before}: {numbers}"
+            said += ", too small to tell" if self.clear is False else ""
+        return f"{said}{self._moved_path()}"
+
+    def _moved_path(self) -> str:
+        d = self.slowest
+        if d is None or not d.path or not d.cycles.by:
+            return ""
+        first, last = max(d.path, key=lambda c: c.before), max(d.path, key=lambda c: c.after)
+        was, now = first.before / d.cycles.before, last.after / d.cycles.after
+        if first.what == last.what:
+            return f"; its critical path is {first.what} for {now:.0%}, and was for {was:.0%}"
+        return f"; its critical path moved from {first.what} ({was:.0%}) to {last.what} ({now:.0%})"
+
+    @property
+    def alike(self) -> list[list[DeviceChange]]:
+        """Devices in groups that differ by no more than `ALIKE`, before and after."""
+        groups: list[list[DeviceChange]] = []
+        for d in self.devices:
+            group = next((g for g in groups if _alike(g[0].cycles, d.cycles)), None)
+            groups.append([d]) if group is None else group.append(d)
+        return groups
 
     @property
     def of_all_devices(self) -> list[tuple[str, list[FigureChange]]]:
@@ -127,11 +180,12 @@ class Comparison:
         return [(title, changes) for title, changes in groups if changes]
 
 
-def compare(before: Side, after: Side) -> Comparison:
-    """Set two sides side by side, device by device.
+def compare(before: Side, after: Side, limits: Sequence[str] = ()) -> Comparison:
+    """Set two sides side by side, device by device, and hold them to limits such as `cycles>+3%`.
 
     Raises:
         ProfileError: one is a profile, and of another op or chip than the other.
+        UsageError: a limit is none, or of a figure that is not known.
     """
     settings, notes = _settings(before, after)
     walls = [max(side.cycles.values()) / side.clock_hz for side in (before, after)]
@@ -151,7 +205,49 @@ def compare(before: Side, after: Side) -> Comparison:
         _in_order(before.error, after.error),
         _in_order(before.tail, after.tail),
         tells(*walls) if runs else None,
+        (max(before.cycles.values()), max(after.cycles.values())),
+        (1e6 * walls[0], 1e6 * walls[1]),
+        [Limit.of(rule, before, after) for rule in limits if Limit.of(rule, before, after).broken],
     )
+
+
+def _alike(a: FigureChange, b: FigureChange) -> bool:
+    return all(abs(x - y) <= ALIKE * max(x, y) for x, y in ((a.before, b.before), (a.after, b.after)))
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a figure may not do from one run to another: `cycles>+3%` is broken where it grows by more than 3 %."""
+
+    rule: str
+    figure: str
+    before: float
+    after: float
+    broken: bool
+
+    @classmethod
+    def of(cls, rule: str, before: Side, after: Side) -> "Limit":
+        """Hold two sides to a rule.
+
+        Raises:
+            UsageError: it is none, or names a figure that one side has not.
+        """
+        read = LIMIT.fullmatch(rule.replace(" ", ""))
+        if read is None:
+            raise UsageError(f"--fail-if {brief(rule, 80)}: is not like cycles>+3% or l1_bytes>+4096")
+        figure, sign, size, percent = read.groups()
+        for side in (before, after):
+            if figure not in side.totals:
+                raise UsageError(f"--fail-if {rule}: {side.name} has no figure {figure}; nearest: {near(figure, side.totals)}")
+        a, b = before.totals[figure], after.totals[figure]
+        edge = a * (1 + float(size) / 100) if percent else a + float(size)
+        return cls(rule, figure, a, b, b > edge if sign == ">" else b < edge)
+
+    @property
+    def text(self) -> str:
+        """What happened, for people."""
+        share = f", {self.after / self.before - 1:+.1%}" if self.before else ""
+        return f"{self.figure} went from {self.before:,.6g} to {self.after:,.6g}{share}; fails if {self.rule}"
 
 
 def _device(d: int, before: Side, after: Side) -> DeviceChange:
@@ -199,13 +295,11 @@ def _refuse_another_op_or_chip(before: Side, after: Side) -> None:
         raise ProfileError(f"another {' and another '.join(others)}: {a}, {b}; their cycles cannot be compared")
 
 
-def read_sides(before: Path, after: Path, call: int | None = None) -> tuple[Side, Side]:
-    """Read two runs' folders or profiles. A profile with several ops is read as the other side's; see `read_side`."""
-    if before.is_file() and not after.is_file():
-        second = read_side(after)
-        return read_side(before, second.clock_hz, call, second.code), second
-    first = read_side(before, call=call)
-    return first, read_side(after, first.clock_hz, call, first.code)
+def read_sides(baseline: Path, *others: Path, call: int | None = None) -> list[Side]:
+    """Read runs' folders or profiles. A profile with several ops is read as the baseline's, or a run's; see `read_side`."""
+    known = next((read_side(path) for path in (baseline, *others) if not path.is_file()), None) if baseline.is_file() else None
+    first = read_side(baseline, known.clock_hz, call, known.code) if known else read_side(baseline, call=call)
+    return [first, *(read_side(path, first.clock_hz, call, first.code) for path in others)]
 
 
 def read_side(path: Path, clock_hz: int | None = None, call: int | None = None, code: str | None = None) -> Side:
@@ -222,7 +316,8 @@ def read_side(path: Path, clock_hz: int | None = None, call: int | None = None, 
     cycles = {d: measured.cycles for d, measured in profile.devices.items()}
     figures = {d: measured.figures for d, measured in profile.devices.items()}
     about = profile.clock_hz, profile.code, profile.arch, profile.settings, profile.notes
-    return Side(str(path), {}, cycles, figures, *about)
+    wall = max(cycles.values())
+    return Side(str(path), {}, cycles, figures, *about, totals={"cycles": wall, "us": 1e6 * wall / profile.clock_hz})
 
 
 def of_run(run: Run, name: str) -> Side:
@@ -241,11 +336,22 @@ def of_run(run: Run, name: str) -> Side:
         told_by(job),
         [],
         trust(job.spec, max(devices.values(), key=lambda device: device["cycles"])).text,
+        _totals(run, chip.clock_hz),
         {d: _path(job.geometry, trace) for d, trace in run.traces.items()},
         {d: device["waits"] for d, device in devices.items()},
         _error(run.summary.get("error")),
         _tail(run.summary.get("tail")),
     )
+
+
+def _totals(run: Run, clock_hz: int) -> dict[str, float]:
+    """Of the slowest device the time, of all together the bytes, of a core L1, and the error where there are numbers."""
+    devices, accuracy = run.summary["devices"], run.summary["accuracy"]
+    wall = max(device["cycles"] for device in devices)
+    moved = {name: sum(device[name] for device in devices) for name in ("dram_read_bytes", "dram_write_bytes")}
+    of_l1 = {"l1_bytes": run.summary["effective"]["l1_bytes"]}
+    errors = {name: accuracy[name] for name in ("rel_l2", "rmse", "max_abs")} if accuracy else {}
+    return {"cycles": wall, "us": 1e6 * wall / clock_hz, **moved, **of_l1, **errors}
 
 
 def _error(error: Mapping[str, Any] | None) -> dict[str, float]:

@@ -89,13 +89,20 @@ def _what_if(spec: RunSpec, **changes: Any) -> RunSpec:
 
 def _one_bank(spec: RunSpec, machine: Machine, servers: Mapping[str, float]) -> Iterator[Relief]:
     """The busiest bank twice as fast, if it works longer than the others do."""
+    if found := one_bank_faster(machine, servers):
+        worst, shares = found
+        yield Relief(f"DRAM bank {worst}", f"bank {worst} twice as fast", _machine(spec, {"dram.bank_shares": shares}))
+
+
+def one_bank_faster(machine: Machine, servers: Mapping[str, float]) -> tuple[int, list[float]] | None:
+    """The bank that works longer than the others do, and the banks' shares with it twice as fast; None if there is none."""
     banks = range(machine.chip.dram.banks)
     busy = [servers.get(f"dram bank {bank}", 0.0) for bank in banks]
     worst = max(banks, key=lambda bank: busy[bank])
-    if busy[worst] > 1.1 * sorted(busy)[len(busy) // 2]:
-        shares = machine.chip.dram.bank_shares or (1.0,) * len(busy)
-        changed = [share * (2 if bank == worst else 1) for bank, share in enumerate(shares)]
-        yield Relief(f"DRAM bank {worst}", f"bank {worst} twice as fast", _machine(spec, {"dram.bank_shares": changed}))
+    if busy[worst] <= 1.1 * sorted(busy)[len(busy) // 2]:
+        return None
+    shares = machine.chip.dram.bank_shares or (1.0,) * len(busy)
+    return worst, [share * (2 if bank == worst else 1) for bank, share in enumerate(shares)]
 
 
 def _buffers(spec: RunSpec, g: Geometry, core: Budget) -> Iterator[Relief]:

@@ -22,6 +22,7 @@ from tensix_sim.workers import Jobs, Progress, run_all, unwatched
 
 NOTICEABLE = 0.01  # of the wall: what saves less does not count
 CLEAR, LIKELY = 1.5, 1.15  # times what the next cause saves
+ALIKE = 0.01  # of the cycles
 MOST_TRIED = 6  # changes of a device that are run
 NOBODY = "nothing"
 WHOLE = "run whole"
@@ -100,6 +101,20 @@ class Verdict:
         """What `report --json` writes of it, and the page holds: gains as numbers and in words."""
         parts = {name: [asdict(one) | {"saved": one.saved} for one in getattr(self, name)] for name in ("what_ifs", "tried")}
         return asdict(self) | parts
+
+
+def in_groups(found: Sequence[Verdict]) -> list[list[Verdict]]:
+    """Verdicts that say the same: of devices bound alike, whose cycles and first gain are within `ALIKE`; the slowest first."""
+    groups: list[list[Verdict]] = []
+    for v in sorted(found, key=lambda v: -v.cycles):
+        group = next((g for g in groups if _same(g[0], v)), None)
+        groups.append([v]) if group is None else group.append(v)
+    return groups
+
+
+def _same(a: Verdict, b: Verdict) -> bool:
+    gains = [max((w.gain for w in v.what_ifs if w.cause == a.binds), default=0.0) for v in (a, b)]
+    return a.binds == b.binds and a.cycles - b.cycles <= ALIKE * a.cycles and abs(gains[0] - gains[1]) <= ALIKE
 
 
 def saved(gain: float, drawn_from: str = WHOLE) -> str:

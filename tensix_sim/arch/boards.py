@@ -75,10 +75,10 @@ def machine(board: str) -> Machine:
     """Find the board of that name.
 
     Raises:
-        UnknownNameError: there is none; the message lists all boards, the nearest first.
+        UnknownNameError: there is none; the message has the nearest.
 
     """
     board = ALIASES.get(board, board)
     if board not in BOARDS:
-        raise unknown_name("board", board, BOARDS, show=len(BOARDS))
+        raise unknown_name("board", board, BOARDS)
     return BOARDS[board]

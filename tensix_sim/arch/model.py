@@ -5,7 +5,6 @@ The numbers themselves, each beside its source, are in `wormhole_b0`, `blackhole
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -19,6 +18,8 @@ from pydantic import (
     StrictBool,
     model_validator,
 )
+
+from tensix_sim.text import near
 
 Coord = tuple[int, int]
 Lines = tuple[NonNegativeInt, ...]  # columns or rows of the NoC grid
@@ -38,10 +39,9 @@ class UnknownNameError(KeyError):
         return str(self.args[0])  # KeyError would show the message quoted
 
 
-def unknown_name(what: str, name: str, known: Iterable[str], show: int = 3) -> UnknownNameError:
+def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Make the error to raise where `name` is none of `known`; it shows the nearest of them."""
-    nearest = get_close_matches(name, list(known), n=show, cutoff=0.0)
-    return UnknownNameError(f"unknown {what} {name!r}; nearest: {', '.join(nearest)}")
+    return UnknownNameError(f"unknown {what} {name!r}; nearest: {near(name, known)}")
 
 
 class Frozen(BaseModel):

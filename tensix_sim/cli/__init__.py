@@ -9,7 +9,7 @@ What a command needs it imports when it is called: help comes at once.
 
 import sys
 
-if sys.orig_argv[1:3] == ["-m", "tensix_sim.cli"] or sys.argv[0].endswith("tensix-sim"):
+if sys.orig_argv[1:3] in (["-m", "tensix_sim"], ["-m", "tensix_sim.cli"]) or sys.argv[0].endswith("tensix-sim"):
     from tensix_sim.host import interrupts_end_at_once
 
     interrupts_end_at_once()
@@ -35,14 +35,14 @@ class Commands(click.Group):
             raise
 
 
-@click.group(cls=Commands)
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(tensix_sim.__version__, prog_name="tensix-sim")
 def main() -> None:
     """Simulate Tenstorrent attention on virtual chips."""
 
 
 for command in (
-    *(runs.run, runs.check, runs.report, runs.compare, runs.boards, runs.presets),
+    *(runs.run, runs.check, runs.report, runs.compare, runs.boards, runs.presets, runs.schema),
     *(studies.tune, studies.validate, studies.lengths),
 ):
     main.add_command(command)

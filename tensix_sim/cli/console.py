@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,11 +13,12 @@ from typing import Any, NoReturn
 
 import click
 
-from tensix_sim.host import Terminated, interrupts_raise
-from tensix_sim.text import clipped, printable
+from tensix_sim.host import STDOUT, Terminated, interrupts_raise
+from tensix_sim.text import clipped, printable, screen_width
 from tensix_sim.user_errors import UserError
 
 UNWRITTEN = "nothing was written"
+LEAST_WIDTH = 40  # letters of a terminal
 MOST_LETTERS = 2_000  # of a line of complaint
 
 
@@ -40,6 +42,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         _open_what_is_closed()
+        if sys.stdout.isatty():
+            screen_width.set(max(LEAST_WIDTH, min(screen_width.get(), shutil.get_terminal_size().columns)))
         try:
             with interrupts_raise():
                 command(*args, **kwargs)
@@ -74,8 +78,8 @@ def need(given: object, use: str, package: str, extra: str) -> None:
 
 
 def show(screen: str, json_file: Path | None, data: Callable[[], Any]) -> None:
-    """Print a screen, then write what it shows to the file of --json."""
-    if screen:
+    """Print a screen, then write what it shows to the file of --json; where that is stdout, in place of the screen."""
+    if screen and json_file != STDOUT:
         say(screen)
     if json_file:
         from tensix_sim.files import write_json

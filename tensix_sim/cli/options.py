@@ -1,9 +1,10 @@
 """The options that several commands have, each declared once; SPEC, --set and --preset become one `Given`."""
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -39,9 +40,28 @@ class Target(click.Path):
         return path
 
 
-JSON = click.option("--json", "json_file", type=Target(), help="Write what the screen shows to FILE.")
-SET = click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override a key of the spec.")
-PRESET = click.option("--preset", metavar="MODEL", help="The spec of a model in place of SPEC: tensix-sim presets lists them.")
+def _keys(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
+    """Keys of a spec, for a shell to complete."""
+    from tensix_sim.doctor.types import ANNOTATIONS
+
+    return [f"{key}=" for key in ANNOTATIONS if key.startswith(begun)]
+
+
+def _models(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
+    """Names of presets, for a shell to complete."""
+    from tensix_sim.presets import presets
+
+    return [name for name in presets() if name.startswith(begun)]
+
+
+JSON = click.option("--json", "json_file", type=Target(), help="Write what the screen shows to FILE; -: print it instead.")
+SET = click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override a key of the spec.", shell_complete=_keys)
+PRESET = click.option(
+    "--preset",
+    metavar="MODEL",
+    help="The spec of a model in place of SPEC: tensix-sim presets lists them.",
+    shell_complete=_models,
+)
 STORE = Path("traces/runs/store.sqlite")  # beside the folders of runs
 SPEC = click.argument("spec", type=click.Path(dir_okay=False), required=False)
 
@@ -131,7 +151,8 @@ class Given:
         if self.preset:
             return preset(self.preset, self.overrides, seq_len)
         more = () if seq_len is None else (f"inputs.seq_len={seq_len}",)
-        return read_spec(self.spec if self.spec is not None else BUILT_IN, [*self.overrides, *more])
+        written = BUILT_IN if self.spec is None else _piped() if self.spec == "-" else self.spec
+        return read_spec(written, [*self.overrides, *more])
 
     def typed(self, seq_len: int | None = None) -> "RunSpec":
         """A spec whose values have the right types; what else may be wrong with it is for others to say."""
@@ -155,6 +176,14 @@ class Given:
         if not (report := check(raw)).ok:
             _refuse(report)
         return load_spec(raw)
+
+
+@cache
+def _piped() -> dict[str, Any]:
+    """The spec on stdin, which can be read once."""
+    from tensix_sim.config import spec_in
+
+    return spec_in(sys.stdin.buffer, "-")
 
 
 def _refuse(report: "Report") -> NoReturn:

@@ -21,10 +21,12 @@ from tensix_sim.cli.options import (
     target_option,
 )
 from tensix_sim.cli.studies import compare_lengths
+from tensix_sim.host import STDOUT
 from tensix_sim.text import brief
 from tensix_sim.user_errors import UserError
 
 if TYPE_CHECKING:
+    from tensix_sim.analysis import Comparison
     from tensix_sim.config import RunSpec
     from tensix_sim.workers import Jobs
 
@@ -36,7 +38,7 @@ def _within(ctx: click.Context, param: click.Parameter, name: str | None) -> str
     return name
 
 
-@click.command()
+@click.command(short_help="Run the op of SPEC, or of the built-in example.")
 @spec_options
 @JSON
 @jobs_option("Devices simulated")
@@ -47,7 +49,7 @@ def _within(ctx: click.Context, param: click.Parameter, name: str | None) -> str
     "--emit",
     "kinds",
     multiple=True,
-    type=click.Choice(("device-log", "perf-csv", "npe", "visualizer", "perfetto")),
+    type=click.Choice(("device-log", "perf-csv", "npe", "visualizer", "perfetto", "parquet")),
     help="Also write files that other tools open.",
 )
 @click.option("--explain-error", is_flag=True, help="Take the error apart by its causes; needs numerics: exact.")
@@ -82,7 +84,8 @@ def run(
 
             with progress("error by stage", UNWRITTEN) as bar:
                 result.error = explain(spec, jobs, bar).model_dump()
-        say(run_screen(result))
+        if json_file != STDOUT:
+            say(run_screen(result))
         result.write_into(new)
         if kinds:
             from tensix_sim.emit import emit
@@ -122,7 +125,7 @@ def _run_name(spec: "RunSpec", preset: str | None) -> str:
     return f"{spec.op}-{spec.board}-s{spec.inputs.seq_len}" + (f"-r{spec.ring_size}" if Op.of(spec).ring else "")
 
 
-@click.command()
+@click.command(short_help="Say what is wrong with SPEC, and what would be better.")
 @spec_options
 @click.option(
     "--reserve", multiple=True, type=click.IntRange(0), metavar="BYTES",
@@ -139,11 +142,13 @@ def check(given: Given, reserve: tuple[int, ...], github: bool, json_file: Path 
 
     if reserve:
         given = replace(given, overrides=(*given.overrides, f"machine.l1.reserved={sum(reserve)}"))
+    if github and json_file == STDOUT:
+        fail("--github and --json - both print on stdout: give one of them a file")
     written = given.spec if given.spec is not None else BUILT_IN
-    report = check_spec(given.read()) if given.preset else check_spec(written, given.overrides)
+    report = check_spec(given.read()) if given.preset or given.spec == "-" else check_spec(written, given.overrides)
     show(report.text(), json_file, lambda: report.model_dump(mode="json"))
     if github:
-        say("\n".join(["", *annotations(report, Path(given.spec) if given.spec is not None else None)]))
+        say("\n".join(["", *annotations(report, None if given.spec in (None, "-") else Path(given.spec))]))
     if not report.ok:
         sys.exit(1)
 
@@ -176,6 +181,17 @@ def presets(json_file: Path | None) -> None:
 
 
 @click.command()
+@guarded
+def schema() -> None:
+    """Print the JSON Schema of a spec, for editors and programs."""
+    import json
+
+    from tensix_sim.schema import spec_schema
+
+    say(json.dumps(spec_schema(), indent=2))
+
+
+@click.command(short_help="Write a page on a run: what binds it, where cycles went.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN")
 @target_option("--output", "The page.  [default: RUN/report.html]")
 @click.option("--png", is_flag=True, help="Also pictures of the main charts, beside the page.")
@@ -206,15 +222,21 @@ def report(
         kept = store or writable_store(folder.resolve().parent / STORE.name)
         with progress("what-ifs", f"what was run is kept in {kept}") as bar:
             verdicts = judge(done.spec, [(device, done.traces[device.ring_id]) for device in devices], jobs, bar, kept)
-    show(verdict_screen(verdicts), json_file, lambda: [verdict.summary() for verdict in verdicts])
+    show("" if page == STDOUT else verdict_screen(verdicts), json_file, lambda: [verdict.summary() for verdict in verdicts])
     write_report(done, verdicts, page)
-    pictures = write_pngs(done, verdicts, page.parent) if png else []
-    say("\n".join(f"wrote {path}" for path in [page, *pictures]), err=True)
+    pictures = write_pngs(done, verdicts, folder if page == STDOUT else page.parent) if png else []
+    if wrote := [f"wrote {path}" for path in [page, *pictures] if path != STDOUT]:
+        say("\n".join(wrote), err=True)
 
 
-@click.command()
-@click.argument("before", required=False, type=click.Path(exists=True, path_type=Path))
-@click.argument("after", required=False, type=click.Path(exists=True, path_type=Path))
+@click.command(short_help="Say what changed between runs or profiles, and why.")
+@click.argument("sides", nargs=-1, type=click.Path(exists=True, allow_dash=True, path_type=Path), metavar="BASELINE RUN...")
+@click.option("--all", "everything", is_flag=True, help="Every device, wait and figure, not as many as fit a screen.")
+@click.option(
+    "--fail-if", "limits", multiple=True, metavar="FIGURE>+N%",
+    help="Exit with 4 if a figure goes further: cycles>+3%, l1_bytes>+0, rel_l2>+10%.",
+)  # fmt: skip
+@click.option("--github", is_flag=True, help="Also annotate a GitHub workflow.")
 @target_option("--html", "Write the comparison as a page to FILE.")
 @click.option("--call", type=click.IntRange(0), help="Which call of a profile that has several.")
 @lengths_option("Ring-distributed against plain SDPA")
@@ -224,8 +246,10 @@ def report(
 @JSON
 @guarded
 def compare(
-    before: Path | None,
-    after: Path | None,
+    sides: tuple[Path, ...],
+    everything: bool,
+    limits: tuple[str, ...],
+    github: bool,
     html: Path | None,
     call: int | None,
     seq_lens: str | None,
@@ -234,26 +258,46 @@ def compare(
     jobs: "Jobs",
     json_file: Path | None,
 ) -> None:
-    """Say what changed between two runs, a run and a hardware profile, or two profiles, and why.
+    """Say what changed between runs, a run and a hardware profile, or two profiles, and why.
 
-    A run is its folder, a profile an ops_perf_results*.csv or a profile_log_device.csv; one of another op or chip is refused,
-    and settings that differ stand above the numbers. With --seq-lens, BEFORE is the spec
+    A run is its folder, a profile an ops_perf_results*.csv or a profile_log_device.csv; one of another op or chip is refused.
+    The answer is the first line. More than two are set beside the first one, a line each. FIGURE is cycles, us, dram_read_bytes,
+    dram_write_bytes, l1_bytes, rel_l2, rmse or max_abs. With --seq-lens, BASELINE is the spec
     of a ring, by default the built-in example: is the ring worth it against plain SDPA on every device, with all that
     the model needs behind it to have the whole sequence on each?
     """
     if seq_lens:
-        if after or html or call is not None:
-            fail("--seq-lens compares one spec with plain SDPA: it takes neither AFTER nor --html nor --call")
-        compare_lengths(Given(str(before) if before else None, overrides, preset), seq_lens, jobs, json_file)
+        if len(sides) > 1 or html or limits or github or call is not None:
+            fail("--seq-lens compares one spec with plain SDPA: it takes no RUN, --html, --call, --fail-if nor --github")
+        compare_lengths(Given(str(sides[0]) if sides else None, overrides, preset), seq_lens, jobs, json_file)
         return
-    if before is None or after is None or overrides or preset:
-        fail("two runs are compared by their folders, BEFORE and AFTER; a spec, --set and --preset need --seq-lens")
+    if len(sides) < 2 or overrides or preset:
+        fail("runs are compared by their folders, two or more; a spec, --set and --preset need --seq-lens")
+    if len(sides) > 2 and html:
+        fail("--html is a page on two runs; without it more are set side by side")
     from tensix_sim.analysis import compare as compare_sides
     from tensix_sim.analysis import read_sides
     from tensix_sim.page import write_comparison
-    from tensix_sim.screen import compare_screen
+    from tensix_sim.screen import baseline_screen, compare_all_screen, compare_screen
 
-    comparison = compare_sides(*read_sides(before, after, call))
-    show(compare_screen(comparison), json_file, lambda: asdict(comparison))
+    baseline, *others = read_sides(*sides, call=call)
+    found = [compare_sides(baseline, other, limits) for other in others]
+    one_screen = compare_all_screen if everything else compare_screen
+    screen = one_screen(found[0]) if len(found) == 1 else baseline_screen(found)
+    figures = [asdict(one) | {"verdict": one.verdict} for one in found]
+    on_stdout = STDOUT in (json_file, html)
+    show("" if html == STDOUT else screen, json_file, lambda: figures[0] if len(found) == 1 else {"comparisons": figures})
     if html:
-        write_comparison(comparison, html)
+        write_comparison(found[0], html)
+    if github and not on_stdout:
+        say("\n".join(["", *_annotations(found)]))
+    if any(one.limits for one in found):
+        sys.exit(4)
+
+
+def _annotations(found: list["Comparison"]) -> list[str]:
+    """An error for each limit that is broken, a notice with the answer of each comparison that keeps them."""
+    from tensix_sim.doctor.github import command
+
+    broken = [command("error", one.after, limit.text) for one in found for limit in one.limits]
+    return broken + [command("notice", one.after, one.verdict) for one in found if not one.limits]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tensix_sim.workers import Jobs
 
 
-@click.command()
+@click.command(short_help="Find the fastest legal config of SPEC.")
 @spec_options
 @click.option(
     "--vary",
@@ -84,7 +84,7 @@ def _tunings_screen(found: list["Tuning"], seq_lens: str | None) -> str:
     return lengths_screen(found) if seq_lens else tune_screen(found[0])
 
 
-@click.command()
+@click.command(short_help="Set predictions beside measurements, row by row.")
 @click.argument("measurements", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--only", help="Only rows whose id contains this.")
 @click.option("--micro", is_flag=True, help="Published microbenchmarks instead of walls.")
@@ -113,7 +113,7 @@ def validate(measurements: Path | None, only: str | None, micro: bool, jobs: "Jo
         sys.exit(1)
 
 
-@click.command()
+@click.command(short_help="Say how the error grows with the length.")
 @spec_options
 @click.option("--keys", default="1024..262144", show_default=True, metavar="A..B", help="Lengths: A, 2A, 4A ... up to B.")
 @click.option("--heads", type=click.IntRange(1), default=1, show_default=True, help="Query heads that are sampled.")

@@ -13,13 +13,14 @@ def annotations(report: Report, path: Path | None) -> list[str]:
     root, broken = _read(path)
     lines = []
     for violation in report.violations:
-        lines.append(_command("error", violation.key, violation.message, path, broken or _line(root, *violation.found)))
+        lines.append(command("error", violation.key, violation.message, path, broken or _line(root, *violation.found)))
     for advice in report.warnings:
-        lines.append(_command(advice.level, advice.key, advice.message, path, _line(root, advice.key)))
+        lines.append(command(advice.level, advice.key, advice.message, path, _line(root, advice.key)))
     return lines
 
 
-def _command(level: str, title: str, message: str, path: Path | None, line: int | None) -> str:
+def command(level: str, title: str, message: str, path: Path | None = None, line: int | None = None) -> str:
+    """A workflow command, which GitHub shows beside that line, or with the run."""
     properties = {"file": path, "line": line, "title": title}
     given = ",".join(f"{name}={_escaped(str(value), ':,')}" for name, value in properties.items() if value is not None)
     return f"::{level} {given}::{_escaped(message)}"

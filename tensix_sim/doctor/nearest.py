@@ -4,6 +4,7 @@ A change is offered if the rules then find no fault at all, or, where there is n
 fault and brings no other.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from difflib import SequenceMatcher
 from itertools import product
@@ -224,6 +225,8 @@ def _whole_number(found: Any, key: str) -> int:
     """Guess the number that the user meant, or else take the built-in example's."""
     if isinstance(found, int):
         return found
+    if meant := re.match(r"([0-9]{1,12}) *[kK]i?", str(found)):
+        return int(meant[1]) << 10
     try:
         return int(float(found))
     except (TypeError, ValueError, OverflowError):

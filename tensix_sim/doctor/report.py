@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from tensix_sim.doctor.records import Advice, L1Buffer, L1Map, Load, Record, Scores, Setting, Violation
-from tensix_sim.text import MOST_TOLD, WIDTH, columns, shown, wrapped
+from tensix_sim.text import MOST_TOLD, columns, counted, screen_width, shown, wrapped
 
 
 class Report(Record):
@@ -36,6 +36,10 @@ class Report(Record):
 
     def __str__(self) -> str:
         return self.text()
+
+    def __repr__(self) -> str:
+        found = counted(len(self.violations), "violation") if self.violations else "legal"
+        return f"Report({self.subject}: {found}, {counted(len(self.warnings), 'advice').removesuffix('s')})"
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(self.text())}</pre>"
@@ -72,7 +76,7 @@ def _worth_a_line(report: Report) -> Iterator[Advice]:
 
 # -- settings -----------------------------------------------------------------------------------------------
 
-NAME, VALUE = 36, 17
+NAME, VALUE, REASON = 36, 17, 30  # letters; a reason with less room beside its values stands below them
 
 
 def _settings(settings: Iterable[Setting]) -> Iterator[str]:
@@ -87,6 +91,9 @@ def _settings(settings: Iterable[Setting]) -> Iterator[str]:
         asked = shown(setting.requested) if setting.given else "not given"
         used = "no effect" if setting.effective is None else shown(setting.effective)
         row = f"    {name}".ljust(NAME - 1) + f" {asked:<{VALUE - 1}} {used:<{VALUE - 1}} "
+        if len(row) + REASON > screen_width.get() and setting.reason:
+            yield row.rstrip()
+            row = " " * 8
         yield wrapped(setting.reason, row, " " * len(row)) or row.rstrip()
 
 
@@ -101,7 +108,7 @@ def _effective(effective: Mapping[str, Any]) -> Iterator[str]:
     yield "kernels"
     for name, value in effective.items():
         if name not in SAID:
-            yield f"    {name:<{NAME - 4}}{shown(value)}"
+            yield wrapped(shown(value), f"    {name:<{NAME - 4}}", " " * NAME)
 
 
 # -- load ---------------------------------------------------------------------------------------------------
@@ -156,7 +163,7 @@ def _picture(grid: tuple[int, int], counts: tuple[int, ...]) -> list[str]:
     """A number for each core at its place, x to the right; a dot for a core that is idle."""
     columns, rows = grid
     units = (1, 1000, 10**6, 10**9)
-    unit = next((unit for unit in units if (len(str(max(counts) // unit)) + 1) * columns < WIDTH - 4), None)
+    unit = next((unit for unit in units if (len(str(max(counts) // unit)) + 1) * columns < screen_width.get() - 4), None)
     if unit is None:
         return [f"{columns} columns of cores are too many to draw"]
     cells = [f"{count / unit:.0f}" if count else "." for count in counts]
@@ -169,7 +176,7 @@ def _side_by_side(*pictures: tuple[str, list[str]]) -> Iterator[str]:
     """Pictures under their names, beside each other where there is room."""
     blocks = [[f"{name} of each core", *lines] for name, lines in pictures]
     widths = [max(map(len, block)) for block in blocks]
-    if sum(widths) + 4 * len(widths) > WIDTH:
+    if sum(widths) + 4 * len(widths) > screen_width.get():
         yield from (f"    {line}".rstrip() for block in blocks for line in block)
         return
     height = max(map(len, blocks))
@@ -180,23 +187,24 @@ def _side_by_side(*pictures: tuple[str, list[str]]) -> Iterator[str]:
 
 # -- L1 -----------------------------------------------------------------------------------------------------
 
-BAR = 46
+BESIDE_BAR = 64  # letters
 
 
 def _l1(buffers: Iterable[L1Buffer], space: L1Map) -> Iterator[str]:
     """Draw every part of L1 as a bar at its place, and name what is too much."""
-    scale = BAR / max(space.size, space.end)
+    width = max(12, screen_width.get() - BESIDE_BAR)
+    scale = width / max(space.size, space.end)
 
     def bar(address: int, size: int, mark: str) -> str:
-        start = max(0, min(BAR - 1, int(address * scale)))
-        stop = min(BAR, max(start + 1, round((address + size) * scale)))
+        start = max(0, min(width - 1, int(address * scale)))
+        stop = min(width, max(start + 1, round((address + size) * scale)))
         beyond = max(start, min(stop, round(space.limit * scale))) if address + size > space.limit and mark == "#" else stop
         return " " * start + mark * (beyond - start) + "!" * (stop - beyond)
 
     def row(name: str, size: int, address: int, mark: str) -> str:
         return f"   {name:<33}{size:>11,}{address:>12,}  {bar(address, size, mark)}"
 
-    yield f"{'L1 of a core':<19}{'tiles':>6}  {'format':<9}{'bytes':>11}{'address':>12}  0{f'{space.size:,}':>{BAR - 1}}"
+    yield f"{'L1 of a core':<19}{'tiles':>6}  {'format':<9}{'bytes':>11}{'address':>12}  0{f'{space.size:,}':>{width - 1}}"
     yield row("below what a program may use", space.base, 0, "=")
     for b in buffers:
         what = f"{b.index:>2} {b.name:<16}{b.tiles:>6}  {b.format:<9}"
@@ -210,4 +218,6 @@ def _l1(buffers: Iterable[L1Buffer], space: L1Map) -> Iterator[str]:
     if space.reserved:
         yield row("reserved", space.reserved, space.size - space.reserved, "=")
     rest = f"{space.free:,} B remain" if space.free >= 0 else f"{-space.free:,} B too many"
-    yield f"   circular buffers take {space.end - space.base:,} B, up to {space.end:,} of {space.limit:,}: {rest}"
+    yield wrapped(
+        f"circular buffers take {space.end - space.base:,} B, up to {space.end:,} of {space.limit:,}: {rest}", "   ", "   "
+    )

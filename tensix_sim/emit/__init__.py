@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from tensix_sim.emit import device_log, npe, perf_results, perfetto, visualizer
+from tensix_sim.emit import device_log, npe, parquet, perf_results, perfetto, visualizer
 from tensix_sim.emit.perfetto import MissingPackageError
 from tensix_sim.emit.run import Emission
 from tensix_sim.trace import Run
@@ -11,7 +11,7 @@ from tensix_sim.user_errors import UserError
 
 __all__ = ["KINDS", "EmitError", "MissingPackageError", "check_kinds", "emit"]
 
-KINDS = ("device-log", "perf-csv", "npe", "visualizer", "perfetto")
+KINDS = ("device-log", "perf-csv", "npe", "visualizer", "perfetto", "parquet")
 
 
 class EmitError(UserError, ValueError):
@@ -22,7 +22,8 @@ def emit(run: Run, kinds: Iterable[str], folder: Path, name: str | None = None) 
     """Write a run in other tools' formats into `folder`; the files that were written.
 
     `device-log` is profile_log_device.csv, `perf-csv` ops_perf_results_<name>.csv, by the folder's name if none is given,
-    `npe` a NoC trace for each device, `visualizer` the folder that ttnn-visualizer opens, `perfetto` trace.pftrace.
+    `npe` a NoC trace for each device, `visualizer` the folder that ttnn-visualizer opens, `perfetto` trace.pftrace, `parquet`
+    spans and counters of each device by columns.
 
     Raises:
         EmitError: no such kind, or the run's trace has too little for it.
@@ -41,6 +42,7 @@ def emit(run: Run, kinds: Iterable[str], folder: Path, name: str | None = None) 
         "perf-csv": lambda: [perf_results.write(emission, folder / results)],
         "npe": lambda: npe.write_traces(emission, folder),
         "visualizer": lambda: visualizer.write(emission, folder / "ttnn-visualizer", results),
+        "parquet": lambda: parquet.write(emission, folder),
         "perfetto": lambda: [perfetto.write(emission, folder / "trace.pftrace")],
     }
     return [path for kind in wanted for path in write[kind]()]
@@ -56,3 +58,5 @@ def check_kinds(kinds: Sequence[str], level: str) -> None:
         raise EmitError(f"npe: needs each transfer, and the run has trace: {level}; set trace: transfers")
     if "perfetto" in kinds:
         perfetto.packages()
+    if "parquet" in kinds:
+        parquet.packages()

@@ -3,18 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
 
 import numpy as np
 
 from tensix_sim.arch import Machine
+from tensix_sim.arch.rings import Joining, has_ring
 from tensix_sim.formats import FORMATS, TILE, Format, Values
 from tensix_sim.hw.ethernet import BACKWARD, FORWARD
 from tensix_sim.kernels import all_gather
 from tensix_sim.kernels.all_gather import Args, PageRun
 from tensix_sim.program import Program, Tensor
-
-Joining = Literal["ring", "line"]
 
 PACKETS_HELD = 4  # in a worker's buffer
 # Packets of a long share move in runs, each one step of the simulation: what it makes coarse stays under 1 % of the share
@@ -174,17 +172,3 @@ class AllGather:
         for p in part[::run_tiles]:
             pages = range(p, min(p + run_tiles, part.stop))
             yield PageRun(pages, targets[pages.start : pages.stop].tolist(), hops)
-
-
-def has_ring(on: Machine, devices: int, mesh: Sequence[int]) -> bool:
-    """Whether so many chips of a board form a ring: along an axis that wraps around, or all of a mesh, there and back."""
-    if devices < 3:
-        return False
-    around = on.wraps and devices in on.mesh
-    there_and_back = devices == on.chips and min(on.mesh) > 1 and devices % 2 == 0
-    return around or (there_and_back and prod(mesh) == devices)
-
-
-def usual_topology(on: Machine, devices: int) -> Joining:
-    """A ring where there is one."""
-    return "ring" if has_ring(on, devices, on.mesh) else "line"

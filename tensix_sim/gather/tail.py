@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from tensix_sim.arch.rings import usual_topology
 from tensix_sim.config import RunSpec
 from tensix_sim.formats import FORMATS, TILE, Values
-from tensix_sim.gather.all_gather import AllGather, usual_topology
+from tensix_sim.gather.all_gather import AllGather
 from tensix_sim.gather.run import Moved, TileMove, run_all_gather, run_moves
 from tensix_sim.job import Job
 from tensix_sim.program import Tensor

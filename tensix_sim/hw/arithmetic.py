@@ -193,7 +193,11 @@ class Arithmetic:
 
     def accumulate_tile(self, onto: Values, tile: Values, tile_format: Format, fmt: Format) -> None:
         """Add a tile of the mask to tiles of `onto`, in `fmt`, by accumulating packs, in place."""
-        self.accumulate(onto, self.pack(self.unpacked(np.maximum(tile, HIDDEN), tile_format), fmt), fmt)
+        self.accumulate(onto, self.copy(np.maximum(tile, HIDDEN), tile_format, fmt), fmt)
+
+    def copy(self, x: Values, x_format: Format, fmt: Format) -> Values:
+        """X by way of SrcA and DST, packed in `fmt`."""
+        return self.pack(self.unpacked(x, x_format), fmt)
 
     def pack(self, x: Values, fmt: Format) -> Values:
         """X as the packer writes it to L1 in `fmt`."""

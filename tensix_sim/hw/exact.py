@@ -182,6 +182,10 @@ class Exact:
             packer.pack_all(_flat(packed))
         return packed
 
+    def copy(self, x: Values, x_format: Format, fmt: Format) -> Values:
+        """X by way of SrcA and DST, packed in `fmt`."""
+        return self.pack(self._unpacked(x, x_format), fmt)
+
     def accumulate(self, onto: Values, x: Values, fmt: Format) -> None:
         """Packer L1 accumulation: onto <- onto + x, both in `fmt`, in place."""
         self._accumulate(onto, self.pack(x, fmt), fmt)
@@ -198,7 +202,7 @@ class Exact:
 
     def accumulate_tile(self, onto: Values, tile: Values, tile_format: Format, fmt: Format) -> None:
         """Add a tile of the mask to tiles of `onto`, in `fmt`, by accumulating packs, in place."""
-        tile = self.pack(self._unpacked(tile, tile_format), fmt)
+        tile = self.copy(tile, tile_format, fmt)
         hidden = np.maximum(tile, HIDDEN) if self.ideal else tile
         self._accumulate(onto, np.broadcast_to(hidden, onto.shape), fmt)
 

@@ -7,10 +7,10 @@ from tensix_sim.hw.tensix import Costs, Stage, Window
 from tensix_sim.kernel_api.alterations import Alters
 from tensix_sim.kernel_api.compute import Compute
 from tensix_sim.kernel_api.data_movement import DataMovement
-from tensix_sim.kernel_api.matrix import Matrix, check_adds, check_column, check_fills, check_whole
+from tensix_sim.kernel_api.matrix import Matrix, check_adds, check_column, check_fills, check_shape, check_whole
 from tensix_sim.kernel_api.running import launch, run
 from tensix_sim.kernel_api.verb import EACH, Pushes, Reads, Unit, Units, Updates, Verb
-from tensix_sim.kernel_api.verbs import Add, Matmul, MulColumn, RowMax, RowSum, added
+from tensix_sim.kernel_api.verbs import Add, Copy, Matmul, MulColumn, RowMax, RowSum, added
 from tensix_sim.kernel_api.windows import (
     COLUMN_FACES,
     Windows,
@@ -35,6 +35,7 @@ __all__ = [
     "CircularBuffer",
     "Compute",
     "ComputeConfig",
+    "Copy",
     "Costs",
     "DataMovement",
     "Format",
@@ -62,6 +63,7 @@ __all__ = [
     "check_adds",
     "check_column",
     "check_fills",
+    "check_shape",
     "check_whole",
     "check_window",
     "in_place",

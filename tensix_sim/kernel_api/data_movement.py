@@ -323,7 +323,18 @@ class DataMovement(Context):
     # -- tiles made here ------------------------------------------------------------------------------------
 
     def fill(self, cb: CircularBuffer, tiles: int, block: Values | None) -> None:
-        """Write `tiles` generated tiles, [rows, 32, cols, 32], into reserved space; their cycles are not modelled."""
+        """Write `tiles` generated tiles, [rows, 32, cols, 32], into reserved space; their cycles are not modelled.
+
+        Of tiles of which only column 0 is known the last two sides are 1.
+
+        Raises:
+            SimulationError: the block has another shape.
+        """
+        if block is not None and (block.ndim != 4 or (block.shape[1::2] != (TILE, TILE) and block.shape[1:] != (TILE, 1, 1))):
+            raise SimulationError(
+                f"{cb.label}: filled with an array of shape {block.shape}; tiles are [rows, 32, columns, 32], so that "
+                f"{tiles} in a row are {(1, TILE, tiles, TILE)}: array.reshape(rows, 32, columns, 32)"
+            )
         if self.watched:
             cb.write(tiles, block if self.values else None)
 

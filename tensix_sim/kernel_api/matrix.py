@@ -118,6 +118,16 @@ def check_fills(*matrices: Matrix) -> None:
             raise SimulationError(f"{x.label}: a matrix of {x.rows}x{x.cols} tiles in a buffer of {x.cb.tiles}; it must fill it")
 
 
+def check_shape(x: Matrix, rows: int, cols: int, what: str) -> None:
+    """A matrix must have so many tiles; `what` says by which rule.
+
+    Raises:
+        SimulationError: it has others.
+    """
+    if (x.rows, x.cols) != (rows, cols):
+        raise SimulationError(f"{x.label}: a matrix of {x.rows}x{x.cols} tiles where {what} needs {rows}x{cols}")
+
+
 def check_adds(*matrices: Matrix) -> None:
     """The packer adds in L1 to float32 and bfloat16 only."""
     for x in matrices:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from tensix_sim.formats import Values
 from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.tensix import Costs, Stage
-from tensix_sim.kernel_api.matrix import Matrix, check_adds
+from tensix_sim.kernel_api.matrix import Matrix, check_adds, check_shape
 from tensix_sim.kernel_api.verb import EACH, Pushes, Reads, Unit, Units, Updates, bands
 from tensix_sim.kernel_api.windows import (
     COLUMN_FACES,
@@ -91,6 +91,8 @@ class Add:
         return (Pushes(self.out, self.out.tiles, EACH),)
 
     def windows(self, c: Costs) -> Windows:
+        for operand in (self.a, self.b):
+            check_shape(operand, self.out.rows, self.out.cols, f"its sum in {self.out.label}")
         made = window(c.unpack(self.a.format, 1, self.b.format, 1), 1, *c.eltwise(1), c.pack(self.out.format, 1))
         return Windows(one_by_one(c, made, self.out.tiles))
 
@@ -122,6 +124,8 @@ class MulColumn:
 
     def windows(self, c: Costs) -> Windows:
         check_window(c, self.x, self.tiles, self.x.cols)
+        check_shape(self.column, self.x.rows, 1, f"a column beside {self.x.label}")
+        check_shape(self.out, self.x.rows, self.x.cols, f"{self.x.label}, scaled,")
         if self.accumulate:
             check_adds(self.out)
         spec, tiles = c.spec, self.tiles
@@ -164,6 +168,7 @@ class RowMax:
 
     def windows(self, c: Costs) -> Windows:
         check_window(c, self.x, self.rows, self.x.rows)
+        check_shape(self.out, self.x.rows, 1, f"a column of the maxima of {self.x.label}")
         spec = c.spec
         made = maxima(c, self.x.format, self.out.format, self.rows, self.x.cols, self.before is not None)
         first = begin(c, Stage(made), spec.cb_wait_cycles + spec.cb_update_cycles)
@@ -202,6 +207,31 @@ class RowSum:
     def values(self, units: Units) -> None:
         on, x = units(self, self.x), self.x
         x.replace(on.pack(on.sum_columns(x.whole(), x.format, self.ones.whole()), x.format))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Copy:
+    """out = x, tile by tile, in the format of `out`. A column makes a column. Upstream: `copy_tile`, `pack_tile`."""
+
+    x: Matrix
+    out: Matrix
+
+    name: ClassVar = "copy"
+    unit: ClassVar = "fpu"
+
+    def reads(self) -> Reads:
+        return Reads(self.x, ((self.x, self.out.tiles),))
+
+    def makes(self) -> tuple[Pushes | Updates, ...]:
+        return (Pushes(self.out, self.out.tiles, EACH),)
+
+    def windows(self, c: Costs) -> Windows:
+        check_shape(self.x, self.out.rows, self.out.cols, f"its copy in {self.out.label}")
+        made = window(c.unpack(self.x.format, 1), 1, c.spec.eltwise_cycles, c.spec.copy_cycles, c.pack(self.out.format, 1))
+        return Windows(one_by_one(c, made, self.out.tiles))
+
+    def values(self, units: Units) -> None:
+        self.out.keep(units(self, self.out).copy(self.x.block(), self.x.format, self.out.format))
 
 
 def added(on: Unit, a: Matrix, b: Matrix, out: Matrix) -> Values:

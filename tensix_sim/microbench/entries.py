@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensix_sim.arch import Machine, machine
+from tensix_sim.arch.rings import Joining
 from tensix_sim.formats import FORMATS, TILE
-from tensix_sim.gather.all_gather import AllGather, Joining
+from tensix_sim.gather.all_gather import AllGather
 from tensix_sim.gather.run import run_all_gather
 from tensix_sim.hw.routes import Direction
 from tensix_sim.microbench import on_core, transfers

@@ -26,7 +26,8 @@ def write_comparison(c: Comparison, path: Path) -> None:
 
 def comparison_page(c: Comparison) -> str:
     """The page of a comparison as text."""
-    sections = [_section("First of all", "".join(f"<p>{escape(note)}</p>" for note in c.notes))] if c.notes else []
+    first = [c.verdict, *(f"FAILED: {limit.text}" for limit in c.limits), *c.notes]
+    sections = [_section("First of all", "".join(f"<p>{escape(note)}</p>" for note in first))]
     if c.settings:
         rows = ([_cell(key), _cell(shown(a, " x ")), _cell(shown(b, " x "))] for key, a, b in c.settings)
         sections.append(_section("Settings that differ", _table(("setting", "before", "after"), rows)))

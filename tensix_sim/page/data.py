@@ -3,14 +3,17 @@
 Times are cycles of the device's clock. A span's name is its place in `names`, whose first is a gap and second "done".
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from shlex import quote
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tensix_sim.analysis import Verdict, budgets, critical_path, merged, roofline
+import tensix_sim
+from tensix_sim.analysis import Verdict, budgets, critical_path, in_groups, merged, program_roofline, roofline
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.doctor.records import L1Buffer
@@ -61,23 +64,30 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
         "trust": trust(spec, max(summary, key=lambda device: device["cycles"])).text,
         "error": run.summary.get("error"),
         "tail": _tail(run.summary),
-        "verdicts": [finite(verdict.summary()) for verdict in verdicts],
+        "verdicts": _verdicts(verdicts),
         "devices": devices,
+        "foot": _foot(job.machine, run),
     }
 
 
-def describe_program(machine: Machine, program: Program, trace: Trace, figures: Mapping[str, Any]) -> dict[str, Any]:
+def describe_program(
+    machine: Machine, program: Program, trace: Trace, figures: Mapping[str, Any], verdicts: Sequence[Verdict] = ()
+) -> dict[str, Any]:
     """The same of a program that is no op of ours; it leaves out what only an op has: `without` names those sections."""
     names = Names({GAP: 0, DONE: 1})
-    device = {"ring_id": 0, **figures, **_traced(trace, program.buffers, names, SPANS)}
+    roofs = finite(asdict(program_roofline(machine, program, figures)))
+    device = {"ring_id": 0, **figures, "roofline": roofs, **_traced(trace, program.buffers, names, SPANS)}
     tensors = [f"{t.name} {t.tile_rows}x{t.tile_cols} tiles of {t.format.name}" for t in program.tensors]
     return {
         "title": f"{', '.join(kernel.function.__name__ for kernel in program.kernels)} on {machine.board}",
         "shape": " · ".join([f"{program.grid[0]}x{program.grid[1]} cores", *tensors]),
         **_of_any(machine, trace.level, program.buffers, names),
-        "verdicts": [],
+        "trust": verdicts[0].trust if verdicts else "",
+        "flops": "flops of busy FPUs",
+        "verdicts": _verdicts(verdicts),
         "devices": [device],
-        "without": ["verdict", "ring", "roofline", "config", "accuracy"],
+        "foot": _foot(machine),
+        "without": [*([] if verdicts else ["verdict"]), "ring", "config", "accuracy"],
     }
 
 
@@ -95,6 +105,23 @@ def _of_any(machine: Machine, level: str, buffers: Sequence[BufferSpec], names: 
         "chip": _chip(machine),
         "l1": {"size": l1.size, "base": l1.base, "buffers": [b.model_dump() for b in L1Buffer.table(buffers, l1.base)]},
     }
+
+
+def _verdicts(found: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """Each with the devices of which the same is to be said, the slowest first."""
+    alike = {v.ring_id: [other.ring_id for other in group] for group in in_groups(found) for v in group}
+    return [finite(v.summary()) | {"alike": alike[v.ring_id]} for v in found]
+
+
+def _foot(machine: Machine, run: Run | None = None) -> dict[str, Any]:
+    """What made the page, the command that makes the run again, and the machine's numbers."""
+    again = ""
+    if run:
+        given = run.spec.model_dump(mode="json", exclude_defaults=True)
+        given["inputs"] |= {name: file for name in "qkv" if (file := run.summary["spec"]["inputs"][name])}
+        again = f"echo {quote(json.dumps(given))} | tensix-sim run -"
+    made_by = f"tensix_sim {tensix_sim.__version__}{f', run {run.id}' if run else ''}, on {machine.board}"
+    return {"made_by": made_by, "again": again, "machine": _settings(machine.model_dump())}
 
 
 def _tail(summary: Mapping[str, Any]) -> dict[str, Any] | None:

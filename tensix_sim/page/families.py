@@ -1,4 +1,7 @@
-"""Families of what lanes do, one colour each: of work by the unit that does it, of waits by who is waited for."""
+"""Families of what lanes do, one colour each: of work by the unit that does it, of waits by who is waited for.
+
+Any two may stand side by side, so any two colours of a ground differ by 15 (CIE76) at least, for protan and deutan eyes too.
+"""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -19,21 +22,21 @@ class Family(NamedTuple):
 
 
 WORK = (
-    Family("matmul", "matrix product", "#2a78d6", "#3987e5"),
-    Family("fpu", "other FPU work", "#8fbdf0", "#86b6ef"),
-    Family("sfpu", "SFPU: exponentials, reciprocals", "#1baf7a", "#199e70"),
-    Family("move", "issuing reads and writes", "#4a3aa7", "#9085e9"),
-    Family("other", "other work", "#52514e", "#a3a198"),
+    Family("matmul", "matrix product", "#0072cc", "#0692fa"),
+    Family("fpu", "other FPU work", "#7fc0ef", "#8bbef9"),
+    Family("sfpu", "SFPU: exponentials, reciprocals", "#0fac75", "#5ac59d"),
+    Family("move", "issuing reads and writes", "#521e91", "#7c6fc6"),
+    Family("other", "other work", "#3f3e39", "#b6a16d"),
 )
 FAMILIES = (
     *WORK,
-    Family("dram", "wait: DRAM bank", "#e34948", "#e66767"),
-    Family("link", "wait: NoC link", "#eb6834", "#d95926"),
-    Family("latency", "wait: NoC latency", "#e87ba4", "#d55181"),
-    Family("tiles", "wait: tiles of a buffer", "#f2c25c", "#94711c"),
-    Family("space", "wait: space in a buffer", "#c9c6b8", "#6b6960"),
-    Family("thread", "wait: another thread", "#dddbd2", "#4c4b46"),
-    Family(OTHER_WAIT, "wait: other", "#aaa89e", "#85837b"),
+    Family("dram", "wait: DRAM bank", "#d94943", "#c04a45"),
+    Family("link", "wait: NoC link", "#d85217", "#af2d02"),
+    Family("latency", "wait: NoC latency", "#e171a3", "#9e104f"),
+    Family("tiles", "wait: tiles of a buffer", "#f3c45d", "#ac8927"),
+    Family("space", "wait: space in a buffer", "#f7e6c5", "#657686"),
+    Family("thread", "wait: another thread", "#ccbbad", "#838278"),
+    Family(OTHER_WAIT, "wait: other", "#c6cbd9", "#8fa4ad"),
     Family(DONE, "done", "#f3f2ee", "#262625"),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,23 @@ def write_pngs(run: Run, verdicts: Sequence[Verdict], folder: Path) -> list[Path
                 chart(data, device).savefig(target, format="png", dpi=150, metadata={"Software": None})
             written.append(path)
     return written
+
+
+def main_picture(data: Data) -> bytes | None:
+    """Lanes, circular buffers and bandwidth over time of the slowest device, as a PNG file; None without a trace.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    from matplotlib import rc_context
+
+    device = max(data["devices"], key=lambda d: d["cycles"])
+    if not device["cores"]:
+        return None
+    drawn = BytesIO()
+    with rc_context(STYLE):
+        _time(data, device).savefig(drawn, format="png", dpi=80, metadata={"Software": None})
+    return drawn.getvalue()
 
 
 def _figure(width: float, height: float, title: str) -> Figure:

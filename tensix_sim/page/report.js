@@ -1,4 +1,3 @@
-"use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const SVG = document.getElementById("namespace").namespaceURI;
 const DONE = 1;
@@ -148,21 +147,30 @@ function drawHead() {
       first ? figure(first.binds, "binds it") : null));
 }
 
+function drawFoot() {
+  const { made_by, again, machine } = data.foot;
+  document.getElementById("foot").replaceChildren(
+    el("p", { class: "note" }, made_by),
+    again ? el("details", {}, el("summary", {}, "the same run again"), el("pre", {}, again)) : "",
+    el("details", {}, el("summary", {}, "numbers of the machine"), halves(machine)));
+}
+
 function drawVerdict() {
   if (!data.verdicts.length) {
     body("verdict").replaceChildren(el("p", { class: "quiet" }, "This page was made without what-ifs, hence without a verdict."));
     return;
   }
-  const chosen = (v) => v.ring_id === devices[state.device].ring_id;
-  const order = data.verdicts.length > 4 ? [...data.verdicts].sort((a, b) => chosen(b) - chosen(a) || b.cycles - a.cycles) : data.verdicts;
+  const here = devices[state.device].ring_id, chosen = (v) => v.alike.includes(here);
+  const told = data.verdicts.filter((v) => v.alike[0] === v.ring_id);
+  const order = told.length > 4 ? [...told].sort((a, b) => chosen(b) - chosen(a) || b.cycles - a.cycles) : told;
   const cards = order.map((v) => el("div", { class: `card${chosen(v) ? " chosen" : ""}` },
-    el("h3", {}, `Device ${v.ring_id} · ${fmt(v.cycles)} cycles`),
+    el("h3", {}, v.alike.length > 1 ? `Devices ${[...v.alike].sort((a, b) => a - b).join(", ")}, alike · ${fmt(v.cycles)} cycles on device ${v.ring_id}, the slowest` : `Device ${v.ring_id} · ${fmt(v.cycles)} cycles`),
     el("div", { class: "binds" }, v.binds, " ", el("span", { class: "badge" }, v.sure)),
     el("p", {}, v.text),
     ...whatIfs(v), ...changes(v)));
   const shown = cards.slice(0, 4), rest = cards.slice(4);
   body("verdict").replaceChildren(
-    el("p", { class: "note" }, "Each row is the run again, whole, with one thing changed, or a bound that says so. Below: changes of the spec that were tried, legal all of them."),
+    el("p", { class: "note" }, `Each row is the run again, whole, with one thing changed, or a bound that says so.${data.verdicts[0].tried.length ? " Below: changes of the spec that were tried, legal all of them." : ""}`),
     el("div", { class: "cards" }, shown),
     rest.length ? el("details", {}, el("summary", {}, `${rest.length} more devices`), el("div", { class: "cards" }, rest)) : "");
 }
@@ -188,7 +196,7 @@ const drawnFrom = (one) => el("td", { class: "quiet" }, one.drawn_from);
 function drawRing() {
   const top = slowest.cycles;
   const share = (value) => el("td", { class: "n" }, percent(value), meter(value));
-  const rows = devices.map((d, i) => el("tr", { class: `pick${i === state.device ? " chosen" : ""}`, onclick: () => chooseDevice(i) },
+  const rows = devices.map((d, i) => el("tr", { class: `pick${i === state.device ? " chosen" : ""}`, ...choice(`device-${i}`, i === state.device, () => chooseDevice(i)), role: null, "aria-current": i === state.device ? "true" : null },
     number(String(d.ring_id)),
     el("td", { class: "n" }, fmt(d.cycles), meter(d.cycles / top)), number(fmt(d.duration_us, 1)), number(String(d.active_cores)),
     share(d.math_utilization), share(d.dram_utilization), share(d.noc_utilization),
@@ -198,7 +206,7 @@ function drawRing() {
   const d = devices[state.device];
   body("ring").replaceChildren(
     el("p", { class: "note" }, "Math util: ideal cycles of all cores of the grid by those taken. FPU, SFPU, unpack, pack: busy share of the wall, mean of the cores at work."),
-    el("div", { class: "scroll" }, el("table", { class: "wide" }, head(...titles.map((t) => `>${t}`)), el("tbody", {}, rows))),
+    el("div", { class: "scroll" }, el("table", { class: "wide" }, head(...titles.map((t) => `>${t}`)), el("tbody", walking(), rows))),
     el("p", { class: "note" }, d.busiest_server ? `Device ${d.ring_id}: the busiest server is ${d.busiest_server}, at work ${percent(d.busiest_server_utilization)} of the time.` : ""));
 }
 
@@ -256,7 +264,8 @@ function heatMap(device, values, metric, top, small, room) {
   const cells = device.cores.flatMap(([x, y], c) => {
     const shade = values[c] ? ramp(values[c] / top) : rgb(palette.node);
     const square = draw("rect", { x: left + x * w + 0.5, y: above + y * h + 0.5, width: w - 2, height: h - 2, rx: 2, fill: css(shade), stroke: values[c] ? "none" : palette.line,
-      class: `pick${here && c === state.core ? " chosen" : ""}`, onclick: () => { chooseDevice(devices.indexOf(device), c); },
+      class: `pick${here && c === state.core ? " chosen" : ""}`, ...choice(`core-${device.ring_id}-${c}`, here ? c === state.core : !c, () => { chooseDevice(devices.indexOf(device), c); }),
+      "aria-label": `core ${coreName(device.cores[c])}: ${metric.show(values[c])}`,
       ...tipped(`Device ${device.ring_id}, core ${coreName(device.cores[c])}`, `${metric.label}: ${metric.show(values[c])}\nends at ${fmt(device.ends[c])}`) });
     const text = small || w < 28 || !values[c] ? null : draw("text", { x: left + x * w + w / 2 - 0.5, y: above + y * h + 15, "text-anchor": "middle",
       style: `fill:${inkOn(shade)};pointer-events:none;font-size:10.5px` }, metric.cell(values[c]));
@@ -266,7 +275,7 @@ function heatMap(device, values, metric, top, small, room) {
     ...Array.from({ length: columns }, (_, x) => draw("text", { x: left + x * w + w / 2, y: 11, "text-anchor": "middle" }, x)),
     ...Array.from({ length: rows }, (_, y) => draw("text", { x: left - 6, y: above + y * h + 15, "text-anchor": "end" }, y))];
   return el("figure", {}, el("figcaption", {}, el("b", {}, `Device ${device.ring_id}`)),
-    picture(left + columns * w + 2, above + rows * h + 2, `cores of device ${device.ring_id}: ${metric.label}`, edges, cells));
+    picture(left + columns * w + 2, above + rows * h + 2, `cores of device ${device.ring_id}: ${metric.label}`, edges, draw("g", walking(columns), cells)));
 }
 const untraced = () => el("p", { class: "quiet" }, data.trace === "off" ? "The run had trace: off. Run it with trace: zones to see this." : "The trace is empty.");
 
@@ -276,10 +285,13 @@ function drawFloor() {
   const device = devices[state.device];
   const shares = Object.entries(device.servers);
   if (!shares.length) return void body("floor").replaceChildren(untraced());
-  const top = niceShare(Math.max(...shares.map(([, share]) => share)));
+  const top = state.relative ? niceShare(Math.max(...shares.map(([, share]) => share))) : 1;
+  const scale = el("select", { "aria-label": "scale", "data-key": "floor-scale", onchange: (event) => { state.relative = event.target.value === "busiest"; keepingFocus(drawFloor); } },
+    el("option", { value: "whole" }, "0 to 100 %"), el("option", { value: "busiest", ...(state.relative ? { selected: "" } : {}) }, "0 to the busiest"));
   const width = Math.min(640, (body("floor").clientWidth - 28) / (body("floor").clientWidth > 990 ? 2 : 1));
   body("floor").replaceChildren(
     el("p", { class: "note" }, `Device ${device.ring_id}: share of the wall for which DRAM banks (D and number) and NoC links moved data. Links at the edges go on at the other side. NoC 0 runs east and south, NoC 1 west and north.`),
+    el("div", { class: "controls" }, el("label", {}, "scale", scale)),
     el("div", { class: "legend" }, rampLegend(percent(top, 0), "of the time"), legendNode("worker", "core at work"), legendNode("idle", "core of the board, idle"), legendNode("off", "not for programs"), el("span", {}, "E  Ethernet")),
     el("div", { class: "plots two" }, [0, 1].map((noc) => floorPlan(device, noc, top, Math.max(300, width)))));
 }
@@ -366,10 +378,13 @@ function drawTimeFrame() {
   body("time").replaceChildren(
     el("div", { class: "controls" }, el("label", {}, "core", cores),
       el("span", {}, button("+", "zoom in", () => zoom(0.5)), " ", button("−", "zoom out", () => zoom(2)), " ", button("◀", "earlier", () => pan(-0.4)), " ", button("▶", "later", () => pan(0.4)), " ", button("all", "show all", () => look(0, device.wall))),
+      ...searchField(),
       el("span", { id: "window" })),
     el("div", { class: "legend" }, data.families.filter((f) => used(device).has(f.key)).map((f) => el("span", {}, swatch(f.key), f.label))),
     plot.canvas,
-    el("p", { class: "note" }, `Drag to zoom, Shift and drag to pan, Ctrl and wheel (or the wheel after a click) zooms, double-click shows all. Where steps are narrower than a pixel, a column is filled by their shares. Buffers: dark is the mean of a pixel, light the most. ${omitted(device)}`));
+    el("div", { class: "controls", id: "pinned", role: "status" }, "Click a span to pin it."),
+    sumsFrame(),
+    el("p", { class: "note" }, `Drag to zoom, Shift and drag to pan, a click pins a span; W, S, A and D or the arrow keys zoom and pan, Ctrl and wheel (or the wheel after a click) zooms, double-click shows all. Where steps are narrower than a pixel, a column is filled by their shares. Buffers: dark is the mean of a pixel, light the most. ${omitted(device)}`));
   wire(plot.canvas);
 }
 const used = (device) => (device.used ??= new Set(device.spent.flat().flatMap((lane) => [...lane.keys()].map(familyOf))));
@@ -411,6 +426,7 @@ async function drawTime() {
   if (banks.length) add(16, { legend: top, peak: Math.max(...data.chip.bank_rates) });
   plot.rows = rows;
   plot.height = 22 + rows.reduce((sum, row) => sum + row.height + row.gap, 0) + 34;
+  search(desk.query);
   paint();
 }
 
@@ -432,7 +448,9 @@ function paint() {
     y += row.height + row.gap;
   }
   paintAxes(ctx, y);
+  paintPin(ctx);
   paintPointer(ctx, y);
+  drawSums();
   document.getElementById("window").textContent = `${fmt(Math.round(state.from))} – ${fmt(Math.round(state.to))} cycles, ${us(state.to - state.from)}`;
 }
 const font = (ctx, size, weight = "") => (ctx.font = `${weight} ${size}px ${getComputedStyle(document.body).fontFamily}`);
@@ -623,6 +641,8 @@ function look(from, to) {
   const wall = devices[state.device].wall, length = Math.min(wall, Math.max(20, to - from));
   state.from = Math.max(0, Math.min(from, wall - length));
   state.to = state.from + length;
+  hideTip();
+  tellPlace();
   requestAnimationFrame(paint);
 }
 const pan = (share) => look(state.from + share * (state.to - state.from), state.to + share * (state.to - state.from));
@@ -652,12 +672,15 @@ function wire(canvas) {
     hover(event);
     requestAnimationFrame(paint);
   });
-  canvas.addEventListener("pointerup", () => {
+  canvas.addEventListener("pointerup", (event) => {
     const drag = plot.drag;
     plot.drag = null;
     if (drag?.select && Math.abs(drag.now - drag.x) > 3) {
       const [a, b] = [toTime(drag.x), toTime(drag.now)].sort((p, q) => p - q);
       look(a, b);
+    } else if (drag?.select) {
+      const row = plot.rows.find((r) => r.lane && event.offsetY >= r.y && event.offsetY < r.y + r.height);
+      if (row) pin(spanAt(row, toTime(event.offsetX)));
     }
     requestAnimationFrame(paint);
   });
@@ -668,7 +691,8 @@ function wire(canvas) {
   });
   canvas.addEventListener("dblclick", () => look(0, devices[state.device].wall));
   canvas.addEventListener("keydown", (event) => {
-    const act = { ArrowLeft: () => pan(-0.2), ArrowRight: () => pan(0.2), "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), Home: () => look(0, devices[state.device].wall) }[event.key];
+    const act = { ArrowLeft: () => pan(-0.2), ArrowRight: () => pan(0.2), "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), w: () => zoom(0.5), s: () => zoom(2), a: () => pan(-0.2), d: () => pan(0.2),
+      Escape: () => pin(null), Home: () => look(0, devices[state.device].wall) }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (act) {
       event.preventDefault();
       act();
@@ -768,8 +792,8 @@ function roofChart(device, roof, width) {
   const texts = [
     draw("text", { x: width - right - 2, y: y(roof.peak_flops_per_cycle) - 6, "text-anchor": "end" }, `FPUs: ${short(roof.peak_flops_per_cycle)} flops per cycle`),
     draw("text", { transform: `translate(${x(slope)} ${y(slope * roof.bytes_per_cycle) - 7}) rotate(${angle})`, "text-anchor": "middle" }, `DRAM: ${fmt(roof.bytes_per_cycle)} B per cycle`),
-    draw("text", { x: (left + width) / 2, y: height - 8, "text-anchor": "middle" }, "useful flops per byte of DRAM traffic"),
-    draw("text", { transform: `translate(13 ${(height - below) / 2}) rotate(-90)`, "text-anchor": "middle" }, "useful flops per cycle")];
+    draw("text", { x: (left + width) / 2, y: height - 8, "text-anchor": "middle" }, `${data.flops || "useful flops"} per byte of DRAM traffic`),
+    draw("text", { transform: `translate(13 ${(height - below) / 2}) rotate(-90)`, "text-anchor": "middle" }, `${data.flops || "useful flops"} per cycle`)];
   return picture(width, height, "roofline", grid, line, dots, label, texts);
 }
 function boundsChart(device, roof, width) {
@@ -806,13 +830,13 @@ function drawPath(all = false) {
   const count = all ? name.length : Math.min(name.length, 200);
   const steps = Array.from({ length: count }, (_, i) => {
     const start = i ? end[i - 1] : 0;
-    return el("tr", { class: "pick", title: "show it in the time line", onclick: () => showStep(device, start, end[i]) }, number(fmt(start)), what(risc[i], name[i]), number(fmt(end[i] - start)), number(fmt(micro(end[i] - start), 2)));
+    return el("tr", { class: "pick", title: "show it in the time line", ...choice(`step-${i}`, !i, () => showStep(device, start, end[i])), role: null }, number(fmt(start)), what(risc[i], name[i]), number(fmt(end[i] - start)), number(fmt(micro(end[i] - start), 2)));
   });
   body("path").replaceChildren(
     el("p", { class: "note" }, `From cycle 0 to the end of the last kernel, through core ${coreName(device.path_core)} of device ${device.ring_id}: shorten these, and the device is done earlier.`),
     el("div", { class: "columns" },
       el("div", {}, el("h3", {}, "By step"), el("div", { class: "scroll tall" }, el("table", { class: "wide" }, head("step", ">times", ">cycles", ">of the wall"), el("tbody", {}, totals)))),
-      el("div", {}, el("h3", {}, "In order"), el("div", { class: "scroll tall" }, el("table", { class: "wide" }, head(">from cycle", "step", ">cycles", ">µs"), el("tbody", {}, steps))),
+      el("div", {}, el("h3", {}, "In order"), el("div", { class: "scroll tall" }, el("table", { class: "wide" }, head(">from cycle", "step", ">cycles", ">µs"), el("tbody", walking(), steps))),
         count < name.length ? el("p", { class: "note" }, `The first ${count} of ${fmt(name.length)} steps. `, el("button", { type: "button", onclick: () => drawPath(true) }, "show all")) : null)));
 }
 async function showStep(device, start, end) {
@@ -891,8 +915,8 @@ function errorByStage(e) {
 
 // -- choice of device and core, theme, start -------------------------------------------------------------------
 function drawTabs() {
-  const tabs = devices.map((d, i) => el("button", { type: "button", role: "tab", "aria-selected": i === state.device, onclick: () => chooseDevice(i) }, String(d.ring_id)));
-  document.getElementById("devices").replaceChildren(...(devices.length > 1 ? ["device ", ...tabs] : []));
+  const tabs = devices.map((d, i) => el("button", { type: "button", ...choice(`tab-${i}`, i === state.device, () => chooseDevice(i)), role: "tab", "aria-selected": i === state.device, onfocus: () => i === state.device || chooseDevice(i) }, String(d.ring_id)));
+  document.getElementById("devices").replaceChildren(...(devices.length > 1 ? [el("span", { class: "tabs", ...walking() }, "device ", ...tabs)] : []));
 }
 function drawContents() {
   const links = [...document.querySelectorAll("main section[id]")].filter((s) => s.id !== "head" && !s.hidden && !data.without?.includes(s.id)).map((s) => el("a", { href: `#${s.id}` }, s.querySelector("h2").textContent));
@@ -906,7 +930,9 @@ async function chooseDevice(i, core = null) {
   state.core = kept ?? (device.spent ? lastCore(device) : null);
   if (moved) [state.from, state.to] = [0, device.wall ?? 1];
   hideTip();
-  await drawDevice();
+  desk.pin = null;
+  tellPlace();
+  await keepingFocus(drawDevice);
 }
 function drawParts(parts) {
   for (const [id, part] of Object.entries(parts)) {
@@ -922,6 +948,7 @@ async function drawDevice() {
 }
 async function drawAll() {
   readPalette();
+  drawFoot();
   drawParts({ head: drawHead, tail: drawTail, config: drawConfig, l1: drawL1, accuracy: drawAccuracy });
   drawContents();
   await drawDevice();
@@ -947,7 +974,10 @@ async function start() {
   const device = devices[state.device];
   state.core = device.spent ? lastCore(device) : null;
   state.to = device.wall ?? 1;
+  new MutationObserver(() => dressTables(document.querySelector("main"))).observe(document.querySelector("main"), { childList: true, subtree: true });
   await drawAll();
+  await goToPlace();
+  addEventListener("hashchange", goToPlace);
   let width = innerWidth, waiting = 0;
   addEventListener("resize", () => {
     if (innerWidth === width) return;

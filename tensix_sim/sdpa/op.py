@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import Any
 
 from tensix_sim.arch.model import unknown_name
+from tensix_sim.arch.rings import has_ring
 from tensix_sim.config import Inputs, RunSpec
 from tensix_sim.formats import TILE
-from tensix_sim.gather.all_gather import has_ring
 from tensix_sim.kernels.sdpa.compute_kernels import COMPUTE_KERNELS, LEGACY, STREAMING, AttentionKernel
 from tensix_sim.sdpa.keys import (
     ATTN_MASK,

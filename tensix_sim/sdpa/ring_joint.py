@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tensix_sim.arch import Machine
+from tensix_sim.arch.rings import Joining, usual_topology
 from tensix_sim.config import RunSpec
 from tensix_sim.formats import BFLOAT16, TILE, Format
-from tensix_sim.gather.all_gather import Joining, usual_topology
 from tensix_sim.kernels.sdpa import Mask
 from tensix_sim.program import BufferSpec
 from tensix_sim.sdpa.chains import Chain, chains

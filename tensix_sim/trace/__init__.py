@@ -8,6 +8,7 @@ from tensix_sim.trace.store import (
     SUMMARY,
     Run,
     RunError,
+    figure_frame,
     load,
     open_run,
     opens_in_a_viewer,
@@ -21,7 +22,7 @@ from tensix_sim.trace.writers import write_chrome, write_core_csv, write_golden,
 
 __all__ = [
     "COUNT", "LANES", "RISCS", "SCHEMA", "SPAN", "SUMMARY", "TRANSFER", "Cause", "Lane", "LaneWait", "Level", "Run", "RunError",
-    "Series", "Totals", "Trace", "WaitKey", "What", "check_counts", "check_lanes", "load", "open_run", "opens_in_a_viewer",
-    "save", "tail_file", "trace_file", "whole_folder", "write_chrome", "write_core_csv", "write_golden", "write_traces",
-    "write_transfers_csv",
+    "Series", "Totals", "Trace", "WaitKey", "What", "check_counts", "check_lanes", "figure_frame", "load", "open_run",
+    "opens_in_a_viewer", "save", "tail_file", "trace_file", "whole_folder", "write_chrome", "write_core_csv", "write_golden",
+    "write_traces", "write_transfers_csv",
 ]  # fmt: skip

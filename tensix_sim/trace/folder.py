@@ -1,5 +1,6 @@
 """The folder of a run, which is replaced whole: what stands under its name is of one run, whoever is killed and when."""
 
+import gzip
 import os
 import re
 import secrets
@@ -13,7 +14,7 @@ from tensix_sim.host import exchange, locked
 
 # Names within a run's folder that `run`, its --emit and `report` give; what has another is the user's
 OURS = (
-    "summary.json", "trace.json", "cores.csv", "transfers.csv", "device-*.npz", "tail-*.npz",
+    "summary.json", "trace.json", "trace.json.gz", "*-*.parquet", "cores.csv", "transfers.csv", "device-*.npz", "tail-*.npz",
     "profile_log_device.csv", "ops_perf_results_*.csv", "noc_trace_dev*_ID*.json", "trace.pftrace",
     "ttnn-visualizer/profiler/db.sqlite", "ttnn-visualizer/performance/profile_log_device.csv",
     "ttnn-visualizer/performance/ops_perf_results_*.csv", "ttnn-visualizer/performance/npe_viz/*.json",
@@ -87,7 +88,7 @@ def _is_ours(path: Path, name: str) -> bool:
 
 def starts_with(path: Path, text: str) -> bool:
     """Whether a text stands near the start of a file."""
-    with path.open("rb") as file:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         return text.encode() in file.read(HEAD)
 
 

@@ -9,12 +9,13 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from os import PathLike
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -22,8 +23,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from tensix_sim.arch import machine
+from tensix_sim.arch.model import unknown_name
 from tensix_sim.config import RunSpec, load_spec
-from tensix_sim.files import atomic_path
+from tensix_sim.files import atomic_path, frame
+from tensix_sim.text import Shown, counted, flat
 from tensix_sim.trace.causes import read
 from tensix_sim.trace.folder import MARK, MARKED, starts_with
 from tensix_sim.trace.table import BLOCK, Records, Table
@@ -33,7 +36,7 @@ from tensix_sim.user_errors import UserError
 
 SUMMARY = "summary.json"
 SCHEMA = 1  # of a summary; another one is not read
-TEXTS = ("trace.json", "cores.csv", "transfers.csv", "report.html")  # that have the run's id near their start
+TEXTS = ("trace.json", "trace.json.gz", "cores.csv", "transfers.csv", "report.html")  # that have the run's id near their start
 # What the zip and array readers raise for a file that is no trace
 BROKEN = (
     zipfile.BadZipFile, zlib.error, struct.error, LookupError, ValueError, EOFError, NotImplementedError, RuntimeError,
@@ -52,8 +55,8 @@ class RunError(UserError, ValueError):
     """A folder or file that holds no run."""
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, repr=False)
+class Run(Shown):
     """A run read back from its folder: what `Result.summary()` gave, and each ring position's trace, and that of its tail."""
 
     summary: dict[str, Any]
@@ -86,8 +89,54 @@ class Run:
         """What all files of the run have in them."""
         return str(self.summary["run"])
 
+    def __repr__(self) -> str:
+        spec, devices = self.summary["spec"], self.summary["devices"]
+        cycles = max(device["cycles"] for device in devices)
+        traced = f"{len(self.traces)} traced"
+        return f"Run({spec['op']} on {spec['board']}: {counted(len(devices), 'device')}, {cycles:,} cycles, {traced})"
+
+    def frame(self, of: Literal["devices", "waits", "servers"] = "devices", by: str | None = None) -> Any:
+        """A table as a DataFrame of pandas or, where that is missing, polars; `by` chooses one of the two.
+
+        Of devices a row is a device with its figures; of waits and servers each wait of a lane, and each bank, link and port.
+
+        Raises:
+            UsageError: neither is installed, or not the one that was chosen.
+            KeyError: there is no such table.
+        """
+        return figure_frame(self.summary["devices"], of, by)
+
+
+def figure_frame(devices: Sequence[Mapping[str, Any]], of: str, by: str | None) -> Any:
+    """Figures of devices, as summaries have them, as a DataFrame: see `Run.frame`."""
+    if of not in ("devices", "waits", "servers"):
+        raise unknown_name("table", of, ("devices", "waits", "servers"))
+    return frame(_figure_columns(devices, of), by)
+
+
+def _figure_columns(devices: Sequence[Mapping[str, Any]], of: str) -> dict[str, NDArray[Any]]:
+    if of == "devices":
+        rows = [flat({name: value for name, value in d.items() if name not in ("waits", "servers")}) for d in devices]
+    elif of == "waits":
+        split = [(d, *key.split(": ", 1), cycles) for d in devices for key, cycles in d["waits"].items()]
+        waits = [(d, lane, read(text), cycles) for d, lane, text, cycles in split]
+        rows = [
+            {"ring_id": d["ring_id"], "lane": lane, "cause": getattr(cause, "text", cause), "cycles": n, "share": n / d["cycles"]}
+            for d, lane, cause, n in waits
+        ]
+    else:
+        rows = [{"ring_id": d["ring_id"], "server": name, "busy": share} for d in devices for name, share in d["servers"].items()]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: _column([row.get(name) for row in rows]) for name in names}
+
+
+def _column(values: list[Any]) -> NDArray[Any]:
+    numbers = all(isinstance(value, int | float) for value in values)
+    return np.array(values) if numbers else np.fromiter(values, object, len(values))
+
 
 VIEWER_SPANS = 10_000_000  # of 130 bytes each in Chrome JSON, in the memory of a browser
+PLAIN_SPANS = 400_000  # 50 MB; what is longer is compressed
 
 
 def opens_in_a_viewer(devices: Devices) -> bool:
@@ -98,7 +147,8 @@ def opens_in_a_viewer(devices: Devices) -> bool:
 def write_traces(folder: Path, traces: Devices, clock_hz: int, run: str = "", tails: Devices = ()) -> None:
     """Write what a run recorded, if anything, and behind it its tails.
 
-    `trace.json`, of traces that are not too long for it, opens in Perfetto and chrome://tracing, `cores.csv` has each
+    `trace.json`, or compressed `trace.json.gz` of long traces, if they are not too long for it, opens in Perfetto and
+    chrome://tracing, `cores.csv` has each
     core's cycles by RISC and wait cause, `device-<ring_id>.npz` is the trace by columns (`open_run` and `np.load` read it),
     `tail-<ring_id>.npz` that of the tail, `transfers.csv` (at trace: transfers) has each burst's parts.
     """
@@ -106,7 +156,8 @@ def write_traces(folder: Path, traces: Devices, clock_hz: int, run: str = "", ta
     levels = {trace.level for _, trace in traces}
     if levels != {"off"}:
         if opens_in_a_viewer(both):
-            write_chrome(folder / "trace.json", both, clock_hz, run)
+            plain = sum(len(trace.tables["spans"]) for _, trace in both) <= PLAIN_SPANS
+            write_chrome(folder / ("trace.json" if plain else "trace.json.gz"), both, clock_hz, run)
         write_core_csv(folder / "cores.csv", traces, run)
         for ring_id, trace in traces:
             save(folder / trace_file(ring_id), trace, run)
@@ -197,12 +248,13 @@ def _check_rows(trace: Trace, table: str, rows: Records) -> None:
         raise ValueError(f"{table}: a row ends before it starts")
 
 
-def open_run(folder: Path, traces: bool = True) -> Run:
+def open_run(folder: str | PathLike[str], traces: bool = True) -> Run:
     """Read the run that `tensix-sim run` wrote into `folder`, with its traces unless told not to.
 
     Raises:
         RunError: there is no run, its files are broken, or not all of one run.
     """
+    folder = Path(folder)
     path = folder / SUMMARY
     if not path.is_file():
         raise RunError(f"{folder}: no run is there, for it has no {SUMMARY}; `tensix-sim run` makes one in traces/runs")

@@ -7,6 +7,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tensix_sim.arch.model import unknown_name
+from tensix_sim.files import frame
 from tensix_sim.trace.causes import WAIT, Cause, What
 from tensix_sim.trace.table import Records, Table
 
@@ -14,6 +16,7 @@ Level = Literal["off", "zones", "transfers"]
 # What each RISC does, in the order in which a tile meets them
 LANES = {"NCRISC": "reader", "TRISC_0": "unpack", "TRISC_1": "math", "TRISC_2": "pack", "BRISC": "writer"}
 RISCS = tuple(LANES)
+RISC_OF = {lane: risc for risc, lane in LANES.items()}
 
 SPAN = np.dtype([("lane", "<i4"), ("name", "<i4"), ("start", "<i8"), ("end", "<i8")])
 COUNT = np.dtype([("series", "<i4"), ("time", "<i8"), ("value", "<i8")])
@@ -31,6 +34,11 @@ class Lane(NamedTuple):
 
     def __str__(self) -> str:
         return f"({self.core[0]},{self.core[1]}) {self.risc}"
+
+    @property
+    def name(self) -> str:
+        """As screens have it: "math"."""
+        return LANES[self.risc]
 
     @property
     def rank(self) -> tuple[int, int, int]:
@@ -172,8 +180,15 @@ class Trace:
     ) -> Records:
         """Read spans, in the order of recording: `SPAN` rows.
 
-        All of them, or those of a core, of a RISC, of both, and those that reach into the cycles from `start` up to `end`.
+        All of them, or those of a core, (x, y), of a RISC, by its name or its lane's ("TRISC_1" or "math"), of both, and those
+        that reach into the cycles from `start` up to `end`.
+
+        Raises:
+            KeyError: there is no such core or RISC in the trace; has the nearest that there are.
         """
+        risc = RISC_OF.get(risc, risc) if risc else risc
+        self._know("core", core, {lane.core for lane in self._lanes})
+        self._know("RISC", risc, {*RISCS, *RISC_OF})
         if core is None and risc is None and not start and end is None:
             return self._spans.array()
         chosen = np.array([core in (None, lane.core) and risc in (None, lane.risc) for lane in self.lanes], bool)
@@ -181,8 +196,18 @@ class Trace:
         pieces = [b[chosen[b["lane"]] & (b["end"] > start) & (b["start"] < last)] for b in self._spans.blocks()]
         return np.concatenate(pieces) if pieces else np.empty(0, SPAN)
 
-    def waits(self, by: Literal["cause", "core", "risc"] = "cause") -> dict[Any, int]:
-        """Cycles of waiting over all lanes by cause, by core or by RISC, the longest first."""
+    def _know(self, what: str, wanted: Any, known: set[Any]) -> None:
+        """Hold what was asked for to what the trace has."""
+        if wanted is not None and wanted not in known and known:
+            raise unknown_name(what, str(wanted), sorted(map(str, known)))
+
+    def waits(self, by: Literal["cause", "core", "risc", "name"] = "cause") -> dict[Any, int]:
+        """Cycles of waiting over all lanes by cause, by core, by RISC or by the lane's name ("math"), the longest first.
+
+        Raises:
+            KeyError: `by` is something else.
+        """
+        self._know("way to add waits up", by, {"cause", "core", "risc", "name"})
         waits = np.array([isinstance(name, Cause) for name in self.names], bool)
         column, keys = ("name", self.names) if by == "cause" else ("lane", [getattr(lane, by) for lane in self.lanes])
         cycles: Counter[Any] = Counter()
@@ -198,12 +223,11 @@ class Trace:
         """Cycles at which a counter changed and its values from then on, such as those of "(0,0) k_in".
 
         Raises:
-            KeyError: there is no such counter; names those that there are.
+            KeyError: there is no such counter; has the nearest that there are.
         """
         series = [i for i, known in enumerate(self._series) if known.label == label]
         if not series:
-            known = ", ".join(sorted(s.label for s in self._series)) or "none, for the trace was off"
-            raise KeyError(f"no counter {label!r}; there are {known}")
+            raise unknown_name("counter", label, [s.label for s in self._series])
         rows = [block[block["series"] == series[0]] for block in self._counts.blocks()]
         values = np.concatenate(rows) if rows else np.empty(0, COUNT)
         return values["time"], values["value"]
@@ -217,6 +241,56 @@ class Trace:
         starts, nbytes = self.counter(f"{what} bytes")
         width = int(starts[1] - starts[0]) if len(starts) > 1 else max(1, self.end)
         return starts, nbytes / width
+
+    def __repr__(self) -> str:
+        spans, lanes = len(self._spans), len(self._lanes)
+        return (
+            f"Trace({self.level}: {spans:,} spans on {lanes:,} lanes, {len(self._series):,} counters, up to cycle {self.end:,})"
+        )
+
+    def frame(self, of: Literal["spans", "counters", "transfers"] = "spans", by: str | None = None) -> Any:
+        """A table as a DataFrame of pandas or, where that is missing, polars; `by` chooses one of the two.
+
+        Of spans a row has the core, the lane ("math"), what it did, whether that was a wait, and its first and last cycle; of
+        counters the value from a cycle on; of transfers, which a trace has at its level `transfers`, what went over a NoC.
+
+        Raises:
+            UsageError: neither is installed, or not the one that was chosen.
+            KeyError: there is no such table.
+        """
+        return frame(self.columns(of), by)
+
+    def columns(self, of: Literal["spans", "counters", "transfers"] = "spans") -> dict[str, NDArray[Any]]:
+        """The same by columns, texts as objects.
+
+        Raises:
+            KeyError: there is no such table.
+        """
+        self._know("table", of, {"spans", "counters", "transfers"})
+        return {"spans": self._span_columns, "counters": self._counter_columns}.get(of, self._transfer_columns)()
+
+    def _lane_columns(self, lanes: NDArray[np.int32]) -> dict[str, Any]:
+        x, y = (np.array([lane.core[i] for lane in self.lanes], np.int64)[lanes] for i in (0, 1))
+        return {"x": x, "y": y, "lane": np.array([lane.name for lane in self.lanes], object)[lanes]}
+
+    def _span_columns(self) -> dict[str, Any]:
+        rows, names = self.spans(), self.names
+        waits = np.array([isinstance(name, Cause) for name in names], bool)[rows["name"]]
+        what = np.array([name.text if isinstance(name, Cause) else name for name in names], object)[rows["name"]]
+        times = {"start": rows["start"], "end": rows["end"], "cycles": rows["end"] - rows["start"]}
+        return {**self._lane_columns(rows["lane"]), "what": what, "waits": waits, **times}
+
+    def _counter_columns(self) -> dict[str, Any]:
+        rows, series = self.counts(), self.counters
+        words = {"counter": [s.label for s in series], "unit": [s.unit for s in series]}
+        named = {name: np.array(values, object)[rows["series"]] for name, values in words.items()}
+        return {**named, "time": rows["time"], "value": rows["value"]}
+
+    def _transfer_columns(self) -> dict[str, Any]:
+        rows = self.transferred()
+        kind = np.array([str(name) for name in self.names], object)[rows["kind"]]
+        others = (name for name in TRANSFER.names or () if name not in ("lane", "kind"))
+        return {**self._lane_columns(rows["lane"]), "kind": kind, **{name: rows[name] for name in others}}
 
     @property
     def end(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tensix_sim.files import atomic
+from tensix_sim.files import atomic, zipped
 from tensix_sim.trace.causes import Cause
 from tensix_sim.trace.queries import Cycles, Totals
 from tensix_sim.trace.trace import RISCS, Trace
@@ -21,9 +21,9 @@ def write_chrome(path: str | Path, devices: Devices, clock_hz: int, run: str = "
     """Write spans and counters as Chrome JSON, which ui.perfetto.dev and chrome://tracing open.
 
     A process is a device, which may have several traces, a thread a RISC of a core. Times are microseconds; `args.cycles`
-    is exact. `run` is the id of the run, which it has under `otherData`.
+    is exact. `run` is the id of the run, which it has under `otherData`. A path that ends in .gz is compressed; both open that.
     """
-    with atomic(path) as file:
+    with zipped(Path(path)) if str(path).endswith(".gz") else atomic(path) as file:
         about = json.dumps({"clock_hz": clock_hz} | ({"run": run} if run else {}), separators=(",", ":"))
         file.write(f'{{"displayTimeUnit":"ns","otherData":{about},"traceEvents":[')
         separator = "\n"

@@ -158,7 +158,8 @@ def _cycles(
     reverse: bool,
 ) -> list[int]:
     """Cycles of each device, by its place in its line; lines do not meet, so one is simulated, once for all of its shape."""
-    from tensix_sim.gather.all_gather import AllGather, has_ring, usual_topology
+    from tensix_sim.arch.rings import has_ring, usual_topology
+    from tensix_sim.gather.all_gather import AllGather
     from tensix_sim.gather.run import run_all_gather
 
     on, count = mesh.machine, len(lines[0])

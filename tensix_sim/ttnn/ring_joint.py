@@ -165,7 +165,7 @@ def _check_offset(config: SDPAProgramConfig, offset: CoreCoord | tuple[int, int]
 
 
 def _topology(mesh: MeshDevice, ring: int, topology: Topology) -> str:
-    from tensix_sim.gather.all_gather import has_ring
+    from tensix_sim.arch.rings import has_ring
 
     on = mesh.machine
     if topology is Topology.Ring and ring > 2 and not has_ring(on, ring, on.mesh):

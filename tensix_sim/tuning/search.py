@@ -23,6 +23,7 @@ from tensix_sim.measure import Figure, error_of, measure
 from tensix_sim.sdpa.geometry import spec_machine
 from tensix_sim.sdpa.op import positions
 from tensix_sim.store import Store
+from tensix_sim.text import Shown, counted
 from tensix_sim.trust import Trust, tells, trust
 from tensix_sim.tuning.space import Config, Space, given_config, legal_configs, less_faithful
 from tensix_sim.workers import Jobs, Workers, unwatched, workers
@@ -55,7 +56,7 @@ class Measured(BaseModel):
         return ", ".join(f"{name} {value}" for name, value in self.settings.items())
 
 
-class Tuning(BaseModel):
+class Tuning(Shown, BaseModel):
     """What a sweep found.
 
     `front`, the fastest first: no other config is as fast, as small in L1 and as accurate as one of these. `given` is
@@ -79,6 +80,12 @@ class Tuning(BaseModel):
     less_faithful: Measured | None
     trust: Trust
     clear: bool | None
+
+    def __repr__(self) -> str:
+        gain = "" if self.gain is None else f", {self.gain:.2f} times as fast as the given config"
+        return (
+            f"Tuning({counted(self.legal, 'legal config')}; winner {self.winner.words}: {self.winner.microseconds:,.1f} us{gain})"
+        )
 
     @property
     def recommended(self) -> Measured:

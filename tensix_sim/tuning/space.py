@@ -16,7 +16,7 @@ from tensix_sim.doctor.rules import broken, buffers_fit_l1, faults
 from tensix_sim.formats import TILE
 from tensix_sim.sdpa.case import Case, make_machine
 from tensix_sim.sdpa.keys import DTYPE, FIDELITY, FP32_DEST, GRID, K_CHUNK, Q_CHUNK, SEQ_LEN
-from tensix_sim.text import brief
+from tensix_sim.text import brief, size_in
 from tensix_sim.user_errors import UsageError, UserError
 
 KEYS = {
@@ -194,24 +194,24 @@ def read_space(spec: RunSpec, vary: Sequence[str], within: float) -> Space:
 def _word(name: str, value: str) -> Any:
     """A value as the command line has it; pydantic judges what it is not."""
     if name in ("q_chunk", "k_chunk"):
-        return int(value) if re.fullmatch("[0-9]{1,12}", value) else value
+        return size_in(value) or (int(value) if re.fullmatch("[0-9]{1,12}", value) else value)
     if name == "grid":
         return tuple(int(side) if re.fullmatch("[0-9]{1,12}", side) else side for side in value.split("x"))
     return {"true": True, "false": False}.get(value.lower(), value) if name == "fp32_dest" else value
 
 
 def read_lengths(text: str, option: str = "--seq-lens") -> list[int]:
-    """Sequence lengths from ``2048..131072``, each double the one before, or from a list ``2048,6144``.
+    """Sequence lengths from ``2k..128k``, each double the one before, or from a list ``2048,6144``.
 
     Raises:
         UsageError: neither of the two.
 
     """
     first, dots, last = text.partition("..")
-    parts = [first, last] if dots else text.split(",")
-    if not all(re.fullmatch("0*[1-9][0-9]{0,11}", part.strip()) for part in parts):
-        raise UsageError(f"{option} {brief(text, 80)}: is neither like 2048..131072 nor like 2048,4096")
-    numbers = [int(part) for part in parts]
+    parts = [part.strip() for part in ([first, last] if dots else text.split(","))]
+    if not all(size_in(part) or re.fullmatch("0*[1-9][0-9]{0,11}", part) for part in parts):
+        raise UsageError(f"{option} {brief(text, 80)}: is neither like 2k..128k nor like 2048,4096")
+    numbers = [size_in(part) or int(part) for part in parts]
     if not dots:
         return numbers
     if numbers[0] > numbers[1]:

@@ -1,0 +1,5 @@
+"""`python -m tensix_sim`."""
+
+from tensix_sim.cli import main
+
+main()
