@@ -335,7 +335,7 @@ def compare_all_screen(c: "Comparison") -> str:
 
 def worth_screen(spec: RunSpec, found: "Sequence[Worth]") -> str:
     """Both ops at each length, what the tail adds, and the answer."""
-    from tensix_sim.analysis import plain, worth_from
+    from tensix_sim.analysis import plain, sliced, worth_from
 
     rows = [
         (
@@ -360,11 +360,30 @@ def worth_screen(spec: RunSpec, found: "Sequence[Worth]") -> str:
         wrapped(title),
         table(("tokens", "plain us", "ring us", "tail us", "ring is"), rows),
         wrapped(answer),
-        *(wrapped(f"{one.op}: {trust(one).text}") for one in (spec, plain(spec))),
+        *_joint_parts(found),
+        *(wrapped(f"{one.op}: {trust(one).text}") for one in (spec, plain(spec), sliced(spec))),
     ]
     if any(w.problem is None and not w.clear for w in found):
         parts.append(wrapped(f"?: too small to tell; {ratio_error().text}"))
     return "\n\n".join([*parts, *(wrapped(f"{w.seq_len:,} tokens: {w.problem}") for w in found if w.problem)])
+
+
+def _joint_parts(found: "Sequence[Worth]") -> list[str]:
+    """The joint ring at each length, by its links, beside the two others, and which of the three is the fastest."""
+    from tensix_sim.analysis import fastest
+
+    rows = [
+        (f"{w.seq_len:,}", str(j.links), f"{j.us:,.1f}", f"{j.tail_us:,.1f}", f"{j.link_bytes / 1e6:,.1f}",
+         f"{w.kv_bytes / 1e6:,.1f}", f"{j.kv_bytes / 1e6:,.1f}", fastest(w, j.links) or "too close")
+        if j.problem is None else (f"{w.seq_len:,}", str(j.links), "illegal", "", "", "", "", "")
+        for w in found for j in w.joint
+    ]  # fmt: skip
+    if not rows:
+        return []
+    header = ("tokens", "links", "joint us", "tail us", "MB over links", "K, V MB whole", "joint", "fastest of three")
+    title = "ring_joint_sdpa, balanced causal slices, a 16-bit DST, the same tail in bfloat16; K and V in each device's DRAM"
+    problems = dict.fromkeys(f"joint ring, {w.seq_len:,} tokens: {j.problem}" for w in found for j in w.joint if j.problem)
+    return [wrapped(title), table(header, rows), *map(wrapped, problems)]
 
 
 def _change_row(c: "FigureChange") -> tuple[str, ...]:

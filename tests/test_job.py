@@ -29,19 +29,20 @@ def spec(op: Op) -> RunSpec:
 def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often `check` ran, and how often the geometry of each spec was worked out, by the spec's JSON."""
     counts: Counter[str] = Counter()
-    examine, of = check.__globals__["examine"], Geometry.of
+    examine, of = check.__globals__["examine"], Geometry.__dict__["of"].__func__
 
     def count_examine(*args: Any) -> Any:
         counts["check"] += 1
         return examine(*args)
 
-    def count_of(given: RunSpec, *on: Any) -> Geometry:
+    def count_of(kind: type[Geometry], given: RunSpec, *on: Any) -> Geometry:
         counts[given.model_dump_json()] += 1
-        return of(given, *on)
+        made: Geometry = of(kind, given, *on)
+        return made
 
     for module in ("tensix_sim.doctor.check", "tensix_sim.job"):
         monkeypatch.setattr(f"{module}.examine", count_examine)
-    monkeypatch.setattr(Geometry, "of", count_of)
+    monkeypatch.setattr(Geometry, "of", classmethod(count_of))
     return counts
 
 

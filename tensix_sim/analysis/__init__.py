@@ -7,7 +7,7 @@ from tensix_sim.analysis.own import program_roofline, program_verdict
 from tensix_sim.analysis.profile import ProfileError
 from tensix_sim.analysis.roofline import Bound, Roofline, roofline
 from tensix_sim.analysis.verdict import RelievedRun, Tried, Verdict, in_groups, judge, saved
-from tensix_sim.analysis.worth import Worth, plain, worth, worth_from
+from tensix_sim.analysis.worth import Worth, fastest, plain, sliced, worth, worth_from
 
 __all__ = [
     "Bound",
@@ -28,6 +28,7 @@ __all__ = [
     "budgets",
     "compare",
     "critical_path",
+    "fastest",
     "in_groups",
     "judge",
     "last_core",
@@ -39,6 +40,7 @@ __all__ = [
     "read_sides",
     "roofline",
     "saved",
+    "sliced",
     "worth",
     "worth_from",
 ]  # fmt: skip

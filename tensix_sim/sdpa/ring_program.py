@@ -16,7 +16,7 @@ from tensix_sim.hw.ethernet import BACKWARD, FORWARD
 from tensix_sim.kernels import sdpa
 from tensix_sim.kernels.sdpa import ring_joint
 from tensix_sim.kernels.sdpa.mask import Mask
-from tensix_sim.kernels.sdpa.ring_joint.args import GatherArgs, Iteration, KeyRows, PacketRun, RingArgs, Row
+from tensix_sim.kernels.sdpa.ring_joint.args import CoreRow, GatherArgs, Iteration, KeyRows, PacketRun, RingArgs
 from tensix_sim.kernels.sdpa.ring_joint.semaphores import SEMAPHORES, SLICES
 from tensix_sim.program import IDLE, BufferSpec, Kernel, Program, Tensor
 from tensix_sim.sdpa.chains import chain_links
@@ -187,13 +187,13 @@ def _compute_args(
     return args
 
 
-def _row(g: RingGeometry, i: int, cores: Sequence[tuple[int, int]]) -> Row | None:
+def _row(g: RingGeometry, i: int, cores: Sequence[tuple[int, int]]) -> CoreRow | None:
     """Core `i`'s part in its row, where the cores of a row share K and V and any has a Q chunk."""
     if not g.shares_rows:
         return None
     reads, row, turns = g.row_of(i)
     others = tuple(cores[core] for core in row if core != reads)
-    return Row(None if i == reads else cores[reads], others if i == reads else (), turns) if turns else None
+    return CoreRow(None if i == reads else cores[reads], others if i == reads else (), turns) if turns else None
 
 
 def _iterations(g: RingGeometry, ring_id: int, m: DeviceMemory) -> Iterator[Iteration]:

@@ -88,7 +88,7 @@ class RingArgs:
     palette: int
     bars: tuple[int, ...]  # keys that each bar of the palette leaves in its tile
     statistics: Tensor  # running maxima of all heads, [all tile rows, 1], then running sums
-    row: "Row | None" = None  # of one K/V head for all
+    row: "CoreRow | None" = None  # of one K/V head for all
 
     @property
     def many(self) -> bool:
@@ -124,7 +124,7 @@ class RingArgs:
         return link.before, link.after if turn < link.after_chunks // (2 if later else 1) else None
 
 
-class Row(NamedTuple):
+class CoreRow(NamedTuple):
     """A row of cores that share all K and V: one reads and sends them to the `others`, as often as the busiest has Q chunks."""
 
     sender: tuple[int, int] | None  # none: this core

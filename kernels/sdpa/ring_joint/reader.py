@@ -7,7 +7,7 @@ import numpy as np
 from tensix_sim.kernel_api import CircularBuffer, DataMovement, Tensor
 from tensix_sim.kernels.sdpa.args import BEFORE, NEXT
 from tensix_sim.kernels.sdpa.reader import Neighbours, fetch, read_q, receive
-from tensix_sim.kernels.sdpa.ring_joint.args import Iteration, KChunk, QPlace, RingArgs, Row
+from tensix_sim.kernels.sdpa.ring_joint.args import CoreRow, Iteration, KChunk, QPlace, RingArgs
 
 NOBODY: Neighbours = (None, None)
 
@@ -74,7 +74,7 @@ async def read_kv(
     dm.push(cb, a.own.chunk.N * cols)
 
 
-async def send_to_row(dm: DataMovement, cb: CircularBuffer, tiles: int, row: Row) -> None:
+async def send_to_row(dm: DataMovement, cb: CircularBuffer, tiles: int, row: CoreRow) -> None:
     """Wait until all others of the row have space, and copy the chunk to all of them at once."""
     if row.others:
         await dm.semaphore_wait(NEXT, len(row.others))
