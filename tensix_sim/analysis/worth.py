@@ -39,8 +39,8 @@ class Joint:
 class Worth:
     """One sequence length: microseconds of plain SDPA, of the slowest device of the ring, and of split, gathers and concat.
 
-    `kv_bytes` of each device's DRAM hold K and V of these two; `joint` is the joint ring by its links. A `problem` says why there is
-    nothing to compare at that length.
+    `kv_bytes` of each device's DRAM hold K and V of these two; `joint` is the joint ring by its links. A `problem` says why there
+    is nothing to compare at that length.
     """
 
     seq_len: int
