@@ -243,6 +243,13 @@ def test_what_is_not_modelled_says_so(key: str) -> None:
     assert "is not modelled" in violation.message
 
 
+def test_a_mask_s_padding_is_told() -> None:
+    """Where keys fill no tile, a chip takes what is there."""
+    for keys, told in ((512, False), (500, True)):
+        report = check(spec(is_causal=False, kv_len=keys, inputs__attn_mask="random"))
+        assert any("12 columns of the mask are padding" in advice.message for advice in report.warnings) == told
+
+
 MASKS = {"cu_window_seqlens"} | {f"inputs.{key}" for key in ("attn_mask", "attn_mask_heads", "attn_mask_batch", "attention_sink")}
 
 

@@ -18,9 +18,9 @@ class Matrices(NamedTuple):
     scaler: Matrix
     ones: Matrix
     mask: Matrix | None   # palette
-    given: Matrix | None  # what is added to scores [M, N]
-    sink: Matrix | None
-    k_range: Matrix | None  # which K chunks a Q chunk visits, where the reader tells it
+    given: Matrix | None = None    # what is added to scores [M, N]
+    sink: Matrix | None = None
+    k_range: Matrix | None = None  # which K chunks a Q chunk visits, where the reader tells it
 
 
 class Running(NamedTuple):

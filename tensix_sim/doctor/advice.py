@@ -11,7 +11,20 @@ from tensix_sim.doctor.settings import IGNORED
 from tensix_sim.formats import TILE
 from tensix_sim.sdpa.blocks import Blocks
 from tensix_sim.sdpa.case import Case
-from tensix_sim.sdpa.keys import BLOCK, CHAINS, FIDELITY, FP32_DEST, GRID, K_CHUNK, PREFIX, Q_CHUNK, SEQ_LEN, START_TENSOR, Change
+from tensix_sim.sdpa.keys import (
+    ATTN_MASK,
+    BLOCK,
+    CHAINS,
+    FIDELITY,
+    FP32_DEST,
+    GRID,
+    K_CHUNK,
+    PREFIX,
+    Q_CHUNK,
+    SEQ_LEN,
+    START_TENSOR,
+    Change,
+)
 from tensix_sim.sdpa.op import ring_is_even
 
 LONG_RUN_STEPS = 10_000_000  # of one device
@@ -51,6 +64,12 @@ def _start_counts_whole_chunks(c: Case) -> Iterator[Advice]:
         )
         change = _first_legal(c, ({PREFIX: start} for start in (whole, whole + c[Q_CHUNK])))
         yield Advice(key=PREFIX, message=f"{text}, and the output is wrong", level="warning", change=change)
+
+
+def _padding_of_a_mask(c: Case) -> Iterator[Advice]:
+    if c[ATTN_MASK] and (rest := -c.kv_len % TILE):
+        text = f"{rest} columns of the mask are padding, which hides here; a chip takes what is there, 0 unless pad_value is -inf"
+        yield Advice(key=ATTN_MASK, message=text, level="notice")
 
 
 def _kernel_choice(c: Case) -> Iterator[Advice]:
@@ -274,5 +293,5 @@ def _long_run(c: Case) -> Iterator[Advice]:
         yield Advice(key=SEQ_LEN, message=text, level="notice", size=size)
 
 
-ADVICE = (_ignored_fields, _start_counts_whole_chunks, _kernel_choice, _ring_fits_the_board, _negative_scale)
+ADVICE = (_ignored_fields, _start_counts_whole_chunks, _padding_of_a_mask, _kernel_choice, _ring_fits_the_board, _negative_scale)
 SHAPE_ADVICE = (_hardware_bug, _chunks, _chains_wait, _scores_in_vain, _wide_dst, _padded_table_rows, _long_run)
