@@ -242,7 +242,7 @@ def test_strict_is_exit_code_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     accuracy = json.loads(summary.read_text())["accuracy"]
     assert accuracy["suspect"] is True
     assert accuracy["expected"].keys() == {"rel_l2", "worst_row"}
-    assert accuracy["place"].keys() == {"device", "batch", "head", "rows", "rel_l2", "expected"}
+    assert accuracy["place"].keys() == {"device", "batch", "head", "rows", "page", "core", "rel_l2", "expected"}
 
 
 # -- what is not finite -------------------------------------------------------------------------------------------------------

@@ -136,6 +136,8 @@ class Engine:
                     step()
         except simpy.core.EmptySchedule:
             pass
+        except EndlessStepError as error:  # between two kernels: the long step has just ended
+            raise SimulationError("a kernel's step took longer than it may") from error
         finally:
             stuck = [task for task in self.tasks if not task.done]
             if self._failure is not None or stuck:
