@@ -1,31 +1,13 @@
-"""Ops around attention that read tiles, do little to them, and write them: heads apart and together, sums, casts, norms, rotation.
+"""Ops around attention that read tiles, do little to them, and write them: heads, sums, casts, norms, rotation.
 
-A core does its units one after the other. What a unit reads, in what portions with a barrier each, and what is done to its tiles, is given.
+A core does its units one after the other: portions that it reads and writes with a barrier each, and passes over the tiles between.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import NamedTuple
 
-from tensix_sim.kernel_api import (
-    BufferSpec,
-    Compute,
-    Costs,
-    DataMovement,
-    Kernel,
-    Matrix,
-    Program,
-    Pushes,
-    Reads,
-    SimulationError,
-    Stage,
-    Tensor,
-    Units,
-    Updates,
-    Windows,
-    window,
-)
-
-Kind = Literal["copy", "add", "multiply", "product", "function"]
+from tensix_sim.kernel_api import BufferSpec, Compute, DataMovement, Kernel, Program, Tensor
+from tensix_sim.kernels.mover_verbs import Doing, Work
 
 
 class Portion(NamedTuple):
@@ -37,14 +19,14 @@ class Portion(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What is done to some tiles of a unit, one after the other in windows: from one or two buffers to another."""
+    """What is done to some tiles of a unit, in windows: from one or two buffers to another."""
 
-    kind: Kind
+    kind: Doing
     x: str
     y: str | None
     out: str
-    tiles: int
-    y_tiles: int  # of the second operand, each used again for the tiles of a row
+    tiles: int  # of x
+    y_tiles: int  # of y, used again for the tiles of a row
     window: int
     kept: tuple[str, ...] = ()  # buffers whose tiles stay for a later pass
 
@@ -57,45 +39,6 @@ class MoverShare:
     writes: tuple[Portion, ...]
     passes: tuple[Pass, ...]
     units: int
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Work:
-    """out = a function of x, and of y, in windows of some tiles; cycles only, what the values are NumPy says."""
-
-    x: Matrix
-    y: Matrix | None
-    out: Matrix
-    kind: Kind
-    tiles: int  # in a window
-
-    name: ClassVar = "move"
-    unit: ClassVar = "fpu"
-
-    def reads(self) -> Reads:
-        return Reads(self.x, ((self.x, self.x.tiles), *(() if self.y is None else ((self.y, self.y.tiles),))))
-
-    def makes(self) -> tuple[Pushes | Updates, ...]:
-        return (Pushes(self.out, self.out.tiles),)
-
-    def windows(self, c: Costs) -> Windows:
-        spec, n = c.spec, self.tiles
-        fpu, math = {
-            "copy": (n * spec.eltwise_cycles, n * spec.copy_cycles),
-            "add": c.eltwise(n),
-            "multiply": c.eltwise(n, multiply=True),
-            "product": c.matmul(n),
-            "function": (n * spec.eltwise_cycles, n * (spec.copy_cycles + spec.sfpu_start_cycles + spec.reciprocal_column_cycles)),
-        }[self.kind]
-        both = (self.y.format, n) if self.y is not None else (None, 0)
-        made = window(c.unpack(self.x.format, n, *both), n, fpu, math, c.pack(self.out.format, n))
-        setup = spec.cb_wait_cycles + spec.cb_update_cycles
-        first = Stage(made, math_setup=spec.math_init_cycles, pack_setup=setup, seen=spec.cb_wait_cycles)
-        windows = -(-max(self.x.tiles, self.out.tiles) // n)
-        return Windows([first, Stage(made, windows - 1)] if windows > 1 else [first], spec.eltwise_halves)
-
-    def values(self, units: Units) -> None:
-        raise SimulationError(f"{self.out.label}: this op's kernels have cycles only; give its tensors no values")
 
 
 async def reader(dm: DataMovement, a: MoverShare) -> None:
@@ -117,7 +60,7 @@ async def compute(t: Compute, a: MoverShare) -> None:
 async def unit(t: Compute, passes: tuple[Pass, ...]) -> None:
     """One unit."""
     for p in passes:
-        x, out = t.matrix(p.x, 1, p.tiles), t.matrix(p.out, 1, 1 if p.kind == "function" else p.tiles)
+        x, out = t.matrix(p.x, 1, p.tiles), t.matrix(p.out, 1, 1 if p.kind == "reduce" else p.tiles)
         y = None if p.y is None else t.matrix(p.y, 1, p.y_tiles)
         await t.do(Work, x, y, out, p.kind, p.window)
         for matrix in (x, y):

@@ -1,10 +1,11 @@
-"""What stands around attention and takes time, by how tt-metal moves its tiles: who reads how many tiles at a barrier, and writes them.
+"""What stands around attention, by how tt-metal moves its tiles: who reads how many tiles at a barrier, and who writes them.
 
 Cycles only. Sources: the program factories of nlp_create_qkv_heads (086f5b2f), nlp_concat_heads, rotary_embedding_llama,
 layernorm and binary_ng of tt-metal.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from tensix_sim.arch import Machine
@@ -102,83 +103,85 @@ def typecast(on: Machine, tiles: int, before: str, after: str) -> Program:
 
 
 def norm(on: Machine, rows: int, width: int, dtype: str, centred: bool = False) -> Program:
-    """Each row of tiles over the root of its mean square, or `centred` about its mean first, times a weight; a row a core, row by row."""
+    """Each row of tiles over the root of its mean square, `centred` about its mean first, times a weight, read once."""
     fmt, at_once = FORMATS[dtype], next(n for n in range(AT_ONCE, 0, -1) if width % n == 0)
     x, weight = Tensor("x", rows, width, fmt), Tensor("weight", 1, width, BFLOAT16)
     out = Tensor("out", rows, width, fmt, output=True)
 
-    def portions(buffer: str, tensor: Tensor, first: int) -> tuple[Portion, ...]:
-        return tuple(Portion(buffer, tensor, tuple(range(first + i, first + i + at_once))) for i in range(0, width, at_once))
+    def portions(buffer: str, tensor: Tensor, row: int) -> tuple[Portion, ...]:
+        places = range(row * width, (row + 1) * width)
+        return tuple(Portion(buffer, tensor, tuple(places[i : i + at_once])) for i in range(0, width, at_once))
 
-    units = [Row(portions("x", x, r * width), portions("out", out, r * width)) for r in range(rows)]
-    passes = [
-        Pass("multiply", "x", "x", "squares", width, width, at_once, ("x",)),
-        Pass("function", "squares", None, "factor", width, 0, 1),
-        Pass("multiply", "x", "factor", "scaled", width, 1, at_once),
-        Pass("multiply", "scaled", "weight", "out", width, width, at_once, ("weight",)),
-    ]
-    if centred:
-        passes = [
-            Pass("function", "x", None, "mean", width, 0, 1, ("x",)),
-            Pass("add", "x", "mean", "centred", width, 1, at_once),
-            *(p._replace(x="centred" if p.x == "x" else p.x, y="centred" if p.y == "x" else p.y) for p in passes),
-        ]
-        passes[2] = passes[2]._replace(kept=("centred",))
-    kept = {"x": width, "squares": width, "scaled": width, "weight": width, "factor": 1, "out": 2 * width}
-    kept |= {"mean": 1, "centred": width} if centred else {}
-    ends = {"x": ("reader", "compute"), "weight": ("reader", "compute"), "out": ("compute", "writer")}
-    buffers = tuple(
-        BufferSpec(name, tiles, fmt if name in ("x", "out") else BFLOAT16, *ends.get(name, ("compute", "compute")), resident=name == "weight")  # type: ignore[arg-type]
-        for name, tiles in kept.items()
+    of = "centred" if centred else "x"
+    about_mean = (
+        Pass("reduce", "x", None, "mean", width, 0, width, ("x",)),
+        Pass("add", "x", "mean", "centred", width, 1, at_once),
     )
-    shares = _dealt(on, units, tuple(passes))
-    shares = [_with_first(share, portions("weight", weight, 0), width // at_once) for share in shares]
+    passes = (
+        *(about_mean if centred else ()),
+        Pass("multiply", of, of, "squares", width, width, at_once, (of,)),
+        Pass("reduce", "squares", None, "factor", width, 0, width),
+        Pass("multiply", of, "factor", "scaled", width, 1, at_once),
+        *[Pass("multiply", "scaled", "weight", "out", at_once, width, at_once, ("weight",))] * (width // at_once),
+    )
+    buffers = (
+        BufferSpec("x", width, fmt, "reader", "compute"),
+        BufferSpec("weight", width, BFLOAT16, "reader", "compute", resident=True),
+        *(BufferSpec(name, width, BFLOAT16, "compute", "compute") for name in ("squares", "scaled", "centred")),
+        *(BufferSpec(name, 1, BFLOAT16, "compute", "compute") for name in ("factor", "mean")),
+        BufferSpec("out", 2 * at_once, fmt, "compute", "writer"),
+    )
+    shares = _dealt(on, [Row(portions("x", x, r), portions("out", out, r)) for r in range(rows)], passes)
+    first = width // at_once
+    shares = [
+        replace(share, reads=(*share.reads[:first], *portions("weight", weight, 0), *share.reads[first:]))
+        if share.units
+        else share
+        for share in shares
+    ]
     return movers.program(on.grid, shares, buffers, (x, weight, out))
 
 
-def _with_first(share: MoverShare, weights: Sequence[Portion], after: int) -> MoverShare:
-    """The weight is read once, behind the first row."""
-    reads = (*share.reads[:after], *weights, *share.reads[after:]) if share.reads else ()
-    return MoverShare(reads, share.writes, share.passes, share.units)
-
-
 def rotary(on: Machine, batch: int, heads: int, rows: int, head_tiles: int, dtype: str) -> Program:
-    """Rotary embedding of [batch, heads, rows, head_tiles] tiles: rows dealt for all heads; cosines once a row, or again for every head."""
-    fmt, width = FORMATS[dtype], head_tiles
-    cores = on.cores
-    batches = min(batch, cores)
-    each = -(-rows // min(cores // batches, rows))
+    """Rotary embedding of [batch, heads, rows, head_tiles] tiles: rows are dealt, each for all heads.
+
+    A core reads cosines and sines once a row, or again for every head where it has many; the matrix that turns pairs once.
+    """
+    fmt, width, bf16 = FORMATS[dtype], head_tiles, BFLOAT16
+    batches = min(batch, on.cores)
+    each = -(-rows // min(on.cores // batches, rows))
     again = each * heads > SHORT
-    x, out = Tensor("x", batch * heads * rows, width, fmt), Tensor("out", batch * heads * rows, width, fmt, output=True)
-    turn, tables = Tensor("turn", 1, 1, BFLOAT16), Tensor("tables", 2 * rows, width, BFLOAT16)
+    x, out = (Tensor(name, batch * heads * rows, width, fmt, output=name == "out") for name in ("x", "out"))
+    turn, tables = Tensor("turn", 1, 1, bf16), Tensor("tables", 2 * rows, width, bf16)
 
     def line(buffer: str, tensor: Tensor, row: int) -> Portion:
         return Portion(buffer, tensor, tuple(range(row * width, (row + 1) * width)))
 
-    def row(b: int, h: int, r: int, first: bool) -> Row:
-        place = (b * heads + h) * rows + r
-        more = (line("cos", tables, r), line("sin", tables, rows + r)) if first or again else ()
-        return Row((line("x", x, place), *more), (line("out", out, place),))
+    def row(b: int, r: int) -> Row:
+        reads, writes = [], []
+        for h in range(heads):
+            place = (b * heads + h) * rows + r
+            reads += [line("x", x, place), *([line("cos", tables, r), line("sin", tables, rows + r)] if again or h == 0 else [])]
+            writes.append(line("out", out, place))
+        return Row(tuple(reads), tuple(writes))
 
-    units = [[row(b, h, r, h == 0) for r in range(first, min(first + each, rows)) for h in range(heads)] for b in range(batch) for first in range(0, rows, each)]
-    keeps = () if again else ("cos", "sin")
-    passes = (
-        Pass("product", "x", "turn", "turned", width, 1, width, ("x", "turn")),
-        Pass("multiply", "turned", "sin", "of sin", width, width, width, keeps),
-        Pass("multiply", "x", "cos", "of cos", width, width, width, keeps),
-        Pass("add", "of sin", "of cos", "out", width, width, width),
-    )
-    if not again and heads * each > 1:  # what is kept for several heads counts as resident
-        passes = tuple(p._replace(kept=(*p.kept,)) for p in passes)
-    shares = [MoverShare((), (), passes, 0)] * cores
-    for i, mine in enumerate(units):
-        reads = tuple(portion for one in mine for portion in one.reads)
-        writes = tuple(portion for one in mine for portion in one.writes)
-        shares[i % cores] = MoverShare((Portion("turn", turn, (0,)), *reads), writes, passes, len(mine))
-    held = {"x": 2 * width, "cos": 2 * width, "sin": 2 * width, "turn": 1, "out": 2 * width}
+    def head(h: int) -> tuple[Pass, ...]:
+        kept = () if again or h == heads - 1 else ("cos", "sin")
+        return (
+            Pass("product", "x", "turn", "turned", width, 1, width, ("x", "turn")),
+            Pass("multiply", "turned", "sin", "of sin", width, width, width, kept),
+            Pass("multiply", "x", "cos", "of cos", width, width, width, kept),
+            Pass("add", "of sin", "of cos", "out", width, width, width),
+        )
+
+    units = [row(b, r) for b in range(batch) for r in range(rows)]
+    shares = _dealt(on, units, tuple(one for h in range(heads) for one in head(h)), each)
+    shares = [replace(s, reads=(Portion("turn", turn, (0,)), *s.reads)) if s.units else s for s in shares]
     buffers = (
-        *(BufferSpec(n, k, fmt if n == "x" else BFLOAT16, "reader", "compute", n in ("turn", *keeps)) for n, k in held.items() if n != "out"),
-        *(BufferSpec(name, width, BFLOAT16, "compute", "compute") for name in ("turned", "of sin", "of cos")),
+        BufferSpec("x", 2 * width, fmt, "reader", "compute"),
+        *(BufferSpec(name, 2 * width, bf16, "reader", "compute") for name in ("cos", "sin")),
+        BufferSpec("turn", 1, bf16, "reader", "compute", resident=True),
+        *(BufferSpec(name, width, bf16, "compute", "compute") for name in ("turned", "of sin", "of cos")),
         BufferSpec("out", 2 * width, fmt, "compute", "writer"),
     )
     return movers.program(on.grid, shares, buffers, (x, turn, tables, out))
@@ -191,16 +194,19 @@ def _pair(rows: int, cols: int, fmt: Format) -> tuple[Tensor, Tensor]:
     return Tensor("source", rows, cols, fmt), Tensor("target", rows, cols, fmt, output=True)
 
 
-def _dealt(on: Machine, units: Sequence[Row], passes: tuple[Pass, ...], by_columns: bool = False) -> list[MoverShare]:
-    """Consecutive units in equal shares, the first cores one more, over the cores row by row or column by column."""
-    (columns, rows), cores = on.grid, on.cores
-    each, more = divmod(len(units), cores)
+def _dealt(
+    on: Machine, units: Sequence[Row], passes: tuple[Pass, ...], each: int = 0, by_columns: bool = False
+) -> list[MoverShare]:
+    """Consecutive units over the cores in order: so many `each`, or equal shares, the first cores one more."""
+    (columns, rows), more = on.grid, 0
+    if not each:
+        each, more = divmod(len(units), on.cores)
     shares = []
     for y in range(rows):
         for x in range(columns):
             i = x * rows + y if by_columns else y * columns + x
             first = i * each + min(i, more)
             mine = units[first : first + each + (i < more)]
-            reads = tuple(portion for one in mine for portion in one.reads)
-            shares.append(MoverShare(reads, tuple(portion for one in mine for portion in one.writes), passes, len(mine)))
+            reads, writes = (tuple(portion for one in mine for portion in one[side]) for side in (0, 1))
+            shares.append(MoverShare(reads, writes, passes, len(mine)))
     return shares

@@ -15,7 +15,7 @@ FLOORS = [
     {"kernel_api"},
     {"kernels"},
     {"sdpa"},
-    {"gather", "doctor", "job", "walls", "trust", "matmul"},
+    {"gather", "doctor", "job", "walls", "trust", "matmul", "movers"},
     {"simulation", "expected", "error", "workers", "summary", "logged", "measure", "store"},
     {"analysis", "emit", "page", "screen", "tuning", "validate", "microbench", "programs", "cli", "__init__"},
     {"ttnn"},

@@ -74,7 +74,7 @@ def _spec(row: dict[str, str]) -> dict[str, Any]:
 
 def _config(row: dict[str, str]) -> dict[str, Any]:
     kind = KINDS[row["config"].split()[0]]
-    config = {"kind": kind, "compute_with_storage_grid_size": [int(row["grid_x"]), int(row["grid_y"])]}
+    config: dict[str, Any] = {"kind": kind, "compute_with_storage_grid_size": [int(row["grid_x"]), int(row["grid_y"])]}
     if kind == "multi_core":
         return config
     names = ("per_core_M", "per_core_N", "in0_block_w", "out_subblock_h", "out_subblock_w")
