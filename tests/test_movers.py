@@ -18,8 +18,8 @@ from tensix_sim.trace import Trace
 Make = Callable[[Machine], Program]
 TILE_BYTES = BFLOAT16.tile_bytes
 
-# Op, board, how it is made, microseconds. tt-metal: n150 janus_pro perf reports, p150b autoports prefill reports; a Llama-70B layer's
-# CI targets on a Galaxy, of which formats and places are not stated
+# Op, board, how it is made, microseconds. tt-metal: n150 janus_pro perf reports, p150b autoports prefill reports; CI targets of a
+# Llama-70B layer on a Galaxy, of which formats and places are not stated
 PUBLISHED: list[tuple[str, str, Make, float]] = [
     ("create heads, S 576", "n150", lambda m: create_heads(m, 18, 48, 2, "bfloat16"), 63.6),
     ("create heads, S 576, bfloat8_b", "n150", lambda m: create_heads(m, 18, 48, 2, "bfloat8_b"), 49.5),
