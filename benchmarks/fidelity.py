@@ -69,7 +69,7 @@ core's reads of one page).
 Where it is far off, and why:
 
 * **Writes of all cores to DRAM**, and to 12 banks from anywhere: on the chip writes on one virtual channel block each other,
-  and collapse as cores are added. Here they queue, and the links stay busy.
+  and collapse as cores are added. Here they queue; on NoC 0 links give a measured share of their rate, on NoC 1 they stay busy.
 * **All cores to all** L1s: packets that hold links on their way while they wait for the next one (wormhole routing) are not
   modelled beside DRAM banks.
 * **Products** of ttnn's benchmark: their blocks are a guess where they are not published, operands come in no time, and a

@@ -15,7 +15,7 @@ FLOORS = [
     {"kernel_api"},
     {"kernels"},
     {"sdpa"},
-    {"gather", "doctor", "job", "walls", "trust", "matmul", "schema"},
+    {"gather", "doctor", "job", "walls", "trust", "matmul", "schema", "movers"},
     {"device", "simulation", "expected", "error", "workers", "summary", "logged", "measure", "store"},
     {
         "analysis",

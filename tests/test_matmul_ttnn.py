@@ -56,8 +56,8 @@ def test_a_products_cycles_are_those_of_its_program(device: Any) -> None:
         {
             "m": 128, "k": 128, "n": 128,
             "program_config": {
-                "kind": "2d", **GRID, "in0_block_w": 2, "out_subblock_h": 1, "out_subblock_w": 2, "per_core_M": 2,
-                "per_core_N": 2, "fuse_batch": True,
+                "kind": "2d", **GRID, "in0_block_w": 2, "out_subblock_h": 1, "out_subblock_w": 2,
+                "per_core_M": 2, "per_core_N": 2, "fuse_batch": True,
             },
         }
     )  # fmt: skip

@@ -45,7 +45,7 @@ def write_traces(emission: Emission, folder: Path) -> list[Path]:
 
 def _events(emission: Emission, trace: Trace, ring_id: int) -> Iterator[dict[str, Any]]:
     """The events of each data-movement RISC, within its kernel's zone."""
-    totals, moved = Totals.of(trace), trace.transferred()
+    totals, moved = Totals.of(trace), _on_nocs(trace)
     noc = emission.machine.chip.noc
     by_kind: dict[What, int] = {"READ": noc.read_issue_cycles, "WRITE": noc.write_issue_cycles}
     gaps = np.array([by_kind.get(name, 0) for name in trace.names], np.int64)
@@ -61,6 +61,12 @@ def _events(emission: Emission, trace: Trace, ring_id: int) -> Iterator[dict[str
         for row, cycle in _requests(bursts, gaps):
             yield here | _request(trace, bursts[row]) | {"timestamp": cycle} | own
         yield zone | {"zone_phase": "end", "timestamp": int(totals.end[i])} | own
+
+
+def _on_nocs(trace: Trace) -> Records:
+    """Transfers over NoCs; npe knows of no Ethernet."""
+    moved = trace.transferred()
+    return moved[moved["noc"] >= 0]
 
 
 def _requests(bursts: Records, gaps: Cycles) -> Iterator[tuple[int, int]]:
@@ -86,7 +92,7 @@ def write_timeline(emission: Emission, device: Mapping[str, Any], trace: Trace, 
     """Write one device's timeline, version 1.0.0; a transfer's bytes are spread evenly from its issue to its landing."""
     wall = max(1, device["cycles"])
     width = -(-wall // TIMESTEPS)
-    transfers = _merged(trace.transferred(), width)
+    transfers = _merged(_on_nocs(trace), width)
     steps = _Steps(emission, wall, width)
     listed = [steps.add(i, trace, ends, *rest) for i, (ends, rest) in enumerate(transfers)]
     chip = emission.machine.chip
