@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from specs import PLAIN, Raw, raw
 
@@ -312,6 +313,19 @@ def test_the_command_offers_all_formats() -> None:
     """What `emit` knows is what --help lists."""
     option = next(p for p in main.commands["run"].params if p.name == "kinds")  # type: ignore[attr-defined]
     assert tuple(option.type.choices) == KINDS
+
+
+def test_the_cluster_is_the_ring(tmp_path: Path) -> None:
+    """Each chip with its neighbours, by as many links as the board has; a single device has none."""
+    result = simulate(raw(S=1024, k=64, numerics="off", ring_size=4, mesh=[8, 4]))
+    for ring_ids, pairs in ([0, 1, 2, 3], {(0, 1), (1, 2), (2, 3), (3, 0)}), ([2], set()):
+        chosen = result if len(ring_ids) > 1 else simulate(load_spec(RING, ["ring_ids=[0]"]))
+        emit(chosen.as_run(), ["visualizer"], tmp_path / str(len(ring_ids)))
+        path = tmp_path / str(len(ring_ids)) / "ttnn-visualizer/profiler/cluster_descriptor.yaml"
+        found = yaml.safe_load(path.read_text())
+        links = Counter((a["chip"], b["chip"]) for a, b in found["ethernet_connections"])
+        assert links == dict.fromkeys(pairs, 4)
+        assert len(found["chips"]) == len(ring_ids)
 
 
 def test_parquet_has_what_the_trace_has(result: Result, tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_ttnn_visualizer_serves_the_op(server: tuple[str, str]) -> None:
     assert get(server, "performance/device-log/meta") == {"architecture": "wormhole_b0", "frequency": 1000, "max_cores": 80}
     assert len(get(server, "performance/perf-results")) == 4
     assert get(server, "performance/device-log/zone/BRISC-KERNEL")["rows"]
+    assert {*get(server, "cluster-descriptor")["chips"]} == {"0", "1", "2", "3"}  # without which it warns
     manifest = get(server, "performance/npe/manifest")
     assert len(manifest) == 4
     assert get(server, f"performance/npe/timeline?filename={manifest[0]['file']}")["common_info"]["arch"] == "wormhole_b0"

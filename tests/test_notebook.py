@@ -125,7 +125,7 @@ def test_a_lane_has_the_name_that_screens_give_it(result: Result, risc: str, lan
     trace = result.trace[0]
     assert len(trace.spans((0, 0), lane)) > 0
     assert np.array_equal(trace.spans((0, 0), lane), trace.spans((0, 0), risc))
-    assert trace.waits("name")[lane] == trace.waits("risc")[risc]
+    assert trace.waits("lane")[lane] == trace.waits("risc")[risc]
 
 
 def test_an_unknown_name_is_an_error_with_near_ones(result: Result) -> None:

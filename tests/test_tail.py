@@ -129,7 +129,7 @@ def test_run_gather_shows_and_writes_the_tail(tmp_path) -> None:
     told = json.loads((tmp_path / "out.json").read_text())["tail"]
     assert told == json.loads(json.dumps(RUN.tail.summary()))
     assert f"whole sequence on every device after {RUN.tail.end:,} cycles" in found.output
-    assert "over a ring with 4 links between neighbours" in found.output
+    assert "over a ring with 4 links between neighbours" in " ".join(found.output.split())
     refused = CliRunner().invoke(main, [*args, "--set", "ring_ids=[0]"])
     assert refused.exit_code == 1
     assert "--gather: ring positions [0] of 4 are simulated" in refused.output

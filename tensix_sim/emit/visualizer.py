@@ -11,6 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tensix_sim.doctor.records import L1Buffer
 from tensix_sim.emit import device_log, npe, perf_results
 from tensix_sim.emit.run import Emission, host_id
@@ -73,6 +75,7 @@ def write(emission: Emission, folder: Path, results: str) -> list[Path]:
         part.mkdir(parents=True, exist_ok=True)
     written = [
         _write_database(emission, profiler / "db.sqlite"),
+        _write_cluster(emission, profiler / "cluster_descriptor.yaml"),
         device_log.write(emission, performance / "profile_log_device.csv"),
         perf_results.write(emission, performance / results),
     ]
@@ -81,6 +84,21 @@ def write(emission: Emission, folder: Path, results: str) -> list[Path]:
         return written + _write_timelines(emission, timelines)
     (timelines / MANIFEST).unlink(missing_ok=True)  # of another run, whose timelines would pass for this one's
     return written
+
+
+def _write_cluster(emission: Emission, path: Path) -> Path:
+    """The chips of the run in a row, as ring positions, and the links between neighbours; channels are numbered as they come."""
+    rings, links = [device["ring_id"] for device, _ in emission.devices], emission.machine.links_per_neighbour
+    neighbours = [(a, (a + 1) % emission.geometry.R) for a in rings if (a + 1) % emission.geometry.R in rings and len(rings) > 1]
+    described = {
+        "arch": dict.fromkeys(rings, emission.machine.chip.name),
+        "chips": {ring_id: [ring_id, 0, 0, 0] for ring_id in rings},
+        "chips_with_mmio": [],
+        "ethernet_connections": [
+            [{"chip": a, "chan": link}, {"chip": b, "chan": links + link}] for a, b in neighbours for link in range(links)
+        ],
+    }
+    return write_text(path, f"# {MARK} {emission.run.id}\n{yaml.safe_dump(described)}")
 
 
 def _write_timelines(emission: Emission, folder: Path) -> list[Path]:

@@ -134,7 +134,7 @@ function step(by) {
   pin(span);
 }
 const searchField = () => [
-  el("label", {}, "find", el("input", { type: "search", id: "find", placeholder: "wait dram, matmul, pack …", value: desk.query, "aria-label": "find spans by lane and name; Enter goes to the next",
+  el("label", {}, "find", el("input", { type: "search", id: "find", placeholder: "math wait, matmul …", value: desk.query, "aria-label": "find spans by lane and name; Enter goes to the next",
     oninput: (event) => search(event.target.value),
     onkeydown: (event) => {
       if (event.key === "Enter") step(event.shiftKey ? -1 : 1);

@@ -170,7 +170,7 @@ function drawVerdict() {
     ...whatIfs(v), ...changes(v)));
   const shown = cards.slice(0, 4), rest = cards.slice(4);
   body("verdict").replaceChildren(
-    el("p", { class: "note" }, `Each row is the run again, whole, with one thing changed, or a bound that says so.${data.verdicts[0].tried.length ? " Below: changes of the spec that were tried, legal all of them." : ""}`),
+    el("p", { class: "note" }, `Each row is the run again, whole, with one thing changed, or a bound that says so.${data.verdicts.some((v) => v.tried.length) ? " Below: changes of the spec that were tried, legal all of them." : ""}`),
     el("div", { class: "cards" }, shown),
     rest.length ? el("details", {}, el("summary", {}, `${rest.length} more devices`), el("div", { class: "cards" }, rest)) : "");
 }

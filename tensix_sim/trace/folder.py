@@ -16,7 +16,8 @@ from tensix_sim.host import exchange, locked
 OURS = (
     "summary.json", "trace.json", "trace.json.gz", "*-*.parquet", "cores.csv", "transfers.csv", "device-*.npz", "tail-*.npz",
     "profile_log_device.csv", "ops_perf_results_*.csv", "noc_trace_dev*_ID*.json", "trace.pftrace",
-    "ttnn-visualizer/profiler/db.sqlite", "ttnn-visualizer/performance/profile_log_device.csv",
+    "ttnn-visualizer/profiler/db.sqlite", "ttnn-visualizer/profiler/cluster_descriptor.yaml",
+    "ttnn-visualizer/performance/profile_log_device.csv",
     "ttnn-visualizer/performance/ops_perf_results_*.csv", "ttnn-visualizer/performance/npe_viz/*.json",
     "report.html", *(f"{chart}.png" for chart in ("devices", "roofline", "cores", "time", "budget", "floor")),
 )  # fmt: skip

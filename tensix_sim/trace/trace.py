@@ -201,15 +201,19 @@ class Trace:
         if wanted is not None and wanted not in known and known:
             raise unknown_name(what, str(wanted), sorted(map(str, known)))
 
-    def waits(self, by: Literal["cause", "core", "risc", "name"] = "cause") -> dict[Any, int]:
-        """Cycles of waiting over all lanes by cause, by core, by RISC or by the lane's name ("math"), the longest first.
+    def waits(self, by: Literal["cause", "core", "risc", "lane"] = "cause") -> dict[Any, int]:
+        """Cycles of waiting over all lanes by cause, by core, by RISC or by the lane's name, such as "math", the longest first.
 
         Raises:
             KeyError: `by` is something else.
         """
-        self._know("way to add waits up", by, {"cause", "core", "risc", "name"})
+        self._know("way to add waits up", by, {"cause", "core", "risc", "lane"})
         waits = np.array([isinstance(name, Cause) for name in self.names], bool)
-        column, keys = ("name", self.names) if by == "cause" else ("lane", [getattr(lane, by) for lane in self.lanes])
+        column, keys = (
+            ("name", self.names)
+            if by == "cause"
+            else ("lane", [getattr(lane, "name" if by == "lane" else by) for lane in self.lanes])
+        )
         cycles: Counter[Any] = Counter()
         for block in self._spans.blocks():
             rows = block[waits[block["name"]]]
