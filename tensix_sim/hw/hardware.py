@@ -166,7 +166,7 @@ class Hardware:
             record["log"] = silicon.add("logs", np.zeros(2 * buffer.tiles, np.int64))
             record["wait_tiles"], record["wait_space"] = (self.name(Cause(kind, buffer.name)) for kind in ("tiles", "space"))
             self._labels.append(f"{label} {buffer.name}")
-            if trace.zones and record["shared"]:
+            if trace.zones and record["shared"] and buffer.on(logical):
                 record["series"] = trace.series(buffer.name, "tiles", logical)
         silicon.add("tensixes", rows(TENSIX, 1))
         semaphores = {}
