@@ -9,7 +9,7 @@ Doing = Literal["copy", "add", "multiply", "product", "reduce"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Work:
+class TilesPass:
     """out = a function of x, and of y, in windows of some tiles; or of all of x one tile, by products and the vector unit.
 
     Cycles only: what the values are NumPy says.

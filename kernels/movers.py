@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tensix_sim.kernel_api import BufferSpec, Compute, DataMovement, Kernel, Program, Tensor
-from tensix_sim.kernels.mover_verbs import Doing, Work
+from tensix_sim.kernels.mover_verbs import Doing, TilesPass
 
 
-class Portion(NamedTuple):
+class Burst(NamedTuple):
     """Tiles that are read into a buffer, or written from the last one, with one barrier."""
 
     buffer: str
@@ -35,14 +35,14 @@ class Pass(NamedTuple):
 class MoverShare:
     """A core's portions to read and to write, in order, and how often its passes are done."""
 
-    reads: tuple[Portion, ...]
-    writes: tuple[Portion, ...]
+    reads: tuple[Burst, ...]
+    writes: tuple[Burst, ...]
     passes: tuple[Pass, ...]
     units: int
 
 
 async def reader(dm: DataMovement, a: MoverShare) -> None:
-    """Portion by portion, each with a barrier."""
+    """Burst by portion, each with a barrier."""
     for portion in a.reads:
         (cb,) = dm.cbs(portion.buffer)
         tiles = len(portion.pages)
@@ -62,14 +62,14 @@ async def unit(t: Compute, passes: tuple[Pass, ...]) -> None:
     for p in passes:
         x, out = t.matrix(p.x, 1, p.tiles), t.matrix(p.out, 1, 1 if p.kind == "reduce" else p.tiles)
         y = None if p.y is None else t.matrix(p.y, 1, p.y_tiles)
-        await t.do(Work, x, y, out, p.kind, p.window)
+        await t.do(TilesPass, x, y, out, p.kind, p.window)
         for matrix in (x, y):
             if matrix is not None and matrix.cb.spec.name not in p.kept:
                 t.pop(matrix)
 
 
 async def writer(dm: DataMovement, a: MoverShare) -> None:
-    """Portion by portion, each with a barrier."""
+    """Burst by portion, each with a barrier."""
     for portion in a.writes:
         (cb,) = dm.cbs(portion.buffer)
         tiles = len(portion.pages)

@@ -14,7 +14,7 @@ from tensix_sim.hw import Chip
 from tensix_sim.kernel_api import run
 from tensix_sim.kernel_api.running import last_end
 from tensix_sim.kernels import movers
-from tensix_sim.kernels.movers import MoverShare, Pass, Portion
+from tensix_sim.kernels.movers import Burst, MoverShare, Pass
 from tensix_sim.program import BufferSpec, Program, Tensor
 from tensix_sim.trace import Trace
 
@@ -22,11 +22,11 @@ AT_ONCE = 8  # tiles of a row that a norm reads at a barrier at most
 SHORT = 8  # heads and rows of a core for which cosines are read once
 
 
-class Row(NamedTuple):
+class MoverRow(NamedTuple):
     """What is read and written for a row of tiles."""
 
-    reads: tuple[Portion, ...]
-    writes: tuple[Portion, ...]
+    reads: tuple[Burst, ...]
+    writes: tuple[Burst, ...]
 
 
 def cycles(on: Machine, program: Program, launch: int = 0) -> int:
@@ -44,10 +44,10 @@ def create_heads(on: Machine, rows: int, heads: int, head_tiles: int, dtype: str
     fmt = FORMATS[dtype]
     source, target = _pair(rows, heads * head_tiles, fmt)
 
-    def row(r: int) -> Row:
+    def row(r: int) -> MoverRow:
         pages = [(h * rows + r) * head_tiles + d for h in range(heads) for d in range(head_tiles)]
-        reads = tuple(Portion("tiles", source, (r * heads * head_tiles + i,)) for i in range(heads * head_tiles))
-        return Row(reads, tuple(Portion("tiles", target, (page,)) for page in pages))
+        reads = tuple(Burst("tiles", source, (r * heads * head_tiles + i,)) for i in range(heads * head_tiles))
+        return MoverRow(reads, tuple(Burst("tiles", target, (page,)) for page in pages))
 
     return _moved(on, rows, row, 4, (source, target))
 
@@ -57,16 +57,16 @@ def concat_heads(on: Machine, rows: int, heads: int, head_tiles: int, dtype: str
     fmt = FORMATS[dtype]
     source, target = _pair(rows, heads * head_tiles, fmt)
 
-    def row(r: int) -> Row:
+    def row(r: int) -> MoverRow:
         first = r * heads * head_tiles
         reads = [tuple(range((h * rows + r) * head_tiles, (h * rows + r + 1) * head_tiles)) for h in range(heads)]
-        writes = tuple(Portion("tiles", target, (first + i,)) for i in range(heads * head_tiles))
-        return Row(tuple(Portion("tiles", source, pages) for pages in reads), writes)
+        writes = tuple(Burst("tiles", target, (first + i,)) for i in range(heads * head_tiles))
+        return MoverRow(tuple(Burst("tiles", source, pages) for pages in reads), writes)
 
     return _moved(on, rows, row, 2 * heads * head_tiles, (source, target))
 
 
-def _moved(on: Machine, rows: int, row: Callable[[int], Row], held: int, tensors: tuple[Tensor, Tensor]) -> Program:
+def _moved(on: Machine, rows: int, row: Callable[[int], MoverRow], held: int, tensors: tuple[Tensor, Tensor]) -> Program:
     buffers = (BufferSpec("tiles", held, tensors[0].format, "reader", "writer"),)
     return movers.program(on.grid, _dealt(on, [row(r) for r in range(rows)], (), by_columns=True), buffers, tensors)
 
@@ -80,7 +80,7 @@ def binary(on: Machine, tiles: int, dtypes: tuple[str, str, str], multiply: bool
     x, y = Tensor("a", tiles, 1, a), Tensor("b", tiles, 1, b)
     target = Tensor("out", tiles, 1, out, output=True)
     units = [
-        Row((Portion("a", x, (i,)), Portion("b", y, (i,))), (Portion("out", target, (i,)),)) for i in range(tiles)
+        MoverRow((Burst("a", x, (i,)), Burst("b", y, (i,))), (Burst("out", target, (i,)),)) for i in range(tiles)
     ]  # fmt: skip
     passes = (Pass("multiply" if multiply else "add", "a", "b", "out", 1, 1, 1),)
     buffers = (
@@ -94,7 +94,7 @@ def binary(on: Machine, tiles: int, dtypes: tuple[str, str, str], multiply: bool
 def typecast(on: Machine, tiles: int, before: str, after: str) -> Program:
     """Tiles in another format, one at a time, in equal shares."""
     x, out = Tensor("a", tiles, 1, FORMATS[before]), Tensor("out", tiles, 1, FORMATS[after], output=True)
-    units = [Row((Portion("a", x, (i,)),), (Portion("out", out, (i,)),)) for i in range(tiles)]
+    units = [MoverRow((Burst("a", x, (i,)),), (Burst("out", out, (i,)),)) for i in range(tiles)]
     buffers = (BufferSpec("a", 2, x.format, "reader", "compute"), BufferSpec("out", 2, out.format, "compute", "writer"))
     return movers.program(on.grid, _dealt(on, units, (Pass("copy", "a", None, "out", 1, 0, 1),)), buffers, (x, out))
 
@@ -108,9 +108,9 @@ def norm(on: Machine, rows: int, width: int, dtype: str, centred: bool = False) 
     x, weight = Tensor("x", rows, width, fmt), Tensor("weight", 1, width, BFLOAT16)
     out = Tensor("out", rows, width, fmt, output=True)
 
-    def portions(buffer: str, tensor: Tensor, row: int) -> tuple[Portion, ...]:
+    def portions(buffer: str, tensor: Tensor, row: int) -> tuple[Burst, ...]:
         places = range(row * width, (row + 1) * width)
-        return tuple(Portion(buffer, tensor, tuple(places[i : i + at_once])) for i in range(0, width, at_once))
+        return tuple(Burst(buffer, tensor, tuple(places[i : i + at_once])) for i in range(0, width, at_once))
 
     of = "centred" if centred else "x"
     about_mean = (
@@ -131,7 +131,7 @@ def norm(on: Machine, rows: int, width: int, dtype: str, centred: bool = False) 
         *(BufferSpec(name, 1, BFLOAT16, "compute", "compute") for name in ("factor", "mean")),
         BufferSpec("out", 2 * at_once, fmt, "compute", "writer"),
     )
-    shares = _dealt(on, [Row(portions("x", x, r), portions("out", out, r)) for r in range(rows)], passes)
+    shares = _dealt(on, [MoverRow(portions("x", x, r), portions("out", out, r)) for r in range(rows)], passes)
     first = width // at_once
     shares = [
         replace(share, reads=(*share.reads[:first], *portions("weight", weight, 0), *share.reads[first:]))
@@ -154,16 +154,16 @@ def rotary(on: Machine, batch: int, heads: int, rows: int, head_tiles: int, dtyp
     x, out = (Tensor(name, batch * heads * rows, width, fmt, output=name == "out") for name in ("x", "out"))
     turn, tables = Tensor("turn", 1, 1, bf16), Tensor("tables", 2 * rows, width, bf16)
 
-    def line(buffer: str, tensor: Tensor, row: int) -> Portion:
-        return Portion(buffer, tensor, tuple(range(row * width, (row + 1) * width)))
+    def line(buffer: str, tensor: Tensor, row: int) -> Burst:
+        return Burst(buffer, tensor, tuple(range(row * width, (row + 1) * width)))
 
-    def row(b: int, r: int) -> Row:
+    def row(b: int, r: int) -> MoverRow:
         reads, writes = [], []
         for h in range(heads):
             place = (b * heads + h) * rows + r
             reads += [line("x", x, place), *([line("cos", tables, r), line("sin", tables, rows + r)] if again or h == 0 else [])]
             writes.append(line("out", out, place))
-        return Row(tuple(reads), tuple(writes))
+        return MoverRow(tuple(reads), tuple(writes))
 
     def head(h: int) -> tuple[Pass, ...]:
         kept = () if again or h == heads - 1 else ("cos", "sin")
@@ -176,7 +176,7 @@ def rotary(on: Machine, batch: int, heads: int, rows: int, head_tiles: int, dtyp
 
     units = [row(b, r) for b in range(batch) for r in range(rows)]
     shares = _dealt(on, units, tuple(one for h in range(heads) for one in head(h)), each)
-    shares = [replace(s, reads=(Portion("turn", turn, (0,)), *s.reads)) if s.units else s for s in shares]
+    shares = [replace(s, reads=(Burst("turn", turn, (0,)), *s.reads)) if s.units else s for s in shares]
     buffers = (
         BufferSpec("x", 2 * width, fmt, "reader", "compute"),
         *(BufferSpec(name, 2 * width, bf16, "reader", "compute") for name in ("cos", "sin")),
@@ -195,7 +195,7 @@ def _pair(rows: int, cols: int, fmt: Format) -> tuple[Tensor, Tensor]:
 
 
 def _dealt(
-    on: Machine, units: Sequence[Row], passes: tuple[Pass, ...], each: int = 0, by_columns: bool = False
+    on: Machine, units: Sequence[MoverRow], passes: tuple[Pass, ...], each: int = 0, by_columns: bool = False
 ) -> list[MoverShare]:
     """Consecutive units over the cores in order: so many `each`, or equal shares, the first cores one more."""
     (columns, rows), more = on.grid, 0
