@@ -261,7 +261,7 @@ def test_the_same_run_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None
     """Simulated and emitted again, every file is the same."""
     again = tmp_path / "small"
     written = emit(simulate(load_spec(RING)).as_run(), OTHERS, again)
-    assert len(written) == 2 + 2 + (3 + 3)
+    assert len(written) == 2 + 2 + (4 + 3)
     for path in written:
         assert path.read_bytes() == (folder / path.relative_to(again)).read_bytes(), path
 
