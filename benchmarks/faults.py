@@ -295,7 +295,7 @@ def main() -> None:
     sys.exit(len({name for (name, _), verdict in zip(planted, verdicts, strict=True) if verdict.startswith("UNCAUGHT")}) > LISTED)
 
 
-LISTED = 5  # in docs/kernels.md
+LISTED = 0  # of those that should be caught, in docs/kernels.md
 
 
 def report(planted: list[tuple[str, str]], found: list[Raw], verdicts: list[str], places: Raw, plain: Raw, whole: bool) -> None:

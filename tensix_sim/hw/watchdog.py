@@ -27,15 +27,14 @@ def watchdog(tasks: Sequence[Task]) -> Iterator[None]:
     if seconds == 0 or _traced():
         yield
         return
-    over, here = threading.Event(), threading.get_ident()
-    thread = threading.Thread(target=_watch, args=(tasks, here, seconds, over), daemon=True)
+    over = threading.Event()
+    thread = threading.Thread(target=_watch, args=(tasks, threading.get_ident(), seconds, over), daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
         thread.join()
-        _raise_in(here, None)
 
 
 def step_seconds() -> float:
@@ -67,13 +66,8 @@ def _watch(tasks: Sequence[Task], thread: int, seconds: float, over: threading.E
         stood = stood + every if now and now == at and not _compiles(thread) else 0.0
         at = now
         if stood >= seconds or (now and len(task.queue.given) > MOST_ASKED):
-            _raise_in(thread, EndlessStepError)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(EndlessStepError))
             return
-
-
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Raise an error in a thread at its next instruction of Python, or none that was to be raised."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), error and ctypes.py_object(error))
 
 
 def _compiles(thread: int) -> bool:

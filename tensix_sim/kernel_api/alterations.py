@@ -22,28 +22,25 @@ class Alterations:
     """
 
     def __init__(self) -> None:
-        self._unheard: list[tuple[Alters, list[tuple[CircularBuffer, int]]]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._unheard)
+        self.unheard: list[tuple[Alters, list[tuple[CircularBuffer, int]]]] = []
 
     def add(self, alters: Sequence[Alters]) -> None:
         """Rows are changed now."""
-        self._unheard += [(one, []) for one in alters]
+        self.unheard += [(one, []) for one in alters]
 
     def push(self, cb: CircularBuffer, tiles: int) -> None:
         """The newest `tiles` tiles of a buffer have been pushed after all that was changed."""
-        for _, pushes in self._unheard:
+        for _, pushes in self.unheard:
             pushes.append((cb, cb.pushed - tiles))
 
     def hear(self, cb: CircularBuffer, tiles: int) -> None:
         """The unpacker waits for the front `tiles` tiles."""
         seen = cb.popped + tiles
-        self._unheard = [(one, told) for one, told in self._unheard if not any(b is cb and seen > n for b, n in told)]
+        self.unheard = [(one, told) for one, told in self.unheard if not any(b is cb and seen > n for b, n in told)]
 
     def hear_all(self) -> None:
         """The unpacker waits for the packer."""
-        self._unheard.clear()
+        self.unheard.clear()
 
     def check(self, inputs: Sequence[tuple[CircularBuffer, int]]) -> None:
         """Hold the tiles that a verb is about to read to being as the packer has left them.
@@ -51,7 +48,7 @@ class Alterations:
         Raises:
             SimulationError: the unpacker may read some before they are changed.
         """
-        for (x, rows), _ in self._unheard:
+        for (x, rows), _ in self.unheard:
             if any(cb is x.cb and tiles > rows.start * x.cols for cb, tiles in inputs):
                 raise SimulationError(
                     f"{x.label}: rows {rows.start} to {rows.stop - 1} are read, which the packer changes in place and has not "

@@ -7,6 +7,7 @@ afterwards.
 
 from collections.abc import Callable, Coroutine
 from functools import cache
+from sys import _getframe
 from typing import Any, TypeVar, cast
 
 from tensix_sim.hw.arithmetic import Arithmetic
@@ -75,12 +76,12 @@ class Compute(Context):
             for cb, tiles in known.inputs:
                 if not self._sees(cb, tiles):  # most waits are met, and need no coroutine
                     await self._until_front(cb, tiles)
-            if known.changed is not None and known.changed.front != known.there:
+            if known.changed is not None and (known.changed.front != known.there or known.changed.early):
                 known.check_newest()
-            known.check_unseen()
+                known.check_unseen()
             if known.vector:
                 self._check_loaded(known.vector)
-            if self._altered or known.alters:
+            if known.alters or self._altered.unheard:
                 self._follow_alterations(known)
             out = known.out
             if out is not None:
@@ -88,8 +89,9 @@ class Compute(Context):
                     await self._until_space(out, known.tiles)
                 out.push(known.tiles)
                 out.early = known.early
-                out.pushes.tell(self.history, caller())
-                if self._altered:
+                frame = _getframe(1)
+                out.pushes.tell(self.history, (frame.f_code, frame.f_lasti))
+                if self._altered.unheard:
                     self._altered.push(out, known.tiles)
             if self.values:
                 known.verb.values(self._units)
@@ -191,7 +193,8 @@ class Compute(Context):
         self._given.append(number)
         if self.watched:
             cb.pop(tiles)
-            cb.pops.tell(self.history, caller())
+            frame = _getframe(1)
+            cb.pops.tell(self.history, (frame.f_code, frame.f_lasti))
 
     def _learn_pop(self, x: Matrix, rows: int | None) -> tuple[int, CircularBuffer, int]:
         tiles = x.tiles if rows is None else rows * x.cols

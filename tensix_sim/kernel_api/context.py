@@ -160,7 +160,8 @@ class Context:
         did = "pushed" if changes is cb.pushes else "popped"
         if self.role == "compute" and not cb.shared:
             raise DeadlockError(
-                f"{self._label} waits for itself: {what()}, and only the compute kernel can change that: it {changes.last(did)}"
+                f"{self._label} waits for itself: {what()}, and only the compute kernel can change that: "
+                f"it {cb.pushes.last('pushed')} and {cb.pops.last('popped')}"
             )
         self._block(lambda: Wait(what(), (self._peers[owner],), f", which {changes.last(did)}"))
 

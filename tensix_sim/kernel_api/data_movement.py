@@ -32,7 +32,7 @@ from tensix_sim.hw.riscs import (
 )
 from tensix_sim.hw.routes import Direction, Plan
 from tensix_sim.hw.semaphore import Semaphore
-from tensix_sim.hw.tasks import CodePlace, caller
+from tensix_sim.hw.tasks import caller
 from tensix_sim.kernel_api.context import Context
 from tensix_sim.program import RISC_OF, Role, Tensor
 from tensix_sim.trace.causes import Cause
@@ -213,7 +213,8 @@ class DataMovement(Context):
         if block is not None and block.shape[3] < TILE:
             raise SimulationError(f"{cb.label}: write of a column, of whose tiles only column 0 is known; write whole tiles")
         held = block if block is None else block[:rows, :, :cols]
-        self.core.chip.store(tensor, pages, held, self._author(caller()), self.queue)
+        author = Author(self.history, caller()) if self.watched else None
+        self.core.chip.store(tensor, pages, held, author, self.queue)
         self.core.chip.on_write(len(pages))
         if len(self._given) >= BATCH:
             await self._until_room()
@@ -287,7 +288,7 @@ class DataMovement(Context):
         check_target(tensor, pages)
         self.core.chip.written(tensor)
         block = cb.block(len(pages), 1) if tensor.values is not None else None
-        number, author = self.core.chip.program.tensors.index(tensor), self._author(caller())
+        number, author = self.core.chip.program.tensors.index(tensor), Author(self.history, caller()) if self.watched else None
         for there in port.ahead(step, hops, f"{len(pages)} tiles of {cb.spec.name}"):
             there.store(number, pages, block, author)
         run = Packets(port.place, step, link, hops, packets, nbytes, number, tuple(pages), self.core.logical)
@@ -385,9 +386,6 @@ class DataMovement(Context):
         return self._operation(SEMAPHORE_INCREASE, value=by, raises=first, raises_end=end), semaphores
 
     # -- inside -------------------------------------------------------------------------------------------
-
-    def _author(self, place: CodePlace) -> Author | None:
-        return Author(self.history, place) if self.watched else None
 
     def _plan(self, direction: Direction, tensor: Tensor, pages: Sequence[int], barrier: int, **more: bool) -> Callable[[], Plan]:
         """What plans a read or write."""
