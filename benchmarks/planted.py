@@ -72,7 +72,7 @@ LEGACY = {
     "C23": Fault("K not transposed within tiles", "sdpa/running.py", ", transposed=True)", ")", "a", NUMBERS),
     "C24": Fault("running maximum not folded in", LEG, "None if first else prev.m", "None", "a", AS_GOOD),
     "C25": dropped("rescaling of old sums", LEG, "await t.do(MulSums, prev.l, alpha)", "a", NUMBERS),
-    "C26": dropped("addition of old sums", LEG, "await t.do(AddSums, cur.l, prev.l)", "a", NUMBERS),
+    "C26": dropped("addition of old sums", LEG, "await t.do(AddTo, cur.l, prev.l)", "a", NUMBERS),
     "C27": Fault("old outputs scaled without accumulation", LEG, "dst.scaled, accumulate=True", "dst.scaled", "a"),
     "C28": dropped("addition of old outputs", LEG, f"{RESCALE}, accumulate=True)", "a", NUMBERS),
     "C29": dropped("sum of the sums' columns", LEG, "await t.do(RowSum, last.l, x.ones, dst.sums)", "a", NUMBERS),
@@ -93,7 +93,7 @@ LEGACY = {
     "C40": Fault("compute does the first phase only", LEG, "in a.phases:", "in a.phases[:1]:", "a"),
     "C41": Fault("phase offset ignored in compute", LEG, "row = (phase.q_offset + q)", "row = q", "a"),
     "C42": Fault("subblock of the whole product", LEG, "S, dst.qk)", "S, (S.rows, S.cols))", "a", HARMLESS),
-    "C43": Fault("output taken from the wrong set", LEG, "x, a.dst, prev)", "x, a.dst, cur)", "a"),
+    "C43": Fault("output taken from the wrong set", LEG, "a.dst, a.scale, prev, cur)", "a.dst, a.scale, cur, prev)", "a"),
     "C44": Fault("wait for one palette tile too many", LEG,
                  "t.wait(x.mask)", 't.wait(t.matrix("mask_in", 1, a.mask.palette + 1))', "a"),
     "C45": Fault("wrong scaler for the row maximum", LEG, "x.scaler, cur.m", "x.ones, cur.m", "a ax"),
@@ -108,7 +108,7 @@ LEGACY = {
                  'Matmul, t.matrix("qk_im", S.rows, S.cols - 1), t.matrix("v_in", V.rows - 1, V.cols), cur.O', "a", NUMBERS),
 }  # fmt: skip
 
-READ_KV = "await dm.read(tensor, kv_pages(dm, a, head, cols, row, rows), cb, (N, cols), in_flight, transpose)"
+READ_KV = "await dm.read(tensor, pages, cb, shape, in_flight, transpose)"
 LOWER, ASK, AWAIT_CHUNK = (
     "dm.semaphore_set(BEFORE, 0)",
     "dm.semaphore_increase(before, NEXT)",
@@ -116,8 +116,8 @@ LOWER, ASK, AWAIT_CHUNK = (
 )
 K_LINE = "await read_kv(dm, a, a.tensors.k, K, (b, head), j * N, rows, chain, True)"
 V_LINE = "await read_kv(dm, a, a.tensors.v, V, (b, head), j * N, rows, chain)"
-SEND = "    if after:\n        await send(dm, cb, N * cols, after)\n"
-PUSH_KV, LAST_POP = "dm.push(cb, N * cols)", '(table,) = dm.cbs("page_table")\n            '
+SEND = "    if after:\n        await send(dm, cb, tiles, after)\n"
+PUSH_KV, LAST_POP = "dm.push(cb, tiles)", '(table,) = dm.cbs("page_table")\n            '
 
 READER = {
     "R01": dropped("reserve of Q", RD, "await dm.reserve(Q, rows * D)", "a"),
@@ -133,11 +133,11 @@ READER = {
     "R13": Fault("V read before K", RD, K_LINE, f"{V_LINE}; {K_LINE}; continue", "a c", SLOWER),
     "R14": dropped("read of K and V", RD, READ_KV, "a c"),
     "R15": unawaited("read of Q", RD, "await dm.read(a.tensors.q", "a"),
-    "R16": unawaited("reserve of K/V", RD, "await dm.reserve(cb, N * cols)", "a"),
-    "R17": Fault("push of K/V one tile short", RD, PUSH_KV, "dm.push(cb, N * cols - 1)", "a"),
-    "R18": Fault("push of half of K/V", RD, PUSH_KV, "dm.push(cb, N * cols // 2)", "a"),
-    "R19": Fault("reserve of half of K/V", RD, "dm.reserve(cb, N * cols)", "dm.reserve(cb, N * cols // 2)", "a"),
-    "R20": Fault("barrier after every tile", RD, "0 if after else a.barrier", "1", "a c", SLOWER),
+    "R16": unawaited("reserve of K/V", RD, "await dm.reserve(cb, tiles)", "a"),
+    "R17": Fault("push of K/V one tile short", RD, PUSH_KV, "dm.push(cb, tiles - 1)", "a"),
+    "R18": Fault("push of half of K/V", RD, PUSH_KV, "dm.push(cb, tiles // 2)", "a"),
+    "R19": Fault("reserve of half of K/V", RD, "dm.reserve(cb, tiles)", "dm.reserve(cb, tiles // 2)", "a"),
+    "R20": Fault("barrier after every tile", RD, "0 if chain[1] else a.barrier", "1", "a c", SLOWER),
     "R21": dropped("chain: raise of 'before'", RD, "dm.semaphore_increase(after, BEFORE)", "c cl"),
     "R22": dropped("chain: lowering of 'before'", RD, LOWER, "c cl"),
     "R23": dropped("chain: raise of 'next'", RD, ASK, "c"),
@@ -184,8 +184,8 @@ WRITER = {
     "W03": dropped("write", WR, WRITE, "a"),
     "W04": doubled("pop of the output", WR, POP_OUT, "a b"),
     "W05": Fault("output rows off by one", WR, "* out_rows + first", "* out_rows + first + 1", "a c"),
-    "W06": Fault("phase's row ignored in the writer", WR, "first = phase.write_row + q", "first = q", "a"),
-    "W07": Fault("heads of the output swapped in pairs", WR, "a.heads.q + head)", "a.heads.q + (head ^ 1))", "a", NUMBERS),
+    "W06": Fault("phase's row ignored in the writer", WR, "phase.write_row + q * M", "q * M", "a"),
+    "W07": Fault("heads of the output swapped in pairs", WR, "a.heads.q + head, phase", "a.heads.q + (head ^ 1), phase", "a", NUMBERS),
     "W08": Fault("last row of each band not written", WR, "out_rows - first - i)", "out_rows - first - i) - 1", "a c"),
     "W09": Fault("half of the output popped", WR, POP_OUT, "dm.pop(out, band * E // 2)", "a"),
     "W10": Fault("wait for half of the output", WR, "dm.wait(out, band * E)", "dm.wait(out, band * E // 2)", "a b"),
@@ -243,7 +243,7 @@ STREAMING = {
     "S19": Fault("exponential never initialised before scores", STR, "x.S\n    init_exp(t)", "x.S", "b bx"),
     "S20": Fault("scores never pushed", STR, "push=True", "push=False", "b"),
     "S21": Fault("maxima always begin early", STR, "early=early", "early=True", "b c es b2 b4"),
-    "S22": Fault("running maximum not folded in", STR, "s.n, None if s.first else prev.m)", "s.n, None)", "b", AS_GOOD),
+    "S22": Fault("running maximum not folded in", STR, "s.n, None if s.first else prev.m, s.spill)", "s.n, None, s.spill)", "b", AS_GOOD),
     "S23": Fault("alpha of the last group never made", STR, "factors(below) if last else None", "None", "b2"),
     "S24": Fault("P V not in pieces", STR, "w, s.n // s.w, hand_over", "w, 1, hand_over", "b b2", AS_GOOD),
     "S25": dropped("wait for the palette", STR, "await t.wait(x.mask)", "b", HARMLESS),
@@ -258,12 +258,12 @@ STREAMING = {
     "S33": Fault("sums rescaled onto themselves", STR, "cur.O, cur.l, rows, ", "cur.O, prev.l, rows, ", "b2", NUMBERS),
     "S34": Fault("hand-over flag flipped", STR, "hand_over=serial", "hand_over=not serial", "b c"),
     "S34b": Fault("hand-over by pieces where none is needed", STR, "hand_over=serial", "hand_over=True", "b2", SLOWER),
-    "S35": dropped("pop of a row's sum", STR, "t.pop(cur.l.front)", "b"),
-    "S36": Fault("output row one tile short", STR, "MulColumn, cur.O.front, f.recip, x.out",
-                 'MulColumn, t.matrix(cur.O.cb.spec.name, 1, x.out.cols - 1), f.recip, t.matrix("out", 1, x.out.cols - 1)', "b"),
+    "S35": dropped("pop of a row's sum", STR, "t.pop(done.l.front)", "b"),
+    "S36": Fault("output row one tile short", STR, "MulColumn, done.O.front, f.recip, x.out",
+                 'MulColumn, t.matrix(done.O.cb.spec.name, 1, x.out.cols - 1), f.recip, t.matrix("out", 1, x.out.cols - 1)', "b"),
     "S37": Fault("last row group one row short", STR, "min(i + h, M))", "min(i + h, M - 1))", "b2"),
     "S38": doubled("pop of K", STR, "t.pop(Kt)", "b"),
-    "S39": Fault("wrong constant for the column sums", STR, "cur.l.front, x.ones", "cur.l.front, x.scaler", "b bx", HARMLESS),
+    "S39": Fault("wrong constant for the column sums", STR, "done.l.front, x.ones", "done.l.front, x.scaler", "b bx", HARMLESS),
     "S40": Fault("K used in place of V", STR, "V, S, alpha = x.V,", 'V, S, alpha = t.matrix("k_in", x.V.rows, x.V.cols),', "b"),
     "S41": Fault("phase offset ignored in compute", STR, "row = (phase.q_offset + q)", "row = q", "b"),
     "S42": Fault("row groups overlap by one row", STR, "[range(i, min", "[range(max(0, i - 1), min", "b2"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from specs import CHUNKED, PLAIN, RING, Raw, raw
 
-from tensix_sim import simulate, simulation
+from tensix_sim import device, simulate
 from tensix_sim.accuracy import Accuracy, Moments, attention, total
 from tensix_sim.config import RunSpec
 from tensix_sim.kernel_api import Compute
@@ -35,7 +35,7 @@ def accuracy(given: Raw | Result) -> Accuracy:
 @pytest.fixture(name="sampling")
 def _sampling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every run is long enough for a sample."""
-    monkeypatch.setattr(simulation, "WHOLE_SCORES", 0)
+    monkeypatch.setattr(device, "WHOLE_SCORES", 0)
 
 
 # -- the reference --------------------------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ def test_a_tile_row_of_every_q_chunk_is_compared(name: str) -> None:
     g = Geometry.of(RunSpec.model_validate(SAMPLED[name]))
     places = set()
     for head in range(g.B * g.NQH):
-        pieces = simulation._sample(g, head)
+        pieces = device._sample(g, head, g.Sc)
         assert [start // (32 * g.M) for start, _ in pieces] == [*range(g.nq)]
         assert all(start % 32 == 0 and stop == min(start + 32, g.Sc) for start, stop in pieces)
         places |= {start // 32 for start, _ in pieces}
@@ -104,7 +104,7 @@ def test_small_runs_are_compared_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to the size from which it takes a second; beyond it, too, where a Q chunk is a tile row, to the bit."""
     device = 4 * 384 * 384
     for size, sampled in ((device, False), (device - 1, True)):
-        monkeypatch.setattr(simulation, "WHOLE_SCORES", size)
+        monkeypatch.setattr(device, "WHOLE_SCORES", size)
         assert (accuracy(SAMPLED["plain"]).sampled is not None) == sampled
     thin = raw(PLAIN, **SHAPE | {"q": 32})
     assert accuracy(thin) == accuracy(thin | {"reference": "whole"})

@@ -204,16 +204,16 @@ def test_a_planted_fault_is_suspect(name: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_place_is_where_the_fault_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three rows of one head of one device, written wrong in the last batch."""
-    from tensix_sim import simulation
+    from tensix_sim import device
 
-    usual = simulation.output_rows
+    usual = device.output_rows
 
     def output_rows(g: Any, output: Any) -> Any:
         rows = usual(g, output)
         rows[1, 2, 70:73] *= 1.1
         return rows
 
-    monkeypatch.setattr(simulation, "output_rows", output_rows)
+    monkeypatch.setattr(device, "output_rows", output_rows)
     accuracy = judged(sdpa(batch=2))
     assert accuracy.suspect
     assert accuracy.place is not None

@@ -41,6 +41,7 @@ from tensix_sim.kernels.sdpa.row_verbs import (
     StampRows,
     SubExpRows,
     SumReciprocal,
+    init_exp,
 )  # fmt: skip
 from tensix_sim.kernels.sdpa.verbs import AddTo, ExpDifference, MulSums, Reciprocal, Stamp, SubExp
 from tensix_sim.sdpa.stages import LOSSES
@@ -505,6 +506,7 @@ def sub_exp_rows(d: Draw) -> Verb:
     async def call(t: Compute) -> dict[str, Values]:
         x, column = filled(t.matrix("x", m, n), plain.held["x"]), filled(t.column("column", m), plain.held["column"])
         sums = t.matrix("sums", m)
+        init_exp(t)
         await t.do(SubExpRows, x, column, sums, range(m), n, 1, scale)
         return {"x": x.values(range(m)), "sums": sums.values(range(m))}
 
@@ -520,6 +522,7 @@ def exp_difference_rows(d: Draw) -> Verb:
 
     async def call(t: Compute) -> dict[str, Values]:
         a, b, out = (t.column(name, m) for name in ("a", "b", "out"))
+        init_exp(t)
         await t.do(ExpDifferenceRows, filled(a, plain.held["a"]), filled(b, plain.held["b"]), out, range(m), scale)
         return {"out": out.values(range(m))}
 

@@ -42,7 +42,7 @@ def test_a_page_is_written_on_the_chip_that_wrote_it() -> None:
     program = add()
     one, other = (Chip(machine("n150"), program, Trace("off")) for _ in range(2))
     (out,) = program.outputs
-    one.store(out, [4], None)
+    one.store(out, [4], None, None)
     assert np.flatnonzero(one.written(out)).tolist() == [4]
     assert not other.written(out).any()
 

@@ -62,12 +62,12 @@ BOARDS: dict[str, Machine] = {
         P150B.override({"board": "p150b-13x10", "grid": (13, 10), "worker_columns": (1, 2, 3, 4, 5, 6, 7, *TWELVE_COLUMNS[6:])}),
         _blackholes("p300", (1, 2)),
         _blackholes("quietbox", (2, 2)),  # QuietBox 2: two p300
-        _blackholes("galaxy-blackhole", (8, 4), wraps=True, grid=(12, 10), worker_columns=TWELVE_COLUMNS),
+        _blackholes("bh-galaxy", (8, 4), wraps=True, grid=(12, 10), worker_columns=TWELVE_COLUMNS),
     )
 }
 ALIASES = {
     "t3k": "t3000", "tg": "galaxy", "glx": "galaxy", "p100": "p100a", "p150": "p150b", "p150a": "p150b", "p300c": "p300",
-    "qb2": "quietbox", "bh-galaxy": "galaxy-blackhole", "bhglx": "galaxy-blackhole",
+    "qb2": "quietbox", "blackhole-galaxy": "bh-galaxy", "bhglx": "bh-galaxy",
 }  # fmt: skip
 
 

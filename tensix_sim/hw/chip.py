@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord, unknown_name
-from tensix_sim.formats import Values
+from tensix_sim.formats import FORMATS, Values
 from tensix_sim.hw.authors import Author, Authors
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import Engine, SimulationError
@@ -84,7 +84,7 @@ class Core:
         return [
             f"{fifo.label}: {RISC_OF[fifo.spec.consumer]} {fifo.pops.last('popped')}, {fifo.popped} tiles, and wrote none of them"
             for fifo in self.fifos.values()
-            if fifo.popped and not fifo.used and fifo.spec.consumer != "compute"
+            if fifo.popped and not fifo.used and fifo.spec.consumer != "compute" and fifo.spec.format.name in FORMATS
         ]
 
 

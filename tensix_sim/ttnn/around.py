@@ -84,7 +84,7 @@ def manage_config(name: str, value: Any) -> Iterator[None]:
 
 BOARDS = {
     "n150": "N150", "n300": "N300", "t3000": "T3K", "p100a": "P100", "p150b": "P150", "galaxy": "GALAXY",
-    "p300": "P300", "galaxy-blackhole": "BLACKHOLE_GALAXY",
+    "p300": "P300", "bh-galaxy": "BLACKHOLE_GALAXY",
 }  # fmt: skip
 OTHERS = "INVALID TG P150_X2 P150_X4 P150_X8 N300_2x2 CUSTOM"
 ClusterType = Enum("ClusterType", [*BOARDS.values(), *OTHERS.split()])  # type: ignore[misc]
