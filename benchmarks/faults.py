@@ -75,7 +75,7 @@ def run_op(given: Raw) -> Raw:
 
 def run_user(name: str) -> Raw:
     """The same of a user's program, which compares with NumPy itself."""
-    from tensix_sim.kernels import eltwise_add, matmul, softmax
+    from tensix_sim.kernels import block_matmul, eltwise_add, softmax
 
     def tensor(name: str, rows: int, cols: int) -> api.Tensor:
         drawn = np.random.default_rng(list(name.encode())).standard_normal((rows * 32, cols * 32)).astype(np.float32)
@@ -89,7 +89,7 @@ def run_user(name: str) -> Raw:
     assert out.values is not None
     if name == "mm":
         y, out = tensor("y", cols, cols), tensor("out", rows, cols)
-        program, right = matmul.program(x, y, out, (2, 2), 2, 2), x.values.astype(float) @ y.values
+        program, right = block_matmul.program(x, y, out, (2, 2), 2, 2), x.values.astype(float) @ y.values
     elif name == "add":
         y = tensor("y", rows, cols)
         program, right = eltwise_add.program(x, y, out, (2, 2)), x.values.astype(float) + y.values

@@ -295,7 +295,7 @@ MASKS = {
                  "zigzag(position // 2 * 2, chunks) if", "a"),
 }  # fmt: skip
 
-ADD, MM, GA, MOVE, SOFT = (f"{name}.py" for name in ("eltwise_add", "matmul", "all_gather", "move_tiles", "softmax"))
+ADD, MM, GA, MOVE, SOFT = (f"{name}.py" for name in ("eltwise_add", "block_matmul", "all_gather", "move_tiles", "softmax"))
 PRODUCT, SUM_WRITE = "await t.do(Matmul, A, B, C, (1, 1))", "await dm.write(out, a.out, [tile], (1, 1))"
 
 SMALL = {

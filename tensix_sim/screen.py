@@ -221,7 +221,7 @@ def boards_screen(boards: Iterable[Machine]) -> str:
         )
         for m in boards
     ]
-    return table(header, rows, least=("L1", "mesh", "links", "clock"))
+    return table(header, rows, least=("L1", "mesh", "links", "clock", "DRAM banks"))
 
 
 SHOWN = 12  # changes of a device's critical path; the rest is one line

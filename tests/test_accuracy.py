@@ -102,8 +102,8 @@ def test_the_same_input_gives_the_same_sample(sampling: None) -> None:
 
 def test_small_runs_are_compared_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to the size from which it takes a second; beyond it, too, where a Q chunk is a tile row, to the bit."""
-    device = 4 * 384 * 384
-    for size, sampled in ((device, False), (device - 1, True)):
+    of_device = 4 * 384 * 384
+    for size, sampled in ((of_device, False), (of_device - 1, True)):
         monkeypatch.setattr(device, "WHOLE_SCORES", size)
         assert (accuracy(SAMPLED["plain"]).sampled is not None) == sampled
     thin = raw(PLAIN, **SHAPE | {"q": 32})

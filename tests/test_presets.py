@@ -44,7 +44,7 @@ MODELS = {
     "qwen2.5-7b-n300": Model(28, 4, 128, 131072, 2),
     "qwen3-32b-blackhole": Model(64, 8, 128, 40960, 8),
     "qwen3-32b-galaxy": Model(64, 8, 128, 40960, 8),
-    "video-galaxy": Model(14, 14, 128, 114688, 1),
+    "video-galaxy": Model(14, 14, 128, 131072, 1),
 }
 
 

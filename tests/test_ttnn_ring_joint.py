@@ -68,7 +68,7 @@ def gathered(mesh: Any, tensor: Any) -> Any:
     return ttnn.to_numpy(tensor, mesh_composer=ttnn.ConcatMeshToTensor(mesh, dim=2))
 
 
-@pytest.mark.parametrize(("devices", "topology"), [(4, "Linear"), (8, "Ring"), (4, "Ring")])
+@pytest.mark.parametrize(("devices", "topology"), [(4, "Linear"), (8, "Ring")])
 def test_every_device_attends_to_the_slices_of_all(devices, topology) -> None:
     """Own rows and joint ones, against NumPy; what is padding is seen by nobody; the buffers have the slices of the others."""
     n = devices * 64 - 20
