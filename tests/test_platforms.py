@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tomllib
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -78,3 +79,14 @@ def test_where_no_folder_can_be_locked_who_waits_goes_on(tmp_path: Path, wait: b
     monkeypatch.setattr(host, "fcntl", None)
     with nullcontext() if wait else pytest.raises(OSError, match="nobody can tell"), host.locked(tmp_path, wait=wait):
         assert wait
+
+
+def test_a_wheel_has_every_package() -> None:
+    """What pyproject.toml lists is every folder with an `__init__.py`, the linked kernels' too."""
+    root = Path(tensix_sim.__file__).parent
+    listed = tomllib.loads((root.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = [root, *(path.parent for path in root.rglob("*/__init__.py")), root / "kernels"]
+    folders += [path.parent for path in (root / "kernels").resolve().rglob("*/__init__.py")]
+    names = {folder.as_posix().partition(root.parent.as_posix() + "/")[2].replace("/", ".") for folder in folders}
+    names = {name if name.startswith("tensix_sim") else f"tensix_sim.{name}" for name in names}
+    assert sorted(names) == sorted(listed)
