@@ -19,14 +19,19 @@ from tensix_sim.formats import TILE
 from tensix_sim.sdpa.case import Case, InvalidOperandError
 from tensix_sim.sdpa.keys import (
     ATTN_MASK,
+    BALANCED,
     BATCH,
     BLOCK,
     CAUSAL,
+    FP32_DEST,
     GRID,
     HEAD_DIM,
+    JOINT,
     K_CHUNK,
     KV_HEADS,
     KV_LEN,
+    LINKS,
+    LOGICAL,
     MASK_BATCH,
     MASK_HEADS,
     PLACES,
@@ -36,6 +41,7 @@ from tensix_sim.sdpa.keys import (
     SCALE,
     SEQ_LEN,
     SINK,
+    TOPOLOGY,
     WINDOW,
     WINDOWS,
     Change,
@@ -113,12 +119,13 @@ def _grids(c: Case, near: int) -> list[tuple[int, int]]:
     columns, rows = c.number("grid")
     program = c.spec.program_config
     x, y = program.compute_with_storage_grid_size if program else (columns, rows)
-    return list(dict.fromkeys([(min(x, columns), min(y, rows)), (columns, rows)]))
+    smaller = [(x - 1, y), (x, y - 1)] if c.op.travels and x > 1 and y > 1 else []  # room for the cores that gather
+    return list(dict.fromkeys([(min(x, columns), min(y, rows)), (columns, rows), *smaller]))
 
 
 CANDIDATES: dict[str, Callable[[Case, int], Iterable[Any]]] = {
     "op": lambda c, near: OPS,
-    "ring_size": lambda c, near: range(2, MAX_RING + 1, 2),
+    "ring_size": lambda c, near: range(2, MAX_RING + 1, 1 if c.op.travels else 2),
     "ring_id": lambda c, near: range(min(c["ring_size"], MAX_RING)) if c.op.ring else [None],
     "mesh": lambda c, near: [None],
     "ring_ids": lambda c, near: ["all"],
@@ -134,6 +141,13 @@ CANDIDATES: dict[str, Callable[[Case, int], Iterable[Any]]] = {
     MASK_HEADS: lambda c, near: [1, c[Q_HEADS]],
     SCALE: lambda c, near: [None],
     "what_if.deal": lambda c, near: [None],
+    "what_if.start_skew": lambda c, near: [()],
+    TOPOLOGY: lambda c, near: [None, "line"],
+    LINKS: lambda c, near: range(1, c.board.links_per_neighbour + 1),
+    LOGICAL: lambda c, near: [None],
+    JOINT: lambda c, near: [0],
+    BALANCED: lambda c, near: [False],
+    FP32_DEST: lambda c, near: [False],
     BATCH: lambda c, near: [*_around(near, 1), *_around(MAX_RING, 1)],
     SEQ_LEN: _sequence_lengths,
     HEAD_DIM: lambda c, near: [*_around(near, TILE), *_around(TILE, TILE)],
