@@ -268,7 +268,7 @@ def _sample(g: Geometry, first: int, rows: int) -> Pieces:
 def _figures(
     g: Geometry, chip: Chip, ring_id: int, contexts: Contexts, accuracy: Accuracy | None, only: int | None, start: int
 ) -> DeviceFigures:
-    routes, computing = chip.hardware.routes, [(i % g.grid[0], i // g.grid[0]) for i in range(g.cores)]
+    routes, computing = chip.hardware.routes, g.core_places
     ends = [last_end(of_core(contexts, core)) - start if only in (None, i) else 0 for i, core in enumerate(computing)]
     cycles = last_end(contexts) - start
     active = [i for i in range(g.cores) if g.deal.count(i) and only in (None, i)]

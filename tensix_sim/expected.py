@@ -89,7 +89,7 @@ def output_place(g: Geometry, batch: int, head: int, slab: int, tile_row: int) -
     """The first page of a tile row of a slab in a device's output, and the logical core that makes it."""
     row = batch * g.NQH + head
     core = next(i for i in range(g.cores) if (row, tile_row // g.M) in g.deal.places(i))
-    return ((row * g.phases + slab) * g.Sqt + tile_row) * g.E, (core % g.grid[0], core // g.grid[0])
+    return ((row * g.phases + slab) * g.Sqt + tile_row) * g.E, g.core_places[core]
 
 
 def _chosen(g: Geometry, by_row: Errors) -> list[TilePlace]:

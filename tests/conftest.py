@@ -28,3 +28,15 @@ def interrupts() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def own_session() -> Iterator[None]:
+    """Let a test of ttnn have settings and records of its own."""
+    from tensix_sim.ttnn.session import SESSION, Settings
+
+    SESSION.settings.__dict__.update(Settings().__dict__)
+    SESSION.calls.clear()
+    SESSION.notes.clear()
+    yield
+    SESSION.settings.__dict__.update(Settings().__dict__)

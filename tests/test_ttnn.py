@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from tensix_sim.kernels.sdpa import Mask
 from tensix_sim.sdpa.inputs import InputValues
 from tensix_sim.ttnn import configs, glue, helpers
 from tensix_sim.ttnn.costs import lines
-from tensix_sim.ttnn.session import SESSION, Settings
+from tensix_sim.ttnn.session import SESSION
 
 ROOT = Path(__file__).parent.parent
 RNG = np.random.default_rng(0)
@@ -28,14 +27,9 @@ SMALL = {"compute_with_storage_grid_size": (4, 4), "q_chunk_size": 64, "k_chunk_
 
 
 @pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
+def _fresh(own_session: None) -> None:
     """Each test has settings, records and random numbers of its own."""
     RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
-    SESSION.settings.__dict__.update(Settings().__dict__)
-    SESSION.calls.clear()
-    SESSION.notes.clear()
-    yield
-    SESSION.settings.__dict__.update(Settings().__dict__)
 
 
 def draw(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:

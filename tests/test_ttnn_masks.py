@@ -7,20 +7,13 @@ import numpy as np
 import pytest
 
 from tensix_sim import ttnn
-from tensix_sim.ttnn.session import SESSION, Settings
+from tensix_sim.ttnn.session import SESSION
 
 sdpa = ttnn.transformer.scaled_dot_product_attention
 CONFIG = ttnn.SDPAProgramConfig(compute_with_storage_grid_size=(8, 8), q_chunk_size=64, k_chunk_size=128, exp_approx_mode=True)
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    """Each test has settings and records of its own."""
-    SESSION.settings.__dict__.update(Settings().__dict__)
-    SESSION.calls.clear()
-    SESSION.notes.clear()
-    yield
-    SESSION.settings.__dict__.update(Settings().__dict__)
+pytestmark = pytest.mark.usefixtures("own_session")
 
 
 @pytest.fixture

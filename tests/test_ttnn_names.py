@@ -17,21 +17,16 @@ import yaml
 from tensix_sim import ttnn
 from tensix_sim.ttnn import configs, glue, helpers
 from tensix_sim.ttnn.names import WHY
-from tensix_sim.ttnn.session import SESSION, Settings
+from tensix_sim.ttnn.session import SESSION
 
 RNG = np.random.default_rng(0)
 SYMBIOTE = yaml.safe_load((Path(__file__).parent / "ttnn_surface.yaml").read_text())["symbiote"].split()
 
 
 @pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
+def _fresh(own_session: None) -> None:
     """Each test has settings, records and random numbers of its own."""
     RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
-    SESSION.settings.__dict__.update(Settings().__dict__)
-    SESSION.calls.clear()
-    SESSION.notes.clear()
-    yield
-    SESSION.settings.__dict__.update(Settings().__dict__)
 
 
 @pytest.fixture

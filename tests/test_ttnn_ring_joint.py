@@ -1,23 +1,13 @@
 """Upstream-style code of ring joint attention: meshes of one row, persistent buffers, semaphores, joint rows."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tensix_sim import ttnn
-from tensix_sim.ttnn.session import SESSION, Settings
 
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    """Each test has settings and records of its own."""
-    SESSION.settings.__dict__.update(Settings().__dict__)
-    SESSION.calls.clear()
-    SESSION.notes.clear()
-    yield
-    SESSION.settings.__dict__.update(Settings().__dict__)
+pytestmark = pytest.mark.usefixtures("own_session")
 
 
 def attention(q: Any, k: Any, v: Any, hidden: Any = None) -> Any:

@@ -4,6 +4,7 @@ import numpy as np
 
 from tensix_sim.kernel_api import CircularBuffer, DataMovement
 from tensix_sim.kernels.matmul.args import Operand, Way
+from tensix_sim.kernels.multicast import send_to_all
 
 
 async def read(dm: DataMovement, x: Operand, cb: CircularBuffer, shape: tuple[int, int], place: tuple[int, range, range]) -> None:
@@ -17,11 +18,7 @@ async def read(dm: DataMovement, x: Operand, cb: CircularBuffer, shape: tuple[in
 
 async def send(dm: DataMovement, cb: CircularBuffer, tiles: int, way: Way, name: str) -> None:
     """To all that get it from this core; upstream the flag is written, which from 0 is the same as raised."""
-    if way.receivers:
-        await dm.semaphore_wait(f"{name} ready", len(way.receivers))
-        dm.semaphore_set(f"{name} ready", 0)
-        await dm.multicast(cb, tiles, way.receivers)
-        dm.semaphore_multicast(way.receivers, f"{name} valid")
+    await send_to_all(dm, cb, tiles, way.receivers, f"{name} ready", f"{name} valid")
 
 
 async def receive(dm: DataMovement, way: Way, name: str) -> None:

@@ -48,10 +48,7 @@ async def compute(t: Compute, a: Args) -> None:
     """softmax(Q K^T scale) V for each Q chunk of the core's range, in all phases."""
     x = matrices(t, a, 1)
     A, B = running(t, a.chunk)
-    M, N, width = a.chunk.M, a.chunk.N, a.dst.qk[1]
-    windows, rest = divmod(N, width)
-    halves = windows > 1 and rest == 0 and N % 2 == 0
-    f = Fixed(t.matrix("recip_scratch"), a.dst, a.mask.right is not None, halves, a.scale, a.exp_approx)
+    f = fixed(t, a, a.mask.right is not None)
     await learn_start(t, a)
     await t.wait(x.scaler)
     if x.mask:
@@ -59,17 +56,24 @@ async def compute(t: Compute, a: Args) -> None:
     for phase in a.phases:
         for _, _, q in a.chunks():
             await learn_range(t, x)
-            row = (phase.q_offset + q) * M
+            row = (phase.q_offset + q) * a.chunk.M
             prev, cur = A, B
             visited = a.mask.k_range(row)
             for j in visited:
                 n = a.mask.active(row, j)
-                s = Step(n, widest(n, width), a.mask.marks(row, j), j == visited[0], j == visited[-1])
+                s = Step(n, widest(n, a.dst.qk[1]), a.mask.marks(row, j), j == visited[0], j == visited[-1])
                 await t.repeat(step, x, f, s, prev, cur)
                 prev, cur = cur, prev
             t.pop(prev.m)
             if x.sink:
                 t.pop(x.sink)
+
+
+def fixed(t: Compute, a: Args, bracket: bool, keeps_q: bool = False) -> Fixed:
+    """What a core's steps have in common."""
+    N, width = a.chunk.N, a.dst.qk[1]
+    halves = width < N and N % width == 0 and N % 2 == 0
+    return Fixed(t.matrix("recip_scratch"), a.dst, bracket, halves, a.scale, a.exp_approx, keeps_q)
 
 
 async def step(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur: Running) -> None:

@@ -9,15 +9,12 @@ import numpy as np
 from tensix_sim.arch import Machine
 from tensix_sim.arch.rings import Joining, has_ring
 from tensix_sim.formats import FORMATS, TILE, Format, Values
-from tensix_sim.hw.ethernet import BACKWARD, FORWARD
+from tensix_sim.hw.ethernet import BACKWARD, FORWARD, packets_in_a_run
 from tensix_sim.kernels import all_gather
 from tensix_sim.kernels.all_gather import Args, PageRun
 from tensix_sim.program import Program, Tensor
 
 PACKETS_HELD = 4  # in a worker's buffer
-# Packets of a long share move in runs, each one step of the simulation: what it makes coarse stays under 1 % of the share
-RUNS = 128
-MOST_PACKETS = 32
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,7 @@ class AllGather:
         source = Tensor("slice", rows, cols, self.format, values=flat)
         packet_tiles = max(1, (self.packet_bytes or on.chip.ethernet.packet_bytes) // self.format.tile_bytes)
         packets = -(-source.pages // (self.links * packet_tiles))
-        run_tiles = packet_tiles * min(-(-packets // RUNS), MOST_PACKETS)
+        run_tiles = packet_tiles * packets_in_a_run(packets)
         columns = min(on.grid[0], 2 * self.links)
         workers = [
             self._worker(i, step, link, source, out, packet_tiles, run_tiles, columns)

@@ -24,6 +24,16 @@ FORWARD, BACKWARD = 1, -1
 WAY = {FORWARD: "forward", BACKWARD: "backward"}
 
 
+# Packets of a long share move in runs, each one step of the simulation: what it makes coarse stays under 1 % of the share
+RUNS = 128
+MOST_PACKETS = 32
+
+
+def packets_in_a_run(packets: int) -> int:
+    """How many of a worker's `packets` go together."""
+    return min(-(-packets // RUNS), MOST_PACKETS)
+
+
 @dataclass
 class Cable:
     """What both directions of a link share: one router at each end moves the bytes of both."""

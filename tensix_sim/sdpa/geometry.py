@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tensix_sim.arch import Machine, machine
+from tensix_sim.arch.model import Coord
 from tensix_sim.config import OP_CHUNK_SIZE, RunSpec, SDPAProgramConfig, WhatIf
 from tensix_sim.files import open_array
 from tensix_sim.formats import BFLOAT16, FORMATS, TILE, Format
@@ -280,6 +281,12 @@ class Geometry:
         return self.grid[0] * self.grid[1]
 
     @cached_property
+    def core_places(self) -> list[Coord]:
+        """Logical cores that compute, row by row."""
+        columns, rows = self.grid
+        return [(x, y) for y in range(rows) for x in range(columns)]
+
+    @cached_property
     def deal(self) -> Deal:
         """The Q chunks of each core, the same in every phase."""
         return Deal(self.B * self.NQH, self.nq, self.cores, self.causal, self.what_if.deal)
@@ -334,5 +341,9 @@ class Geometry:
     @property
     def ideal_cycles(self) -> int:
         """Cycles of ttnn's performance model: all cores multiply at peak, and half of causal scores count."""
-        flops = 4 * self.D * TILE * (self.S // self.R) * self.Sk * self.NQH * self.B // (2 if self.causal else 1)
+        return self._at_peak(self.S // self.R, self.Sk)
+
+    def _at_peak(self, rows: int, keys: int) -> int:
+        """Cycles of so many query rows of a device against so many keys."""
+        flops = 4 * self.D * TILE * rows * keys * self.NQH * self.B // (2 if self.causal else 1)
         return -(-flops * self.fidelity_phases // (self.cores * PEAK_FLOPS_PER_CYCLE))

@@ -54,7 +54,7 @@ def build(spec: RunSpec, g: Geometry, machine: Machine, ring_id: int, numbers: R
         sdpa.Heads(g.NQH, g.NKH, q_rows, g.valid_Skt, out_rows, g.nq), b.in_dst, g.mask,
         g.scale, g.exp_approx, g.barrier_threshold(b.q.tile_bytes), phases(g, ring_id),
     )  # fmt: skip
-    cores = [(i % g.grid[0], i // g.grid[0]) for i in range(g.cores)]
+    cores = g.core_places
     chains = g.chains if only is None else []
     links = chain_links(chains, g.what_if.chains, cores, [machine.worker(core)[0] for core in cores])
     shares = [sdpa.Share(g.deal.start(i), g.deal.count(i), links[i]) for i in range(g.cores)]

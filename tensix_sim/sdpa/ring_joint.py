@@ -42,10 +42,9 @@ def ring_order(ring: int, r: int, line: bool) -> list[tuple[int, tuple[int, int]
 
 @dataclass(frozen=True)
 class RingGeometry(Geometry):
-    """A legal spec of the joint ring: `L` joint rows on every device, `n` rows of the sequence that are no padding."""
+    """A legal spec of the joint ring: `L` joint rows on every device."""
 
     L: int = 0
-    n: int = 0
     balanced: bool = False
     topology: Joining = "ring"
     links: int = 1
@@ -60,7 +59,6 @@ class RingGeometry(Geometry):
         return replace(
             usual,
             L=spec.joint_len,
-            n=spec.logical_n or spec.inputs.seq_len,
             Sk=spec.logical_n or spec.inputs.seq_len,
             balanced=spec.is_balanced,
             topology=spec.topology or usual_topology(on, spec.ring_size),
@@ -69,6 +67,11 @@ class RingGeometry(Geometry):
         )
 
     # -- sizes ------------------------------------------------------------------------------------------
+
+    @property
+    def n(self) -> int:
+        """Rows of the sequence that are no padding."""
+        return self.Sk
 
     @property
     def local_chunks(self) -> int:
@@ -114,7 +117,7 @@ class RingGeometry(Geometry):
     @property
     def many(self) -> bool:
         """Whether any core has several Q chunks."""
-        return max(self.deal.count(i) for i in range(self.cores)) > 1
+        return max(self.counts) > 1
 
     @property
     def q_chunks_held(self) -> int:
@@ -183,7 +186,7 @@ class RingGeometry(Geometry):
         group = self.NQH // self.NKH
         return chains(Deal(self.NKH, self.nq * group, self.cores, False, self.counts), "where_alone")
 
-    @property
+    @cached_property
     def counts(self) -> tuple[int, ...]:
         """Q chunks of each core."""
         return tuple(self.deal.count(i) for i in range(self.cores))
@@ -270,6 +273,4 @@ class RingGeometry(Geometry):
     @property
     def ideal_cycles(self) -> int:
         """Cycles of ttnn's performance model: padded rows of a device against those of all, and half of causal scores count."""
-        rows, keys = self.Sc + self.L, self.S + self.L
-        flops = 4 * self.D * TILE * rows * keys * self.NQH * self.B // (2 if self.causal else 1)
-        return -(-flops * self.fidelity_phases // (self.cores * 4096))
+        return self._at_peak(self.Sc + self.L, self.S + self.L)

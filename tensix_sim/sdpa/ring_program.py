@@ -12,7 +12,7 @@ import numpy as np
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
 from tensix_sim.formats import BFLOAT16, TILE, Values
-from tensix_sim.hw.ethernet import BACKWARD, FORWARD
+from tensix_sim.hw.ethernet import BACKWARD, FORWARD, packets_in_a_run
 from tensix_sim.kernels import sdpa
 from tensix_sim.kernels.sdpa import ring_joint
 from tensix_sim.kernels.sdpa.mask import Mask
@@ -29,9 +29,6 @@ from tensix_sim.sdpa.ring_joint import RingGeometry, ring_order
 PACKET_TILES = 2  # whatever the format
 HELD = 8  # packets in a gather core's buffer
 IN_FLIGHT = 4  # packets between two barriers
-# PacketRun of a long share move in runs, each one step of the simulation: what it makes coarse stays under 1 % of the share
-RUNS = 128
-MOST_PACKETS = 32
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def build(
     memory = _memory(spec, g, ring_id, numbers)
     args = _compute_args(spec, g, machine, ring_id, memory, only)
     grid = _bounds(g)
-    core_of = {core: i for i, core in enumerate(_compute_cores(g))}
+    core_of = {core: i for i, core in enumerate(g.core_places)}
     told = tuple(core for core, i in core_of.items() if attends and args[i] is not IDLE)
     gathers = dict(zip(g.gather_cores, _gather_args(g, ring_id, memory, told), strict=True))
     cores = [(x, y) for y in range(grid[1]) for x in range(grid[0])]
@@ -97,10 +94,6 @@ def build(
         semaphores=SEMAPHORES,
         reserved_l1=Op.of(spec).l1_more,
     )
-
-
-def _compute_cores(g: RingGeometry) -> list[tuple[int, int]]:
-    return [(i % g.grid[0], i // g.grid[0]) for i in range(g.cores)]
 
 
 def _bounds(g: RingGeometry) -> tuple[int, int]:
@@ -164,7 +157,7 @@ def _compute_args(
         )  # fmt: skip
 
     iterations = tuple(_iterations(g, ring_id, m))
-    cores = _compute_cores(g)
+    cores = g.core_places
     formed = g.chains if only is None else []
     links = chain_links(formed, "where_alone", cores, [machine.worker(core)[0] for core in cores])
     args: list[RingArgs | object] = []
@@ -250,7 +243,7 @@ def _share(pages: int, links: int, link: int) -> tuple[int, int]:
 
 def _run_tiles(g: RingGeometry) -> int:
     packets = -(-g.B * g.NKH * g.Sqt * (g.D + g.E) // (g.links * PACKET_TILES))
-    return PACKET_TILES * min(-(-packets // RUNS), MOST_PACKETS)
+    return PACKET_TILES * packets_in_a_run(packets)
 
 
 def _packets(g: RingGeometry, m: DeviceMemory, s: int, own: bool, link: int) -> Iterator[PacketRun]:

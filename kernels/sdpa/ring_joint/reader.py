@@ -5,9 +5,10 @@ from collections import Counter
 import numpy as np
 
 from tensix_sim.kernel_api import CircularBuffer, DataMovement, Tensor
+from tensix_sim.kernels.multicast import send_to_all
 from tensix_sim.kernels.sdpa.args import BEFORE, NEXT
 from tensix_sim.kernels.sdpa.reader import Neighbours, fetch, read_q, receive
-from tensix_sim.kernels.sdpa.ring_joint.args import CoreRow, Iteration, KChunk, QPlace, RingArgs
+from tensix_sim.kernels.sdpa.ring_joint.args import Iteration, KChunk, QPlace, RingArgs
 
 NOBODY: Neighbours = (None, None)
 
@@ -70,14 +71,5 @@ async def read_kv(
         await receive(dm, a.row.sender)
     else:
         await dm.read(tensor, pages, cb, (a.own.chunk.N, cols), 0, transpose)
-        await send_to_row(dm, cb, a.own.chunk.N * cols, a.row)
+        await send_to_all(dm, cb, a.own.chunk.N * cols, a.row.others, NEXT, BEFORE)
     dm.push(cb, a.own.chunk.N * cols)
-
-
-async def send_to_row(dm: DataMovement, cb: CircularBuffer, tiles: int, row: CoreRow) -> None:
-    """Wait until all others of the row have space, and copy the chunk to all of them at once."""
-    if row.others:
-        await dm.semaphore_wait(NEXT, len(row.others))
-        dm.semaphore_set(NEXT, 0)
-        await dm.multicast(cb, tiles, row.others)
-        dm.semaphore_multicast(row.others, BEFORE)

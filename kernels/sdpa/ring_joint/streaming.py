@@ -3,7 +3,7 @@
 from tensix_sim.kernel_api import Compute, Matrix
 from tensix_sim.kernels.sdpa.ring_joint.args import Iteration, RingArgs
 from tensix_sim.kernels.sdpa.running import Matrices, Running, matrices, running
-from tensix_sim.kernels.sdpa.streaming import Fixed, Step, emit, step, widest
+from tensix_sim.kernels.sdpa.streaming import Fixed, Step, emit, fixed, step, widest
 
 
 async def compute(t: Compute, a: RingArgs) -> None:
@@ -12,7 +12,7 @@ async def compute(t: Compute, a: RingArgs) -> None:
     if a.palette:
         x = x._replace(mask=t.matrix("mask_in", 1, a.palette))
     A, B = running(t, a.own.chunk)
-    f = fixed(t, a)
+    f = fixed(t, a.own, a.causal, keeps_q=True)
     await t.wait(x.scaler)
     if x.mask:
         await t.wait(x.mask)
@@ -57,14 +57,6 @@ async def attend(
     for _ in it.chunks(q)[len(met) :]:
         await skip(t, x)                                         # above the diagonal
     return prev, cur
-
-
-def fixed(t: Compute, a: RingArgs) -> Fixed:
-    """What is the same in every step."""
-    own = a.own
-    windows, rest = divmod(own.chunk.N, own.dst.qk[1])
-    halves = windows > 1 and rest == 0 and own.chunk.N % 2 == 0
-    return Fixed(t.matrix("recip_scratch"), own.dst, a.causal, halves, own.scale, own.exp_approx, keeps_q=True)
 
 
 def restored(t: Compute, a: RingArgs) -> Running:
