@@ -88,7 +88,7 @@ def test_runs_of_packets_change_little(monkeypatch) -> None:
     """A long gather packet by packet takes what it takes in runs, within 3 %, and moves the same bytes."""
     op = AllGather(4, (1, 1, 32, 32 * 512), 3, "bfloat16", "line", 1)
     runs = gather(op)
-    monkeypatch.setattr("tensix_sim.gather.all_gather.RUNS", 1 << 30)
+    monkeypatch.setattr("tensix_sim.hw.ethernet.RUNS", 1 << 30)
     packets = gather(op)
     assert runs.link_bytes == packets.link_bytes
     times = [max(m.cycles for m in done.figures) for done in (runs, packets)]

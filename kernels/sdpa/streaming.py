@@ -71,8 +71,8 @@ async def compute(t: Compute, a: Args) -> None:
 
 def fixed(t: Compute, a: Args, bracket: bool, keeps_q: bool = False) -> Fixed:
     """What a core's steps have in common."""
-    N, width = a.chunk.N, a.dst.qk[1]
-    halves = width < N and N % width == 0 and N % 2 == 0
+    windows, rest = divmod(a.chunk.N, a.dst.qk[1])
+    halves = windows > 1 and rest == 0 and a.chunk.N % 2 == 0
     return Fixed(t.matrix("recip_scratch"), a.dst, bracket, halves, a.scale, a.exp_approx, keeps_q)
 
 
