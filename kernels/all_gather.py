@@ -78,7 +78,7 @@ def program(slice_: Tensor, out: Tensor, workers: Sequence[Args], buffer_tiles: 
     return Program(
         grid=grid,
         buffers=(BufferSpec("packets", buffer_tiles, slice_.format, "reader", "writer"),),
-        kernels=(Kernel("reader", reader, args), Kernel("writer", writer, args)),
+        kernels=(Kernel("reader", reader, args), Kernel("writer", writer, args, ethernet=True)),
         tensors=(slice_, out),
         semaphores=("ready", "done"),
     )

@@ -126,13 +126,15 @@ KernelFunction = Callable[[Any, Any], Coroutine[Any, Any, None]]
 class Kernel:
     """An `async def kernel(core, args)` for one role, with each core's arguments, or `IDLE` where it does not run.
 
-    `nocs` are the NoCs that it uses, core by core; none given: 0 for a reader, 1 for a writer.
+    `nocs` are the NoCs that it uses, core by core; none given: 0 for a reader, 1 for a writer. With `ethernet` its cores are
+    connected to the Ethernet routers: only such a kernel can send to other chips.
     """
 
     role: Role
     function: KernelFunction
     args: Sequence[Any]
     nocs: Sequence[int] = ()
+    ethernet: bool = False
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,10 @@ class Beside(Protocol):
     def now(self) -> int:
         """Cycle that it has come to."""
 
+    @property
+    def reach(self) -> float:
+        """Cycles after `due` before which it matters to no other."""
+
     def run_to(self, horizon: float) -> None:
         """Go on to cycle `horizon`, the engine's next event, or to the first event of its own that the engine must know."""
 
@@ -62,7 +66,6 @@ class Engine:
         self.env = simpy.Environment()
         self.tasks: list[Task] = []
         self.beside: list[Beside] = []
-        self.lookahead: float = inf  # cycles before what happens in one of `beside` can matter to another
         self._guards: list[Coroutine[Any, Any, None]] = []
         self._failure: BaseException | None = None
 
@@ -152,18 +155,19 @@ class Engine:
             raise DeadlockError(report)
 
     def _run_beside(self) -> None:
-        """Let all go on to the engine's next event, none farther ahead of another than `lookahead`."""
+        """Let all go on to the engine's next event, none farther ahead of another than that one's reach."""
         queue, beside = self.env._queue, self.beside
         while beside:
             horizon = queue[0][0] if queue else inf
             if horizon <= self.now:
-                return
-            dues = [one.due for one in beside] if len(beside) > 1 else [0.0]
+                return None
+            if len(beside) == 1:
+                return beside[0].run_to(horizon)
+            dues = [one.due for one in beside]
             due = min(dues)
             if due > horizon or due == inf:
-                return
+                return None
             first = dues.index(due)
-            dues[first] = inf
-            beside[first].run_to(min(horizon, min(dues) + self.lookahead))
-            if len(beside) == 1:
-                return
+            others = [one.due + one.reach for i, one in enumerate(beside) if i != first]
+            beside[first].run_to(min(horizon, *others))
+        return None

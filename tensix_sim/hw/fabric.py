@@ -12,8 +12,8 @@ class Fabric:
     """Chips of one kind on one engine, in their order, with `links` cables between neighbours: each gets the port to its own."""
 
     def __init__(self, chips: Sequence[Chip], engine: Engine, links: int, ring: bool) -> None:
-        engine.lookahead = chips[0].machine.chip.ethernet.hop_cycles
         for i, chip in enumerate(chips):
+            chip.hardware.hop = chip.machine.chip.ethernet.hop_cycles
             semaphores = {core.logical: core.semaphores for core in chip.cores.values()}
             chip.port = Port(
                 i, chip.machine.chip.ethernet, links, chip.hardware, chip.program.tensors, chip.store, chip.land, semaphores

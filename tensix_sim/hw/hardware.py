@@ -29,6 +29,7 @@ from tensix_sim.trace.causes import Cause, What
 from tensix_sim.trace.trace import COUNT, SPAN
 
 BATCH = QUEUE // 2  # operations that a kernel may be ahead of its RISC's queue
+NEVER_ROOM = QUEUE + 1
 RECORDS = 1 << 14  # spans and counts that the clockwork keeps before they go to the trace
 
 
@@ -52,13 +53,20 @@ class Queue:
         """Suspend the kernel until there is room for more."""
         while len(self.given) >= BATCH:
             self.room = self.engine.event()
+            self.stands()
             await happened(self.room)
 
     async def end(self) -> None:
         """Suspend the kernel, which has given all that it has, until all is done."""
         self.ended = True
         self.room = self.engine.event()
+        self.stands()
         await happened(self.room)
+
+    def stands(self) -> None:
+        """Its kernel does not go on: note how much room there must be before the clockwork is given more, or before it wakes."""
+        left, waits = len(self.given), self.room is not None
+        self.hardware.awaited[self.place] = min(left, BATCH) if left else QUEUE * self.ended if waits else NEVER_ROOM
 
     def expect(self, in_flight: int) -> None:
         """Have room for as many tiles in flight as its transfers may have at once."""
@@ -113,6 +121,7 @@ class Hardware:
         self.routes = Routes(machine, watch=trace.transfers, count=trace.zones)
         self.silicon = self.routes.silicon
         self.queues: list[Queue] = []
+        self.awaited = np.zeros(0, np.int64)  # room that each waits for, in operations
         self.buffers: list[str] = []  # of each core, by name
         self._labels: list[str] = []  # of all cores' buffers
         self._names: dict[What, int] = {cause: i for i, cause in enumerate(CAUSES)}
@@ -126,6 +135,8 @@ class Hardware:
         self._places = 0  # of transfers that Python started
         self._plans: dict[int, Plan] = {}  # by move
         self._moves: dict[int, Callable[[], Plan]] = {}  # what plans them, by operation
+        self.senders = 0  # kernels that may still send over Ethernet
+        self.hop: float = inf  # cycles of a packet to the next chip
         engine.beside.append(self)
 
     # -- cores ----------------------------------------------------------------------------------------------
@@ -188,6 +199,7 @@ class Hardware:
         silicon.reserve(0, transfers=1)
         silicon.plan(now, RESUME, place)
         self.queues.append(Queue(self, place))
+        self.awaited = np.append(self.awaited, NEVER_ROOM)
         return self.queues[-1]
 
     def waits(self, place: int) -> "Counter[Cause]":
@@ -301,6 +313,11 @@ class Hardware:
         due = self.silicon.due
         return inf if due > LONGEST else due
 
+    @property
+    def reach(self) -> float:
+        """Cycles after `due` before which nothing comes to another chip: a hop, while any kernel may send or packet be passed on."""
+        return self.hop if self.senders or self._calls else inf
+
     def run_to(self, horizon: float) -> None:
         """Go on to cycle `horizon`, before which no other chip acts, or until Python has something to do."""
         silicon, limit = self.silicon, LONGEST if horizon == inf else int(horizon)
@@ -344,20 +361,21 @@ class Hardware:
     def _hand_over(self) -> bool:
         """Give the clockwork what kernels gave; whether some of them have room again, or have come to their ends."""
         tables, waking = self.silicon.cores, False
-        issued, done = tables.riscs["issued"], tables.riscs["done"]
-        for queue in self.queues:
-            given, place = queue.given, queue.place
-            if given:
-                more = min(len(given), QUEUE - int(issued[place]) + int(done[place]))
-                if more:
-                    tables.queues[place * QUEUE + (issued[place] + np.arange(more)) % QUEUE] = given[:more]
-                    del given[:more]
-                    issued[place] += more
+        issued, done = (tables.riscs[field][: len(self.awaited)] for field in ("issued", "done"))
+        for place in np.flatnonzero(QUEUE - issued + done >= self.awaited).tolist():
+            queue = self.queues[place]
+            given, before = queue.given, int(issued[place])
+            more = min(len(given), QUEUE - before + int(done[place]))
+            if more:
+                tables.queues[place * QUEUE + (before + np.arange(more)) % QUEUE] = given[:more]
+                del given[:more]
+                issued[place] += more
             if queue.room is not None and not given and (not queue.ended or done[place] == issued[place]):
                 tables.riscs["ended"][place] = queue.ended
                 event, queue.room = queue.room, None
                 self.engine.happen(event, self.engine.now)
                 waking = True
+            queue.stands()
         return waking
 
     def _landed(self, place: int) -> None:

@@ -47,7 +47,7 @@ from tensix_sim.hw.queues import (
     push,
 )
 from tensix_sim.hw.riscs import resume_waiting, work
-from tensix_sim.hw.tables import BIN_SHIFT, BINS, NOBODY, STATE, cores_of, lay_out, net_of, opened_cores, opened_net, rows
+from tensix_sim.hw.tables import BIN_SHIFT, BINS, NOBODY, STATE, cores_of, lay_out, net_of, opened_cores, opened_net, plain, rows
 from tensix_sim.trace.causes import BANK, DST, ETHERNET, LATENCY, LINK, MATH, PACK, UNPACK
 
 compiled = jit.compiler(tables, queues, bursts, banks, agenda, buffers, threads, riscs)
@@ -175,17 +175,13 @@ class Silicon:
         state = rows(STATE, 1, watch=watch, unused=NOBODY, free=NOBODY, bin_shift=BIN_SHIFT, causes=len(CAUSES))
         self._memory = lay_out({"banks": banks, "state": state, "flows": np.zeros(flows * BINS, np.int64)})
         self._view()
+        self._due: int | None = None  # as long as nothing is planned and no time goes by
         self._used: Counter[str] = Counter()
         self._reserved = 0  # requests that the transfers on their way may need at once
         self._room = 0  # requests that there are
         self.add_events(64)
 
     # -- tables ---------------------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> Any:
-        """What there is one of."""
-        return self.net.state[0]
 
     def add(self, table: str, records: NDArray[Any] | Sequence[int]) -> int:
         """Append records to a table, or numbers to a list: the place of the first."""
@@ -215,7 +211,8 @@ class Silicon:
             self._view()
 
     def _view(self) -> None:
-        self.net, self.cores = net_of(self._memory), cores_of(self._memory)
+        self.net, self.cores = plain(net_of(self._memory)), plain(cores_of(self._memory))
+        self.state: Any = self.net.state[0]  # what there is one of
         self._tables = self.net._asdict() | self.cores._asdict()
 
     def add_events(self, count: int) -> None:
@@ -263,6 +260,11 @@ class Silicon:
     @property
     def due(self) -> int:
         """Cycle before which nothing happens."""
+        if self._due is None:
+            self._due = self._next()
+        return self._due
+
+    def _next(self) -> int:
         state = self.state
         if state["depth"]:
             return int(state["now"])
@@ -275,24 +277,29 @@ class Silicon:
     def start(self, now: int, move: int) -> int:
         """Start a transfer of the move at a place at tick `now`, of which there is to be told: its own place."""
         check_time(now // TICKS)
+        self._due = None
         return int(_start(self._memory, now, move))
 
     def run(self, until: int) -> int:
         """Go on to cycle `until`, or until there is something to tell: of a RISC or a transfer, as `state.why` has it."""
+        self._due = None
         return int(_run(self._memory, until))
 
     def resume(self, i: int) -> None:
         """Go on with transfer `i`, of which a burst was told."""
+        self._due = None
         _resume(self._memory, i)
 
     def end(self, i: int) -> None:
         """Forget transfer `i`, which has landed, and wake its owner, if it has one."""
+        self._due = None
         _end(self._memory, i)
 
     def plan(self, time: int, kind: int, place: int, number: int = 0) -> None:
         """Let something happen to a kernel at a cycle."""
         if self.state["free"] == NOBODY:
             self.add_events(len(self.cores.events))
+        self._due = None
         _plan(self._memory, time, kind, place, number)
 
 

@@ -5,7 +5,7 @@ stretch of `lists` begins.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -313,6 +313,8 @@ class Cores(NamedTuple):
     counts: NDArray[Any]
 
 
+Opened = TypeVar("Opened", Net, Cores)
+
 RECORDS: dict[str, np.dtype[Any]] = {
     "banks": BANK, "servers": SERVER, "routes": ROUTE, "moves": MOVE, "requests": REQUEST, "transfers": TRANSFER, "state": STATE,
     "buffers": BUFFER, "semaphores": SEMAPHORE, "riscs": RISC, "tensixes": TENSIX, "stages": STAGE, "blocks": BLOCK,
@@ -340,6 +342,11 @@ def cores_of(memory: NDArray[_I]) -> Cores:
 def _table(memory: NDArray[_I], name: str) -> NDArray[Any]:
     place = list(KINDS).index(name)
     return memory[memory[place] : memory[place + 1]].view(KINDS[name])
+
+
+def plain(tables: Opened) -> Opened:
+    """The same tables of records without attributes, whose fields Python reads several times as fast."""
+    return type(tables)(*(table.view(np.dtype(table.dtype.descr)) if table.dtype.names else table for table in tables))
 
 
 opened_net, opened_cores = jit.opener(net_of, KINDS), jit.opener(cores_of, KINDS)

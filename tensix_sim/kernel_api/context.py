@@ -167,5 +167,6 @@ class Context:
 
     def _block(self, what: Callable[[], Wait]) -> None:
         """Tell the engine what this kernel waits for, and from whom."""
+        self.queue.stands()
         if self.task is not None:
             self.task.blocked = what

@@ -41,11 +41,13 @@ from tensix_sim.trace.causes import Cause
 class DataMovement(Context):
     """What a reader or writer kernel can do on its core."""
 
-    def __init__(self, core: Core, role: Role, noc: int) -> None:
+    def __init__(self, core: Core, role: Role, noc: int, ethernet: bool = False) -> None:
         chip = core.chip
         super().__init__(core, role, chip.trace.lanes_of(core.logical, RISC_OF[role]))
         self.noc = noc
+        self.ethernet = ethernet
         self._hardware = chip.hardware
+        self._hardware.senders += ethernet
         self._senders: set[str] = set()  # memories on the way to or from which this kernel has sent data
         self._moves: dict[object, int] = {}
         self._semaphore = cache(self._learn_semaphore)
@@ -70,6 +72,11 @@ class DataMovement(Context):
     def cbs(self, *names: str) -> tuple[CircularBuffer, ...]:
         """Circular buffers of this core by name."""
         return self.core.cbs(names)
+
+    async def finish(self) -> None:
+        """Suspend the kernel, which has given all that it has, until all is done."""
+        await super().finish()
+        self._hardware.senders -= self.ethernet
 
     # -- circular buffers -------------------------------------------------------------------------------
 
@@ -266,7 +273,8 @@ class DataMovement(Context):
 
     async def connect(self) -> None:
         """Open, or close, the connections to the Ethernet routers."""
-        self._give(SPEND, name=self._named("connect"), cycles=self.core.chip.machine.chip.ethernet.connect_cycles)
+        cycles = self._port.spec.connect_cycles
+        self._give(SPEND, name=self._named("connect"), cycles=cycles)
         if len(self._given) >= BATCH:
             await self._until_room()
 
@@ -319,6 +327,8 @@ class DataMovement(Context):
         port = self.core.chip.port
         if port is None:
             raise SimulationError(f"{self.core.label}: this chip has no neighbours; give a Fabric of several chips")
+        if not self.ethernet:
+            raise SimulationError(f"{self._label} is not connected to the Ethernet routers: its program needs Kernel(..., ethernet=True)")
         return port
 
     # -- tiles made here ------------------------------------------------------------------------------------

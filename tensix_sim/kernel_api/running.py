@@ -27,7 +27,7 @@ def launch(chip: Chip) -> Contexts:
         for (logical, core), args, noc in zip(chip.cores.items(), kernel.args, nocs, strict=True):
             if args is IDLE:
                 continue
-            context = Compute(core) if kernel.role == "compute" else DataMovement(core, kernel.role, noc)
+            context = Compute(core) if kernel.role == "compute" else DataMovement(core, kernel.role, noc, kernel.ethernet)
             label = f"{core.label} {RISC_OF[kernel.role]}"
             try:
                 coroutine = kernel.function(context, args)

@@ -86,7 +86,7 @@ def build(
             Kernel("reader", ring_joint.reader, computing),
             Kernel("compute", ring_joint.compute, computing),
             Kernel("writer", ring_joint.writer, computing),
-            Kernel("reader", ring_joint.gather_writer, gathering),
+            Kernel("reader", ring_joint.gather_writer, gathering, ethernet=True),
             Kernel("writer", ring_joint.gather_reader, gathering),
         ),
         tensors=memory.all,
