@@ -1,5 +1,6 @@
 """Ring joint attention: what each device meets, when, over which links, from which L1, and with which numbers."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from tensix_sim.kernel_api import DataMovement
 from tensix_sim.kernels.sdpa import ring_joint
 from tensix_sim.kernels.sdpa.ring_joint import gather
 from tensix_sim.kernels.sdpa.ring_joint.args import GatherArgs
-from tensix_sim.kernels.sdpa.ring_joint.semaphores import LANDED, MET, SLICES
+from tensix_sim.kernels.sdpa.ring_joint.semaphores import LANDED, MET, SEMAPHORES, SLICES
 from tensix_sim.program import IDLE, Program
 from tensix_sim.sdpa import ring_program
 from tensix_sim.sdpa.inputs import InputValues, make_inputs
@@ -237,6 +238,30 @@ def test_a_slice_that_is_used_before_its_signal_is_an_error(faulty, monkeypatch)
         SimulationError, match=rf"{who}: read of page \d+ of gathered [KV], which ({who} writes|nothing has written)"
     ):
         simulate(spec(SMALL))
+
+
+@pytest.mark.parametrize("second", [LANDED, "slices over this link, every other call"])
+def test_two_calls_in_a_row_need_two_sets_of_semaphores(second: str, monkeypatch) -> None:
+    """A chip may begin the second while its neighbour ends the first: then a slice's signal is lost, or taken for another's."""
+
+    def again(a: GatherArgs) -> GatherArgs:
+        return replace(a, landed=second, told=(), counts_own=False)
+
+    async def read_twice(dm: DataMovement, a: GatherArgs) -> None:
+        await gather.gather_reader(dm, a)
+        await gather.gather_reader(dm, again(a))
+
+    async def write_twice(dm: DataMovement, a: GatherArgs) -> None:
+        await gather.gather_writer(dm, a)
+        await gather.gather_writer(dm, again(a))
+
+    monkeypatch.setattr(ring_joint, "gather_reader", read_twice)
+    monkeypatch.setattr(ring_joint, "gather_writer", write_twice)
+    monkeypatch.setattr(ring_program, "SEMAPHORES", (*SEMAPHORES, *({second} - {LANDED})))
+    who = r"device \d core \(\d,\d\)"
+    lost = rf"{who} semaphore {LANDED}: set to 0 by {who} BRISC at .*, and raised by {who} NCRISC at .*; either may come first"
+    with pytest.raises(SimulationError, match=lost) if second == LANDED else nullcontext():
+        simulate(spec(SMALL, num_links=1, is_causal=True, ring_ids=[0]))  # which reads its own slice alone
 
 
 def test_a_reader_that_waits_for_no_slice_is_an_error(monkeypatch) -> None:

@@ -315,7 +315,7 @@ class Hardware:
 
     @property
     def reach(self) -> float:
-        """Cycles after `due` before which nothing comes to another chip: a hop, while any kernel may send or packet be passed on."""
+        """Cycles after `due` before which it matters to no other chip: a hop, while anything may be sent or passed on."""
         return self.hop if self.senders or self._calls else inf
 
     def run_to(self, horizon: float) -> None:

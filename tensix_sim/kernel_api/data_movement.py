@@ -328,7 +328,9 @@ class DataMovement(Context):
         if port is None:
             raise SimulationError(f"{self.core.label}: this chip has no neighbours; give a Fabric of several chips")
         if not self.ethernet:
-            raise SimulationError(f"{self._label} is not connected to the Ethernet routers: its program needs Kernel(..., ethernet=True)")
+            raise SimulationError(
+                f"{self._label} is not connected to the Ethernet routers: its program needs Kernel(..., ethernet=True)"
+            )
         return port
 
     # -- tiles made here ------------------------------------------------------------------------------------

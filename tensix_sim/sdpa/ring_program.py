@@ -16,7 +16,7 @@ from tensix_sim.hw.ethernet import BACKWARD, FORWARD, packets_in_a_run
 from tensix_sim.kernels import sdpa
 from tensix_sim.kernels.sdpa import ring_joint
 from tensix_sim.kernels.sdpa.mask import Mask
-from tensix_sim.kernels.sdpa.ring_joint.args import CoreRow, GatherArgs, Iteration, KeyRows, PacketRun, RingArgs
+from tensix_sim.kernels.sdpa.ring_joint.args import CoreRow, GatherArgs, HeadShare, Iteration, KeyRows, RingArgs
 from tensix_sim.kernels.sdpa.ring_joint.semaphores import SEMAPHORES, SLICES
 from tensix_sim.program import IDLE, BufferSpec, Kernel, Program, Tensor
 from tensix_sim.sdpa.chains import chain_links
@@ -230,15 +230,9 @@ def _gather_args(g: RingGeometry, ring_id: int, m: DeviceMemory, told: Sequence[
             counts = SLICES[0] if step == BACKWARD else SLICES[1]
             counts_own = step == BACKWARD and link == 0 and comes > 0
             yield GatherArgs(
-                step, link, g.links, tuple(tuple(_packets(g, m, s, s == ring_id, link)) for s in slices), comes, PACKET_TILES,
+                step, link, g.links, tuple(tuple(_share(g, m, s, s == ring_id, link)) for s in slices), comes, PACKET_TILES,
                 _run_tiles(g), IN_FLIGHT * PACKET_TILES, g.gather_cores[step == BACKWARD], counts, tuple(told), counts_own,
             )  # fmt: skip
-
-
-def _share(pages: int, links: int, link: int) -> tuple[int, int]:
-    """Pages of a head that go over a link, from the first to the one behind the last."""
-    each, more = divmod(pages, links)
-    return link * each + min(link, more), (link + 1) * each + min(link + 1, more)
 
 
 def _run_tiles(g: RingGeometry) -> int:
@@ -246,15 +240,13 @@ def _run_tiles(g: RingGeometry) -> int:
     return PACKET_TILES * packets_in_a_run(packets)
 
 
-def _packets(g: RingGeometry, m: DeviceMemory, s: int, own: bool, link: int) -> Iterator[PacketRun]:
+def _share(g: RingGeometry, m: DeviceMemory, s: int, own: bool, link: int) -> Iterator[HeadShare]:
     """K of all heads, then V: a link's share of a slice."""
-    run = _run_tiles(g)
     for mine, gathered in ((m.k, m.gathered_k), (m.v, m.gathered_v)):
-        cols = mine.tile_cols
-        first, stop = _share(g.Sqt * cols, g.links, link)
+        pages = g.Sqt * mine.tile_cols
+        each, more = divmod(pages, g.links)
+        first, share = link * each + min(link, more), each + (link < more)
         for head in range(g.B * g.NKH):
-            here, there = head * g.Sqt * cols, (head * g.R + s) * g.Sqt * cols
-            for p in range(first, stop, run):
-                places = range(there + p, there + min(p + run, stop))
-                pages = range(here + p, here + min(p + run, stop)) if own else places
-                yield PacketRun(mine if own else gathered, pages, gathered, places)
+            there = (head * g.R + s) * pages + first
+            here = head * pages + first if own else there
+            yield HeadShare(mine if own else gathered, here, gathered, there, share)

@@ -4,7 +4,7 @@ Gather cores pass slices on from chip to chip; compute cores run the plain kerne
 keeps what is running of a core's Q chunks in DRAM between two slices.
 """
 
-from tensix_sim.kernels.sdpa.ring_joint.args import GatherArgs, Iteration, KeyRows, PacketRun, RingArgs
+from tensix_sim.kernels.sdpa.ring_joint.args import GatherArgs, Iteration, KeyRows, RingArgs
 from tensix_sim.kernels.sdpa.ring_joint.gather import gather_reader, gather_writer
 from tensix_sim.kernels.sdpa.ring_joint.reader import reader
 from tensix_sim.kernels.sdpa.ring_joint.semaphores import SEMAPHORES
@@ -16,7 +16,6 @@ __all__ = [
     "GatherArgs",
     "Iteration",
     "KeyRows",
-    "PacketRun",
     "RingArgs",
     "compute",
     "gather_reader",

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from tensix_sim.kernel_api import Tensor
 from tensix_sim.kernels.sdpa.args import Args, ChainLink
 from tensix_sim.kernels.sdpa.mask import Marks, Mask
+from tensix_sim.kernels.sdpa.ring_joint.semaphores import LANDED
 
 QPlace = tuple[int, int, int]  # batch, head, Q chunk of the head
 
@@ -132,8 +133,18 @@ class CoreRow(NamedTuple):
     turns: int
 
 
+class HeadShare(NamedTuple):
+    """A link's share of a head's K or V in a slice: so many pages of a chip's tensor, and where they go on the next chip."""
+
+    source: Tensor
+    page: int
+    target: Tensor
+    place: int
+    pages: int
+
+
 class PacketRun(NamedTuple):
-    """PacketRun that are read, sent and landed one after the other: pages of a chip's tensor, and where they go on the next chip."""
+    """Packets that are read, sent and landed one after the other: pages of a chip's tensor, and where they go on the next chip."""
 
     source: Tensor
     pages: Sequence[int]
@@ -152,7 +163,7 @@ class GatherArgs:
     step: int
     link: int
     links: int
-    sent: tuple[tuple[PacketRun, ...], ...]  # a slice each
+    sent: tuple[tuple[HeadShare, ...], ...]  # a slice each
     receives: int
     packet_tiles: int
     run_tiles: int
@@ -161,3 +172,16 @@ class GatherArgs:
     counts: str  # semaphore of the `told`
     told: tuple[tuple[int, int], ...]
     counts_own: bool  # whether its own slice counts as one, when it has been sent
+    landed: str = LANDED  # semaphore that lives on from call to call; one call must not use that of the call before
+
+    def packets(self, k: int) -> Iterator[PacketRun]:
+        """The k-th slice that is sent, if so many are, in runs."""
+        for share in self.sent[k] if k < len(self.sent) else ():
+            for done in range(0, share.pages, self.run_tiles):
+                end = min(done + self.run_tiles, share.pages)
+                yield PacketRun(
+                    share.source,
+                    range(share.page + done, share.page + end),
+                    share.target,
+                    range(share.place + done, share.place + end),
+                )

@@ -6,26 +6,27 @@ Behind its last packet goes a signal. When it has come over all links, the chip'
 
 from tensix_sim.kernel_api import DataMovement
 from tensix_sim.kernels.sdpa.ring_joint.args import GatherArgs
-from tensix_sim.kernels.sdpa.ring_joint.semaphores import LANDED, MET
+from tensix_sim.kernels.sdpa.ring_joint.semaphores import MET
 
 
 async def gather_reader(dm: DataMovement, a: GatherArgs) -> None:
-    """BRISC: the own slice at once, each other one when it has landed."""
+    """BRISC: the own slice at once, each other one when it has landed. The next call counts from 0 again."""
     await read_slice(dm, a, 0)
     for k in range(1, a.receives + 1):
-        await dm.semaphore_wait(LANDED, k)
+        await dm.semaphore_wait(a.landed, k)
         if dm.core.logical == a.first:
             await dm.semaphore_wait(MET, k * (a.links - 1))
             tell(dm, a)
         else:
             dm.semaphore_increase(a.first, MET)
         await read_slice(dm, a, k)
+    dm.semaphore_set(a.landed, 0)
 
 
 async def read_slice(dm: DataMovement, a: GatherArgs, k: int) -> None:
     """The k-th slice that is sent, if so many are."""
     (cb,) = dm.cbs("packets")
-    for run in a.sent[k] if k < len(a.sent) else ():
+    for run in a.packets(k):
         await dm.reserve(cb, a.run_tiles)
         await dm.read(run.source, run.pages, cb, (a.run_tiles, 1), a.in_flight)
         dm.push(cb, a.run_tiles)
@@ -36,12 +37,12 @@ async def gather_writer(dm: DataMovement, a: GatherArgs) -> None:
     (cb,) = dm.cbs("packets")
     if a.sent:
         await dm.connect()
-    for k, packets in enumerate(a.sent):
-        for run in packets:
+    for k in range(len(a.sent)):
+        for run in a.packets(k):
             await dm.wait(cb, a.run_tiles)
             await dm.send(cb, run.target, run.places, a.step, a.link, 1, a.packet_tiles)
             dm.pop(cb, a.run_tiles)
-        dm.signal(LANDED, a.step, a.link, 1, dm.core.logical)
+        dm.signal(a.landed, a.step, a.link, 1, dm.core.logical)
         if k == 0 and a.counts_own:
             tell(dm, a)
     if a.sent:
