@@ -175,7 +175,7 @@ def _device_run(
         if inputs.joint and behind[0].values is not None:
             joint = behind[0].values.reshape(g.B, g.NQH, -1, g.E * TILE)[:, :, : job.spec.joint_len]
             moments = total([moments, *_moments_of_joint(g, inputs, joint)])
-        if whole and numbers.quantised and not numbers.ideal and not job.op.travels:
+        if whole and numbers.quantised and not numbers.ideal:
             again = recomputed(g, chip.program.compute, job.machine, ring_id, inputs, output, by_row)
         accuracy = judge(moments.accuracy(), again)
     figures = _figures(g, chip, ring_id, contexts, accuracy, only, start)
@@ -221,7 +221,7 @@ def _moments(g: Geometry, ring_id: int, inputs: InputValues, output: Values, who
     """Moments of the rows that are compared, and the relative L2 error of each row [B, NQH, rows], NaN where it is not."""
     parts, by_row = [], np.full(output.shape[:3], np.nan)
     whole = whole or g.M == 1 or by_row.size * g.Sk <= WHOLE_SCORES
-    k, v = _all_keys(g, inputs)
+    k, v = inputs.keys(g.Sk)
     for rows, mine in slabs_of(g, ring_id):
         for b in range(g.B):
             seen = inputs.q[b][:, rows], k[b], v[b], output[b][:, mine], g.prefix + rows.start, g.scale
@@ -232,19 +232,10 @@ def _moments(g: Geometry, ring_id: int, inputs: InputValues, output: Values, who
     return replace(total(parts), whole=by_row.size), by_row
 
 
-def _all_keys(g: Geometry, inputs: InputValues) -> tuple[Values, Values]:
-    """K and V that are no padding, joint rows behind."""
-    k, v = (x[:, :, : g.Sk] for x in (inputs.k, inputs.v))
-    if inputs.joint is None:
-        return k, v
-    _, joint_k, joint_v = inputs.joint
-    return np.concatenate([k, joint_k], axis=2), np.concatenate([v, joint_v], axis=2)
-
-
 def _moments_of_joint(g: Geometry, inputs: InputValues, output: Values) -> Iterator[Moments]:
     """Moments of the joint rows, which see all keys."""
     assert inputs.joint is not None
-    k, v = _all_keys(g, inputs)
+    k, v = inputs.keys(g.Sk)
     for b in range(g.B):
         yield compare_with_reference(inputs.joint[0][b], k[b], v[b], output[b], 0, g.scale, None, None)
 

@@ -4,7 +4,7 @@ The units' arithmetic, formats, K chunks and order of roundings are those of the
 they are and where its values stand come from the spec alone: so what a kernel gets wrong is not wrong here too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,9 +22,11 @@ from tensix_sim.program import ComputeConfig
 from tensix_sim.sdpa.blocks import granularity
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sdpa.inputs import InputValues, kernel_mask, sink_tiles
+from tensix_sim.sdpa.ring_joint import RingGeometry, ring_order
 
 Math = Arithmetic | Exact
 Errors = NDArray[np.float64]
+Places = NDArray[np.int64]  # of rows in the sequence
 TilePlace = tuple[int, int, int, int]  # batch, head, slab of the device, tile row of it
 
 SPREAD = 2, 6  # tile rows of a device that are computed again, at least and at most, one in 32; and the worst by two measures
@@ -58,27 +60,30 @@ def recomputed(
     `by_row` [B, NQH, rows] is the relative L2 error of each row, NaN where a row was not compared.
     """
     math = (Exact if config.exact else Arithmetic)(config, machine.chip.numbers)
-    slabs, group, padding = g.slabs(device), g.NQH // g.NKH, g.nk * g.N * TILE - g.Sk
+    own, group = np.concatenate([np.arange(slab.start, slab.stop) for slab in g.slabs(device)]), g.NQH // g.NKH
+    all_k, all_v = inputs.keys(g.Sk)
 
     @lru_cache(maxsize=1)
     def quantised(batch: int, kv_head: int) -> list[Values]:
-        held = (inputs.k, g.blocks.k), (inputs.v, g.blocks.v)
-        return [to_format(np.pad(x[batch, kv_head], ((0, padding), (0, 0))), fmt) for x, fmt in held]
+        held = (all_k, g.blocks.k), (all_v, g.blocks.v)
+        return [to_format(np.pad(x[batch, kv_head], ((0, 1), (0, 0))), fmt) for x, fmt in held]
 
     found = []
     for batch, head, slab, tile_row in _chosen(g, by_row):
-        kv_head, begin, start = head // group, tile_row * TILE, slabs[slab].start + tile_row * TILE
-        rows = range(start, min(start + TILE, slabs[slab].stop))
-        q, k, v = inputs.q[batch, head, start : rows.stop], inputs.k[batch, kv_head], inputs.v[batch, kv_head]
+        kv_head, begin = head // group, tile_row * TILE
+        mine = own[slab * g.Sc : (slab + 1) * g.Sc]
+        start = int(mine[begin])
+        rows = range(start, start + len(mine[begin : begin + TILE]))
+        q, k, v = inputs.q[batch, head, start : rows.stop], all_k[batch, kv_head], all_v[batch, kv_head]
         mask = inputs.mask_of(batch)
         added = None if mask is None else mask[head % len(mask), start : rows.stop]
         sink = None if inputs.sinks is None else inputs.sinks[head : head + 1]
         seen = g.prefix + start, g.scale, g.left, g.right, None, None if added is None else added[np.newaxis], sink
         [(_, _, reference)] = attention(q[np.newaxis], k[np.newaxis], v[np.newaxis], *seen)
         whole = to_format(np.pad(q, ((0, TILE - len(rows)), (0, 0))), g.blocks.q)
-        q_chunk_end = g.prefix + slabs[slab].start + (tile_row // g.M + 1) * g.M * TILE
+        chunks = key_chunks(g, device, g.prefix + mine, tile_row)
         keys, values = quantised(batch, kv_head)
-        again = attention_rows(g, math, whole, keys, values, g.prefix + start, q_chunk_end, added, sink)[: len(rows)]
+        again = attention_rows(g, math, whole, keys, values, g.prefix + start, chunks, tile_row % g.M, added, sink)[: len(rows)]
         run = output[batch, head, slab * g.Sc + begin :][: len(rows)]
         errors = (_squares(x) for x in (run - reference, again - reference, reference))
         found.append(TileRow(device, batch, head, rows, *output_place(g, batch, head, slab, tile_row), *errors))
@@ -110,24 +115,47 @@ def _chosen(g: Geometry, by_row: Errors) -> list[TilePlace]:
 # -- the rows again ---------------------------------------------------------------------------------------------------------
 
 
-def attention_rows(
-    g: Geometry, math: Math, q: Values, k: Values, v: Values, first: int, q_chunk_end: int, added: Values | None = None,
-    sink: Values | None = None,
-) -> Values:  # fmt: skip
-    """Flash attention of a tile row of queries q [32, DH], the first of them at `first` of the sequence, over k, v [keys, DH].
+def key_chunks(g: Geometry, device: int, own: Places, tile_row: int) -> Iterator[Places]:
+    """The keys of each K chunk that a tile row's Q chunk meets, in the order of its use, padding as -1.
 
-    All are as their formats hold them, K and V whole chunks, filled up with zeros. The Q chunk of the queries ends before
-    `q_chunk_end`. `added` is the user's mask, [rows, keys]. The letters are the kernels', the values [tile row, 32, tile column,
-    32].
+    `own` are the places in the sequence of the rows that the device's Q chunks are cut from.
     """
-    b, Q, mask = g.blocks, _tiles(q), _mask_rows(g, added, len(k))
-    fmt, chunk = FLOAT32 if b.wide_scores else BFLOAT16, g.N * TILE
-    begin, end = _visited(g, first, q_chunk_end)
-    in_pieces = b.streaming and first < q_chunk_end + (b.pv_rows - g.M) * TILE  # the rows that are finished first
+    q_chunk = tile_row // g.M * g.M * TILE
+    if not isinstance(g, RingGeometry):
+        begin, end = _visited(g, int(own[tile_row * TILE]), int(own[q_chunk]) + g.M * TILE)
+        yield from _chunks(g, np.arange(g.Sk), begin, end)
+        return
+    last = int(own[q_chunk : q_chunk + g.M * TILE][-1])
+    for s, _ in ring_order(g.R, device, g.topology == "line"):
+        keys = np.concatenate([np.arange(slab.start, slab.stop) for slab in g.slabs(s)])
+        yield from _chunks(g, np.where(keys < g.n, keys, -1), 0, int((keys <= last if g.causal else keys < g.n).sum()))
+        if s == g.R - 1:
+            yield from _chunks(g, g.n + np.arange(g.L), 0, g.L)
+
+
+def _chunks(g: Geometry, keys: Places, begin: int, end: int) -> Iterator[Places]:
+    """Keys that stand together, chunk by chunk; the streaming kernel leaves out tiles from `end` on."""
+    whole = np.pad(keys, (0, g.N * TILE), constant_values=-1)
+    for start in range(begin // (g.N * TILE) * g.N * TILE, min(end, len(keys)), g.N * TILE):
+        n = min(g.N, -(-(end - start) // TILE)) if g.blocks.streaming else g.N
+        yield whole[start : start + n * TILE]
+
+
+def attention_rows(
+    g: Geometry, math: Math, q: Values, k: Values, v: Values, first: int, chunks: Iterable[Places], row: int,
+    added: Values | None = None, sink: Values | None = None,
+) -> Values:  # fmt: skip
+    """Flash attention of a tile row of queries q [32, DH], the first at `first` of the sequence, over k, v [keys + 1, DH].
+
+    All are as their formats hold them, the last key zeros. The queries are tile row `row` of their Q chunk. `added` is the user's
+    mask, [rows, keys]. The letters are the kernels', the values [tile row, 32, tile column, 32].
+    """
+    b, Q, mask = g.blocks, _tiles(q), _mask_rows(g, added)
+    fmt = FLOAT32 if b.wide_scores else BFLOAT16
+    in_pieces = b.streaming and row < b.pv_rows  # the rows that are finished first
     m = l = O = None
-    for start in range(begin // chunk * chunk, min(end, g.Sk), chunk):
-        n = min(g.N, -(-(end - start) // TILE)) if b.streaming else g.N
-        keys = slice(start, start + n * TILE)
+    for keys in chunks:
+        n = len(keys) // TILE
         S = math.matmul(Q, b.q, _tiles(k[keys].T), b.k, fmt, False)  # S = Q K^T
         hidden = _hidden(g, first, keys)
         if mask is not None and g.added:
@@ -161,7 +189,8 @@ def attention_rows(
         if tile is not None:
             total = math.add(total, BFLOAT16, _weight(math, tile, m, g.scale, BFLOAT16), BFLOAT16)
         inverse = math.reciprocal(total, BFLOAT16, newer=True)
-        return math.pack(math.multiply(O, BFLOAT16, inverse, BFLOAT16), b.q).reshape(TILE, -1)  # O / l
+        out = BFLOAT16 if isinstance(g, RingGeometry) else b.q
+        return math.pack(math.multiply(O, BFLOAT16, inverse, BFLOAT16), out).reshape(TILE, -1)  # O / l
     total = math.pack(total, fmt)
     if tile is not None and g.sink:
         old_m, m = m, math.pack(math.max_rows(tile, g.sink, m), BFLOAT16)
@@ -188,22 +217,22 @@ def _weight(math: Math, x: Values, m: Values, scale: float, fmt: Format) -> Valu
     return math.exp(difference, scale, fmt)
 
 
-def _mask_rows(g: Geometry, added: Values | None, keys: int) -> Values | None:
-    """A tile row of the mask as the kernel adds it, over all of so many keys; those beyond the mask are hidden."""
+def _mask_rows(g: Geometry, added: Values | None) -> Values | None:
+    """A tile row of the mask as the kernel adds it, over all keys and one of padding, which is hidden."""
     if added is None or g.added is None:
         return None
     rows = kernel_mask(added[np.newaxis, np.newaxis], g.added, 1.0 if g.windows else g.scale)[0, 0]
-    return np.pad(rows, ((0, 0), (0, keys - rows.shape[1])), constant_values=-np.inf)
+    return np.pad(rows[:, : g.Sk], ((0, 0), (0, 1)), constant_values=-np.inf)
 
 
-def _hidden(g: Geometry, first: int, keys: slice) -> NDArray[np.bool_]:
+def _hidden(g: Geometry, first: int, keys: Places) -> NDArray[np.bool_]:
     """Which of some keys a tile row of queries from `first` on does not see, [32, keys]."""
-    key, own = np.arange(keys.start, keys.stop), first + np.arange(TILE)[:, np.newaxis]
-    hidden: NDArray[np.bool_] = key + 0 * own >= g.Sk
+    own = first + np.arange(TILE)[:, np.newaxis]
+    hidden: NDArray[np.bool_] = keys + 0 * own < 0
     if g.left is not None:
-        hidden |= key < own - g.left
+        hidden |= keys < own - g.left
     if g.right is not None:
-        hidden |= key > own + g.right
+        hidden |= keys > own + g.right
     return hidden
 
 

@@ -8,9 +8,11 @@ from tensix_sim.config import RunSpec
 Raw = dict[str, Any]
 
 RING, PLAIN, CHUNKED = OPS = ("ring_distributed_sdpa", "sdpa", "chunked_sdpa")
+JOINT = "ring_joint_sdpa"
 OF_OP: dict[str, Raw] = {
     RING: {"board": "galaxy", "ring_size": 2},
     PLAIN: {"board": "p100a"},
+    JOINT: {"board": "galaxy", "ring_size": 4},
     CHUNKED: {"board": "p100a", "chunk_start_idx": 0, "paged_kv": {"block_size": 64, "page_table": "shuffled"}},
 }
 SHORT = {
@@ -24,6 +26,7 @@ SHORT = {
     "kv_dtype": "inputs.kv_dtype",
     "k_dtype": "inputs.k_dtype",
     "v_dtype": "inputs.v_dtype",
+    "R": "ring_size",
     "q": "program_config.q_chunk_size",
     "k": "program_config.k_chunk_size",
     "fidelity": "compute_kernel_config.math_fidelity",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from specs import CHUNKED, PLAIN, RING, Raw, raw
+from specs import CHUNKED, JOINT, PLAIN, RING, Raw, raw
 
 from tensix_sim import check, simulate
 from tensix_sim.accuracy import Accuracy
@@ -24,7 +24,9 @@ from tensix_sim.kernel_api import Compute
 from tensix_sim.kernels.sdpa.args import Args, GivenMask, Heads
 from tensix_sim.kernels.sdpa.mask import Mask
 from tensix_sim.kernels.sdpa.verbs import MulSums
+from tensix_sim.sdpa import ring_program
 from tensix_sim.sdpa.inputs import make_inputs
+from tensix_sim.sdpa.ring_joint import RingGeometry
 from tensix_sim.simulation import Result
 
 reader = importlib.import_module("tensix_sim.kernels.sdpa.reader")  # the package has a function of that name
@@ -40,6 +42,11 @@ def spec(op: str = RING, **changes: Any) -> Raw:
 def sdpa(**changes: Any) -> Raw:
     """The same on one device."""
     return spec(PLAIN, **{"S": 192} | changes)
+
+
+def joint(**changes: Any) -> Raw:
+    """The same where K and V travel."""
+    return spec(JOINT, **{"S": 512} | changes)
 
 
 PAGED = spec(CHUNKED, S=128, batch=2, chunk_start_idx=256)
@@ -61,6 +68,11 @@ RIGHT: dict[str, Raw] = {
     "bfloat4_b": sdpa(dtype="bfloat4_b"),
     "outliers": spec(dtype="bfloat8_b", inputs__outliers=0.01, fidelity="HiFi3"),
     "Wormhole": sdpa(board="n150", fidelity="HiFi4", fp32=True),
+    "joint ring": joint(),
+    "joint ring, joint rows, a line": joint(kv_heads=4, joint_len=40, logical_n=475, topology="line", is_causal=False),
+    "joint ring, chunks that are not whole": joint(k=96, is_causal=False),
+    "joint ring, balanced": joint(is_balanced=True),
+    "joint ring, rows wait in L1": joint(heads=2, kv_heads=2, S=256, R=2),
 }  # fmt: skip
 
 
@@ -152,6 +164,14 @@ def no_padding(self: Mask, i: int, diagonal: int, end: int, whole_keys: int) -> 
     return []
 
 
+KEY_ROWS, MET = ring_program._key_rows, RingGeometry.met
+
+
+def half_met(g: RingGeometry, s: int, masks: Any, later: bool) -> Any:
+    """A slice that is met whole, or by half of its rows, by half of these."""
+    return s, tuple(mask if mask.causal else replace(mask, keys=mask.keys // 2) for mask in masks), later
+
+
 FAULTS: dict[str, tuple[Raw, Plant]] = {
     "a query sees the key after its own": (spec(), lambda patch: patch.setattr(Mask, "right", 1)),
     "the same, streaming": (spec(kernel="streaming"), lambda patch: patch.setattr(Mask, "right", 1)),
@@ -182,6 +202,14 @@ FAULTS: dict[str, tuple[Raw, Plant]] = {
     "a window's border a token late": (
         sdpa(is_causal=False, cu_window_seqlens=[0, 40, 100, 192]),
         lambda patch: patch.setattr(Mask, "block", lambda mask, row, j: BLOCK(replace(mask, windows=(0, 41, 101, 192)), row, j)),
+    ),
+    "joint ring: K of the slice in V's place": (
+        joint(),
+        lambda patch: patch.setattr(ring_program, "_key_rows", lambda *given: replace(rows := KEY_ROWS(*given), v=rows.k)),
+    ),
+    "joint ring, balanced: half of an early slice is met": (
+        joint(is_balanced=True),
+        lambda patch: patch.setattr(RingGeometry, "met", lambda g, r: (half_met(g, *met) for met in MET(g, r))),
     ),
     "pages of batch 0 for all": (
         PAGED,

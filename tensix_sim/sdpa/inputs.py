@@ -40,6 +40,13 @@ class InputValues:
         """The sink of each head."""
         return None if self.sink is None else self.sink.reshape(-1)
 
+    def keys(self, end: int) -> tuple[Values, Values]:
+        """K and V up to a row of the sequence, behind which all is padding, with the joint rows behind."""
+        k, v = self.k[:, :, :end], self.v[:, :, :end]
+        if self.joint is None:
+            return k, v
+        return np.concatenate([k, self.joint[1]], axis=2), np.concatenate([v, self.joint[2]], axis=2)
+
     def mask_of(self, batch: int) -> Values | None:
         """The mask of a batch [1 or NQH, S, Sk]."""
         return None if self.attn_mask is None else self.attn_mask[batch % len(self.attn_mask)]
