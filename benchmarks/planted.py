@@ -5,39 +5,12 @@ A fault of order, counts, addresses, pages or semaphores is to be `named`; one t
 the error of the result.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
+
+from planted_joint import JOINT_FAULTS, joint_specs
+from planting import AS_GOOD, HARMLESS, NUMBERS, SLOWER, Fault, doubled, dropped, unawaited
 
 Raw = dict[str, Any]
-
-
-class Fault(NamedTuple):
-    """What is put in place of `text`, where it first stands in a file of `kernels/`, and the configs that have it."""
-
-    what: str
-    file: str
-    text: str
-    new: str
-    configs: str
-    kind: str = "named"
-
-
-NUMBERS, HARMLESS, SLOWER, AS_GOOD = "numbers", "harmless", "slower", "as good"
-
-
-def dropped(what: str, file: str, text: str, configs: str, kind: str = "named") -> Fault:
-    """A statement that is not there."""
-    return Fault(f"{what} dropped", file, text, "pass", configs, kind)
-
-
-def doubled(what: str, file: str, text: str, configs: str, kind: str = "named") -> Fault:
-    """A statement that stands twice."""
-    return Fault(f"{what} doubled", file, text, f"{text}; {text}", configs, kind)
-
-
-def unawaited(what: str, file: str, text: str, configs: str) -> Fault:
-    """A verb without `await`, with which its text begins."""
-    return Fault(f"{what} not awaited", file, text, text.removeprefix("await "), configs)
-
 
 LEG, STR, RD, WR, MASK, ARGS = (f"sdpa/{name}.py" for name in ("legacy", "streaming", "reader", "writer", "mask", "args"))
 SCORES, PV = "await t.do(Matmul, Q, Kt, S, dst.qk)", "await t.do(Matmul, S, V, cur.O, dst.pv)"
@@ -400,7 +373,7 @@ USERS = {  # forty more, in kernels as users write them
     "H07": Fault("a link that is not there", GA, "a.step, a.link, run.hops", "a.step, a.link + 9, run.hops", "g"),
 }  # fmt: skip
 
-FAULTS: dict[str, Fault] = LEGACY | READER | WRITER | STREAMING | MASKS | SMALL | USERS
+FAULTS: dict[str, Fault] = LEGACY | READER | WRITER | STREAMING | MASKS | SMALL | USERS | JOINT_FAULTS
 
 
 # -- configs that have them ------------------------------------------------------------------------------------------
@@ -432,4 +405,5 @@ SPECS: dict[str, Raw] = {
     "g": spec(board="galaxy", ring_size=4),
     "ax": spec(heads=2, kv_heads=1, rows=512, numerics="exact"),
     "bx": spec(heads=2, kv_heads=1, rows=512, numerics="exact", kernel="streaming"),
+    **joint_specs(spec),
 }

@@ -107,6 +107,7 @@ def test_transfers_are_in_the_same_traces(tmp_path) -> None:
     ("change", "says"),
     [
         ({"op": "sdpa"}, "op sdpa leaves nothing to gather"),
+        ({"op": "ring_joint_sdpa"}, "each device keeps its own rows"),
         ({"ring_ids": [0, 2]}, "ring positions [0, 2] of 4 are simulated; set ring_ids: all"),
         ({"board": "n150"}, "n150 has no Ethernet links between chips"),
         ({"board": "n300"}, "4 devices; n300 has 2"),

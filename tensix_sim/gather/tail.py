@@ -83,9 +83,10 @@ def tail_gather(job: Job, reverse: bool = False) -> AllGather:
 def tail_problems(job: Job) -> list[str]:
     """All that keeps a job from having a tail, as sentences."""
     spec = job.spec
-    if not job.op.ring:
-        rings = " or ".join(op.name for op in ALL_OPS.values() if op.ring)
-        return [f"op {spec.op} leaves nothing to gather: its one device has all rows; only {rings} has a tail"]
+    if not job.op.ring or job.op.travels:
+        rings = " or ".join(op.name for op in ALL_OPS.values() if op.ring and not op.travels)
+        why = "each device keeps its own rows" if job.op.travels else "its one device has all rows"
+        return [f"op {spec.op} leaves nothing to gather: {why}; only {rings} has a tail"]
     found = tail_gather(job).problems(job.machine, spec.mesh)
     if len(job.ring_ids) != spec.ring_size:
         found.append(f"ring positions {list(job.ring_ids)} of {spec.ring_size} are simulated; set ring_ids: all")
