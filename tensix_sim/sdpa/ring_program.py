@@ -74,10 +74,8 @@ def build(
     cores = [(x, y) for y in range(grid[1]) for x in range(grid[0])]
     computing = [args[core_of[core]] if attends and core in core_of else IDLE for core in cores]
     gathering = [gathers.get(core, IDLE) for core in cores]
-    packets = BufferSpec(
-        "packets", _run_tiles(g) * max(2, -(-HELD * PACKET_TILES // _run_tiles(g))), g.blocks.k, "writer", "reader",
-        cores=frozenset(gathers),
-    )  # fmt: skip
+    held = max(HELD * PACKET_TILES, 2 * _run_tiles(g))
+    packets = BufferSpec("packets", held, g.blocks.k, "writer", "reader", cores=frozenset(gathers))
     compute = frozenset(core_of)
     return Program(
         grid=grid,
@@ -237,7 +235,7 @@ def _gather_args(g: RingGeometry, ring_id: int, m: DeviceMemory, told: Sequence[
 
 def _run_tiles(g: RingGeometry) -> int:
     packets = -(-g.B * g.NKH * g.Sqt * (g.D + g.E) // (g.links * PACKET_TILES))
-    return PACKET_TILES * packets_in_a_run(packets)
+    return PACKET_TILES * max(IN_FLIGHT, packets_in_a_run(packets))
 
 
 def _share(g: RingGeometry, m: DeviceMemory, s: int, own: bool, link: int) -> Iterator[HeadShare]:
