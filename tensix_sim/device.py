@@ -175,7 +175,8 @@ def _device_run(
         if inputs.joint and behind[0].values is not None:
             joint = behind[0].values.reshape(g.B, g.NQH, -1, g.E * TILE)[:, :, : job.spec.joint_len]
             moments = total([moments, *_moments_of_joint(g, inputs, joint)])
-        if whole and numbers.quantised and not numbers.ideal:
+        merged = job.op.travels and not g.blocks.streaming  # slice by slice, which is not computed again
+        if whole and numbers.quantised and not numbers.ideal and not merged:
             again = recomputed(g, chip.program.compute, job.machine, ring_id, inputs, output, by_row)
         accuracy = judge(moments.accuracy(), again)
     figures = _figures(g, chip, ring_id, contexts, accuracy, only, start)

@@ -91,6 +91,18 @@ def test_circular_buffers_end_where_published_failures_say(q, k, dtype, end) -> 
     assert 103_712 + RING_JOINT_SDPA.l1_more + sum(buffer.bytes for buffer in g.buffers) == end
 
 
+@pytest.mark.parametrize(
+    ("q", "k", "end"),
+    [(128, 512, 1_170_736), (160, 256, 877_872), (192, 512, 1_436_976), (256, 256, 1_178_928), (256, 512, 1_703_216),
+     (320, 256, 1_379_632)],
+)  # fmt: skip
+def test_circular_buffers_of_a_32_bit_dst(q, k, end) -> None:
+    """Scores and sums in float32, log-sum-exps in place of maxima and sums: as the formula has it (ring_joint facts, 5.4)."""
+    config = {"q_chunk_size": q, "k_chunk_size": k}
+    g = RingGeometry.of(spec(VIDEO, None, config, compute_kernel_config={"fp32_dest_acc_en": True}))
+    assert 103_712 + RING_JOINT_SDPA.l1_more + sum(buffer.bytes for buffer in g.buffers) == end
+
+
 # -- numbers ------------------------------------------------------------------------------------------------------------
 
 
@@ -146,12 +158,42 @@ def test_output_is_attention(given) -> None:
         assert [d.accuracy.pcc >= 0.999 for d in result.devices if d.accuracy] == [True] * 4
 
 
+@pytest.mark.parametrize(
+    ("given", "kv_heads"),
+    [({}, 2), ({"logical_n": 301, "joint_len": 33}, 2), ({"is_causal": True, "is_balanced": True}, 1), ({"topology": "line"}, 1)],
+    ids=str,
+)
+def test_slices_merged_by_their_log_sum_exps_are_attention(given, kv_heads) -> None:
+    """With a 32-bit DST: O and L of each slice, rounded to bfloat16 between them."""
+    config = {"k_chunk_size": 96, "compute_with_storage_grid_size": (2, 2)}
+    compute = {"math_fidelity": "HiFi4", "fp32_dest_acc_en": True}
+    result = simulate(spec(SMALL, {"kv_heads": kv_heads}, config, compute_kernel_config=compute, **given))
+    assert [d.accuracy.pcc >= 0.999 for d in result.devices if d.accuracy] == [True] * 4
+
+
+def test_a_slice_whose_keys_weigh_nothing_changes_nothing() -> None:
+    """The weight of a slice is the sigmoid of its log-sum-exp's lead: where one has it all, its values come out, as P and l are rounded."""
+    given = spec(SMALL, {"head_dim": 32}, compute_kernel_config={"math_fidelity": "HiFi4", "fp32_dest_acc_en": True})
+    drawn = make_inputs(given)
+    q = np.abs(drawn.q)
+    k = np.zeros_like(drawn.k)
+    k[:, :, 256:384] = 8  # slice 2
+    v = drawn.v.copy()
+    v[:, :, 256:384] = np.arange(32) - 16
+    for output in simulate(given, inputs=InputValues(q, k, v, None)).outputs.values():
+        np.testing.assert_allclose(output, np.broadcast_to(np.arange(32) - 16, output.shape), rtol=2**-4, atol=2**-4)
+
+
 # -- what travels -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("ring", "topology", "links"), [(8, "ring", 4), (4, "ring", 1), (4, "line", 3), (2, "line", 2)])
 def test_bytes_of_links_and_of_dram_are_the_closed_form(ring, topology, links) -> None:
-    """K and V of a slice for each hop: to the byte. Around a ring half of the slices, the odd one forward, come each way."""
+    """K and V of a slice for each hop: to the byte. Around a ring half of the slices, the odd one forward, come each way.
+
+    Of DRAM each slice is written where it comes; read are what is sent, K and V for each of a head's two Q chunks, Q for each
+    slice, and what was spilled.
+    """
     given = spec(SMALL, {"seq_len": 96 * ring}, ring_size=ring, topology=topology, num_links=links, numerics="off")
     slice_bytes = 2 * 2 * 3 * 2 * 2048  # K and V, of 2 heads, 3 x 2 tiles of bfloat16
     spilled = (
@@ -164,6 +206,8 @@ def test_bytes_of_links_and_of_dram_are_the_closed_form(ring, topology, links) -
             sent = sum(n for name, n in device.ethernet_bytes.items() if name.endswith(way))
             assert sent == slices * slice_bytes, (r, way)
         assert device.dram_write_bytes == (ring - 1) * slice_bytes + 2 * 3 * 2 * 2048 + spilled
+        gathered, chunks, q = sum(sends) * slice_bytes, 2 * ring * slice_bytes, ring * 2 * 3 * 2 * 2048
+        assert device.dram_read_bytes == gathered + chunks + q + spilled
 
 
 def test_devices_that_start_late_keep_others_waiting_for_their_slices() -> None:

@@ -25,6 +25,7 @@ FIDELITY, FP32_DEST = "compute_kernel_config.math_fidelity", "compute_kernel_con
 RING_SIZE, RING_ID, RING_IDS, MESH = "ring_size", "ring_id", "ring_ids", "mesh"
 TOPOLOGY, LINKS, LOGICAL, JOINT, BALANCED = "topology", "num_links", "logical_n", "joint_len", "is_balanced"
 CHAINS = "what_if.chains"
+KERNEL, NUMERICS = "kernel", "numerics"
 
 Change = dict[str, Any]  # of a spec: values by dotted key
 

@@ -26,6 +26,7 @@ from tensix_sim.sdpa.keys import (
     INPUTS_IN,
     JOINT,
     K_CHUNK,
+    KERNEL,
     KV_HEADS,
     KV_LEN,
     LINKS,
@@ -33,6 +34,7 @@ from tensix_sim.sdpa.keys import (
     MASK_BATCH,
     MASK_HEADS,
     MESH,
+    NUMERICS,
     PAGED,
     PLACES,
     PREFIX,
@@ -340,9 +342,12 @@ def _shared_keys(c: Asked) -> Iterator[Fault]:
         yield c.fault("one K/V head for all goes with one batch here", BATCH, KV_HEADS, Q_HEADS)
 
 
-def _narrow_dst_only(c: Asked) -> Iterator[Fault]:
-    if c[FP32_DEST]:
-        yield c.fault("with a 32-bit DST the op takes the legacy kernel, which is not modelled for it", FP32_DEST)
+def _kernel_goes_with_dst(c: Asked) -> Iterator[Fault]:
+    if c[KERNEL] and (c[KERNEL] == LEGACY.name) != c[FP32_DEST]:
+        yield c.fault("the op takes the legacy kernel with a 32-bit DST, and the streaming one else", KERNEL, FP32_DEST)
+    if c[FP32_DEST] and c[NUMERICS] == "exact":
+        rule = "the vector unit's logarithm and sigmoid, which merge slices with a 32-bit DST, are not modelled bit for bit"
+        yield c.fault(rule, NUMERICS, FP32_DEST)
 
 
 RING_JOINT_SDPA = Op(
@@ -366,7 +371,7 @@ RING_JOINT_SDPA = Op(
         _joint_rows_are_not_causal,
         _balanced_is_causal,
         _shared_keys,
-        _narrow_dst_only,
+        _kernel_goes_with_dst,
     ),
     example=MappingProxyType(
         {

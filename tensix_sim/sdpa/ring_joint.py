@@ -2,7 +2,8 @@
 
 Each of R devices holds a slice of Q, K and V, and joint rows that stand behind the sequence on all of them. In a causal run that
 is balanced a slice is two parts of the sequence, one from the front and its mirror image from the back.
-Source: ttnn's ring_joint_sdpa, mid-2026, streaming (program factory, ring_id_sequencer).
+With a 32-bit DST the legacy kernel merges slice by slice. Source: ttnn's ring_joint_sdpa, mid-2026 (program factory,
+ring_id_sequencer).
 """
 
 from collections.abc import Iterator
@@ -136,18 +137,20 @@ class RingGeometry(Geometry):
         def taken(name: str, tiles: int, fmt: Format = BFLOAT16) -> BufferSpec:
             return BufferSpec(name, tiles, fmt, "compute", "writer")
 
-        few = not self.many and m <= 2 * self.blocks.pv_rows
+        streaming = self.blocks.streaming
+        few = streaming and not self.many and m <= 2 * self.blocks.pv_rows
         more = {b.name: b for b in (
             BufferSpec("scale_in", 1, BFLOAT16, "writer", "compute", resident=True),
             taken("out", 2 * self.blocks.pv_rows * e if few else m * e),
-            brought("max_in", m), brought("prev_out", m * e), taken("max_out", m),
+            brought("max_in", m), brought("lse_in", m), brought("prev_out", m * e), taken("max_out", m), taken("lse_out", m),
             taken("sum_out", m), brought("sum_in", m),
             taken("signal", 1, SIGNAL), BufferSpec("kv_pad_derived", 1, PAD, "reader", "compute", resident=True),
         )}  # fmt: skip
+        between = ("max_in", "prev_out", "max_out", "recip_scratch", "sum_out", "sum_in", "signal")
         order = (
             "q_in", "k_in", "v_in", "mask_in", "scale_in", "identity_scale", "col_identity", "qk_im", "out_im_A", "out_im_B",
-            "max_A", "max_B", "sum_A", "sum_B", "exp_max_diff", "out", "max_in", "prev_out", "max_out", "recip_scratch",
-            "sum_out", "sum_in", "signal", "kv_pad_derived",
+            "max_A", "max_B", "sum_A", "sum_B", "exp_max_diff", "out",
+            *(between if streaming else ("lse_in", "prev_out", "lse_out")), "kv_pad_derived",
         )  # fmt: skip
         changed = self.what_if.buffers
         made = [(plain | more)[name] for name in order if name in plain | more]

@@ -82,8 +82,8 @@ def build(
         buffers=(*(replace(buffer, cores=compute) for buffer in g.buffers), packets),
         kernels=(
             Kernel("reader", ring_joint.reader, computing),
-            Kernel("compute", ring_joint.compute, computing),
-            Kernel("writer", ring_joint.writer, computing),
+            Kernel("compute", ring_joint.compute if g.blocks.streaming else ring_joint.legacy.compute, computing),
+            Kernel("writer", ring_joint.writer if g.blocks.streaming else ring_joint.legacy_writer.writer, computing),
             Kernel("reader", ring_joint.gather_writer, gathering, ethernet=True),
             Kernel("writer", ring_joint.gather_reader, gathering),
         ),
@@ -113,6 +113,7 @@ def _memory(spec: RunSpec, g: RingGeometry, ring_id: int, numbers: RunNumbers) -
         return None if values is None else np.full((rows * TILE, cols * TILE), np.nan, np.float32)
 
     all_rows, every = g.Sqt + g.Lt, g.R * g.Sqt
+    columns = (2 if b.streaming else 1) * heads * all_rows
     joint = None
     if g.L:
         jq, jk, jv = (values and values.joint) or (None, None, None)
@@ -129,7 +130,7 @@ def _memory(spec: RunSpec, g: RingGeometry, ring_id: int, numbers: RunNumbers) -
         Tensor("gathered K", kv_heads * every, g.D, b.k, values=blank(kv_heads * every, g.D), output=True, scratch=True),
         Tensor("gathered V", kv_heads * every, g.E, b.v, values=blank(kv_heads * every, g.E), output=True, scratch=True),
         Tensor("output", heads * g.Sqt, g.E, BFLOAT16, values=blank(heads * g.Sqt, g.E), output=True),
-        Tensor("statistics", 2 * heads * all_rows, 1, BFLOAT16, values=blank(2 * heads * all_rows, 1), output=True, scratch=True),
+        Tensor("statistics", columns, 1, BFLOAT16, values=blank(columns, 1), output=True, scratch=True),
         joint,
     )
 
@@ -173,6 +174,7 @@ def _compute_args(
             g.bars,
             m.statistics,
             _row(g, i, cores) if only is None else None,
+            not g.blocks.streaming,
         )
         args.append(given if only in (None, i) else IDLE)
     return args

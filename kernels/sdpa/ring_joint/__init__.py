@@ -4,6 +4,7 @@ Gather cores pass slices on from chip to chip; compute cores run the plain kerne
 keeps what is running of a core's Q chunks in DRAM between two slices.
 """
 
+from tensix_sim.kernels.sdpa.ring_joint import legacy, legacy_writer
 from tensix_sim.kernels.sdpa.ring_joint.args import GatherArgs, Iteration, KeyRows, RingArgs
 from tensix_sim.kernels.sdpa.ring_joint.gather import gather_reader, gather_writer
 from tensix_sim.kernels.sdpa.ring_joint.reader import reader
@@ -20,6 +21,8 @@ __all__ = [
     "compute",
     "gather_reader",
     "gather_writer",
+    "legacy",
+    "legacy_writer",
     "reader",
     "writer",
 ]  # fmt: skip

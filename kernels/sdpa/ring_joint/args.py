@@ -88,13 +88,14 @@ class RingArgs:
     causal: bool
     palette: int
     bars: tuple[int, ...]  # keys that each bar of the palette leaves in its tile
-    statistics: Tensor  # running maxima of all heads, [all tile rows, 1], then running sums
+    statistics: Tensor  # of each head running maxima, [all tile rows, 1], then running sums; or log-sum-exps
     row: "CoreRow | None" = None  # of one K/V head for all
+    merges: bool = False  # the legacy kernel's way
 
     @property
     def many(self) -> bool:
-        """Whether the core has several Q chunks, whose running values then wait in DRAM; one stays in L1."""
-        return self.own.share.count > 1
+        """Whether what a Q chunk has so far waits in DRAM: where a core has several, or merges; else it stays in L1."""
+        return self.merges or self.own.share.count > 1
 
     def of(self, q: int) -> tuple[Args, int]:
         """Where Q chunk `q` of a head belongs, and its number there."""
@@ -109,6 +110,10 @@ class RingArgs:
     def turns(self, it: Iteration) -> list[QPlace]:
         """The core's Q chunks that an iteration has something to do for, the last one for all."""
         return [place for place in self.own.chunks() if it.last or it.takes(place[2], self.own.heads.q_chunks)]
+
+    def merged(self, it: Iteration) -> list[QPlace]:
+        """The core's Q chunks that meet anything in an iteration."""
+        return [place for place in self.own.chunks() if it.sources and self.met(it, place[2])]
 
     def padding(self, it: Iteration) -> int:
         """Turns in which the core only takes part in what its row does, for others have more Q chunks."""

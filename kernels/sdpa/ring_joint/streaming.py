@@ -31,12 +31,7 @@ async def compute(t: Compute, a: RingArgs) -> None:
                 t.pop(x.Q)
             if it.last or a.many:
                 t.pop(prev.m)
-        for _ in range(a.padding(it)):
-            for _ in it.chunks(0):
-                await skip(t, x)                                 # the row's, for a core with more Q chunks
-                read += 1
-        if read and read % 2 == 0:
-            await skip(t, x)                                     # the reader's, to keep all buffers in phase
+        await keep_in_phase(t, a, x, it, read)
 
 
 async def attend(
@@ -76,6 +71,16 @@ async def signal(t: Compute) -> None:
     page = t.matrix("signal")
     await t.reserve(page)
     t.push(page)
+
+
+async def keep_in_phase(t: Compute, a: RingArgs, x: Matrices, it: Iteration, read: int) -> None:
+    """Behind so many chunks of a slice, pass by the row's, for a core with more Q chunks, and the reader's, to an odd number."""
+    for _ in range(a.padding(it)):
+        for _ in it.chunks(0):
+            await skip(t, x)
+            read += 1
+    if read and read % 2 == 0:
+        await skip(t, x)
 
 
 async def skip(t: Compute, x: Matrices) -> None:

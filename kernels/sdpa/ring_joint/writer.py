@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tensix_sim.formats import BFLOAT16, to_format
 from tensix_sim.kernel_api import CircularBuffer, DataMovement
 from tensix_sim.kernels.sdpa.mask import palette
 from tensix_sim.kernels.sdpa.ring_joint.args import Iteration, QPlace, RingArgs
@@ -26,10 +27,7 @@ class Buffers(NamedTuple):
 
 async def writer(dm: DataMovement, a: RingArgs) -> None:
     """Saves lag behind: one is written during the next Q chunk, whose K and V the reads of a bunch of saves would hold up."""
-    await make_constant(dm, "scale_in", np.full((1, 32, 1, 32), a.own.scale, np.float32))
-    await constants(dm)
-    if a.palette:
-        await make_constant(dm, "mask_in", palette(a.causal, a.bars))
+    await make_constants(dm, a)
     turns = [(it, place) for it in a.iterations if it.sources for place in a.turns(it)]
     if not a.many:
         for it, place in turns:
@@ -63,6 +61,14 @@ async def writer(dm: DataMovement, a: RingArgs) -> None:
             saving = place
 
 
+async def make_constants(dm: DataMovement, a: RingArgs) -> None:
+    """The scale, the scaler, the column of ones and the palette."""
+    await make_constant(dm, "scale_in", to_format(np.full((1, 32, 1, 32), a.own.scale, np.float32), BFLOAT16))
+    await constants(dm)
+    if a.palette:
+        await make_constant(dm, "mask_in", palette(a.causal, a.bars))
+
+
 async def write_out(dm: DataMovement, a: RingArgs, out: CircularBuffer, place: QPlace) -> None:
     """M x E tiles to the output, of the own rows or of the joint ones."""
     b, head, _ = place
@@ -84,16 +90,22 @@ async def flush(dm: DataMovement, a: RingArgs, cbs: Buffers, place: QPlace | Non
 
 async def restore(dm: DataMovement, a: RingArgs, cbs: Buffers, place: QPlace) -> None:
     """O, m and l of a Q chunk, into space that the one before it has given back."""
-    b, head, _ = place
-    part, q = a.of(place[2])
-    M, _, _, E = part.chunk
-    first, rows = q * M, min(M, part.heads.out_rows - q * M)
-    row = (b * part.heads.q + head) * part.heads.out_rows + first
-    await dm.reserve(cbs.prev_out, M * E)
-    await dm.read(part.tensors.out, range(row * E, (row + rows) * E), cbs.prev_out, (M, E))   # O [M, E]
+    M = a.own.chunk.M
+    await read_back(dm, a, cbs.prev_out, place)                                               # O [M, E]
     for cb, pages in zip((cbs.max_in, cbs.sum_in), statistics(a, place), strict=True):
         await dm.reserve(cb, M)
         await dm.read(a.statistics, pages, cb, (M, 1))                                        # m, l [M, 1]
+
+
+async def read_back(dm: DataMovement, a: RingArgs, cb: CircularBuffer, place: QPlace) -> None:
+    """M x E tiles from the output, where they have waited."""
+    b, head, _ = place
+    part, q = a.of(place[2])
+    M, _, _, E = part.chunk
+    rows = min(M, part.heads.out_rows - q * M)
+    row = (b * part.heads.q + head) * part.heads.out_rows + q * M
+    await dm.reserve(cb, M * E)
+    await dm.read(part.tensors.out, range(row * E, (row + rows) * E), cb, (M, E))
 
 
 def push_restored(dm: DataMovement, a: RingArgs, cbs: Buffers) -> None:
@@ -104,12 +116,12 @@ def push_restored(dm: DataMovement, a: RingArgs, cbs: Buffers) -> None:
     dm.push(cbs.sum_in, M)
 
 
-def statistics(a: RingArgs, place: QPlace) -> tuple[range, range]:
-    """Pages of a Q chunk's maxima and of its sums: of each head its own rows, then the joint ones."""
+def statistics(a: RingArgs, place: QPlace, columns: int = 2) -> tuple[range, ...]:
+    """Pages of a Q chunk in so many columns, its maxima and its sums: of each head its own rows, then the joint ones."""
     b, head, _ = place
     part, q = a.of(place[2])
     own_rows, M = a.own.heads.out_rows, part.chunk.M
     all_rows = own_rows + (a.joint.heads.out_rows if a.joint else 0)
-    first = 2 * (b * a.own.heads.q + head) * all_rows + (own_rows if part is a.joint else 0) + q * M
+    first = columns * (b * a.own.heads.q + head) * all_rows + (own_rows if part is a.joint else 0) + q * M
     rows = min(M, part.heads.out_rows - q * M)
-    return range(first, first + rows), range(first + all_rows, first + all_rows + rows)
+    return tuple(range(first + i * all_rows, first + i * all_rows + rows) for i in range(columns))
