@@ -23,8 +23,9 @@ from tensix_sim.workers import run_all
 Raw = dict[str, Any]
 BUDGET_MS = 50
 
+OPS = ("ring_distributed_sdpa", "ring_joint_sdpa", "sdpa", "chunked_sdpa")
 CHANGES: dict[str, list[Any]] = {
-    "op": ["sdpa", "chunked_sdpa", "ring_distributed_sdpa", "attention"],
+    "op": [*OPS, "attention"],
     "board": [*BOARDS, "n151"],
     "mesh": [[8, 4], [1, 8], [3, 3], [2, 2]],
     "ring_size": [0, 2, 3, 4, 6, 8, 16, 34],
@@ -36,6 +37,12 @@ CHANGES: dict[str, list[Any]] = {
     "cu_window_seqlens": [[0, 64, 192], [0, 32], [64, 32], [0], [0, 100, 512]],
     "chunk_start_idx_tensor": [True],
     "kernel": ["legacy", "streaming", "fast"],
+    "topology": ["ring", "line", "torus"],
+    "num_links": [0, 1, 2, 4, 9],
+    "logical_n": [0, 1, 100, 255, 512, 10**9],
+    "joint_len": [0, 1, 31, 64, 300],
+    "is_balanced": [True],
+    "what_if.start_skew": [[0, 1000], [0, 500, 0, 0]],
     "memory_config": ["l1_interleaved", "dram_height_sharded"],
     "paged_kv": [
         {"block_size": 32},
@@ -81,7 +88,7 @@ CHANGES: dict[str, list[Any]] = {
 
 def random_spec(rng: random.Random) -> Raw:
     """A spec that runs in a moment if it is legal, as many are; sizes are whole chunks more often than not."""
-    q, k, op = 32 * rng.randint(1, 6), 32 * rng.randint(1, 8), rng.choice(("ring_distributed_sdpa", "sdpa", "chunked_sdpa"))
+    q, k, op = 32 * rng.randint(1, 6), 32 * rng.randint(1, 8), rng.choice(OPS)
     ring = rng.choice((2, 4, 6, 8))
     heads = rng.choice((1, 2, 4))
     rows = q * rng.randint(1, 3) * (2 * ring if op == "ring_distributed_sdpa" else 1)
@@ -98,8 +105,14 @@ def random_spec(rng: random.Random) -> Raw:
         "numerics": "off",
         "trace": "off",
     }  # fmt: skip
-    if op == "ring_distributed_sdpa":
+    if op.startswith("ring"):
         spec["ring_size"] = ring
+    if op == "ring_joint_sdpa":
+        spec |= {"board": rng.choice(("galaxy", "t3000", "quietbox", "bh-galaxy")), "is_causal": rng.random() < 0.4}
+        spec["inputs"]["seq_len"] = 32 * rng.randint(1, 6) * ring
+        if not spec["is_causal"] and rng.random() < 0.5:
+            spec |= {"joint_len": rng.randint(1, 80), "logical_n": spec["inputs"]["seq_len"] - rng.randint(0, 100)}
+            spec["inputs"]["q_heads"] = heads
     if op == "sdpa" and rng.random() < 0.5:
         spec |= {"is_causal": False, "sliding_window_size": rng.choice((None, rng.randint(1, 400)))}
         spec["inputs"]["kv_len"] = rng.randint(1, 700)

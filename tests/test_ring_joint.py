@@ -172,7 +172,7 @@ def test_slices_merged_by_their_log_sum_exps_are_attention(given, kv_heads) -> N
 
 
 def test_a_slice_whose_keys_weigh_nothing_changes_nothing() -> None:
-    """The weight of a slice is the sigmoid of its log-sum-exp's lead: where one has it all, its values come out, as P and l are rounded."""
+    """Where one slice has all the weight its values come out, as P and l are rounded: a weight is a sigmoid of L's lead."""
     given = spec(SMALL, {"head_dim": 32}, compute_kernel_config={"math_fidelity": "HiFi4", "fp32_dest_acc_en": True})
     drawn = make_inputs(given)
     q = np.abs(drawn.q)

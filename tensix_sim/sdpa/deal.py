@@ -11,7 +11,7 @@ class Deal:
     """The Q chunks of all heads in one row, cut into runs for `cores` cores.
 
     With `zigzag` light and heavy chunks of a head take turns; pairs of the two stay together where they come out even.
-    `given`, if any, is the Q chunks of each core instead.
+    `given`, if any, is the Q chunks of each core instead; cores behind have none.
     """
 
     heads: int  # of all batches
@@ -46,7 +46,7 @@ class Deal:
     def count(self, i: int) -> int:
         """Q chunks of core `i`."""
         if self.given:
-            return self.given[i]
+            return sum(self.given[i : i + 1])
         each, extra, hand = self._hands
         return each + hand * (i < extra)
 
