@@ -46,6 +46,8 @@ class DataMovement(Context):
         super().__init__(core, role, chip.trace.lanes_of(core.logical, RISC_OF[role]))
         self.noc = noc
         self._hardware = chip.hardware
+        self._mux: tuple[Core, int] | None = None  # to which it is connected, and the slots that it has there
+        self._leaving: list[int] = []  # cycles at which the packets in these slots leave
         self._senders: set[str] = set()  # memories on the way to or from which this kernel has sent data
         self._moves: dict[object, int] = {}
         self._semaphore = cache(self._learn_semaphore)
@@ -264,53 +266,68 @@ class DataMovement(Context):
 
     # -- other chips --------------------------------------------------------------------------------------
 
-    async def connect(self) -> None:
-        """Open, or close, the connections to the Ethernet routers."""
+    async def connect(self, mux: tuple[int, int] | None = None, slots: int = 1) -> None:
+        """Open, or close, the connections to the Ethernet routers, or to a core `mux` that hands on what its workers send.
+
+        There this kernel has so many slots of a packet each; one is free again when its packet has left for the router.
+        """
+        self._mux = None if mux is None else (self._other(mux), slots)
         self._give(SPEND, name=self._named("connect"), cycles=self.core.chip.machine.chip.ethernet.connect_cycles)
         if len(self._given) >= BATCH:
             await self._until_room()
 
     async def send(
-        self, cb: CircularBuffer, tensor: Tensor, pages: Sequence[int], step: int, link: int, hops: int, packet_tiles: int = 1
-    ) -> None:
+        self, cb: CircularBuffer, tensor: Tensor, pages: Sequence[int], step: int, link: int, hops: int,
+        packet_tiles: int = 1, first: int = 0,
+    ) -> None:  # fmt: skip
         """Send the front tiles of `cb`, one for each of `pages`, to the next `hops` chips in direction `step` (1 or -1).
 
-        They go in packets of `packet_tiles`. Each chip writes the tiles to the same pages of its own tensor in the place of
+        The first tile is number `first`. They go in packets of `packet_tiles`, through a mux one at a time. Each chip writes the tiles to the same pages of its own tensor in the place of
         `tensor` in its program. Waits until all are with the router of this chip's link number `link`.
         """
         port = self._port
         if self.watched:
-            cb.check_front(len(pages))
+            cb.check_front(first + len(pages))
         nbytes, packets = len(pages) * cb.spec.format.tile_bytes, -(-len(pages) // packet_tiles)
         port.link_of(step, link)
         if not len(pages):
             raise SimulationError(f"{cb.label}: send of 0 tiles to {tensor.name}; at least 1")
+        if self._mux and packets > 1:
+            raise SimulationError(f"{cb.label}: {packets} packets sent at once; a slot of a mux takes one")
         check_target(tensor, pages)
         self.core.chip.written(tensor)
-        block = cb.block(len(pages), 1) if tensor.values is not None else None
+        block = cb.rows(first, first + len(pages), 1) if tensor.values is not None else None
         number, author = self.core.chip.program.tensors.index(tensor), Author(self.history, caller()) if self.watched else None
         for there in port.ahead(step, hops, f"{len(pages)} tiles of {cb.spec.name}"):
             there.store(number, pages, block, author)
         run = Packets(port.place, step, link, hops, packets, nbytes, number, tuple(pages), self.core.logical)
-        self._given.append(self._copy(SEND, f"send {tensor.name}", port.endpoint(step, link), nbytes, packets))
-        self.queue.told.append(lambda: self._sent(run))
+        mux, node = self._mux, port.endpoint(step, link) if self._mux is None else self._mux[0].node
+        self._given.append(self._copy(SEND, f"send {tensor.name}", node, nbytes, packets))
+        self.queue.told.append(lambda: self._sent(run, mux))
         if len(self._given) >= BATCH:
             await self._until_room()
 
-    def _sent(self, run: Packets) -> None:
-        """The packets are with the router: let it send them, and hold the RISC until there is room for all."""
-        risc, now = self.queue.risc, self._hardware.now
+    def _sent(self, run: Packets, mux: tuple[Core, int] | None) -> None:
+        """The packets are with the router, or soon: let it send them, and hold the RISC until there is room for all."""
+        risc, now = self.queue.risc, self._hardware.now + self._in_mux(mux)
         since = int(risc["began"]) + (now - int(risc["began"])) // run.number  # the first packet is with the router
         last = self._port.send(run, since, now)
         risc["until"] = self._port.link_of(run.step, run.link).room_from(last, run.nbytes, run.number)
+        if mux is not None:
+            self._leaving = [*self._leaving, max(now, int(risc["until"]))][-mux[1] :]
+            risc["until"] = self._leaving[0] if len(self._leaving) == mux[1] else 0
+
+    def _in_mux(self, mux: tuple[Core, int] | None) -> int:
+        """Cycles until what is in a mux has left it."""
+        return 0 if mux is None else self.core.chip.machine.chip.ethernet.mux_cycles
 
     def signal(self, name: str, step: int, link: int, hops: int, core: tuple[int, int]) -> None:
         """Raise semaphore `name` of `core` on the next `hops` chips, after all that this link has sent; does not wait."""
         port = self._port
         port.link_of(step, link)
         raised = [there.semaphore(name, core) for there in port.ahead(step, hops, f"semaphore {name}")]
-        signal = Signal(port.place, step, link, hops, name, core)
-        self._tell(SIGNAL, lambda: port.signal(signal, self._hardware.now))
+        signal, mux = Signal(port.place, step, link, hops, name, core, self.core.logical), self._mux
+        self._tell(SIGNAL, lambda: port.signal(signal, self._hardware.now + self._in_mux(mux)))
         for semaphore in raised if self.watched else ():
             semaphore.increase(1, self.history, self._here())
 
