@@ -9,7 +9,7 @@ from tensix_sim.arch import Machine, machine
 from tensix_sim.arch.rings import Joining
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.gather.all_gather import AllGather
-from tensix_sim.gather.run import run_all_gather
+from tensix_sim.gather.run import run_collective
 from tensix_sim.hw.routes import Direction
 from tensix_sim.microbench import on_core, transfers
 from tensix_sim.program import ComputeConfig
@@ -292,7 +292,7 @@ def all_gather_us(devices: int, topology: Joining, nbytes: int) -> float:
     """Microseconds of an all-gather of `nbytes` bfloat16 in all over one link of a T3000, with the packets of the CCL results."""
     tiles = nbytes // devices // FORMATS["bfloat16"].tile_bytes
     op = AllGather(devices, (1, 1, TILE, tiles * TILE), 3, "bfloat16", topology, links=1, packet_bytes=6144)
-    return max(moved.duration_us for moved in run_all_gather(op, machine("t3000"), [None] * devices).figures)
+    return max(moved.duration_us for moved in run_collective(op, machine("t3000"), [None] * devices).figures)
 
 
 PROGRAMS: dict[str, Callable[[Entry], Iterator[Point]]] = {

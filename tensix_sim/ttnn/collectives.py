@@ -160,7 +160,7 @@ def _cycles(
     """Cycles of each device, by its place in its line; lines do not meet, so one is simulated, once for all of its shape."""
     from tensix_sim.arch.rings import has_ring, usual_topology
     from tensix_sim.gather.all_gather import AllGather
-    from tensix_sim.gather.run import run_all_gather
+    from tensix_sim.gather.run import run_collective
 
     on, count = mesh.machine, len(lines[0])
     form = topology.value if topology else usual_topology(on, count)
@@ -171,7 +171,7 @@ def _cycles(
     key = "all_gather", mesh.board, job
     if key not in SESSION.timed:
         try:
-            done = run_all_gather(job, on, [None] * count)
+            done = run_collective(job, on, [None] * count)
         except ValueError as error:
             raise RuntimeError(f"{op}: {str(error).removeprefix('all_gather: ')}") from error
         SESSION.timed[key] = [figures.cycles for figures in done.figures]
