@@ -29,18 +29,18 @@ class Sum:
     def windows(self, c: Costs) -> Windows:
         for term in self.terms:
             check_shape(term, self.out.rows, self.out.cols, f"its sum in {self.out.label}")
-        spec, (whole, rest) = c.spec, divmod(self.tiles, c.dst_tiles)
-        stages = [self._stage(c, c.dst_tiles, whole)] * bool(whole) + [self._stage(c, rest, 1)] * bool(rest)
+        spec, most = c.spec, c.dst_tiles
+        stages = [self._stage(c, min(most, self.tiles - done)) for done in range(0, self.tiles, most)]
         return Windows([begin(c, stages[0], spec.cb_wait_cycles + spec.cb_update_cycles), *stages[1:]])
 
-    def _stage(self, c: Costs, tiles: int, repeat: int) -> Stage:
+    def _stage(self, c: Costs, tiles: int) -> Stage:
         a, b, *before = self.terms
         fpu, math = c.eltwise(tiles)
         unpack = c.unpack(a.format, tiles, b.format, tiles)
         for term in before:
             unpack += c.unpack(term.format, tiles)
             fpu, math = fpu + tiles * c.spec.eltwise_cycles, math + tiles * c.spec.copy_cycles
-        return Stage(window(unpack, (1 + len(before)) * tiles, fpu, math, c.pack(self.out.format, tiles)), repeat)
+        return Stage(window(unpack, (1 + len(before)) * tiles, fpu, math, c.pack(self.out.format, tiles)))
 
     def values(self, units: Units) -> None:
         on, (a, b, *before) = units(self, self.out), self.terms

@@ -170,19 +170,9 @@ class ReduceScatter:
         return [part.ravel() for part in np.split(pages, self.devices, self.dim)]
 
     def chunks(self, worker: int, of: int) -> list[tuple[range, int]]:
-        """Ranges of a slice's tiles in a worker's share, and the direction that takes each to its end, or all of them on a line.
-
-        A share is whole channels, where their number can be dealt so, else a part of each.
-        """
-        parts = 1 if self._channels % of == 0 else self._channels
-        size = len(self.pages[0]) // parts
-        shares = ([part * size + size * n // of for n in (worker, worker + 1)] for part in range(parts))
-        return [chunk for first, stop in shares for chunk in self._cut(range(first, stop))]
-
-    @property
-    def _channels(self) -> int:
-        """Channels, of all batches, of a slice."""
-        return prod(self.result[:-2])
+        """Ranges of a slice's tiles in a worker's share, and the direction that takes each to its end, or all of them on a line."""
+        first, stop = (len(self.pages[0]) * n // of for n in (worker, worker + 1))
+        return list(self._cut(range(first, stop)))
 
     def _cut(self, tiles: range) -> Iterator[tuple[range, int]]:
         """Chunks of a run of tiles, for the two directions by turns: of what is left half, then all, but no more than a chunk."""
