@@ -54,7 +54,7 @@ class ReduceScatter:
     either direction, by default as many of 8 as the chip has cores for. A worker has `slots` in its mux, and signals after
     `chunks_per_sync` chunks, tt-metal's own choice by default. Around a ring, slices meet `halfway` at their owner, or go all
     `around` in both directions, as they did until April 2026 and do where the number of devices is odd. Without a `barrier`
-    nobody asks whether the others have begun, as is right where the caller keeps the buffers.
+    nobody asks whether the others have begun, as is right where the caller keeps the buffers. `exact` numbers are the chip's bits.
     """
 
     devices: int
@@ -69,6 +69,7 @@ class ReduceScatter:
     walk: Walk = "halfway"
     barrier: bool = True
     packet_bytes: int | None = None
+    exact: bool = False
 
     name: ClassVar = "reduce_scatter"
 
@@ -92,6 +93,11 @@ class ReduceScatter:
     def slice_bytes(self) -> int:
         """Bytes of a slice."""
         return prod(self.tiles) // self.devices * self.format.tile_bytes
+
+    @property
+    def compute(self) -> ComputeConfig:
+        """A DST of 32 bits for float32."""
+        return ComputeConfig(fp32_dest_acc_en=self.format is FLOAT32, exact=self.exact)
 
     @property
     def halves(self) -> bool:
@@ -173,6 +179,13 @@ class ReduceScatter:
         """Ranges of a slice's tiles in a worker's share, and the direction that takes each to its end, or all of them on a line."""
         first, stop = (len(self.pages[0]) * n // of for n in (worker, worker + 1))
         return list(self._cut(range(first, stop)))
+
+    def ends_forward(self, on: Machine) -> NDArray[np.bool_]:
+        """Which of a result's pages the workers of the forward direction write."""
+        of, forward = self.links * self.workers_on(on), np.zeros(len(self.pages[0]), bool)
+        for tiles, way in (chunk for worker in range(of) for chunk in self.chunks(worker, of)):
+            forward[tiles.start : tiles.stop] = way == FORWARD
+        return forward
 
     def _cut(self, tiles: range) -> Iterator[tuple[range, int]]:
         """Chunks of a run of tiles, for the two directions by turns: of what is left half, then all, but no more than a chunk."""
@@ -267,8 +280,7 @@ class ReduceScatter:
             for link, step, n in product(range(self.links), WAYS, range(count))
         }
         rows = self.core(on, self.links - 1, BACKWARD, count)[1] + 1
-        config = ComputeConfig(fp32_dest_acc_en=self.format is FLOAT32)
-        return reduce_scatter.program((on.grid[0], rows), workers, memory, CHUNK_TILES, config)
+        return reduce_scatter.program((on.grid[0], rows), workers, memory, CHUNK_TILES, self.compute)
 
     def _tensors(self, values: Values | None) -> list[Tensor]:
         """A chip's own, its result, and what comes from either side."""
