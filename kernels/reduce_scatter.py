@@ -28,7 +28,7 @@ class Term(NamedTuple):
     tensor: Tensor
     pages: Sequence[int]
     semaphore: str = ""
-    count: int = 0
+    reached: int = 0
 
 
 class Chunk(NamedTuple):
@@ -67,7 +67,7 @@ async def reader(dm: DataMovement, a: Args) -> None:
         for term, cb in zip(chunk.terms, dm.cbs(*names[: len(chunk.terms)]), strict=True):
             await dm.reserve(cb, a.chunk_tiles)
             if term.semaphore:
-                await dm.semaphore_wait(term.semaphore, term.count)
+                await dm.semaphore_wait(term.semaphore, term.reached)
             await dm.read(term.tensor, term.pages, cb, (a.chunk_tiles, 1))
             dm.push(cb, a.chunk_tiles)
 

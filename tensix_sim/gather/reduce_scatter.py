@@ -53,8 +53,8 @@ class ReduceScatter:
     Sizes are elements; slices are whole tiles. `links` of those between two neighbours are used, each with so many `workers` in
     either direction, by default as many of 8 as the chip has cores for. A worker has `slots` in its mux, and signals after
     `chunks_per_sync` chunks, tt-metal's own choice by default. Around a ring, slices meet `halfway` at their owner, or go all
-    `around` in both directions, as they did until April 2026 and do where the number of devices is odd. Without a `barrier`
-    nobody asks whether the others have begun, as is right where the caller keeps the buffers. `exact` numbers are the chip's bits.
+    `around` in both directions, as they did until April 2026 and do where devices are odd in number. Without a `barrier`
+    nobody asks whether the others have begun, as is right where the caller keeps the buffers. `exact`: the chip's bits.
     """
 
     devices: int
@@ -176,7 +176,7 @@ class ReduceScatter:
         return [part.ravel() for part in np.split(pages, self.devices, self.dim)]
 
     def chunks(self, worker: int, of: int) -> list[tuple[range, int]]:
-        """Ranges of a slice's tiles in a worker's share, and the direction that takes each to its end, or all of them on a line."""
+        """Ranges of a slice's tiles in a worker's share, and the direction that takes each to its end; on a line both do."""
         first, stop = (len(self.pages[0]) * n // of for n in (worker, worker + 1))
         return list(self._cut(range(first, stop)))
 
@@ -245,7 +245,7 @@ class ReduceScatter:
         return min(LINE_SYNC, max(chunks // 2, 1))
 
     def signals(self, i: int, step: int, ways: Sequence[int]) -> dict[tuple[str, int, int], tuple[int, bool]]:
-        """By semaphore, slice and chunk: what the semaphore has come to when the chunk is there, and whether it is raised then."""
+        """By semaphore, slice and chunk: what the semaphore has come to when the chunk is there, and if it is raised then."""
         steps = defaultdict(list)
         for hop in self.hops(i, step, ways):
             steps[hop.tells, hop.slice].append(hop.chunk)

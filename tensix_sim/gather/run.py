@@ -83,7 +83,13 @@ def run_collective(
 
 
 def _run(
-    op: Collective, on: Machine, programs: Sequence[Program], traces: Sequence[Trace], starts: Sequence[int], name: str, watched: bool
+    op: Collective,
+    on: Machine,
+    programs: Sequence[Program],
+    traces: Sequence[Trace],
+    starts: Sequence[int],
+    name: str,
+    watched: bool,
 ) -> Collected:
     engine = Engine()
     given = enumerate(zip(programs, traces, strict=True))

@@ -14,7 +14,7 @@ from tensix_sim.kernels.reduce_scatter import CAME, CROSSED, KEPT
 
 
 def reduced(op: ReduceScatter, on: Machine, tensors: Sequence[Values]) -> list[Values]:
-    """What each device gets, to the bit as the kernels have it: which of two orders a tile is added up in depends on its chunk."""
+    """What each device gets, to the bit as from the kernels: in which of two orders tiles are added up depends on their chunk."""
     units = (Exact if op.exact else Arithmetic)(op.compute, on.chip.numbers)
     slices = [[_tiles(part) for part in np.split(x, op.devices, op.dim)] for x in tensors]
 

@@ -282,8 +282,9 @@ class DataMovement(Context):
     ) -> None:  # fmt: skip
         """Send the front tiles of `cb`, one for each of `pages`, to the next `hops` chips in direction `step` (1 or -1).
 
-        The first tile is number `first`. They go in packets of `packet_tiles`, through a mux one at a time. Each chip writes the tiles to the same pages of its own tensor in the place of
-        `tensor` in its program. Waits until all are with the router of this chip's link number `link`.
+        The first tile is number `first`. They go in packets of `packet_tiles`, through a mux one at a time. Each chip writes the
+        tiles to the same pages of its own tensor in the place of `tensor` in its program. Waits until all are with the router of
+        this chip's link number `link`, or have left the mux.
         """
         port = self._port
         if self.watched:
