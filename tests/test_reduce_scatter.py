@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from tensix_sim.arch import machine
 from tensix_sim.formats import FORMATS, to_format
-from tensix_sim.gather import run as gather_run
 from tensix_sim.gather.reduce_scatter import ReduceScatter
 from tensix_sim.gather.run import Collected, run_collective
 from tensix_sim.gather.sums import reduced
@@ -260,9 +259,6 @@ def dropped(method: str, of: Callable[[DataMovement, tuple[Any, ...]], bool], mo
     monkeypatch.setattr(DataMovement, method, later if asynchronous else now)
 
 
-HERE = re.compile(r"device (\d) core \((\d),(\d)\)")
-
-
 @pytest.mark.parametrize("values", [True, False])
 @pytest.mark.parametrize(
     ("verb", "of", "says"),
@@ -285,14 +281,3 @@ def test_a_fault_of_one_chip_is_named(verb, of, says, values, monkeypatch) -> No
         assert isinstance(raised.value, DeadlockError)
     else:
         assert re.search(r"read of page \d+ of from (behind|ahead), which", str(raised.value))
-
-
-def test_a_run_without_values_is_watched_once_it_fails(monkeypatch) -> None:
-    """It is then that what is wrong is said best: by whom, and where in the kernel."""
-    watched = []
-    real = gather_run.Chip
-    monkeypatch.setattr(gather_run, "Chip", lambda *args: watched.append(args[5]) or real(*args))
-    dropped("signal", lambda dm, args: args[0] == "crossed", monkeypatch)
-    with pytest.raises(DeadlockError, match=r"crossed to reach .*reduce_scatter\.py"):
-        off(op_of(4, "ring"))
-    assert watched == [False] * 4 + [True] * 4

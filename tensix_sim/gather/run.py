@@ -9,13 +9,13 @@ from tensix_sim.arch import Machine
 from tensix_sim.formats import Values
 from tensix_sim.gather.all_gather import AllGather
 from tensix_sim.gather.reduce_scatter import ReduceScatter
-from tensix_sim.hw import Chip, Engine, SimulationError
+from tensix_sim.hw import Chip, Engine
 from tensix_sim.hw.fabric import Fabric
 from tensix_sim.hw.figures import Traffic
 from tensix_sim.kernel_api import run
 from tensix_sim.kernel_api.running import last_end
 from tensix_sim.kernels import move_tiles
-from tensix_sim.program import Program, Tensor
+from tensix_sim.program import Tensor
 from tensix_sim.trace import Trace
 
 TileMove = tuple[Tensor, int, Tensor, int]  # a tile: tensor and page that it comes from, and that it goes to
@@ -72,35 +72,17 @@ def run_collective(
     traces = traces or [Trace("off") for _ in range(op.devices)]
     starts = starts or [0] * op.devices
     programs = op.programs(on, given)
-    # on a line of reducers a kernel reads what another of its chip wrote, whose order only kernels that are watched keep
-    watched = given[0] is not None or op.topology == "line"
-    try:
-        return _run(op, on, programs, traces, starts, name or op.name, watched)
-    except SimulationError:
-        if not watched:  # which says less of what is wrong
-            _run(op, on, op.programs(on, given), [Trace("off") for _ in programs], starts, name, watched=True)
-        raise
-
-
-def _run(
-    op: Collective,
-    on: Machine,
-    programs: Sequence[Program],
-    traces: Sequence[Trace],
-    starts: Sequence[int],
-    name: str,
-    watched: bool,
-) -> Collected:
     engine = Engine()
-    given = enumerate(zip(programs, traces, strict=True))
-    chips = [Chip(on, program, trace, engine, f"device {i} ", watched) for i, (program, trace) in given]
+    chips = [
+        Chip(on, program, trace, engine, f"device {i} ") for i, (program, trace) in enumerate(zip(programs, traces, strict=True))
+    ]
     fabric = Fabric(chips, engine, op.links, op.topology == "ring")
     contexts = run(*chips, starts=starts)
     figures, outputs = [], []
     for i, chip in enumerate(chips):
         links = fabric.ports[i].links_by_name()
         sent = {way: link.nbytes for way, link in links.items()}
-        figures.append(_figures(name, i, chip, starts[i], last_end(contexts[i]), sent))
+        figures.append(_figures(name or op.name, i, chip, starts[i], last_end(contexts[i]), sent))
         for way, link in links.items():
             trace_bytes(chip.trace, way, link.sent)
         (output,) = chip.program.outputs
