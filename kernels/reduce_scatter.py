@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tensix_sim.kernel_api import BufferSpec, Compute, ComputeConfig, DataMovement, Kernel, Program, Tensor
-from tensix_sim.kernels.reduce_verbs import Sum
-from tensix_sim.program import IDLE
+from tensix_sim.kernels.reduce_verbs import AddTerms
 
 READY = "ready"  # chips ahead that may be sent to
 CAME = "came"  # groups of chunks from the worker behind
@@ -31,7 +30,7 @@ class Term(NamedTuple):
     reached: int = 0
 
 
-class Chunk(NamedTuple):
+class SliceChunk(NamedTuple):
     """Tiles that go one step further: their terms, the first of this chip, and where their sum goes.
 
     It is `sent` to the chip ahead, where it lies on the same pages of the same tensor, or stays. Then a semaphore of a core there,
@@ -49,7 +48,7 @@ class Chunk(NamedTuple):
 class Args:
     """A worker's chunks in order, and its way: `hops` chips are ahead that must be ready before it sends."""
 
-    chunks: Sequence[Chunk]
+    chunks: Sequence[SliceChunk]
     chunk_tiles: int
     packet_tiles: int
     step: int
@@ -78,7 +77,7 @@ async def compute(t: Compute, a: Args) -> None:
     for chunk in a.chunks:
         if len(chunk.terms) > 1:
             terms = tuple(t.matrix(name, a.chunk_tiles) for name in TERMS[: len(chunk.terms)])
-            await t.do(Sum, terms, out, len(chunk.pages))
+            await t.do(AddTerms, terms, out, len(chunk.pages))
             for term in terms:
                 t.pop(term)
 
@@ -109,11 +108,9 @@ async def writer(dm: DataMovement, a: Args) -> None:
 
 
 def program(
-    grid: tuple[int, int], workers: dict[tuple[int, int], Args], tensors: Sequence[Tensor], chunk_tiles: int, config: ComputeConfig
+    grid: tuple[int, int], args: Sequence[Args | object], tensors: Sequence[Tensor], chunk_tiles: int, config: ComputeConfig
 ) -> Program:
-    """Workers on their cores; the others of the grid, muxes among them, have no kernels of their own."""
-    cores = [(x, y) for y in range(grid[1]) for x in range(grid[0])]
-    args = [workers.get(core, IDLE) for core in cores]
+    """Arguments of each core of the grid; those that are idle, muxes among them, have no kernels of their own."""
     fmt, tiles = tensors[0].format, 3 * chunk_tiles
     read = [BufferSpec(name, tiles, fmt, "reader", "compute") for name in TERMS]
     return Program(

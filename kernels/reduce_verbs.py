@@ -7,7 +7,7 @@ from tensix_sim.kernel_api import Costs, Matrix, Pushes, Reads, Stage, Units, Up
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Sum:
+class AddTerms:
     """out = a + b, or c + (a + b) with c in DST before, tile by tile, rounded once; upstream: `copy_tile`, `add_tiles`.
 
     Of the tiles only the first `tiles` are added; what lies behind them is handed on as it comes.

@@ -22,8 +22,8 @@ from tensix_sim.formats import FLOAT32, FORMATS, TILE, Format, Values
 from tensix_sim.gather.wiring import wiring_problems
 from tensix_sim.hw.ethernet import BACKWARD, FORWARD
 from tensix_sim.kernels import reduce_scatter
-from tensix_sim.kernels.reduce_scatter import CAME, CROSSED, KEPT, Args, Chunk, Term
-from tensix_sim.program import ComputeConfig, Program, Tensor
+from tensix_sim.kernels.reduce_scatter import CAME, CROSSED, KEPT, Args, SliceChunk, Term
+from tensix_sim.program import IDLE, ComputeConfig, Program, Tensor
 
 Walk = Literal["halfway", "around"]
 WAYS = FORWARD, BACKWARD
@@ -280,7 +280,8 @@ class ReduceScatter:
             for link, step, n in product(range(self.links), WAYS, range(count))
         }
         rows = self.core(on, self.links - 1, BACKWARD, count)[1] + 1
-        return reduce_scatter.program((on.grid[0], rows), workers, memory, CHUNK_TILES, self.compute)
+        args = [workers.get((x, y), IDLE) for y in range(rows) for x in range(on.grid[0])]
+        return reduce_scatter.program((on.grid[0], rows), args, memory, CHUNK_TILES, self.compute)
 
     def _tensors(self, values: Values | None) -> list[Tensor]:
         """A chip's own, its result, and what comes from either side."""
@@ -315,7 +316,7 @@ class ReduceScatter:
             KEPT: (out, self.signals(i, -step, ways)),
         }
 
-        def chunk_of(hop: Hop) -> Chunk:
+        def chunk_of(hop: Hop) -> SliceChunk:
             tiles, _ = chunks[hop.chunk]
             there, kept = self.pages[hop.slice][tiles.start : tiles.stop].tolist(), list(tiles)
             terms = [] if KEPT in hop.adds else [Term(own, there)]
@@ -325,7 +326,7 @@ class ReduceScatter:
                 terms.append(Term(tensor, kept if semaphore == KEPT else there, semaphore, reached))
             sent, (_, raised) = hop.tells in (CAME, CROSSED), told[hop.tells, hop.slice, hop.chunk]
             tells = (hop.tells, here if hop.tells == CAME else opposite) if raised and hop.tells else None
-            return Chunk(terms, coming if sent else out, there if sent else kept, sent, tells)
+            return SliceChunk(terms, coming if sent else out, there if sent else kept, sent, tells)
 
         ahead = self._ahead(i, step) if self.topology == "line" else self.devices - 1
         packet = self.packet_bytes or on.chip.ethernet.packet_bytes

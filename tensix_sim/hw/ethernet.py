@@ -124,10 +124,10 @@ class Signal(NamedTuple):
     sender: Coord  # logical, of the worker that sent it
 
 
-Way = tuple[int, int, int, Coord]
+Stream = tuple[int, int, int, Coord]
 
 
-def way(sent: Packets | Signal, worker: Coord) -> Way:
+def stream_of(sent: Packets | Signal, worker: Coord) -> Stream:
     """What keeps its order: all that a worker of a chip sends in one direction over one link."""
     return sent.origin, sent.step, sent.link, worker
 
@@ -158,8 +158,8 @@ class Port:
         self._tensors = tensors
         self._store, self._land_in = store, land
         self._semaphores = semaphores
-        self._landing: Counter[Way] = Counter()  # runs whose writes are under way
-        self._held: dict[Way, list[Signal]] = {}  # what their worker sent after them
+        self._landing: Counter[Stream] = Counter()  # runs whose writes are under way
+        self._held: dict[Stream, list[Signal]] = {}  # what their worker sent after them
 
     def join(self, after: "Port") -> None:
         """Lay the cables to the next chip."""
@@ -250,13 +250,13 @@ class Port:
             self.send(packets, since, self._hardware.now)
         node = self.endpoint(-packets.step, packets.link)
         plan = self._hardware.plan("write", 1, node, self._tensors[packets.tensor], packets.pages, 0)
-        self._landing[way(packets, packets.core)] += 1
+        self._landing[stream_of(packets, packets.core)] += 1
         self._hardware.start(plan, partial(self._land, packets))
 
     def _land(self, packets: Packets) -> None:
         """The tiles are in the chip's memory; what their worker sent after them may be given now."""
         self._land_in(self._tensors[packets.tensor], packets.pages)
-        here = way(packets, packets.core)
+        here = stream_of(packets, packets.core)
         self._landing[here] -= 1
         if not self._landing[here]:
             for signal in self._held.pop(here, []):
@@ -273,7 +273,7 @@ class Port:
         """A signal: send it on, and raise the semaphore when what its worker sent before it has landed."""
         if signal.hops:
             self.signal(signal, self._hardware.now)
-        here = way(signal, signal.sender)
+        here = stream_of(signal, signal.sender)
         if self._landing[here]:
             self._held.setdefault(here, []).append(signal)
         else:

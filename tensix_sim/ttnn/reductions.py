@@ -27,7 +27,7 @@ from tensix_sim.ttnn.values import Array
 
 
 @dataclass(frozen=True)
-class Lines:
+class Along:
     """Which devices add up, and how they are joined: as the arguments of ttnn say."""
 
     axis: int | None
@@ -57,7 +57,7 @@ def reduce_scatter(
 ) -> Tensor:
     """Give each device its part along `dim` of the sum of the tensors of all devices of its line.
 
-    Lines are the rows of the mesh (`cluster_axis=1`) or its columns (0). Without `topology` a ring where the board has one, and a
+    Along are the rows of the mesh (`cluster_axis=1`) or its columns (0). Without `topology` a ring where the board has one, and a
     line where it has none; without `num_links` all links between neighbours; sizes of the pipeline as in ttnn. Where parts are no
     whole tiles ttnn puts some thirty ops together, whose cycles are not modelled. A sub-device is the chip.
 
@@ -66,7 +66,7 @@ def reduce_scatter(
         NotModelledError: all of a mesh of rows and columns at once.
     """
     SESSION.without_effect("reduce_scatter", subdevice_id=subdevice_id, intermediate_memory_config=intermediate_memory_config)
-    along = Lines(cluster_axis, topology, num_links, num_workers_per_link, chunks_per_sync, num_buffers_per_channel)
+    along = Along(cluster_axis, topology, num_links, num_workers_per_link, chunks_per_sync, num_buffers_per_channel)
     return scattered("reduce_scatter", input_tensor, dim, along, memory_config, output_tensor)
 
 
@@ -90,7 +90,7 @@ def all_reduce(
         NotModelledError: all of a mesh of rows and columns at once.
     """
     SESSION.without_effect("all_reduce", subdevice_id=subdevice_id)
-    return summed("all_reduce", input_tensor, Lines(cluster_axis, topology, num_links), memory_config)
+    return summed("all_reduce", input_tensor, Along(cluster_axis, topology, num_links), memory_config)
 
 
 @recorded
@@ -126,7 +126,7 @@ def reduce_scatter_minimal_async(
     demand(f"{name}:", (count == 3, f"{count} semaphore(s) in multi_device_global_semaphore; it takes a list of three"))
     buffer = persistent_output_buffers[-1] if persistent_output_buffers else None
     sizes = num_workers_per_link, chunks_per_sync, num_buffers_per_channel
-    along = Lines(cluster_axis, topology, num_links, *sizes, buffer is None and barrier_semaphore is not None)
+    along = Along(cluster_axis, topology, num_links, *sizes, buffer is None and barrier_semaphore is not None)
     return scattered(name, input_tensor, dim, along, memory_config, buffer)
 
 
@@ -155,14 +155,14 @@ def all_reduce_async(
     """
     SESSION.without_effect("all_reduce_async", subdevice_id=subdevice_id)
     refuse("all_reduce_async", buffer_tensor=buffer_tensor, math_op=None if math_op == configs.ReduceType.Sum else math_op)
-    return summed("all_reduce_async", input_tensor, Lines(cluster_axis, topology, num_links), memory_config)
+    return summed("all_reduce_async", input_tensor, Along(cluster_axis, topology, num_links), memory_config)
 
 
 # -- what they do ------------------------------------------------------------------------------------------------------------
 
 
 def scattered(
-    op: str, tensor: Tensor, dim: int, along: Lines, memory_config: MemoryConfig | None, into: Tensor | None = None
+    op: str, tensor: Tensor, dim: int, along: Along, memory_config: MemoryConfig | None, into: Tensor | None = None
 ) -> Tensor:
     """Reduce along each line of devices, each of which keeps its part; `into` takes the result if it is given."""
     from tensix_sim.gather.reduce_scatter import ReduceScatter
@@ -208,7 +208,7 @@ def scattered(
     return result
 
 
-def summed(op: str, tensor: Tensor, along: Lines, memory_config: MemoryConfig | None) -> Tensor:
+def summed(op: str, tensor: Tensor, along: Along, memory_config: MemoryConfig | None) -> Tensor:
     """Reduce along each line of devices, each of which gets all."""
     _, lines = _lines(op, tensor, 0, along.axis, memory_config)
     count, rank = len(lines[0]), len(tensor.shape)
