@@ -55,8 +55,8 @@ def _wall(row: dict[str, str]) -> CollectiveWall:
         "topology": row["topology"],
         "links": int(row["links"]),
     }
-    devices, walk = int(row["devices"]), {"walk": row["walk"]} if row["walk"] else {}
-    reduce = ReduceScatter(devices, shape, **given, **walk)
+    devices, walk = int(row["devices"]), {"walk": row["walk"] or "halfway"}
+    reduce = ReduceScatter(devices, shape, **given | walk)
     ops: dict[str, tuple[Collective, ...]] = {
         "reduce_scatter": (reduce,),
         "all_gather": (AllGather(devices, shape, **given),),
