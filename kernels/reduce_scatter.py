@@ -83,7 +83,7 @@ async def compute(t: Compute, a: Args) -> None:
 
 
 async def writer(dm: DataMovement, a: Args) -> None:
-    """Each chunk to the chip ahead, packet by packet, or to this chip's output; and who needs it is told."""
+    """Each chunk to the chip ahead, in packets, or to this chip's output; and who needs it is told."""
     await dm.connect(a.mux, a.slots)
     if a.hops:
         dm.signal(READY, a.step, a.link, a.hops, a.opposite)
@@ -92,9 +92,7 @@ async def writer(dm: DataMovement, a: Args) -> None:
         (cb,) = dm.cbs("sum" if len(chunk.terms) > 1 else "alone")
         await dm.wait(cb, a.chunk_tiles)
         if chunk.sent:
-            for i in range(0, len(chunk.pages), a.packet_tiles):
-                packet = chunk.pages[i : i + a.packet_tiles]
-                await dm.send(cb, chunk.target, packet, a.step, a.link, 1, a.packet_tiles, first=i)
+            await dm.send(cb, chunk.target, chunk.pages, a.step, a.link, 1, a.packet_tiles)
         else:
             await dm.write(cb, chunk.target, chunk.pages, (a.chunk_tiles, 1), part=(len(chunk.pages), 1))
         dm.pop(cb, a.chunk_tiles)

@@ -47,7 +47,6 @@ class DataMovement(Context):
         self.noc = noc
         self._hardware = chip.hardware
         self._mux: tuple[Core, int] | None = None  # to which it is connected, and the slots that it has there
-        self._leaving: list[int] = []  # cycles at which the packets in these slots leave
         self._senders: set[str] = set()  # memories on the way to or from which this kernel has sent data
         self._moves: dict[object, int] = {}
         self._semaphore = cache(self._learn_semaphore)
@@ -277,27 +276,23 @@ class DataMovement(Context):
             await self._until_room()
 
     async def send(
-        self, cb: CircularBuffer, tensor: Tensor, pages: Sequence[int], step: int, link: int, hops: int,
-        packet_tiles: int = 1, first: int = 0,
-    ) -> None:  # fmt: skip
+        self, cb: CircularBuffer, tensor: Tensor, pages: Sequence[int], step: int, link: int, hops: int, packet_tiles: int = 1
+    ) -> None:
         """Send the front tiles of `cb`, one for each of `pages`, to the next `hops` chips in direction `step` (1 or -1).
 
-        The first tile is number `first`. They go in packets of `packet_tiles`, through a mux one at a time. Each chip writes the
-        tiles to the same pages of its own tensor in the place of `tensor` in its program. Waits until all are with the router of
-        this chip's link number `link`, or have left the mux.
+        They go in packets of `packet_tiles`. Each chip writes the tiles to the same pages of its own tensor in the place of
+        `tensor` in its program. Waits until all are with the router of this chip's link number `link`, or in the mux.
         """
         port = self._port
         if self.watched:
-            cb.check_front(first + len(pages))
+            cb.check_front(len(pages))
         nbytes, packets = len(pages) * cb.spec.format.tile_bytes, -(-len(pages) // packet_tiles)
         port.link_of(step, link)
         if not len(pages):
             raise SimulationError(f"{cb.label}: send of 0 tiles to {tensor.name}; at least 1")
-        if self._mux and packets > 1:
-            raise SimulationError(f"{cb.label}: {packets} packets sent at once; a slot of a mux takes one")
         check_target(tensor, pages)
         self.core.chip.written(tensor)
-        block = cb.rows(first, first + len(pages), 1) if tensor.values is not None else None
+        block = cb.block(len(pages), 1) if tensor.values is not None else None
         number, author = self.core.chip.program.tensors.index(tensor), Author(self.history, caller()) if self.watched else None
         for there in port.ahead(step, hops, f"{len(pages)} tiles of {cb.spec.name}"):
             there.store(number, pages, block, author)
@@ -309,17 +304,17 @@ class DataMovement(Context):
             await self._until_room()
 
     def _sent(self, run: Packets, mux: tuple[Core, int] | None) -> None:
-        """The packets are with the router, or soon: let it send them, and hold the RISC until there is room for all."""
-        risc, now = self.queue.risc, self._hardware.now + self._in_mux(mux)
-        since = int(risc["began"]) + (now - int(risc["began"])) // run.number  # the first packet is with the router
+        """The packets are with the router, or in a mux: let it send them, and hold the RISC until there is room for all."""
+        risc, now, through = self.queue.risc, self._hardware.now, self._in_mux(mux)
+        since = int(risc["began"]) + (now - int(risc["began"])) // run.number + through  # the first packet is with the router
+        slots = 1 if mux is None else mux[1]
+        now += through * -(-run.number // slots)
         last = self._port.send(run, since, now)
-        risc["until"] = self._port.link_of(run.step, run.link).room_from(last, run.nbytes, run.number)
-        if mux is not None:
-            self._leaving = [*self._leaving, max(now, int(risc["until"]))][-mux[1] :]
-            risc["until"] = self._leaving[0] if len(self._leaving) == mux[1] else 0
+        room = self._port.link_of(run.step, run.link).room_from(last, run.nbytes, run.number)
+        risc["until"] = room if mux is None else max(room, now - through * (slots - 1) // slots)
 
     def _in_mux(self, mux: tuple[Core, int] | None) -> int:
-        """Cycles until what is in a mux has left it."""
+        """Cycles until a packet has left a mux."""
         return 0 if mux is None else self.core.chip.machine.chip.ethernet.mux_cycles
 
     def signal(self, name: str, step: int, link: int, hops: int, core: tuple[int, int]) -> None:
