@@ -54,6 +54,7 @@ def _wall(row: dict[str, str]) -> CollectiveWall:
         "dtype": row["dtype"],
         "topology": row["topology"],
         "links": int(row["links"]),
+        "packet_bytes": int(row["packet_bytes"]) if row["packet_bytes"] else None,
     }
     devices, walk = int(row["devices"]), {"walk": row["walk"] or "halfway"}
     reduce = ReduceScatter(devices, shape, **given | walk)

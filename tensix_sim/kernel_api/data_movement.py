@@ -271,7 +271,7 @@ class DataMovement(Context):
         There this kernel has so many slots of a packet each; one is free again when its packet has left for the router.
         """
         self._mux = None if mux is None else (self._other(mux), slots)
-        self._give(SPEND, name=self._named("connect"), cycles=self.core.chip.machine.chip.ethernet.connect_cycles)
+        self._give(SPEND, name=self._named("connect"), cycles=self._port.spec.connect_cycles)
         if len(self._given) >= BATCH:
             await self._until_room()
 
@@ -315,7 +315,7 @@ class DataMovement(Context):
 
     def _in_mux(self, mux: tuple[Core, int] | None) -> int:
         """Cycles until a packet has left a mux."""
-        return 0 if mux is None else self.core.chip.machine.chip.ethernet.mux_cycles
+        return 0 if mux is None else self._port.spec.mux_cycles
 
     def signal(self, name: str, step: int, link: int, hops: int, core: tuple[int, int]) -> None:
         """Raise semaphore `name` of `core` on the next `hops` chips, after all that this link has sent; does not wait."""
