@@ -7,7 +7,7 @@ from tensix_sim.arch import machine
 from tensix_sim.arch.rings import has_ring, usual_topology
 from tensix_sim.formats import FORMATS
 from tensix_sim.gather.all_gather import AllGather
-from tensix_sim.gather.run import Gathered, run_all_gather, run_moves
+from tensix_sim.gather.run import Collected, run_collective, run_moves
 from tensix_sim.hw import Chip, SimulationError
 from tensix_sim.hw.ethernet import BACKWARD, FORWARD
 from tensix_sim.kernel_api import BufferSpec, DataMovement, Kernel, Program, Tensor, launch
@@ -16,9 +16,9 @@ from tensix_sim.trace import Trace
 T3000, GALAXY = machine("t3000"), machine("galaxy")
 
 
-def gather(op: AllGather, on=T3000, **given) -> Gathered:
+def gather(op: AllGather, on=T3000, **given) -> Collected:
     """The op without values."""
-    return run_all_gather(op, on, [None] * op.devices, **given)
+    return run_collective(op, on, [None] * op.devices, **given)
 
 
 def cycles(op: AllGather, on=T3000) -> int:
@@ -43,7 +43,7 @@ def test_every_device_gets_the_slices_in_order(devices, shape, dim, topology, li
     rng = np.random.default_rng(0)
     slices = [rng.standard_normal(shape).astype(np.float32) for _ in range(devices)]
     op = AllGather(devices, shape, dim, "bfloat16", topology, links, reverse)
-    done = run_all_gather(op, GALAXY, slices)
+    done = run_collective(op, GALAXY, slices)
     expected = np.concatenate(slices[::-1] if reverse else slices, dim)
     for output in done.outputs:
         np.testing.assert_array_equal(output, expected)

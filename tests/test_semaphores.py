@@ -14,7 +14,7 @@ from specs import PLAIN, raw
 from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT16
 from tensix_sim.gather.all_gather import AllGather
-from tensix_sim.gather.run import run_all_gather
+from tensix_sim.gather.run import run_collective
 from tensix_sim.hw import SimulationError
 from tensix_sim.kernel_api import BufferSpec, DataMovement, Kernel, Program
 from tensix_sim.kernels import all_gather
@@ -161,7 +161,7 @@ def row_groups() -> None:
 def gather() -> None:
     """An all-gather of values on a line of four."""
     slices = [np.ones((1, 1, 64, 96), np.float32)] * 4
-    run_all_gather(AllGather(4, (1, 1, 64, 96), 2, "bfloat16", "line", 1), machine("t3000"), slices)
+    run_collective(AllGather(4, (1, 1, 64, 96), 2, "bfloat16", "line", 1), machine("t3000"), slices)
 
 
 ASK, LOWER = "dm.semaphore_increase(before, NEXT)", "dm.semaphore_set(BEFORE, 0)"

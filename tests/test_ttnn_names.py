@@ -482,7 +482,7 @@ def test_a_gather_over_all_of_a_mesh_is_one_along_each_axis() -> None:
     assert all(np.allclose(part.to_numpy(), whole, rtol=1e-2) for part in parts)
     ring, line = (ttnn.all_gather(x, 3, cluster_axis=1, topology=form) for form in (ttnn.Topology.Ring, ttnn.Topology.Linear))
     assert ring.shape == line.shape
-    assert any("form no ring; they gathered along a line" in note for note in SESSION.notes)
+    assert any("form no ring; they are joined to a line" in note for note in SESSION.notes)
     costs = []
     for rows in (60, 64):
         SESSION.calls.clear()

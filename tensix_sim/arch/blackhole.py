@@ -74,6 +74,7 @@ BLACKHOLE = ChipSpec(
         max_packet_bytes=15_232,  # tech_reports/TT-Fabric
         router_slots=8,  # UNVERIFIED: as on Wormhole
         connect_cycles=3_017,  # UNVERIFIED: as on Wormhole
+        mux_cycles=1_215,  # #55543: a mux adds about 0.9 us to a step of a reduce-scatter
         hop_cycles=695,  # CCL_bandwidth.md: 515 ns on 1-D fabric (2-D: 619)
     ),
     tensix=TensixSpec(

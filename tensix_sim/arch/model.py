@@ -139,6 +139,7 @@ class Ethernet(Frozen):
     max_packet_bytes: Bytes
     router_slots: Count  # packets that a router holds for a link
     connect_cycles: CycleCount  # of a worker, before its first packet and after its last: connections to the routers
+    mux_cycles: CycleCount  # of a packet in a core that hands on what several workers send
 
     @model_validator(mode="after")
     def _efficiency_is_a_share(self) -> Self:

@@ -63,6 +63,7 @@ WORMHOLE_B0 = ChipSpec(
         max_packet_bytes=7_616,  # tech_reports/TT-Fabric
         router_slots=8,  # UNVERIFIED
         connect_cycles=2_235,  # half of the 4.47 us of all sizes in the law of the CCL results T3000 (ccl-009, ccl-010)
+        mux_cycles=1_215,  # UNVERIFIED: the same code on the same RISCs, as many cycles as on Blackhole
         hop_cycles=711,  # CCL_bandwidth.md: 711 ns on 1-D fabric (2-D: 874); #20903 has 780 to 800 on a ring
     ),
     tensix=TensixSpec(

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar
 
 import numpy as np
 
 from tensix_sim.arch import Machine
-from tensix_sim.arch.rings import Joining, has_ring
+from tensix_sim.arch.rings import Joining
 from tensix_sim.formats import FORMATS, TILE, Format, Values
+from tensix_sim.gather.wiring import wiring_problems
 from tensix_sim.hw.ethernet import BACKWARD, FORWARD, packets_in_a_run
 from tensix_sim.kernels import all_gather
 from tensix_sim.kernels.all_gather import Args, PageRun
@@ -34,13 +36,15 @@ class AllGather:
     reverse: bool = False
     packet_bytes: int | None = None
 
+    name: ClassVar = "all_gather"
+
     @property
     def format(self) -> Format:
         """Format of the tiles."""
         return FORMATS[self.dtype]
 
     @property
-    def whole(self) -> tuple[int, ...]:
+    def result(self) -> tuple[int, ...]:
         """Shape of the result."""
         dim = self.dim % len(self.shape)
         return (*self.shape[:dim], self.devices * self.shape[dim], *self.shape[dim + 1 :])
@@ -60,16 +64,7 @@ class AllGather:
         return list(self._problems(on, tuple(shape or on.mesh)))
 
     def _problems(self, on: Machine, mesh: tuple[int, ...]) -> Iterator[str]:
-        if self.devices < 2:
-            yield f"an all-gather of {self.devices} device; 2 at least"
-        elif self.devices > prod(mesh):
-            yield f"{self.devices} devices; {on.board} has {prod(mesh)}"
-        if on.links_per_neighbour == 0:
-            yield f"{on.board} has no Ethernet links between chips; n300, t3000 and galaxy have"
-        elif not 1 <= self.links <= on.links_per_neighbour:
-            yield f"{self.links} links; {on.board} has {on.links_per_neighbour} between two neighbours"
-        if self.topology == "ring" and not has_ring(on, self.devices, mesh):
-            yield f"{self.devices} devices of {on.board}'s {mesh[0]}x{mesh[1]} mesh form no ring; use a line"
+        yield from wiring_problems("an all-gather", self.devices, self.links, self.topology, on, mesh)
         most, least = on.chip.ethernet.max_packet_bytes, self.format.tile_bytes
         if self.packet_bytes is not None and not least <= self.packet_bytes <= most:
             yield f"packets of {self.packet_bytes} B; {least} B, a tile, at least and {most} B at most"

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from tensix_sim.arch import Machine
 from tensix_sim.formats import Values
 from tensix_sim.gather.all_gather import AllGather
+from tensix_sim.gather.reduce_scatter import ReduceScatter
 from tensix_sim.hw import Chip, Engine
 from tensix_sim.hw.fabric import Fabric
 from tensix_sim.hw.figures import Traffic
@@ -18,6 +19,7 @@ from tensix_sim.program import Tensor
 from tensix_sim.trace import Trace
 
 TileMove = tuple[Tensor, int, Tensor, int]  # a tile: tensor and page that it comes from, and that it goes to
+Collective = AllGather | ReduceScatter
 BINS = 256  # of bytes over time
 
 
@@ -42,35 +44,35 @@ class Moved(BaseModel):
 
 
 @dataclass
-class Gathered:
-    """A finished all-gather: figures and the result of each device, which is None with numerics off."""
+class Collected:
+    """A finished collective: figures and the result of each device, which is None with numerics off."""
 
-    op: AllGather
+    op: Collective
     figures: list[Moved]
     outputs: list[Values | None]
     link_bytes: dict[tuple[int, int, int], int]
 
 
-def run_all_gather(
-    op: AllGather,
+def run_collective(
+    op: Collective,
     on: Machine,
-    slices: Sequence[Values | None],
+    given: Sequence[Values | None],
     traces: Sequence[Trace] | None = None,
     starts: Sequence[int] | None = None,
-    name: str = "all-gather",
-) -> Gathered:
-    """Gather the slices of all chips on each; chip i begins at cycle `starts[i]`. `name` is for the figures.
+    name: str = "",
+) -> Collected:
+    """A collective of what each chip has; chip i begins at cycle `starts[i]`. `name` is for the figures, the op's own by default.
 
     Raises:
         ValueError: the op cannot be done on that board, in the words of its rules.
         SimulationError: the simulated program failed.
     """
     if problems := op.problems(on):
-        raise ValueError("all_gather: " + "; ".join(problems))
-    engine = Engine()
+        raise ValueError(f"{op.name}: " + "; ".join(problems))
     traces = traces or [Trace("off") for _ in range(op.devices)]
     starts = starts or [0] * op.devices
-    programs = op.programs(on, slices)
+    programs = op.programs(on, given)
+    engine = Engine()
     chips = [
         Chip(on, program, trace, engine, f"device {i} ") for i, (program, trace) in enumerate(zip(programs, traces, strict=True))
     ]
@@ -80,13 +82,13 @@ def run_all_gather(
     for i, chip in enumerate(chips):
         links = fabric.ports[i].links_by_name()
         sent = {way: link.nbytes for way, link in links.items()}
-        figures.append(_figures(name, i, chip, starts[i], last_end(contexts[i]), sent))
+        figures.append(_figures(name or op.name, i, chip, starts[i], last_end(contexts[i]), sent))
         for way, link in links.items():
             trace_bytes(chip.trace, way, link.sent)
         (output,) = chip.program.outputs
         values = output.values
-        outputs.append(None if values is None else values.reshape(op.whole))
-    return Gathered(op, figures, outputs, fabric.bytes_sent())
+        outputs.append(None if values is None else values.reshape(op.result))
+    return Collected(op, figures, outputs, fabric.bytes_sent())
 
 
 def _figures(op: str, device: int, chip: Chip, start: int, end: int, ethernet: dict[str, int]) -> Moved:

@@ -15,7 +15,7 @@ from tensix_sim.arch.rings import usual_topology
 from tensix_sim.config import RunSpec
 from tensix_sim.formats import FORMATS, TILE, Values
 from tensix_sim.gather.all_gather import AllGather
-from tensix_sim.gather.run import Moved, TileMove, run_all_gather, run_moves
+from tensix_sim.gather.run import Moved, TileMove, run_collective, run_moves
 from tensix_sim.job import Job
 from tensix_sim.program import Tensor
 from tensix_sim.sdpa.geometry import Geometry
@@ -118,7 +118,7 @@ def run_tail(job: Job, ends: Sequence[int], outputs: Sequence[Values | None]) ->
     gathered = []
     for n, slabs in enumerate(halves):
         starts = [m.end for m in moved[-g.R :]]
-        done = run_all_gather(tail_gather(job, reverse=n == 1), on, slabs, traces, starts, OPS[1 + n])
+        done = run_collective(tail_gather(job, reverse=n == 1), on, slabs, traces, starts, OPS[1 + n])
         moved += done.figures
         gathered.append(done.outputs)
     whole = []

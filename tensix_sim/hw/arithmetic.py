@@ -149,9 +149,10 @@ class Arithmetic:
             return
         passes.accumulate(onto, x if x.shape == onto.shape else np.broadcast_to(x, onto.shape))
 
-    def add(self, a: Values, a_format: Format, b: Values, b_format: Format) -> Values:
-        """A + b, as it stands in DST."""
-        return self.to_dst(self.unpacked(a, a_format) + self.unpacked(np.maximum(b, HIDDEN), b_format))
+    def add(self, a: Values, a_format: Format, b: Values, b_format: Format, start: Start = None) -> Values:
+        """A + b, as it stands in DST; where there is a `start`, added to its values, copied there from their format."""
+        made = self.unpacked(a, a_format) + self.unpacked(np.maximum(b, HIDDEN), b_format)
+        return self.to_dst(made if start is None else made + self.unpacked(*start))
 
     def sum_columns(self, x: Values, fmt: Format, ones: Values | None = None) -> Values:
         """Sum of the 32 columns of a tile by a product with a column of ones, as it stands in DST.

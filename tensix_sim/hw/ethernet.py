@@ -121,6 +121,15 @@ class Signal(NamedTuple):
     hops: int
     semaphore: str
     core: Coord
+    sender: Coord  # logical, of the worker that sent it
+
+
+Stream = tuple[int, int, int, Coord]
+
+
+def stream_of(sent: Packets | Signal, worker: Coord) -> Stream:
+    """What keeps its order: all that a worker of a chip sends in one direction over one link."""
+    return sent.origin, sent.step, sent.link, worker
 
 
 class Port:
@@ -149,8 +158,8 @@ class Port:
         self._tensors = tensors
         self._store, self._land_in = store, land
         self._semaphores = semaphores
-        self._landing: Counter[tuple[int, ...]] = Counter()  # runs whose writes are under way, by origin, step and link
-        self._held: dict[tuple[int, ...], list[Signal]] = {}  # what their origin sent after them
+        self._landing: Counter[Stream] = Counter()  # runs whose writes are under way
+        self._held: dict[Stream, list[Signal]] = {}  # what their worker sent after them
 
     def join(self, after: "Port") -> None:
         """Lay the cables to the next chip."""
@@ -241,16 +250,16 @@ class Port:
             self.send(packets, since, self._hardware.now)
         node = self.endpoint(-packets.step, packets.link)
         plan = self._hardware.plan("write", 1, node, self._tensors[packets.tensor], packets.pages, 0)
-        self._landing[packets.origin, packets.step, packets.link] += 1
+        self._landing[stream_of(packets, packets.core)] += 1
         self._hardware.start(plan, partial(self._land, packets))
 
     def _land(self, packets: Packets) -> None:
-        """The tiles are in the chip's memory; what their origin sent after them may be given now."""
+        """The tiles are in the chip's memory; what their worker sent after them may be given now."""
         self._land_in(self._tensors[packets.tensor], packets.pages)
-        way = (packets.origin, packets.step, packets.link)
-        self._landing[way] -= 1
-        if not self._landing[way]:
-            for signal in self._held.pop(way, []):
+        here = stream_of(packets, packets.core)
+        self._landing[here] -= 1
+        if not self._landing[here]:
+            for signal in self._held.pop(here, []):
                 self._raise(signal)
 
     def signal(self, signal: Signal, now: int) -> None:
@@ -261,12 +270,12 @@ class Port:
         there._hardware.call(left + self.spec.hop_cycles, partial(there.arrive_signal, on))
 
     def arrive_signal(self, signal: Signal) -> None:
-        """A signal: send it on, and raise the semaphore when what its origin sent before it has landed."""
+        """A signal: send it on, and raise the semaphore when what its worker sent before it has landed."""
         if signal.hops:
             self.signal(signal, self._hardware.now)
-        way = (signal.origin, signal.step, signal.link)
-        if self._landing[way]:
-            self._held.setdefault(way, []).append(signal)
+        here = stream_of(signal, signal.sender)
+        if self._landing[here]:
+            self._held.setdefault(here, []).append(signal)
         else:
             self._raise(signal)
 

@@ -93,11 +93,13 @@ class Exact:
             return x
         return (x.view(np.uint32) & (TF32 if self.wide else UPPER)).view(np.float32)
 
-    def add(self, a: Values, a_format: Format, b: Values, b_format: Format) -> Values:
-        """A + b, as it stands in DST."""
+    def add(self, a: Values, a_format: Format, b: Values, b_format: Format, start: Start = None) -> Values:
+        """A + b, as it stands in DST; where there is a `start`, added to its values, copied there from their format."""
+        out = np.zeros(a.shape, np.float32)
+        if start is not None:
+            out[:] = self._unpacked(*start)
         if "dst" in self.ideal:
-            return a + b
-        out = np.empty(a.shape, np.float32)
+            return a + b + out
         a, b = self._unpacked(a, a_format), self._unpacked(b, b_format)
         fpu.add(_flat(a), _flat(b), _flat(out), self.wide, self.fault)
         return out

@@ -48,6 +48,7 @@ class DataMovement(Context):
         self.ethernet = ethernet
         self._hardware = chip.hardware
         self._hardware.senders += ethernet
+        self._mux: tuple[Core, int] | None = None  # to which it is connected, and the slots that it has there
         self._senders: set[str] = set()  # memories on the way to or from which this kernel has sent data
         self._moves: dict[object, int] = {}
         self._semaphore = cache(self._learn_semaphore)
@@ -271,10 +272,13 @@ class DataMovement(Context):
 
     # -- other chips --------------------------------------------------------------------------------------
 
-    async def connect(self) -> None:
-        """Open, or close, the connections to the Ethernet routers."""
-        cycles = self._port.spec.connect_cycles
-        self._give(SPEND, name=self._named("connect"), cycles=cycles)
+    async def connect(self, mux: tuple[int, int] | None = None, slots: int = 1) -> None:
+        """Open, or close, the connections to the Ethernet routers, or to a core `mux` that hands on what its workers send.
+
+        There this kernel has so many slots of a packet each; one is free again when its packet has left for the router.
+        """
+        self._mux = None if mux is None else (self._other(mux), slots)
+        self._give(SPEND, name=self._named("connect"), cycles=self._port.spec.connect_cycles)
         if len(self._given) >= BATCH:
             await self._until_room()
 
@@ -284,7 +288,7 @@ class DataMovement(Context):
         """Send the front tiles of `cb`, one for each of `pages`, to the next `hops` chips in direction `step` (1 or -1).
 
         They go in packets of `packet_tiles`. Each chip writes the tiles to the same pages of its own tensor in the place of
-        `tensor` in its program. Waits until all are with the router of this chip's link number `link`.
+        `tensor` in its program. Waits until all are with the router of this chip's link number `link`, or in the mux.
         """
         port = self._port
         if self.watched:
@@ -300,25 +304,33 @@ class DataMovement(Context):
         for there in port.ahead(step, hops, f"{len(pages)} tiles of {cb.spec.name}"):
             there.store(number, pages, block, author)
         run = Packets(port.place, step, link, hops, packets, nbytes, number, tuple(pages), self.core.logical)
-        self._given.append(self._copy(SEND, f"send {tensor.name}", port.endpoint(step, link), nbytes, packets))
-        self.queue.told.append(lambda: self._sent(run))
+        mux, node = self._mux, port.endpoint(step, link) if self._mux is None else self._mux[0].node
+        self._given.append(self._copy(SEND, f"send {tensor.name}", node, nbytes, packets))
+        self.queue.told.append(lambda: self._sent(run, mux))
         if len(self._given) >= BATCH:
             await self._until_room()
 
-    def _sent(self, run: Packets) -> None:
-        """The packets are with the router: let it send them, and hold the RISC until there is room for all."""
-        risc, now = self.queue.risc, self._hardware.now
-        since = int(risc["began"]) + (now - int(risc["began"])) // run.number  # the first packet is with the router
+    def _sent(self, run: Packets, mux: tuple[Core, int] | None) -> None:
+        """The packets are with the router, or in a mux: let it send them, and hold the RISC until there is room for all."""
+        risc, now, through = self.queue.risc, self._hardware.now, self._in_mux(mux)
+        since = int(risc["began"]) + (now - int(risc["began"])) // run.number + through  # the first packet is with the router
+        slots = 1 if mux is None else mux[1]
+        now += through * -(-run.number // slots)
         last = self._port.send(run, since, now)
-        risc["until"] = self._port.link_of(run.step, run.link).room_from(last, run.nbytes, run.number)
+        room = self._port.link_of(run.step, run.link).room_from(last, run.nbytes, run.number)
+        risc["until"] = room if mux is None else max(room, now - through * (slots - 1) // slots)
+
+    def _in_mux(self, mux: tuple[Core, int] | None) -> int:
+        """Cycles until a packet has left a mux."""
+        return 0 if mux is None else self._port.spec.mux_cycles
 
     def signal(self, name: str, step: int, link: int, hops: int, core: tuple[int, int]) -> None:
         """Raise semaphore `name` of `core` on the next `hops` chips, after all that this link has sent; does not wait."""
         port = self._port
         port.link_of(step, link)
         raised = [there.semaphore(name, core) for there in port.ahead(step, hops, f"semaphore {name}")]
-        signal = Signal(port.place, step, link, hops, name, core)
-        self._tell(SIGNAL, lambda: port.signal(signal, self._hardware.now))
+        signal, mux = Signal(port.place, step, link, hops, name, core, self.core.logical), self._mux
+        self._tell(SIGNAL, lambda: port.signal(signal, self._hardware.now + self._in_mux(mux)))
         for semaphore in raised if self.watched else ():
             semaphore.increase(1, self.history, self._here())
 

@@ -88,6 +88,7 @@ from tensix_sim.ttnn.operations import (
     typecast,
     unsqueeze_to_4D,
 )
+from tensix_sim.ttnn.reductions import all_reduce, reduce_scatter
 from tensix_sim.ttnn.session import configure
 from tensix_sim.ttnn.tensor import (
     Tensor,
@@ -246,6 +247,7 @@ __all__ = [
     "WormholeComputeKernelConfig",
     "aggregate_as_tensor",
     "all_gather",
+    "all_reduce",
     "as_tensor",
     "begin_trace_capture",
     "bfloat4_b",
@@ -288,6 +290,7 @@ __all__ = [
     "open_mesh_device",
     "operations",
     "permute",
+    "reduce_scatter",
     "release_trace",
     "reset_global_semaphore_value",
     "reshape",

@@ -1,6 +1,7 @@
 """All-gathers: along an axis of the mesh each line of devices gathers, over the Ethernet model."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import BufferType, CoreRangeSet, Layout, MemoryConfig, NotModelledError, Topology
 from tensix_sim.ttnn.values import Array
+
+if TYPE_CHECKING:
+    from tensix_sim.gather.run import Collective
 
 
 class GlobalSemaphore:
@@ -55,10 +59,11 @@ def all_gather(
 
     Lines are the rows of the mesh (`cluster_axis=1`) or its columns (0); without an axis all devices gather, along the rows and
     then along the columns. Without `topology`, or where the board has no such ring, a line; without `num_links` all links
-    between neighbours. Sizes of the pipeline, and a sub-device, which is the chip, have no effect.
+    between neighbours. Where tiles would be cut ttnn puts several ops together, whose cycles are not modelled. Sizes of the
+    pipeline, and a sub-device, which is the chip, have no effect.
 
     Raises:
-        RuntimeError: the board has no such links, or tiles would be cut.
+        RuntimeError: the board has no such links.
     """
     SESSION.without_effect(
         "all_gather", subdevice_id=subdevice_id, chunks_per_sync=chunks_per_sync, num_workers_per_link=num_workers_per_link,
@@ -100,22 +105,12 @@ def gather_lines(
     into: Tensor | None,
 ) -> Tensor:
     """Gather along each line of devices; `into` takes the result if it is given."""
-    mesh = common_mesh(op, [tensor], memory_config)
-    if mesh is None:
-        raise RuntimeError(f"{op}: the tensor is on the host; put it on a mesh of devices")
-    if tensor.layout is not Layout.TILE or tensor.dtype.value not in FORMATS:
-        raise NotModelledError(f"{op}: {tensor.dtype.value} in {tensor.layout.name} layout; tiles of a float format are gathered")
-    if tensor.memory_config().buffer_type is not BufferType.DRAM:
-        raise NotModelledError(f"{op}: the tensor is in L1; the simulated readers take it from DRAM")
-    rank = len(tensor.shape)
-    if not -rank <= dim < rank:
-        raise RuntimeError(f"{op}: dim {dim}; the tensor has {rank} dimensions")
-    if dim % rank >= rank - 2 and tensor.shape[dim] % TILE:
-        raise RuntimeError(f"{op}: {tensor.shape[dim]} along dim {dim}, which is gathered, are not whole tiles of {TILE}")
-    lines = _lines(op, mesh, axis)
-    for line in lines:
-        CLOCK.meet([mesh.ids[i] for i in line])
-    record(op, mesh, [tensor], _cycles(op, mesh, tensor, dim, lines, topology, links, reverse), (dim, axis, topology, links))
+    mesh = collective_mesh(op, tensor, dim, memory_config)
+    lines = lines_of(op, mesh, axis)
+    cycles = (
+        None if cuts_tiles(tensor, dim, tensor.shape[dim]) else _cycles(op, mesh, tensor, dim, lines, topology, links, reverse)
+    )
+    meet_and_record(op, mesh, lines, tensor, cycles, (dim, axis, topology, links))
     shards: list[Array | None] = [None] * len(mesh.ids)
     known: dict[tuple[int, ...], Array] = {}
     for line in lines:
@@ -135,7 +130,41 @@ def gather_lines(
     return result
 
 
-def _lines(op: str, mesh: MeshDevice, axis: int | None) -> list[list[int]]:
+def collective_mesh(op: str, tensor: Tensor, dim: int, memory_config: MemoryConfig | None) -> MeshDevice:
+    """The mesh of a tensor that a collective takes.
+
+    Raises:
+        RuntimeError: it has none, or no such dimension.
+        NotModelledError: it is sharded, in L1, in rows, or of integers.
+    """
+    mesh = common_mesh(op, [tensor], memory_config)
+    if mesh is None:
+        raise RuntimeError(f"{op}: the tensor is on the host; put it on a mesh of devices")
+    if tensor.layout is not Layout.TILE or tensor.dtype.value not in FORMATS:
+        raise NotModelledError(f"{op}: {tensor.dtype.value} in {tensor.layout.name} layout; it takes tiles of a float format")
+    if tensor.memory_config().buffer_type is not BufferType.DRAM:
+        raise NotModelledError(f"{op}: the tensor is in L1; the simulated readers take it from DRAM")
+    rank = len(tensor.shape)
+    if not -rank <= dim < rank:
+        raise RuntimeError(f"{op}: dim {dim}; the tensor has {rank} dimensions")
+    return mesh
+
+
+def cuts_tiles(tensor: Tensor, dim: int, size: int) -> bool:
+    """Whether parts of a size along a dimension are no whole tiles: ttnn makes a composite of many ops of it then."""
+    return dim % len(tensor.shape) >= len(tensor.shape) - 2 and size % TILE > 0
+
+
+def meet_and_record(
+    op: str, mesh: MeshDevice, lines: list[list[int]], tensor: Tensor, cycles: Sequence[int] | None, about: Any
+) -> None:
+    """Note a collective, which begins on each line when the last device is there."""
+    for line in lines:
+        CLOCK.meet([mesh.ids[i] for i in line])
+    record(op, mesh, [tensor], cycles, about)
+
+
+def lines_of(op: str, mesh: MeshDevice, axis: int | None) -> list[list[int]]:
     """Places in the mesh of the devices of each line, in their order."""
     rows, columns = mesh.shape
     places = np.arange(rows * columns).reshape(rows, columns)
@@ -157,23 +186,40 @@ def _cycles(
     links: int | None,
     reverse: bool,
 ) -> list[int]:
-    """Cycles of each device, by its place in its line; lines do not meet, so one is simulated, once for all of its shape."""
-    from tensix_sim.arch.rings import has_ring, usual_topology
+    """Cycles of each device of a gather."""
     from tensix_sim.gather.all_gather import AllGather
-    from tensix_sim.gather.run import run_all_gather
 
-    on, count = mesh.machine, len(lines[0])
-    form = topology.value if topology else usual_topology(on, count)
+    form, most = joining(op, mesh, len(lines[0]), topology), mesh.machine.links_per_neighbour
+    job = AllGather(len(lines[0]), tuple(tensor.padded_shape), dim, tensor.dtype.value, form, links or most, reverse)
+    return simulated(op, mesh, lines, job)
+
+
+def joining(op: str, mesh: MeshDevice, count: int, topology: Topology | None) -> Literal["ring", "line"]:
+    """How so many devices are joined: as asked for, or as usual, but by a line where there is no ring."""
+    from tensix_sim.arch.rings import has_ring, usual_topology
+
+    on = mesh.machine
+    form: Literal["ring", "line"] = topology.value if topology else usual_topology(on, count)
     if form == "ring" and not has_ring(on, count, on.mesh):
-        form = "line"
-        SESSION.note(f"{op}: {count} devices of {on.board} form no ring; they gathered along a line, as in ttnn")
-    job = AllGather(count, tuple(tensor.padded_shape), dim, tensor.dtype.value, form, links or on.links_per_neighbour, reverse)
-    key = "all_gather", mesh.board, job
+        SESSION.note(f"{op}: {count} devices of {on.board} form no ring; they are joined to a line, as in ttnn")
+        return "line"
+    return form
+
+
+def simulated(op: str, mesh: MeshDevice, lines: list[list[int]], job: "Collective") -> list[int]:
+    """Cycles of each device, by its place in its line; lines do not meet, so one is simulated, once for all of its shape.
+
+    Raises:
+        RuntimeError: the board has not what it needs.
+    """
+    from tensix_sim.gather.run import run_collective
+
+    key = job.name, mesh.board, job
     if key not in SESSION.timed:
         try:
-            done = run_all_gather(job, on, [None] * count)
+            done = run_collective(job, mesh.machine, [None] * job.devices)
         except ValueError as error:
-            raise RuntimeError(f"{op}: {str(error).removeprefix('all_gather: ')}") from error
+            raise RuntimeError(f"{op}: {str(error).removeprefix(f'{job.name}: ')}") from error
         SESSION.timed[key] = [figures.cycles for figures in done.figures]
     cycles = [0] * len(mesh.ids)
     for line in lines:

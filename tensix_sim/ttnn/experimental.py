@@ -11,6 +11,7 @@ from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.moves import mapped, rearranged
 from tensix_sim.ttnn.names import missing
 from tensix_sim.ttnn.operations import _filled, transpose
+from tensix_sim.ttnn.reductions import all_reduce_async, reduce_scatter_minimal_async
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.tensor import Tensor, number_on_devices
 from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig, demand, refuse
@@ -19,9 +20,11 @@ from tensix_sim.ttnn.values import Array
 __all__ = [
     "all_gather_async",
     "all_gather_async_reversed",
+    "all_reduce_async",
     "nlp_concat_heads",
     "nlp_create_qkv_heads",
     "paged_fill_cache",
+    "reduce_scatter_minimal_async",
     "rotary_embedding_llama",
 ]
 

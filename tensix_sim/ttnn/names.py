@@ -15,8 +15,7 @@ ABSENT: dict[str, str] = {
         interleaved_to_sharded_partial sharded_to_interleaved_partial fused_rms_minimal tilize untilize tilize_with_val_padding
         untilize_with_unpadding""",
     "planned: the same Ethernet model will carry it": """
-        reduce_scatter all_reduce all_broadcast broadcast point_to_point experimental.reduce_scatter_minimal_async
-        experimental.fast_reduce_nc experimental.all_reduce_async experimental.reduce_scatter_async
+        all_broadcast broadcast point_to_point experimental.fast_reduce_nc experimental.reduce_scatter_async
         experimental.ring_attention_all_gather_async experimental.all_gather_matmul_async experimental.all_gather_matmul
         experimental.matmul_reduce_scatter_async experimental.strided_all_gather_async rms_norm_pre_all_gather
         rms_norm_post_all_gather layer_norm_pre_all_gather layer_norm_post_all_gather""",

@@ -203,9 +203,9 @@ def mul_columns(x: Patterns, column: Patterns, out: Patterns, phases: int, wide:
 
 @compiled
 def add(x: Patterns, y: Patterns, out: Patterns, wide: bool, fault: bool) -> None:
-    """out <- x + y, as it stands in DST."""
+    """out <- out + x + y, as it stands in DST."""
     for i in range(x.size):
-        out[i] = elwadd(np.int64(x[i]), np.int64(y[i]), 0, wide, fault)
+        out[i] = elwadd(np.int64(x[i]), np.int64(y[i]), np.int64(out[i]), wide, fault)
 
 
 @compiled

@@ -1,0 +1,235 @@
+"""Reduce-scatter and all-reduce: along an axis of the mesh each line of devices adds up, over the Ethernet model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tensix_sim.formats import TILE
+from tensix_sim.ttnn import configs
+from tensix_sim.ttnn.collectives import (
+    GlobalSemaphore,
+    collective_mesh,
+    cuts_tiles,
+    gather_lines,
+    joining,
+    lines_of,
+    meet_and_record,
+    simulated,
+)
+from tensix_sim.ttnn.device import MeshDevice
+from tensix_sim.ttnn.moves import mapped, reshape
+from tensix_sim.ttnn.session import SESSION, recorded
+from tensix_sim.ttnn.tensor import Tensor
+from tensix_sim.ttnn.types import MemoryConfig, NotModelledError, Topology, demand, refuse
+from tensix_sim.ttnn.values import Array
+
+
+@dataclass(frozen=True)
+class Along:
+    """Which devices add up, and how they are joined: as the arguments of ttnn say."""
+
+    axis: int | None
+    topology: Topology | None = None
+    links: int | None = None
+    workers: int | None = None
+    chunks_per_sync: int | None = None
+    slots: int | None = None
+    barrier: bool = True  # without buffers of the caller's
+
+
+@recorded
+def reduce_scatter(
+    input_tensor: Tensor,
+    dim: int,
+    *,
+    cluster_axis: int | None = None,
+    subdevice_id: Any = None,
+    memory_config: MemoryConfig | None = None,
+    intermediate_memory_config: MemoryConfig | None = None,
+    output_tensor: Tensor | None = None,
+    num_links: int | None = None,
+    topology: Topology | None = None,
+    chunks_per_sync: int | None = None,
+    num_workers_per_link: int | None = None,
+    num_buffers_per_channel: int | None = None,
+) -> Tensor:
+    """Give each device its part along `dim` of the sum of the tensors of all devices of its line.
+
+    Along are the rows of the mesh (`cluster_axis=1`) or its columns (0). Without `topology` a ring where the board has one, and a
+    line where it has none; without `num_links` all links between neighbours; sizes of the pipeline as in ttnn. Where parts are no
+    whole tiles ttnn puts some thirty ops together, whose cycles are not modelled. A sub-device is the chip.
+
+    Raises:
+        RuntimeError: the board has no such links or cores, or the dimension has no equal parts.
+        NotModelledError: all of a mesh of rows and columns at once.
+    """
+    SESSION.without_effect("reduce_scatter", subdevice_id=subdevice_id, intermediate_memory_config=intermediate_memory_config)
+    along = Along(cluster_axis, topology, num_links, num_workers_per_link, chunks_per_sync, num_buffers_per_channel)
+    return scattered("reduce_scatter", input_tensor, dim, along, memory_config, output_tensor)
+
+
+@recorded
+def all_reduce(
+    input_tensor: Tensor,
+    *,
+    cluster_axis: int | None = None,
+    subdevice_id: Any = None,
+    memory_config: MemoryConfig | None = None,
+    num_links: int | None = None,
+    topology: Topology | None = None,
+) -> Tensor:
+    """Give each device the sum of the tensors of all devices of its line: a reduce-scatter and an all-gather, as ttnn has it.
+
+    They are along the last dimension that can be dealt in whole tiles. Where there is none the tensors are gathered and added up
+    on each device, in cycles that are not modelled. A sub-device is the chip.
+
+    Raises:
+        RuntimeError: the board has no such links.
+        NotModelledError: all of a mesh of rows and columns at once.
+    """
+    SESSION.without_effect("all_reduce", subdevice_id=subdevice_id)
+    return summed("all_reduce", input_tensor, Along(cluster_axis, topology, num_links), memory_config)
+
+
+@recorded
+def reduce_scatter_minimal_async(
+    input_tensor: Tensor,
+    persistent_output_buffers: Sequence[Tensor] | None = None,
+    *,
+    dim: int,
+    multi_device_global_semaphore: GlobalSemaphore | Sequence[GlobalSemaphore] | None = None,
+    barrier_semaphore: GlobalSemaphore | None = None,
+    num_links: int | None = 1,
+    memory_config: MemoryConfig | None = None,
+    intermediate_memory_config: MemoryConfig | None = None,
+    topology: Topology | None = Topology.Ring,
+    subdevice_id: Any = None,
+    cluster_axis: int | None = None,
+    chunks_per_sync: int | None = None,
+    num_workers_per_link: int | None = None,
+    num_buffers_per_channel: int | None = None,
+) -> Tensor:
+    """As `ttnn.reduce_scatter`, asynchronously, into the last of `persistent_output_buffers` if there are any.
+
+    With these, or without a `barrier_semaphore`, no device asks whether the others have begun. The semaphores, three in a list,
+    need nothing done.
+
+    Raises:
+        RuntimeError: as `reduce_scatter`, or another number of semaphores.
+    """
+    name = "reduce_scatter_minimal_async"
+    SESSION.without_effect(name, subdevice_id=subdevice_id, intermediate_memory_config=intermediate_memory_config)
+    given = multi_device_global_semaphore
+    count = 3 if given is None else 1 if isinstance(given, GlobalSemaphore) else len(given)
+    demand(f"{name}:", (count == 3, f"{count} semaphore(s) in multi_device_global_semaphore; it takes a list of three"))
+    buffer = persistent_output_buffers[-1] if persistent_output_buffers else None
+    sizes = num_workers_per_link, chunks_per_sync, num_buffers_per_channel
+    along = Along(cluster_axis, topology, num_links, *sizes, buffer is None and barrier_semaphore is not None)
+    return scattered(name, input_tensor, dim, along, memory_config, buffer)
+
+
+@recorded
+def all_reduce_async(
+    input_tensor: Tensor,
+    buffer_tensor: Tensor | None = None,
+    *,
+    cluster_axis: int | None = None,
+    mesh_device: MeshDevice | None = None,
+    num_devices: int | None = None,
+    barrier_semaphores: Sequence[GlobalSemaphore] | None = None,
+    rs_global_semaphores: Sequence[GlobalSemaphore] | None = None,
+    ag_global_semaphores: Sequence[GlobalSemaphore] | None = None,
+    multi_device_global_semaphore: GlobalSemaphore | Sequence[GlobalSemaphore] | None = None,
+    math_op: Any = None,
+    num_links: int | None = None,
+    memory_config: MemoryConfig | None = None,
+    topology: Topology | None = None,
+    subdevice_id: Any = None,
+) -> Tensor:
+    """As `ttnn.all_reduce`, with semaphores that need nothing done.
+
+    Raises:
+        NotModelledError: another operation than the sum, or the form of decoding, with a buffer.
+    """
+    SESSION.without_effect("all_reduce_async", subdevice_id=subdevice_id)
+    refuse("all_reduce_async", buffer_tensor=buffer_tensor, math_op=None if math_op == configs.ReduceType.Sum else math_op)
+    return summed("all_reduce_async", input_tensor, Along(cluster_axis, topology, num_links), memory_config)
+
+
+# -- what they do ------------------------------------------------------------------------------------------------------------
+
+
+def scattered(
+    op: str, tensor: Tensor, dim: int, along: Along, memory_config: MemoryConfig | None, into: Tensor | None = None
+) -> Tensor:
+    """Reduce along each line of devices, each of which keeps its part; `into` takes the result if it is given."""
+    from tensix_sim.gather.reduce_scatter import ReduceScatter
+    from tensix_sim.gather.sums import reduced
+
+    mesh, lines = _lines(op, tensor, dim, along.axis, memory_config)
+    dim, count = dim % len(tensor.shape), len(lines[0])
+    if count < 2 or tensor.shape[dim] % count:
+        raise RuntimeError(
+            f"{op}: {tensor.shape[dim]} along dim {dim} for {count} devices; equal parts are needed, of 2 at least"
+        )
+    form = joining(op, mesh, count, along.topology)
+    shape = list(tensor.shape)
+    shape[dim] //= count
+    padded = [*shape[:-2], *(-(-size // TILE) * TILE for size in shape[-2:])]
+    job = ReduceScatter(
+        count, tuple(size * count if at == dim else size for at, size in enumerate(padded)), dim, tensor.dtype.value, form,
+        along.links or mesh.machine.links_per_neighbour, along.workers, along.chunks_per_sync, along.slots or 1,
+        "around" if count % 2 else "halfway", along.barrier, exact=SESSION.settings.numerics == "exact",
+    )  # fmt: skip
+    cycles = simulated(op, mesh, lines, job)
+    meet_and_record(op, mesh, lines, tensor, None if cuts_tiles(tensor, dim, shape[dim]) else cycles, (dim, along))
+
+    def whole_tiles(x: Array) -> Array:
+        """Each part of a tensor filled up with zeros, as the composite does."""
+        more = [(0, large - size) for large, size in zip(padded, shape, strict=True)]
+        return np.concatenate([np.pad(part, more) for part in np.split(x, count, dim)], dim)
+
+    shards: list[Array | None] = [None] * len(mesh.ids)
+    known: dict[tuple[int, ...], list[Array]] = {}
+    for line in lines:
+        held = [array for i in line if (array := tensor.shards[i]) is not None]
+        key = tuple(map(id, held))
+        if held and key not in known:
+            parts = reduced(job, mesh.machine, [whole_tiles(x) for x in held])
+            known[key] = [np.ascontiguousarray(part[tuple(map(slice, shape))]) for part in parts]
+        for i, part in zip(line, known.get(key, ()), strict=False):
+            shards[i] = part
+    result = tensor.like(shards, shape, memory_config=memory_config)
+    if into is not None:
+        into.take_values(result)
+        return into
+    return result
+
+
+def summed(op: str, tensor: Tensor, along: Along, memory_config: MemoryConfig | None) -> Tensor:
+    """Reduce along each line of devices, each of which gets all."""
+    _, lines = _lines(op, tensor, 0, along.axis, memory_config)
+    count, rank = len(lines[0]), len(tensor.shape)
+    units = [1] * (rank - 2) + [TILE] * 2
+    dim = next((d for d in reversed(range(rank)) if tensor.shape[d] % (units[d] * count) == 0), None)
+    if dim is not None:
+        part = scattered("reduce_scatter", tensor, dim, along, memory_config)
+        return gather_lines("all_gather", part, dim, along.axis, along.topology, along.links, memory_config, False, None)
+    SESSION.note(f"{op}: no dimension of {list(tensor.shape)} has {count} parts of whole tiles; it gathers, and adds up locally")
+    apart = reshape(tensor, [1, *tensor.shape])
+    all_of_them = gather_lines("all_gather", apart, 0, along.axis, along.topology, along.links, memory_config, False, None)
+    return mapped("moreh_sum", [all_of_them], lambda x: x.sum(0), tensor.dtype, shape=tensor.shape, memory_config=memory_config)
+
+
+def _lines(
+    op: str, tensor: Tensor, dim: int, axis: int | None, memory_config: MemoryConfig | None
+) -> tuple[MeshDevice, list[list[int]]]:
+    mesh = collective_mesh(op, tensor, dim, memory_config)
+    if axis is None and min(mesh.shape) > 1:
+        raise NotModelledError(
+            f"{op}: over all of a {mesh.shape}, whose rows upstream joins to one chain by links that are not there; "
+            "give cluster_axis: 0 is its columns, 1 its rows"
+        )
+    return mesh, lines_of(op, mesh, axis)
