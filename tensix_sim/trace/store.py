@@ -44,7 +44,7 @@ BROKEN = (
 )  # fmt: skip
 # Columns that hold places in a list of the trace, by table
 PLACES: dict[str, dict[str, Callable[[Trace], int]]] = {
-    "spans": {"lane": lambda t: len(t.lanes), "name": lambda t: len(t.names)},
+    "spans": {"lane": lambda t: len(t.lanes), "name": lambda t: len(t.names), "line": lambda t: len(t.lines)},
     "counts": {"series": lambda t: len(t.counters)},
     "transfers": {"lane": lambda t: len(t.lanes), "kind": lambda t: len(t.names)},
 }
@@ -181,6 +181,8 @@ def save(path: Path, trace: Trace, run: str = "") -> None:
             "about": [json.dumps(about, sort_keys=True)],
             "names": list(map(str, trace.names)),
             "lanes": [f"{x},{y} {risc}" for (x, y), risc in trace.lanes],
+            "lines": [f"{number} {file}" for file, number in trace.lines[1:]],
+            "sources": [json.dumps(trace.sources, sort_keys=True)],
             "counters": [f"{series.label}\t{series.unit}" for series in trace.counters],
         }
         for name, texts in words.items():
@@ -201,7 +203,7 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
     """
     try:
         with zipfile.ZipFile(path) as file:
-            words = {name: _read_words(file, name) for name in ("about", "names", "lanes", "counters")}
+            words = {name: _read_words(file, name) for name in ("about", "names", "lanes", "lines", "sources", "counters")}
             about = json.loads(words["about"][0])
             trace = Trace(cast(Level, about["level"]), spill_rows)
             trace.notes.update(about["notes"])
@@ -212,6 +214,10 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
                 place, risc = lane.split(" ")
                 x, y = place.split(",")
                 trace.lane((int(x), int(y)), risc)
+            trace.sources.update((str(name), str(text)) for name, text in json.loads(words["sources"][0]).items())
+            for line in words["lines"]:
+                number, _, name = line.partition(" ")
+                trace.line(name, int(number), "")
             for counter in words["counters"]:
                 label, unit = counter.split("\t")
                 x, y, what = re.findall(r"(?:\((\d+),(\d+)\) )?(.*)", label)[0]

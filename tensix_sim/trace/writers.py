@@ -131,7 +131,7 @@ def write_golden(trace: Trace) -> str:
     lanes, names = trace.lanes, trace.names
     counters = [f"{series.label}\t{series.unit}" for series in trace.counters]
     lines = []
-    for lane, name, start, end in sorted(trace.spans().tolist(), key=lambda span: lanes[span[0]].rank):
+    for lane, name, start, end, _ in sorted(trace.spans().tolist(), key=lambda span: lanes[span[0]].rank):
         lines.append(f"{lanes[lane]}\t{names[name]}\t{start}\t{end}\n")
     for series, time, value in sorted(trace.counts().tolist(), key=lambda count: counters[count[0]]):
         lines.append(f"{counters[series]}\t{time}\t{value}\n")
