@@ -13,12 +13,13 @@ from tensix_sim.gather.tail import Tail
 from tensix_sim.presets import Preset
 from tensix_sim.sdpa.op import Op
 from tensix_sim.simulation import Result
-from tensix_sim.text import shown, table, wrapped
+from tensix_sim.text import columns, screen_width, shown, table, wrapped
 from tensix_sim.trace import LANES, LaneWait, Run
 from tensix_sim.trust import ratio_error, tells, trust
 
 if TYPE_CHECKING:
     from tensix_sim.analysis import Comparison, FigureChange, Verdict, Worth
+    from tensix_sim.analysis.listing import Listing
     from tensix_sim.error import Explanation, LengthError, WorstRow
     from tensix_sim.tuning import Measured, Tuning
 
@@ -265,6 +266,18 @@ def compare_screen(c: "Comparison") -> str:
     for title, changes in c.of_all_devices:
         parts.append(table((title, "before", "after", "change", ""), map(_change_row, changes)))
     return "\n\n".join([*parts, "everything, device by device: --all"])
+
+
+def listing_screen(listing: "Listing") -> str:
+    """A file of kernels line by line, at work and waiting on each lane, in shares of the wall."""
+    lanes = listing.lanes
+    layout = " ".join([">6"] * 2 * len(lanes) + [">6", "<"])
+    lines = ["".join(f"{lane:>12}" for lane in lanes), columns(layout, *["busy", "wait"] * len(lanes), "line", "")]
+    for line in listing.lines:
+        spent = [n for lane in lanes for n in (line.busy.get(lane, 0), sum(line.waits.get(lane, {}).values()))]
+        shares = (f"{n / listing.life:.1%}" if n else "" for n in spent)
+        lines.append(columns(layout, *shares, line.number, f"  {line.text}")[: screen_width.get()])
+    return "\n".join([wrapped(f"{listing.file}: shares of the wall, mean of the cores at work"), *lines])
 
 
 def baseline_screen(found: "Sequence[Comparison]") -> str:

@@ -14,6 +14,7 @@ from test_report_browser import CHROMIUM, browse, noted
 
 from tensix_sim import simulate
 from tensix_sim.analysis import RelievedRun, Verdict
+from tensix_sim.analysis.listing import listings
 from tensix_sim.page import write_report
 from tensix_sim.simulation import Result
 from tensix_sim.trace import open_run
@@ -97,6 +98,29 @@ def test_a_click_pins_a_span_and_zooming_leaves_no_tip(report: Path) -> None:
     assert noted(dom, "still") == noted(dom, "pinned")
     assert noted(dom, "tip") == "true"
     assert noted(dom, "gone") == "Click a span to pin it."
+
+
+def test_a_pinned_span_leads_to_its_source_line(report: Path, result: Result) -> None:
+    """To the text of the line that asked for it, in the listing, with the share of all its cycles; a file that is shut opens."""
+    dom = used(report, """
+      const find = document.getElementById("find");
+      find.value = "writer write"; find.dispatchEvent(new Event("input")); press(find, "Enter");
+      for (const part of document.querySelectorAll("#source details")) part.open = false;
+      document.querySelector("#pinned button[title]").click();
+      const row = document.querySelector("#source tr.chosen");
+      note("row", [...row.cells].map((cell) => cell.textContent));
+      note("shown", String(row.getBoundingClientRect().height > 0 && row.closest("details").open));
+      note("device", text("#budget .note"));
+    """)  # fmt: skip
+    share, number, source = told(dom, "row")
+    trace = result.trace[int(re.findall(r"of device (\d+)", noted(dom, "device"))[0])]
+    listed = next(one for one in listings([trace]) if one.lanes == ["writer"])
+    line = next(line for line in listed.lines if str(line.number) == number)
+    cycles = line.busy["writer"] + sum(line.waits["writer"].values())
+    assert source == line.text
+    assert ".write(" in source
+    assert share == f"{100 * cycles / listed.life:.1f}%"
+    assert noted(dom, "shown") == "true"
 
 
 def test_sums_of_what_is_in_view_add_up_to_it(report: Path) -> None:

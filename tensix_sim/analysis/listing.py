@@ -2,12 +2,12 @@
 
 import ast
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tensix_sim.trace import Cause, Line, Trace, What
+from tensix_sim.trace import LANES, Cause, Line, Trace, What
 from tensix_sim.trace.queries import Cycles
 from tensix_sim.trace.trace import Lane
 
@@ -40,10 +40,16 @@ class LineTotals:
             spent[self.names[name]] += int(self.cycles[lane, line, name])
         return found
 
+    @property
+    def at_work(self) -> int:
+        """Cores that do anything but wait."""
+        works = [i for i, name in enumerate(self.names) if not isinstance(name, Cause)]
+        return len({self.lanes[i].core for i in np.unique(np.nonzero(self.cycles[:, :, works])[0])})
+
 
 @dataclass(frozen=True)
 class ListedLine:
-    """A line of a kernel: its text, and cycles of all cores by lane: those at work, and those waited by what for."""
+    """A line of a kernel: its text and, by lane, the cycles of all cores at work and those that they waited, by what for."""
 
     number: int
     text: str
@@ -53,48 +59,54 @@ class ListedLine:
 
 @dataclass(frozen=True)
 class Listing:
-    """The functions of a file that asked for anything, line by line, and the cycles that `shares` are of, by lane.
-
-    `life` is what its lanes had in all: the wall, as often as a core has such a lane that this file runs on.
-    """
+    """The functions of a file that asked for anything, line by line; `life` is the wall times the cores at work."""
 
     file: str
-    life: dict[str, int]
+    life: int
     lines: list[ListedLine]
+
+    @property
+    def lanes(self) -> list[str]:
+        """Those that the file's lines run on, in the order in which a tile meets them."""
+        used = {lane for line in self.lines for lane in line.busy}
+        return [lane for lane in LANES.values() if lane in used]
 
 
 def listings(traces: Sequence[Trace]) -> list[Listing]:
     """Files of kernels, those with the most cycles at work first, each with the cycles of all cores of all traces."""
     spent: dict[str, dict[tuple[int, str], Counter[What]]] = {}
-    life: dict[str, Counter[str]] = {}
     sources: dict[str, str] = {}
+    life = 0
     for trace in traces:
+        totals = LineTotals.of(trace)
         sources |= trace.sources
-        totals, cores = LineTotals.of(trace), Counter(lane.name for lane in trace.lanes)
+        life += trace.end * totals.at_work
         for (lane, line), by_name in totals.by_lane().items():
-            spent.setdefault(line.file, {}).setdefault((line.number, lane), Counter()).update(by_name)
-        for file in {line.file for _, line in totals.by_lane()}:
-            of_file = {lane for lane, line in totals.by_lane() if line.file == file}
-            life.setdefault(file, Counter()).update({lane: trace.end * cores[lane] for lane in of_file})
-    found = [_listing(file, sources.get(file, ""), dict(life[file]), by_line) for file, by_line in spent.items()]
+            if line.file:
+                spent.setdefault(line.file, {}).setdefault((line.number, lane), Counter()).update(by_name)
+    found = [Listing(file, life, _listed(sources.get(file, ""), by_line)) for file, by_line in spent.items()]
     return sorted(found, key=lambda listing: -sum(sum(line.busy.values()) for line in listing.lines))
 
 
-def _listing(file: str, source: str, life: dict[str, int], by_line: "dict[tuple[int, str], Counter[What]]") -> Listing:
-    numbers = sorted({number for number, _ in by_line})
-    texts = source.splitlines()
-    lines = []
-    for number in sorted(set(numbers) | _around(source, numbers)):
-        of_lanes = {lane: by_line[number, lane] for lane in life if (number, lane) in by_line}
+def _listed(source: str, by_line: "dict[tuple[int, str], Counter[What]]") -> list[ListedLine]:
+    found = []
+    for number, text in shown_lines(source, {number for number, _ in by_line}):
+        of_lanes = {lane: spent for (n, lane), spent in by_line.items() if n == number}
         busy = {lane: sum(n for what, n in spent.items() if not isinstance(what, Cause)) for lane, spent in of_lanes.items()}
         waits = {
             lane: {what.text: n for what, n in spent.most_common() if isinstance(what, Cause)} for lane, spent in of_lanes.items()
         }
-        lines.append(ListedLine(number, texts[number - 1] if 0 < number <= len(texts) else "", busy, waits))
-    return Listing(file, life, lines)
+        found.append(ListedLine(number, text, busy, waits))
+    return found
 
 
-def _around(source: str, numbers: Sequence[int]) -> set[int]:
+def shown_lines(source: str, numbers: Collection[int]) -> list[tuple[int, str]]:
+    """Numbers and texts of some lines, and of all others of the functions that they are in."""
+    texts = source.splitlines()
+    return [(n, texts[n - 1] if n <= len(texts) else "") for n in sorted({*numbers, *_around(source, numbers)})]
+
+
+def _around(source: str, numbers: Collection[int]) -> set[int]:
     """Lines of the functions that lines are in; of what is no Python by itself, such as a notebook's cell, none."""
     try:
         nodes = list(ast.walk(ast.parse(source)))

@@ -77,7 +77,7 @@ class _Device:
             parent, name = (self.cores[series.core], series.what) if series.core else (self.chip, series.label)
             self._track(track, name, parent, len(RISCS) + len(self.cores) + rank, unit=series.unit)
         for block in self.trace.span_blocks():
-            for lane, name, first, last in block.tolist():
+            for lane, name, first, last, _ in block.tolist():
                 self._slice(self.lanes[lane], self.trace.names[name], first, last)
         for block in self.trace.count_blocks():
             for series, time, value in block.tolist():

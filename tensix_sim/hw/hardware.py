@@ -16,7 +16,7 @@ from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.hw.agenda import CALL, CALLED, FULL, LANDED, MISSING, NOTED, RAISE, RESUME, STARVED, UNRESERVED
 from tensix_sim.hw.engine import TICKS, Engine, SimulationError, happened
-from tensix_sim.hw.lines import LinedOperations, Lines
+from tensix_sim.hw.lines import LinedOperations, SourceLines
 from tensix_sim.hw.riscs import OPERATION_BITS, RESERVE, RESERVE_BACK, RUN, SEMAPHORE_WAIT, WAIT, WAIT_FRONT
 from tensix_sim.hw.routes import Direction, Plan, Routes
 from tensix_sim.hw.semaphore import Semaphore
@@ -117,7 +117,7 @@ class Hardware:
         self.spec = machine.chip.tensix
         self.routes = Routes(machine, watch=trace.transfers, count=trace.zones)
         self.silicon = self.routes.silicon
-        self.lines = Lines(trace)
+        self.lines = SourceLines(trace)
         self.queues: list[Queue] = []
         self.buffers: list[str] = []  # of each core, by name
         self._labels: list[str] = []  # of all cores' buffers

@@ -11,7 +11,7 @@ from tensix_sim.trace import Trace
 OF_ITS_CALLER = 0  # a place in the kernel API
 
 
-class Lines:
+class SourceLines:
     """Numbers of the lines of a chip's kernels, by where their code stands."""
 
     def __init__(self, trace: Trace) -> None:
@@ -42,7 +42,7 @@ class Lines:
 class LinedOperations(list[int]):
     """Operations that a kernel gives, each with the line that it stands in."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: SourceLines) -> None:
         super().__init__()
         self._number = lines.number
 

@@ -116,13 +116,14 @@ async function open(device) {
   const [risc, what, lasts] = await unpack(device.path);
   device.segments = { risc, name: what, end: summed(lasts) };
   for (const flow of device.flows) flow.values = (await unpack(flow.bytes))[0];
+  await openLines(device);
 }
 
 async function openCore(device, core) {
   const detail = device.detail?.[core];
   if (!detail || detail.lanes) return detail;
   const lists = await unpack(detail.packed);
-  detail.lanes = data.lanes.map((_, i) => ({ name: lists[2 * i], end: summed(lists[2 * i + 1]) }));
+  detail.lanes = data.lanes.map((_, i) => ({ name: lists[2 * i].map((act) => data.acts[2 * act]), line: lists[2 * i].map((act) => data.acts[2 * act + 1]), end: summed(lists[2 * i + 1]) }));
   detail.tiles = detail.buffers.map((name, i) => {
     const at = 2 * data.lanes.length + 2 * i;
     return { name, time: summed(lists[at]), value: lists[at + 1] };
@@ -704,10 +705,10 @@ function hover(event) {
   if (!row || row.heading || row.legend || plot.pointer === null) return hideTip();
   const time = toTime(event.offsetX), at = `at cycle ${fmt(Math.floor(time))}, ${us(time)}`;
   if (row.lane) {
-    const { name, end, risc } = row.lane, i = firstAfter(end, time), start = i ? end[i - 1] : 0;
+    const { name, line, end, risc } = row.lane, i = firstAfter(end, time), start = i ? end[i - 1] : 0;
     const lane = risc ? data.lanes[risc[i]] : row.label;
     if (i === end.length || !name[i]) return showTip(event, `${row.label}: ${i === end.length ? "done" : "nothing"}`, at);
-    return showTip(event, `${lane}: ${data.names[name[i]]}`, `${fmt(end[i] - start)} cycles, ${us(end[i] - start)}\nfrom ${fmt(start)} to ${fmt(end[i])}`);
+    return showTip(event, `${lane}: ${data.names[name[i]]}`, `${fmt(end[i] - start)} cycles, ${us(end[i] - start)}\nfrom ${fmt(start)} to ${fmt(end[i])}${line?.[i] ? `\n${data.lines[line[i]]}` : ""}`);
   }
   if (row.tiles) {
     const value = row.tiles.value[firstAfter(row.tiles.time, time) - 1] ?? 0;
@@ -943,7 +944,7 @@ function drawParts(parts) {
 }
 async function drawDevice() {
   drawTabs();
-  drawParts({ verdict: drawVerdict, ring: drawRing, cores: drawCores, floor: drawFloor, time: drawTimeFrame, budget: drawBudget, roofline: drawRoofline, path: drawPath });
+  drawParts({ verdict: drawVerdict, ring: drawRing, cores: drawCores, floor: drawFloor, time: drawTimeFrame, budget: drawBudget, source: drawSource, roofline: drawRoofline, path: drawPath });
   await drawTime();
 }
 async function drawAll() {
