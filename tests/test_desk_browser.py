@@ -104,7 +104,7 @@ def test_a_pinned_span_leads_to_its_source_line(report: Path, result: Result) ->
     """To the text of the line that asked for it, in the listing, with the share of all its cycles; a file that is shut opens."""
     dom = used(report, """
       const find = document.getElementById("find");
-      find.value = "writer write"; find.dispatchEvent(new Event("input")); press(find, "Enter");
+      find.value = "writer output"; find.dispatchEvent(new Event("input")); press(find, "Enter");
       for (const part of document.querySelectorAll("#source details")) part.open = false;
       document.querySelector("#pinned button[title]").click();
       const row = document.querySelector("#source tr.chosen");
