@@ -28,7 +28,7 @@ from tensix_sim.page import describe, page, write_pngs, write_report
 from tensix_sim.page.data import SEVERAL
 from tensix_sim.page.families import FAMILIES, family
 from tensix_sim.page.packing import deltas, pack, unpack
-from tensix_sim.screen import listing_screen
+from tensix_sim.report_screen import listing_screen
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sources import ROOT
 from tensix_sim.trace import RISCS, Cause, Run, Trace, open_run

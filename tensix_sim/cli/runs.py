@@ -217,7 +217,7 @@ def report(
     from tensix_sim.device import DeviceFigures
     from tensix_sim.files import try_target
     from tensix_sim.page import write_pngs, write_report
-    from tensix_sim.screen import listing_screen, verdict_screen
+    from tensix_sim.report_screen import report_screen
     from tensix_sim.store import writable_store
     from tensix_sim.summary import read_run
 
@@ -232,10 +232,9 @@ def report(
         with progress("what-ifs", f"what was run is kept in {kept}") as bar:
             verdicts = judge(done.spec, [(device, done.traces[device.ring_id]) for device in devices], jobs, bar, kept)
     listed = listings(list(done.traces.values())) if lines else []
-    screens = [verdict_screen(verdicts), *map(listing_screen, listed)]
     verdicts_only = [verdict.summary() for verdict in verdicts]
     figures = {"verdicts": verdicts_only, "lines": [asdict(one) for one in listed]} if lines else verdicts_only
-    show("" if page == STDOUT else "\n\n".join(filter(None, screens)), json_file, lambda: figures)
+    show("" if page == STDOUT else report_screen(done, verdicts, listed), json_file, lambda: figures)
     write_report(done, verdicts, page)
     pictures = write_pngs(done, verdicts, folder if page == STDOUT else page.parent) if png else []
     if wrote := [f"wrote {path}" for path in [page, *pictures] if path != STDOUT]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import tensix_sim
 from tensix_sim.analysis import Verdict, budgets, critical_path, in_groups, merged, program_roofline, roofline
 from tensix_sim.analysis.listing import LineTotals, shown_lines
+from tensix_sim.analysis.slices import alike, slices_of
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.doctor.records import L1Buffer
@@ -75,6 +76,7 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
     summary = run.summary["devices"]
     share = spans // max(1, len(summary))
     devices = [_device(d, run.traces.get(d["ring_id"]), job, names, share) for d in summary]
+    slices = slices_of(job.geometry, run.traces)
     return {
         "title": f"{spec.op} on {spec.board}",
         "shape": _shape(job),
@@ -88,6 +90,8 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
         "tail": _tail(run.summary),
         "verdicts": _verdicts(verdicts),
         "devices": devices,
+        "slices": {str(ring_id): [asdict(one) for one in found] for ring_id, found in slices.items()},
+        "slices_alike": alike(slices, max(device["cycles"] for device in summary)),
         "foot": _foot(job.machine, run),
     }
 
@@ -109,6 +113,7 @@ def describe_program(
         "verdicts": _verdicts(verdicts),
         "devices": [device],
         "foot": _foot(machine),
+        "slices": {},
         "without": [*([] if verdicts else ["verdict"]), "ring", "config", "accuracy"],
     }
 
@@ -291,8 +296,19 @@ def _flows(trace: Trace) -> list[dict[str, Any]]:
     for series in sorted(moved, key=lambda series: order.get(series.what, len(order))):
         starts, nbytes = trace.counter(series.label)
         width = int(starts[1] - starts[0]) if len(starts) > 1 else max(1, trace.end)
+        if starts[0]:  # a link's bins begin with its first packet
+            nbytes = _from_zero(int(starts[0]), width, nbytes)
         flows.append({"name": series.what, "width": width, "bytes": pack(nbytes)})
     return flows
+
+
+def _from_zero(first: int, width: int, nbytes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bytes in bins that begin at cycle 0, of bins that begin later: each is spread evenly over its life."""
+    so_far = np.concatenate(([0], np.cumsum(nbytes)))
+    edges = np.arange(0, first + (len(nbytes) + 1) * width, width)
+    until = np.interp(edges, first + width * np.arange(len(so_far)), so_far)
+    whole: NDArray[np.int64] = np.round(until).astype(np.int64)
+    return whole[1:] - whole[:-1]
 
 
 # -- lanes of some cores ------------------------------------------------------------------------------------
