@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pftrace import VIEWED
 from programs import add, product, rows
 from specs import CHUNKED, JOINT, OPS, PLAIN, RING, Raw, raw, upstream
 
@@ -302,7 +303,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path, op: str, kernel: st
     assert results[0].gathered().tobytes() == results[1].gathered().tobytes()
     files = [sorted(p.name for p in (tmp_path / name).iterdir()) for name in "ab"]
     assert files[0] == files[1]
-    assert {"trace.json", "cores.csv", "summary.json"} <= set(files[0])
+    assert {VIEWED, "cores.csv", "summary.json"} <= set(files[0])
     for file in files[0]:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 

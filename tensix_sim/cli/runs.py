@@ -49,7 +49,7 @@ def _within(ctx: click.Context, param: click.Parameter, name: str | None) -> str
     "--emit",
     "kinds",
     multiple=True,
-    type=click.Choice(("device-log", "perf-csv", "npe", "visualizer", "perfetto", "parquet")),
+    type=click.Choice(("device-log", "perf-csv", "npe", "visualizer", "perfetto", "json", "parquet")),
     help="Also write files that other tools open.",
 )
 @click.option("--explain-error", is_flag=True, help="Take the error apart by its causes; needs numerics: exact.")
@@ -93,7 +93,7 @@ def run(
             emit(result.as_run(), kinds, new, folder.resolve().name)
     show("", json_file, result.summary)
     if not result.opens_in_a_viewer:
-        say(f"no {folder / 'trace.json'}: the trace is too long for Perfetto; `tensix-sim report {folder}` shows it", err=True)
+        say(f"no {folder / 'trace.pftrace'}: the trace is too long for Perfetto; `tensix-sim report {folder}` shows it", err=True)
     say(f"traces in {folder}", err=True)
     if strict and result.accuracy and result.accuracy.suspect:
         sys.exit(3)

@@ -296,7 +296,7 @@ def _flows(trace: Trace) -> list[dict[str, Any]]:
     for series in sorted(moved, key=lambda series: order.get(series.what, len(order))):
         starts, nbytes = trace.counter(series.label)
         width = int(starts[1] - starts[0]) if len(starts) > 1 else max(1, trace.end)
-        if starts[0]:  # a link's bins begin with its first packet
+        if len(starts) and starts[0]:  # a link's bins begin with its first packet
             nbytes = _from_zero(int(starts[0]), width, nbytes)
         flows.append({"name": series.what, "width": width, "bytes": pack(nbytes)})
     return flows
