@@ -16,16 +16,16 @@ class SourceLines:
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._known: dict[tuple[int, int], int] = {}
+        self.known: dict[tuple[int, int], int] = {}
         self._kept: list[object] = []  # code, whose `id` nothing else may have
 
     def number(self, frame: Any) -> int:
         """The line of the innermost kernel's code that runs in a frame or has called it."""
         while frame is not None:
             place = id(frame.f_code), frame.f_lasti
-            line = self._known.get(place)
+            line = self.known.get(place)
             if line is None:
-                line = self._known[place] = self._learn(frame)
+                line = self.known[place] = self._learn(frame)
             if line != OF_ITS_CALLER:
                 return line
             frame = frame.f_back
@@ -44,11 +44,13 @@ class LinedOperations(list[int]):
 
     def __init__(self, lines: SourceLines) -> None:
         super().__init__()
-        self._number = lines.number
+        self._lines, self._known = lines, lines.known
 
     def append(self, operation: int) -> None:
         """Add an operation, which what calls this was asked for."""
-        super().append(operation | self._number(sys._getframe(2)) << LINE_SHIFT)
+        frame = sys._getframe(2)
+        line = self._known.get((id(frame.f_code), frame.f_lasti)) or self._lines.number(frame)  # mostly a kernel's own code
+        super().append(operation | line << LINE_SHIFT)
 
 
 def _short(path: str) -> str:
