@@ -13,12 +13,12 @@ from tensix_sim.gather.tail import Tail
 from tensix_sim.presets import Preset
 from tensix_sim.sdpa.op import Op
 from tensix_sim.simulation import Result
-from tensix_sim.text import shown, table, wrapped
+from tensix_sim.text import few, shown, table, wrapped
 from tensix_sim.trace import LANES, LaneWait, Run
 from tensix_sim.trust import ratio_error, tells, trust
 
 if TYPE_CHECKING:
-    from tensix_sim.analysis import Comparison, FigureChange, Verdict, Worth
+    from tensix_sim.analysis import Comparison, FigureChange, Worth
     from tensix_sim.error import Explanation, LengthError, WorstRow
     from tensix_sim.tuning import Measured, Tuning
 
@@ -228,23 +228,6 @@ SHOWN = 12  # changes of a device's critical path; the rest is one line
 SETTINGS, PATH, MOVED = 8, 6, 5  # lines of a comparison that fits a screen
 
 
-def verdict_screen(found: "Sequence[Verdict]") -> str:
-    """What binds each device and what helps, in words, with the what-ifs that change anything and all changes that were tried."""
-    from tensix_sim.analysis import in_groups
-
-    parts = []
-    for v, *others in in_groups(found):
-        shown = [w for w in v.what_ifs if abs(w.gain) >= 0.0005]
-        rows = [(w.cause, w.change, f"{w.cycles:,}", w.saved, w.drawn_from.partition(":")[0]) for w in shown]
-        alike = f" and alike {_numbers(sorted(o.ring_id for o in others))}" if others else ""
-        parts.append(wrapped(f"device {v.ring_id}{alike}: {v.text}"))
-        parts.append(table(("what if", "", "cycles", "the device takes", "from"), rows))
-        tried = [(t.text, t.note, f"{t.cycles:,}", t.saved, t.drawn_from.partition(":")[0]) for t in v.tried]
-        if tried:
-            parts.append(table(("change", "", "cycles", "the device takes", "from"), tried))
-    return "\n\n".join([*parts, *map(wrapped, dict.fromkeys(v.trust for v in found))])
-
-
 def compare_screen(c: "Comparison") -> str:
     """The answer, settings that differ, devices in groups that are alike, and of the slowest why: as much as fits a screen."""
     parts = [wrapped(c.verdict), *map(wrapped, c.notes), *(wrapped(f"FAILED: {limit.text}") for limit in c.limits)]
@@ -252,7 +235,7 @@ def compare_screen(c: "Comparison") -> str:
         shown = [(key, _value(a), _value(b)) for key, a, b in told[:SETTINGS]]
         parts.append(table(("setting that differs", "before", "after"), [*shown, *_rest(len(told) - SETTINGS, 3)]))
     header = ("device", "before", "after", "change", "")
-    groups = [(f"{_numbers([d.device for d in group])}{', alike' * (len(group) > 1)}", group[0]) for group in c.alike]
+    groups = [(f"{few([d.device for d in group])}{', alike' * (len(group) > 1)}", group[0]) for group in c.alike]
     rows = [(name if m is d.cycles else f"{name}, {m.what}", *m.texts) for name, d in groups for m in d.measures]
     parts.append("\n".join([table(header, rows), *(f"device {d}: only in {name}" for d, name in c.only.items())]))
     if d := c.slowest:
@@ -305,11 +288,6 @@ def _most_of_path(c: "Comparison", side: str) -> str:
 def _rest(left: int, cells: int) -> list[tuple[str, ...]]:
     """A last row that says how many more there are."""
     return [(f"and {left} more", *[""] * (cells - 1))] if left > 0 else []
-
-
-def _numbers(of: Sequence[int]) -> str:
-    """0 to 3, or 0, 2, 3."""
-    return f"{of[0]} to {of[-1]}" if len(of) > 2 and of[-1] - of[0] == len(of) - 1 else ", ".join(map(str, of))
 
 
 def compare_all_screen(c: "Comparison") -> str:

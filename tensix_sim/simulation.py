@@ -151,7 +151,7 @@ class Result(Shown):
 
     @property
     def opens_in_a_viewer(self) -> bool:
-        """Whether its traces are short enough for Chrome JSON to be opened."""
+        """Whether its traces are short enough for Perfetto to open them."""
         return opens_in_a_viewer([*self.trace.items(), *self._tails])
 
     @property

@@ -63,6 +63,11 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def few(of: Sequence[int]) -> str:
+    """Whole numbers in order as people write them: 0 to 3, or 0, 2, 3."""
+    return f"{of[0]} to {of[-1]}" if len(of) > 2 and of[-1] - of[0] == len(of) - 1 else ", ".join(map(str, of))
+
+
 def near(name: object, known: Iterable[str]) -> str:
     """The few known names that are most like an unknown one, nearest first, as a list in words."""
     return ", ".join(get_close_matches(str(name), list(known), n=NEAR, cutoff=0.0)) or "none"

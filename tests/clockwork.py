@@ -7,7 +7,7 @@ import numpy as np
 
 from tensix_sim.hw.agenda import RESUME
 from tensix_sim.hw.silicon import CAUSES, Silicon
-from tensix_sim.hw.tables import BANK, BLOCK, BUFFER, NOBODY, OPERATION, QUEUE, RISC, SEMAPHORE, STAGE, TENSIX, rows
+from tensix_sim.hw.tables import BANK, BLOCK, BUFFER, LINE_SHIFT, NOBODY, OPERATION, QUEUE, RISC, SEMAPHORE, STAGE, TENSIX, rows
 from tensix_sim.hw.tensix import Stage
 from tensix_sim.program import Role
 
@@ -66,11 +66,11 @@ class Clockwork(Silicon):
         self.make_room(packed=len(stages), products=3 * windows, vectors=2 * windows)
         return self.add("blocks", rows(BLOCK, 1, stages=first, stages_end=first + len(stages), halves=halves, name=VERB))
 
-    def give(self, risc: int, kind: int, **fields: int) -> None:
-        """Have a RISC do an operation after those that it has; more may not come."""
+    def give(self, risc: int, kind: int, line: int = 0, **fields: int) -> None:
+        """Have a RISC do an operation, which a line of its kernel asks for, after those that it has; more may not come."""
         operation = self.add_operation(kind, **fields)
         record = self.cores.riscs[risc]
-        self.cores.queues[risc * QUEUE + record["issued"]] = operation
+        self.cores.queues[risc * QUEUE + record["issued"]] = line << LINE_SHIFT | operation
         record["issued"] += 1
         record["ended"] = True
 

@@ -8,12 +8,12 @@ from tensix_sim.config import RunSpec
 Raw = dict[str, Any]
 
 RING, PLAIN, CHUNKED = OPS = ("ring_distributed_sdpa", "sdpa", "chunked_sdpa")
-JOINT = "ring_joint_sdpa"
+JOINT = "ring_joint_sdpa"  # with K and V that travel and one kernel, which few laws of the others fit
 OF_OP: dict[str, Raw] = {
     RING: {"board": "galaxy", "ring_size": 2},
     PLAIN: {"board": "p100a"},
-    JOINT: {"board": "galaxy", "ring_size": 4},
     CHUNKED: {"board": "p100a", "chunk_start_idx": 0, "paged_kv": {"block_size": 64, "page_table": "shuffled"}},
+    JOINT: {"board": "galaxy", "ring_size": 4, "is_causal": False},
 }
 SHORT = {
     "S": "inputs.seq_len",

@@ -294,9 +294,9 @@ def test_a_result_that_cannot_be_written_is_shown(tmp_path: Path, monkeypatch: p
     """The screen is there, the exit code is 2, no folder is left."""
 
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device", "trace.json")
+        raise OSError(28, "No space left on device", "cores.csv")
 
-    monkeypatch.setattr("tensix_sim.trace.store.write_chrome", full)
+    monkeypatch.setattr("tensix_sim.trace.store.write_core_csv", full)
     (tmp_path / "spec.yaml").write_text(SPEC)
     code, out, _ = call("run", tmp_path / "spec.yaml", "--traces", tmp_path / "t", "--jobs", "1")
     assert code == 2

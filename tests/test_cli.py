@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from pftrace import VIEWED
 from processes import HANGS, await_event
 
 from tensix_sim.cli import main
@@ -32,7 +33,7 @@ def test_run_prints_each_device_and_leaves_its_traces(command, tmp_path: Path) -
     assert result.exit_code == 0, result.output
     assert [line.split()[0] for line in result.stdout.splitlines() if line[:1].isdigit()] == ["0", "1", "2", "3"]
     written = {f.name for f in (tmp_path / "traces/runs/mine").iterdir()}
-    assert written == {"trace.json", "cores.csv", "summary.json", *(f"device-{i}.npz" for i in range(4))}
+    assert written == {VIEWED, "cores.csv", "summary.json", *(f"device-{i}.npz" for i in range(4))}
     data = json.loads((tmp_path / "out.json").read_text())
     assert {"spec", "effective", "devices", "accuracy", "wall_seconds", "peak_rss_bytes"} <= set(data)
     device = data["devices"][0]
@@ -41,8 +42,7 @@ def test_run_prints_each_device_and_leaves_its_traces(command, tmp_path: Path) -
     wanted += "ideal_cycles math_utilization waits accuracy"
     assert set(wanted.split()) <= set(device)
     assert data["spec"]["queue_id"] == 0
-    trace = json.loads((tmp_path / "traces/runs/mine/trace.json").read_text())
-    assert trace["traceEvents"]
+    assert (tmp_path / "traces/runs/mine" / VIEWED).stat().st_size > 1000
 
 
 def test_run_without_numbers_or_traces(command, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_plain_op_runs_on_one_device(command, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "not causal" in result.stdout
     assert [line.split()[0] for line in result.stdout.splitlines() if line[:1].isdigit()] == ["0"]
-    assert (tmp_path / "traces/runs/sdpa-galaxy-s512/trace.json").exists()
+    assert (tmp_path / "traces/runs/sdpa-galaxy-s512" / VIEWED).exists()
     effective = json.loads((tmp_path / "out.json").read_text())["effective"]
     assert (effective["kernel"], effective["kernel_requested"]) == ("legacy", None)
 
@@ -123,9 +123,9 @@ def test_a_full_disk_is_one_message_and_no_half_file(command, monkeypatch: pytes
     """Out of disk while the trace is written: exit 2, the file named, nothing left of it."""
 
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device", "traces/runs/x/trace.json")
+        raise OSError(28, "No space left on device", "traces/runs/x/cores.csv")
 
-    monkeypatch.setattr("tensix_sim.trace.store.write_chrome", full)
+    monkeypatch.setattr("tensix_sim.trace.store.write_core_csv", full)
     result = command("run", *SMALL, "--name", "x")
     assert result.exit_code == 2
     assert "No space left on device" in result.output
@@ -215,14 +215,14 @@ def test_ctrl_c_ends_with_130_and_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_trace_too_long_for_a_viewer_is_not_written_for_one(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No trace.json, not even an older one, and a line that says so; the columns are there all the same."""
+    """No trace for it, not even an older one, and a line that says so; the columns are there all the same."""
     command("run", *SMALL, "--set", "numerics=off", "--name", "long")
     monkeypatch.setattr("tensix_sim.trace.store.VIEWER_SPANS", 100)
     result = command("run", *SMALL, "--set", "numerics=off", "--name", "long")
     assert result.exit_code == 0
     assert "too long for Perfetto" in result.stderr
     written = {f.name for f in (tmp_path / "traces/runs/long").iterdir()}
-    assert "trace.json" not in written
+    assert VIEWED not in written
     assert "device-0.npz" in written
 
 

@@ -413,15 +413,15 @@ def test_work_outside_windows_keeps_the_pack_thread_busy_and_of_it_the_vector_un
 
 @pytest.mark.parametrize(("pack", "waits"), [(0, 0), (80, 0), (81, 1), (300, 220)])
 def test_a_hand_over_holds_the_unpacker_until_all_is_packed(pack: int, waits: int) -> None:
-    """And a semaphore's handshake of 20 more; it is at 100 itself."""
+    """And a semaphore's handshake of 20 more; it is at 100 itself. The wait is of the line that asked for it."""
     silicon = Clockwork(handshake=20, zones=1)
     silicon.add("spans", rows(SPAN, 8))
     risc = silicon.add_risc(unpack=100, pack=pack)
-    silicon.give(risc, riscs.HAND_OVER)
+    silicon.give(risc, riscs.HAND_OVER, line=7)
     silicon.run(0)
     assert (silicon.threads(risc)["unpack"], silicon.threads(risc)["unpack_pack"]) == (100 + waits, waits)
     spans = silicon.cores.spans[: silicon.state["spans"]].tolist()
-    assert spans == ([(0, CAUSES.index(PACK), 100, 100 + waits)] if waits else [])
+    assert spans == ([(0, CAUSES.index(PACK), 100, 100 + waits, 7)] if waits else [])
 
 
 # -- RISCs --------------------------------------------------------------------------------------------------
@@ -596,7 +596,7 @@ def test_the_cycles_of_a_transfer_are_its_issue_then_its_waits_and_no_more(left:
     riscs._spent_moving(silicon.cores, risc, silicon.cores.operations[op])
     names, start, expected = (WORK, *map(CAUSES.index, (BANK, LINK, LATENCY))), 1000, []
     for name, cycles in zip(names, parts, strict=True):
-        expected += [(0, name, start, start + cycles)] if cycles else []
+        expected += [(0, name, start, start + cycles, 0)] if cycles else []
         start += cycles
         assert name == WORK or silicon.waited(risc, name) == cycles
     assert silicon.cores.spans[: silicon.state["spans"]].tolist() == expected

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from specs import raw
+from specs import JOINT, raw
 from test_report_browser import CHROMIUM, browse, noted
 
 from tensix_sim import simulate
 from tensix_sim.analysis import RelievedRun, Verdict
+from tensix_sim.analysis.listing import listings
+from tensix_sim.analysis.slices import arrivals
 from tensix_sim.page import write_report
+from tensix_sim.sdpa.ring_joint import RingGeometry
 from tensix_sim.simulation import Result
 from tensix_sim.trace import open_run
 
@@ -97,6 +100,44 @@ def test_a_click_pins_a_span_and_zooming_leaves_no_tip(report: Path) -> None:
     assert noted(dom, "still") == noted(dom, "pinned")
     assert noted(dom, "tip") == "true"
     assert noted(dom, "gone") == "Click a span to pin it."
+
+
+def test_a_pinned_span_leads_to_its_source_line(report: Path, result: Result) -> None:
+    """To the text of the line that asked for it, in the listing, with the share of all its cycles; a file that is shut opens."""
+    dom = used(report, """
+      const find = document.getElementById("find");
+      find.value = "writer output"; find.dispatchEvent(new Event("input")); press(find, "Enter");
+      for (const part of document.querySelectorAll("#source details")) part.open = false;
+      document.querySelector("#pinned button[title]").click();
+      const row = document.querySelector("#source tr.chosen");
+      note("row", [...row.cells].map((cell) => cell.textContent));
+      note("shown", String(row.getBoundingClientRect().height > 0 && row.closest("details").open));
+      note("device", text("#budget .note"));
+    """)  # fmt: skip
+    share, number, source = told(dom, "row")
+    trace = result.trace[int(re.findall(r"of device (\d+)", noted(dom, "device"))[0])]
+    listed = next(one for one in listings([trace]) if one.lanes == ["writer"])
+    line = next(line for line in listed.lines if str(line.number) == number)
+    cycles = line.busy["writer"] + sum(line.waits["writer"].values())
+    assert source == line.text
+    assert ".write(" in source
+    assert share == f"{100 * cycles / listed.life:.1f}%"
+    assert noted(dom, "shown") == "true"
+
+
+def test_the_slices_of_a_joint_ring_are_listed(tmp_path: Path) -> None:
+    """For the chosen device in the order of use: chip, hops, and when each link had brought its part."""
+    run = simulate(raw(JOINT, S=1024, heads=2, kv_heads=2, dtype="bfloat16", grid=[4, 4], num_links=2, numerics="off")).as_run()
+    write_report(run, [], tmp_path / "joint.html")
+    dom = used(tmp_path / "joint.html", """
+      note("rows", [...document.querySelectorAll("#slices tbody tr")].map((row) => [...row.cells].map((cell) => cell.textContent.replace(/,/g, ""))));
+      note("hidden", document.getElementById("slices").hidden);
+    """, fragment="device=1&core=0,0")  # fmt: skip # noqa: E501
+    found = arrivals(RingGeometry.of(run.spec), 1, run.traces[1])
+    assert [row[:5] for row in told(dom, "rows")] == [
+        [str(one.slice), f"the chips {one.side}", str(one.hops), *map(str, one.landed)] for one in found
+    ]
+    assert not told(dom, "hidden")
 
 
 def test_sums_of_what_is_in_view_add_up_to_it(report: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from pftrace import packets
 from specs import PLAIN, Raw, raw
 
 from tensix_sim import simulate
@@ -20,12 +21,12 @@ from tensix_sim.analysis import compare, read_side
 from tensix_sim.cli import main
 from tensix_sim.config import load_spec
 from tensix_sim.doctor.check import check
-from tensix_sim.emit import KINDS, EmitError, MissingPackageError, emit, perfetto
+from tensix_sim.emit import KINDS, EmitError, MissingPackageError, emit
 from tensix_sim.emit.device_log import COLUMNS as LOG_COLUMNS
 from tensix_sim.emit.perf_results import COLUMNS
 from tensix_sim.sdpa.geometry import spec_machine
 from tensix_sim.simulation import Result
-from tensix_sim.trace import RISCS, RunError, Totals, open_run
+from tensix_sim.trace import RISCS, RunError, Totals, open_run, perfetto
 
 RING = raw(numerics="off", trace="transfers")
 WIDE = {"board": "p150b", "is_causal": False, "dtype": "bfloat16", "grid": [4, 4], "numerics": "off", "trace": "transfers"}
@@ -203,34 +204,47 @@ def test_the_perfetto_trace_has_every_span_on_its_track(result: Result, tmp_path
     """Read back by Perfetto's own messages: lanes under cores under devices, in order; cycles as annotations; counters."""
     proto = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
     (path,) = emit(result.as_run(), ["perfetto"], tmp_path)
-    trace = proto.Trace()
-    trace.ParseFromString(path.read_bytes())
-    tracks = {p.track_descriptor.uuid: p.track_descriptor for p in trace.packet if p.HasField("track_descriptor")}
-    begun = [p for p in trace.packet if p.track_event.type == proto.TrackEvent.TYPE_SLICE_BEGIN]
-    cycles: Counter[tuple[str, str, str, str]] = Counter()
-    for packet in begun:
-        lane = tracks[packet.track_event.track_uuid]
-        core = tracks[lane.parent_uuid]
-        notes = {note.name: note.int_value for note in packet.track_event.debug_annotations}
-        assert packet.timestamp == notes["first cycle"]  # at 1 GHz
-        cycles[tracks[core.parent_uuid].name, core.name, lane.name, packet.track_event.name] += notes["cycles"]
+    read = list(packets(path))
+    tracks = {p.track_descriptor.uuid: p.track_descriptor for p in read if p.HasField("track_descriptor")}
+    cycles: Counter[tuple[str, ...]] = Counter()
+    by_line: Counter[tuple[int, str]] = Counter()
+    open_at: dict[int, tuple[int, int]] = {}
+    for packet in read:
+        event = packet.track_event
+        if event.type == proto.TrackEvent.TYPE_SLICE_BEGIN:
+            lane = tracks[event.track_uuid]
+            core = tracks[lane.parent_uuid]
+            device = tracks[core.parent_uuid].name
+            notes = {note.name: note.int_value for note in event.debug_annotations}
+            assert packet.timestamp == notes["first cycle"]  # at 1 GHz
+            assert event.track_uuid not in open_at
+            open_at[event.track_uuid] = packet.timestamp, notes["cycles"]
+            cycles[device, core.name, lane.name, event.name] += notes["cycles"]
+            by_line[device, event.source_location.file_name] += notes["cycles"]
+        elif event.type == proto.TrackEvent.TYPE_SLICE_END:
+            begin, lasts = open_at.pop(event.track_uuid)
+            assert packet.timestamp == begin + lasts
+    assert not open_at
+    for ring_id, trace in result.trace.items():
+        rows = trace.spans()
+        for n, line in enumerate(trace.lines[1:], 1):
+            spent = (rows["end"] - rows["start"])[rows["line"] == n].sum()
+            assert by_line[f"device {ring_id}", str(line)] == spent
     for device in result.devices:
         totals = Totals.of(result.trace[device.ring_id])
         for lane, spent in zip(totals.lanes, totals.cycles, strict=True):
             for name, n in zip(totals.names, spent.tolist(), strict=True):
                 assert cycles[f"device {device.ring_id}", f"core {lane.core[0]},{lane.core[1]}", lane.risc, str(name)] == n
-    counted = [p for p in trace.packet if p.track_event.type == proto.TrackEvent.TYPE_COUNTER]
-    assert len(counted) == sum(len(t.counts()) for t in result.trace.values())
-    assert len({p.trusted_packet_sequence_id for p in trace.packet}) == 1
+    counted = [p.track_event.counter_value for p in read if p.track_event.type == proto.TrackEvent.TYPE_COUNTER]
+    assert counted == [value for t in result.trace.values() for value in t.counts()["value"].tolist()]
+    assert {p.trusted_packet_sequence_id for p in read if p.HasField("trusted_packet_sequence_id")} == {1}
 
 
 def test_lanes_stand_in_the_order_in_which_a_tile_meets_them(result: Result, tmp_path: Path) -> None:
     """A core's RISCs come first, then its buffers."""
-    proto = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
+    pytest.importorskip("perfetto")
     (path,) = emit(result.as_run(), ["perfetto"], tmp_path)
-    trace = proto.Trace()
-    trace.ParseFromString(path.read_bytes())
-    tracks = [p.track_descriptor for p in trace.packet if p.HasField("track_descriptor")]
+    tracks = [p.track_descriptor for p in packets(path) if p.HasField("track_descriptor")]
     core = next(t.uuid for t in tracks if t.name == "core 0,0")
     children = sorted((t for t in tracks if t.parent_uuid == core), key=lambda t: t.sibling_order_rank)
     assert [t.name for t in children][: len(RISCS) + 2] == [*RISCS, "q_in", "k_in"]
@@ -246,9 +260,9 @@ def test_the_same_run_gives_the_same_perfetto_trace(result: Result, tmp_path: Pa
 
 def test_without_the_package_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch, result: Result, tmp_path: Path) -> None:
     """It says what to install, and nothing is written."""
-    monkeypatch.setitem(__import__("sys").modules, "perfetto.trace_builder", None)
+    monkeypatch.setitem(__import__("sys").modules, "perfetto.protos.perfetto.trace", None)
     with pytest.raises(MissingPackageError, match=r"pip install 'tensix-sim\[emit\]'"):
-        perfetto.packages()
+        perfetto.messages()
     with pytest.raises(MissingPackageError):
         emit(result.as_run(), ["perfetto"], tmp_path)
     assert not list(tmp_path.iterdir())
@@ -345,15 +359,14 @@ def test_parquet_has_what_the_trace_has(result: Result, tmp_path: Path) -> None:
     assert all(path.read_bytes() == (tmp_path / "b" / path.name).read_bytes() for path in written)
 
 
-def test_a_long_trace_is_compressed(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same JSON, a tenth of the bytes, the same bytes twice; a run with it is read back, and one of another run is not."""
-    result.write(tmp_path / "plain")
-    monkeypatch.setattr("tensix_sim.trace.store.PLAIN_SPANS", 100)
+def test_without_perfetto_a_run_has_compressed_json(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of `--emit json`, a fifth of its bytes, the same twice; a run with it is read back, and one of another run is not."""
+    monkeypatch.setattr("tensix_sim.trace.perfetto.is_there", lambda: False)
     for name in "ab":
         result.write(tmp_path / name)
     packed = (tmp_path / "a/trace.json.gz").read_bytes()
     assert packed == (tmp_path / "b/trace.json.gz").read_bytes()
-    plain = (tmp_path / "plain/trace.json").read_bytes()
+    plain = emit(result.as_run(), ["json"], tmp_path)[0].read_bytes()
     assert gzip.decompress(packed) == plain
     assert len(packed) < len(plain) / 5
     assert open_run(tmp_path / "a").id == result.id
@@ -361,3 +374,13 @@ def test_a_long_trace_is_compressed(result: Result, tmp_path: Path, monkeypatch:
         file.write(plain.replace(result.id.encode(), b"another"))
     with pytest.raises(RunError, match="runs are mixed"):
         open_run(tmp_path / "a")
+
+
+def test_perfettos_own_form_is_the_least(result: Result, tmp_path: Path) -> None:
+    """A run writes it where the package is, and it is what `--emit perfetto` writes; it is smaller than compressed JSON."""
+    pytest.importorskip("perfetto")
+    result.write(tmp_path / "run")
+    (path,) = emit(result.as_run(), ["perfetto"], tmp_path)
+    assert (tmp_path / "run/trace.pftrace").read_bytes() == path.read_bytes()
+    (plain,) = emit(result.as_run(), ["json"], tmp_path)
+    assert len(path.read_bytes()) < len(gzip.compress(plain.read_bytes(), 1))

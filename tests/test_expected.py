@@ -46,7 +46,7 @@ def sdpa(**changes: Any) -> Raw:
 
 def joint(**changes: Any) -> Raw:
     """The same where K and V travel."""
-    return spec(JOINT, **{"S": 512} | changes)
+    return spec(JOINT, **{"S": 512, "is_causal": True} | changes)
 
 
 PAGED = spec(CHUNKED, S=128, batch=2, chunk_start_idx=256)

@@ -21,6 +21,7 @@ FLOORS = [
         "analysis",
         "emit",
         "page",
+        "report_screen",
         "screen",
         "tuning",
         "validate",

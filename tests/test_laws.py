@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pftrace import VIEWED
 from programs import add, product, rows
-from specs import CHUNKED, OPS, PLAIN, RING, Raw, raw, upstream
+from specs import CHUNKED, JOINT, OPS, PLAIN, RING, Raw, raw, upstream
 
 from tensix_sim import Ran, Result, check, simulate
 from tensix_sim.analysis import budgets
+from tensix_sim.analysis.listing import LineTotals
 from tensix_sim.arch import machine
 from tensix_sim.config import RunSpec
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.hw.figures import Traffic
 from tensix_sim.kernel_api import Program, Tensor
 from tensix_sim.sdpa.geometry import Geometry
-from tensix_sim.trace import Trace, check_counts, check_lanes
+from tensix_sim.trace import Line, Totals, Trace, check_counts, check_lanes
 from tensix_sim.trace.causes import LAUNCH
 
 WIDE: Raw = {"fidelity": "HiFi4", "fp32": True}
@@ -239,6 +241,41 @@ def is_whole(trace: Trace) -> int:
     return max(ends.values())
 
 
+def test_cycles_by_source_line_are_those_of_the_lane(runs: Runs) -> None:
+    """At work and waiting, of every lane to the cycle; with numbers, where kernels go no way ahead, of the same lines."""
+    for off, fast in zip(runs.off.runs, runs.fast.runs, strict=True):
+        assert cycles_by_line(off.trace) == cycles_by_line(fast.trace)
+
+
+@pytest.mark.parametrize("more", [{}, {"topology": "line", "is_causal": True}, {"is_causal": True, "is_balanced": True}], ids=str)
+def test_cycles_by_source_line_of_the_joint_ring_are_those_of_the_lane(more: Raw) -> None:
+    """And of all that gathers and is gathered behind an op."""
+    joint = raw(JOINT, heads=2, kv_heads=2, dtype="bfloat16", grid=[1, 2], numerics="off", **more)
+    for run in simulate(joint).runs:
+        assert is_whole(run.trace) == run.device.cycles
+        cycles_by_line(run.trace)
+    tail = simulate(raw(k=128, numerics="off"), gather=True).tail
+    assert tail is not None
+    for trace in tail.traces.values():
+        cycles_by_line(trace)
+
+
+def cycles_by_line(trace: Trace) -> dict[str, int]:
+    """Cycles of a trace by lane, line and what it did, which are those of the lane, and of no line that is no kernel's."""
+    totals, found = Totals.of(trace), LineTotals.of(trace)
+    np.testing.assert_array_equal(found.cycles.sum(axis=1), totals.cycles)
+    for i, (core, risc) in enumerate(totals.lanes):
+        assert totals.busy(core, risc) + sum(totals.waits(core, risc).values()) == found.cycles[i].sum()
+    assert not found.cycles[:, found.lines.index(Line())].any()
+    for line in found.lines[1:]:
+        assert "(" in trace.sources[line.file].splitlines()[line.number - 1], line
+        assert line.file.startswith("kernels/")
+    return {
+        f"{found.lanes[lane]} {found.lines[line]} {found.names[name]}": int(found.cycles[lane, line, name])
+        for lane, line, name in np.argwhere(found.cycles)
+    }
+
+
 def test_looking_on_takes_no_cycle(runs: Runs) -> None:
     """At any level of tracing; and what is traced of transfers are the bytes that were moved."""
     plain, transfers = (simulate(runs.off.spec.model_copy(update={"trace": level})) for level in ("off", "transfers"))
@@ -266,7 +303,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path, op: str, kernel: st
     assert results[0].gathered().tobytes() == results[1].gathered().tobytes()
     files = [sorted(p.name for p in (tmp_path / name).iterdir()) for name in "ab"]
     assert files[0] == files[1]
-    assert {"trace.json", "cores.csv", "summary.json"} <= set(files[0])
+    assert {VIEWED, "cores.csv", "summary.json"} <= set(files[0])
     for file in files[0]:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
@@ -307,6 +344,7 @@ def test_spans_tile_every_lane_of_a_program(run: Any, make: Make) -> None:
     """From cycle 0 to its end a lane is in one span at a time, and the last one ends with the program."""
     ran = run(machine("p100a"), make((2, 2))[0], "zones")
     assert is_whole(ran.chip.trace) == ran.cycles
+    assert cycles_by_line(ran.chip.trace)
 
 
 @PROGRAMS

@@ -1,7 +1,9 @@
 """The page and the pictures of a run: what they show is what the run has."""
 
 import json
+import linecache
 import re
+from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +16,9 @@ from hypothesis import strategies as st
 from specs import raw
 
 from tensix_sim import simulate
-from tensix_sim.analysis import RelievedRun, Tried, Verdict, critical_path, merged
+from tensix_sim.analysis import RelievedRun, Tried, Verdict, budgets, critical_path, merged
+from tensix_sim.analysis.budget import DONE
+from tensix_sim.analysis.listing import listings, shown_lines
 from tensix_sim.analysis.verdict import EVEN_ENDS
 from tensix_sim.config import load_spec
 from tensix_sim.kernel_api import Matmul, RowMax
@@ -24,9 +28,12 @@ from tensix_sim.page import describe, page, write_pngs, write_report
 from tensix_sim.page.data import SEVERAL
 from tensix_sim.page.families import FAMILIES, family
 from tensix_sim.page.packing import deltas, pack, unpack
+from tensix_sim.report_screen import listing_screen
 from tensix_sim.sdpa.geometry import Geometry
-from tensix_sim.trace import RISCS, Run, open_run
+from tensix_sim.sources import ROOT
+from tensix_sim.trace import RISCS, Cause, Run, Trace, open_run
 from tensix_sim.trace.causes import read
+from tensix_sim.trace.trace import RISC_OF
 
 SPEC = raw(board="n150", heads=6, k=128, grid=[3, 2], numerics="off")
 WHAT_IFS = [RelievedRun("FPU", "twice the rate", 1, 0.5), RelievedRun("straggler", "even work", 1, 0.25, EVEN_ENDS)]
@@ -60,14 +67,15 @@ def test_deltas_add_up_to_the_values(values: list[int]) -> None:
     assert np.cumsum(deltas(values)).tolist() == values
 
 
-def lanes_of(data: dict[str, Any], device: dict[str, Any], core: str) -> dict[str, list[tuple[str, int, int]]]:
-    """Name, start and end of each span of a core that the page has, gaps left out."""
+def lanes_of(data: dict[str, Any], device: dict[str, Any], core: str) -> dict[str, list[tuple[str, str, int, int]]]:
+    """Name, line, start and end of each span of a core that the page has, gaps left out."""
     lists = unpack(device["detail"][core]["packed"])
     lanes = {}
     for i, risc in enumerate(RISCS):
         ends = np.cumsum(lists[2 * i + 1]).tolist()
         rows = zip(lists[2 * i].tolist(), [0, *ends], ends, strict=False)
-        lanes[risc] = [(data["names"][name], start, end) for name, start, end in rows if name]
+        acts = [(*data["acts"][2 * act : 2 * act + 2], start, end) for act, start, end in rows]
+        lanes[risc] = [(data["names"][name], data["lines"][line], start, end) for name, line, start, end in acts if name]
     return lanes
 
 
@@ -79,7 +87,57 @@ def test_the_spans_of_each_core_are_those_of_the_trace(run: Run, data: dict[str,
         for core in device["detail"]:
             for risc, spans in lanes_of(data, device, core).items():
                 rows = trace.spans(tuple(device["cores"][int(core)]), risc)
-                assert spans == [(str(trace.names[row["name"]]), row["start"], row["end"]) for row in rows]
+                assert spans == [spoken(trace, row) for row in rows]
+
+
+def spoken(trace: Trace, row: Any) -> tuple[str, str, int, int]:
+    """A span in words."""
+    return str(trace.names[row["name"]]), str(trace.lines[row["line"]]), row["start"], row["end"]
+
+
+def test_cycles_by_line_add_up_to_the_lanes(run: Run, data: dict[str, Any]) -> None:
+    """Over lines, those of all cores by lane and step are the budget's; every line with cycles has its text in the listing."""
+    texts = {place: f"{of['file']}:{n} {text}" for of in data["sources"] for n, text, place in of["lines"] if place > 0}
+    for device in data["devices"]:
+        by_line, in_all = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
+        for lane, line, name, cycles in zip(*unpack(device["by_line"]), strict=True):
+            by_line[lane, name] += cycles
+            place, text = texts[line].split(" ", 1)
+            assert place == data["lines"][line]
+            assert text in linecache.getline(str(ROOT.parent / place.rpartition(":")[0]), int(place.rpartition(":")[2]))
+            assert "(" in text
+        for _, lane, name, cycles in zip(*unpack(device["totals"]), strict=True):
+            in_all[lane, name] += cycles if data["names"][name] != DONE else 0
+        assert by_line == +in_all
+
+
+def test_the_screen_lists_kernels_by_line(run: Run) -> None:
+    """Shares at work and waiting of the compute kernel's lanes add up to what the budgets have of them, but for rounding."""
+    traces = list(run.traces.values())
+    listed = next(one for one in listings(traces) if "pack" in one.lanes)
+    screen = listing_screen(listed).splitlines()
+    assert screen[:3] == [
+        "kernels/sdpa/legacy.py: shares of the wall, mean of the cores at work",
+        "      unpack        math        pack",
+        "  busy  wait  busy  wait  busy  wait  line",
+    ]
+    found = [[float(share.strip(" %") or 0) for share in re.findall(".{6}", line[:36])] for line in screen[3:]]
+    for lane, name in enumerate(("unpack", "math", "pack")):
+        for waiting in (False, True):
+            cycles = sum(
+                n for t in traces for core in budgets(t) for what, n in core.lanes[RISC_OF[name]].items()
+                if what != DONE and isinstance(what, Cause) == waiting
+            )  # fmt: skip
+            assert sum(row[2 * lane + waiting] for row in found) == pytest.approx(
+                100 * cycles / listed.life, abs=0.05 * len(found)
+            )
+
+
+def test_a_listing_of_what_is_no_python_has_the_lines_themselves() -> None:
+    """A notebook's cell with magics; of a file without text, numbers."""
+    assert shown_lines("%time x\nawait t.pop(x)", [2]) == [(2, "await t.pop(x)")]
+    assert shown_lines("", [7]) == [(7, "")]
+    assert shown_lines("a = 1\ndef f():\n    g()\n\nb = 2\n", [3]) == [(2, "def f():"), (3, "    g()")]
 
 
 def test_tiles_in_the_buffers_are_those_of_the_trace(run: Run, data: dict[str, Any]) -> None:
@@ -149,12 +207,11 @@ def test_spans_are_merged_only_where_one_core_alone_is_too_long(run: Run) -> Non
         trace, place = run.traces[device["ring_id"]], tuple(device["cores"][int(core)])
         lanes = lanes_of(few, device, core)
         assert sum(map(len, lanes.values())) <= 60 or device["merged_below"] >= device["wall"]
-        assert any(name == SEVERAL for spans in lanes.values() for name, _, _ in spans)
+        assert any(name == SEVERAL for spans in lanes.values() for name, *_ in spans)
         for risc, spans in lanes.items():
             rows = trace.spans(place, risc)
-            assert len(rows) == 0 or spans[-1][2] == rows["end"][-1]
-            kept = {(name, start, end) for name, start, end in spans if name != SEVERAL}
-            assert kept <= {(str(trace.names[row["name"]]), row["start"], row["end"]) for row in rows}
+            assert len(rows) == 0 or spans[-1][3] == rows["end"][-1]
+            assert {span for span in spans if span[0] != SEVERAL} <= {spoken(trace, row) for row in rows}
 
 
 def test_every_name_has_a_family_and_a_colour(data: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The folder of a run: of one run, whole, whoever is killed and when; and what is none is told in one message."""
 
 import csv
+import gzip
 import json
 import signal
 import sqlite3
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from pftrace import VIEWED
 from specs import raw
 
 from tensix_sim import simulate
@@ -64,7 +66,8 @@ def test_every_file_of_a_run_has_its_id(tmp_path: Path) -> None:
             with closing(sqlite3.connect(path)) as database:
                 assert (run.id,) in database.execute("SELECT value FROM report_metadata").fetchall()
         elif path.name != "manifest.json":  # a list for ttnn-visualizer, which has no place for it
-            assert run.id in path.read_text(), path
+            written = path.read_bytes()
+            assert run.id.encode() in (gzip.decompress(written) if path.suffix == ".gz" else written), path
     with (folder / "transfers.csv").open() as file:
         assert {row["run"] for row in csv.DictReader(file)} == {run.id}
 
@@ -107,7 +110,7 @@ def test_the_id_is_of_the_sources(results: tuple[Result, Result], monkeypatch: p
 # -- mixtures ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("names", [["device-0.npz"], ["trace.json"], ["cores.csv", "device-1.npz"], ["summary.json"]])
+@pytest.mark.parametrize("names", [["device-0.npz"], [VIEWED], ["cores.csv", "device-1.npz"], ["summary.json"]])
 def test_a_mixture_of_two_runs_is_noticed(results: tuple[Result, Result], folder: Path, tmp_path: Path, names: list[str]) -> None:
     """Whichever files are of the other run: both commands that read a run name them, and end with 2."""
     results[1].write(tmp_path / "b")
@@ -162,7 +165,7 @@ def test_a_run_takes_the_place_of_an_older_one_whole(results: tuple[Result, Resu
     write_report(open_run(folder), [], folder / "report.html")
     (folder / ".trace.json.1a2b3c4d").write_text("half")
     results[1].write(folder)
-    assert names(folder) == {"summary.json", "trace.json", "cores.csv", "device-0.npz", "device-1.npz"}
+    assert names(folder) == {"summary.json", VIEWED, "cores.csv", "device-0.npz", "device-1.npz"}
     assert open_run(folder).id == results[1].id
     assert names(folder.parent) == {"a"}
 

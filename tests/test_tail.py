@@ -8,13 +8,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from pftrace import packets
 from specs import raw
 
 from tensix_sim.analysis import compare
 from tensix_sim.analysis.compare import of_run
 from tensix_sim.cli import main
 from tensix_sim.config import load_spec
-from tensix_sim.emit import perf_results, perfetto
+from tensix_sim.emit import emit, perf_results
 from tensix_sim.emit.run import Emission
 from tensix_sim.gather import tail as t
 from tensix_sim.hw import SimulationError
@@ -84,7 +85,8 @@ def test_transfers_are_in_the_same_traces(tmp_path) -> None:
     """Behind the op on the same threads, without gap or overlap in time; Ethernet's bytes are in transfers.csv."""
     result = run(trace="transfers")
     result.write(tmp_path)
-    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    (path,) = emit(result.as_run(), ["json"], tmp_path)
+    events = json.loads(path.read_text())["traceEvents"]
     for i, device in enumerate(result.devices):
         spans = sorted(
             e["args"]["cycles"] + [e["name"]] for e in events if e["ph"] == "X" and (e["pid"], e["tid"]) == (i, 1 + 4)
@@ -168,8 +170,9 @@ def test_a_log_has_the_ops_of_the_tail_as_rows_of_their_own(tmp_path) -> None:
 def test_tracks_of_a_tail_stand_apart(tmp_path) -> None:
     """In Perfetto's own format a device has one process for the op and one for what follows."""
     pytest.importorskip("perfetto")
-    raw = perfetto.write(Emission(RUN.as_run()), tmp_path / "x.pftrace").read_bytes()
-    assert all(f"device {i}, after the op".encode() in raw for i in range(4))
+    (path,) = emit(RUN.as_run(), ["perfetto"], tmp_path)
+    names = {packet.track_descriptor.name for packet in packets(path)}
+    assert {f"device {i}{after}" for i in range(4) for after in ("", ", after the op")} <= names
 
 
 def test_a_page_and_a_comparison_show_the_tail() -> None:

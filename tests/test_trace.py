@@ -80,12 +80,12 @@ def small(spill_rows: int = 1 << 20, level: Any = "transfers") -> Trace:
 def rows(trace: Trace) -> tuple[Any, ...]:
     """Everything that a trace holds."""
     tables = (trace.spans().tolist(), trace.counts().tolist(), trace.transferred().tolist())
-    return trace.level, trace.names, trace.lanes, trace.counters, trace.notes, *tables
+    return trace.level, trace.names, trace.lanes, trace.lines, trace.sources, trace.counters, trace.notes, *tables
 
 
 def edges_of(trace: Trace) -> list[tuple[int, int]]:
     """First and last cycle of each span."""
-    return [(start, end) for _, _, start, end in trace.spans().tolist()]
+    return [(start, end) for _, _, start, end, _ in trace.spans().tolist()]
 
 
 # -- recording ----------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def _within(ctx: click.Context, param: click.Parameter, name: str | None) -> str
     "--emit",
     "kinds",
     multiple=True,
-    type=click.Choice(("device-log", "perf-csv", "npe", "visualizer", "perfetto", "parquet")),
+    type=click.Choice(("device-log", "perf-csv", "npe", "visualizer", "perfetto", "json", "parquet")),
     help="Also write files that other tools open.",
 )
 @click.option("--explain-error", is_flag=True, help="Take the error apart by its causes; needs numerics: exact.")
@@ -93,7 +93,7 @@ def run(
             emit(result.as_run(), kinds, new, folder.resolve().name)
     show("", json_file, result.summary)
     if not result.opens_in_a_viewer:
-        say(f"no {folder / 'trace.json'}: the trace is too long for Perfetto; `tensix-sim report {folder}` shows it", err=True)
+        say(f"no {folder / 'trace.pftrace'}: the trace is too long for Perfetto; `tensix-sim report {folder}` shows it", err=True)
     say(f"traces in {folder}", err=True)
     if strict and result.accuracy and result.accuracy.suspect:
         sys.exit(3)
@@ -195,20 +195,29 @@ def schema() -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN")
 @target_option("--output", "The page.  [default: RUN/report.html]")
 @click.option("--png", is_flag=True, help="Also pictures of the main charts, beside the page.")
+@click.option("--lines", is_flag=True, help="Also list the kernels, with the cycles of each of their lines.")
 @click.option("--what-ifs/--no-what-ifs", default=True, help="Run each device again, relieved and changed.")
 @store_option("What-ifs that were run, shared with tune.  [default: store.sqlite beside RUN]")
 @jobs_option("What-ifs run")
 @JSON
 @guarded
 def report(
-    folder: Path, output: Path | None, png: bool, what_ifs: bool, store: Path | None, jobs: "Jobs", json_file: Path | None
+    folder: Path,
+    output: Path | None,
+    png: bool,
+    lines: bool,
+    what_ifs: bool,
+    store: Path | None,
+    jobs: "Jobs",
+    json_file: Path | None,
 ) -> None:
     """Write a page on RUN, the folder of a run: what binds each device, what helps, where its cycles went. It opens offline."""
     from tensix_sim.analysis import judge
+    from tensix_sim.analysis.listing import listings
     from tensix_sim.device import DeviceFigures
     from tensix_sim.files import try_target
     from tensix_sim.page import write_pngs, write_report
-    from tensix_sim.screen import verdict_screen
+    from tensix_sim.report_screen import report_screen
     from tensix_sim.store import writable_store
     from tensix_sim.summary import read_run
 
@@ -222,7 +231,10 @@ def report(
         kept = store or writable_store(folder.resolve().parent / STORE.name)
         with progress("what-ifs", f"what was run is kept in {kept}") as bar:
             verdicts = judge(done.spec, [(device, done.traces[device.ring_id]) for device in devices], jobs, bar, kept)
-    show("" if page == STDOUT else verdict_screen(verdicts), json_file, lambda: [verdict.summary() for verdict in verdicts])
+    listed = listings(list(done.traces.values())) if lines else []
+    verdicts_only = [verdict.summary() for verdict in verdicts]
+    figures = {"verdicts": verdicts_only, "lines": [asdict(one) for one in listed]} if lines else verdicts_only
+    show("" if page == STDOUT else report_screen(done, verdicts, listed), json_file, lambda: figures)
     write_report(done, verdicts, page)
     pictures = write_pngs(done, verdicts, folder if page == STDOUT else page.parent) if png else []
     if wrote := [f"wrote {path}" for path in [page, *pictures] if path != STDOUT]:

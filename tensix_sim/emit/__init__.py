@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from tensix_sim.emit import device_log, npe, parquet, perf_results, perfetto, visualizer
-from tensix_sim.emit.perfetto import MissingPackageError
+from tensix_sim.emit import device_log, npe, parquet, perf_results, visualizer
 from tensix_sim.emit.run import Emission
-from tensix_sim.trace import Run
+from tensix_sim.trace import Run, write_chrome
+from tensix_sim.trace.perfetto import MissingPackageError, messages, write_perfetto
+from tensix_sim.trace.writers import Devices
 from tensix_sim.user_errors import UserError
 
 __all__ = ["KINDS", "EmitError", "MissingPackageError", "check_kinds", "emit"]
 
-KINDS = ("device-log", "perf-csv", "npe", "visualizer", "perfetto", "parquet")
+KINDS = ("device-log", "perf-csv", "npe", "visualizer", "perfetto", "json", "parquet")
 
 
 class EmitError(UserError, ValueError):
@@ -22,8 +23,8 @@ def emit(run: Run, kinds: Iterable[str], folder: Path, name: str | None = None) 
     """Write a run in other tools' formats into `folder`; the files that were written.
 
     `device-log` is profile_log_device.csv, `perf-csv` ops_perf_results_<name>.csv, by the folder's name if none is given,
-    `npe` a NoC trace for each device, `visualizer` the folder that ttnn-visualizer opens, `perfetto` trace.pftrace, `parquet`
-    spans and counters of each device by columns.
+    `npe` a NoC trace for each device, `visualizer` the folder that ttnn-visualizer opens, `perfetto` trace.pftrace,
+    `json` trace.json in Chrome's form, `parquet` spans and counters of each device by columns.
 
     Raises:
         EmitError: no such kind, or the run's trace has too little for it.
@@ -43,9 +44,22 @@ def emit(run: Run, kinds: Iterable[str], folder: Path, name: str | None = None) 
         "npe": lambda: npe.write_traces(emission, folder),
         "visualizer": lambda: visualizer.write(emission, folder / "ttnn-visualizer", results),
         "parquet": lambda: parquet.write(emission, folder),
-        "perfetto": lambda: [perfetto.write(emission, folder / "trace.pftrace")],
+        "perfetto": lambda: [write_perfetto(folder / "trace.pftrace", *_of(emission), sorted(run.tails.items()))],
+        "json": lambda: [_chrome(emission, folder / "trace.json")],
     }
     return [path for kind in wanted for path in write[kind]()]
+
+
+def _of(emission: Emission) -> tuple[Devices, int, str]:
+    """What every trace of a run has: what its devices did, their clock, the run's id."""
+    run = emission.run
+    return sorted(run.traces.items()), emission.machine.chip.clock_hz, run.id
+
+
+def _chrome(emission: Emission, path: Path) -> Path:
+    traces, clock_hz, run = _of(emission)
+    write_chrome(path, sorted([*traces, *emission.run.tails.items()], key=lambda device: device[0]), clock_hz, run)
+    return path
 
 
 def check_kinds(kinds: Sequence[str], level: str) -> None:
@@ -57,6 +71,6 @@ def check_kinds(kinds: Sequence[str], level: str) -> None:
     if "npe" in kinds and level != "transfers":
         raise EmitError(f"npe: needs each transfer, and the run has trace: {level}; set trace: transfers")
     if "perfetto" in kinds:
-        perfetto.packages()
+        messages()
     if "parquet" in kinds:
         parquet.packages()

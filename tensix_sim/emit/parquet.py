@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tensix_sim.emit.perfetto import MissingPackageError
 from tensix_sim.emit.run import Emission
 from tensix_sim.files import atomic_path
 from tensix_sim.trace.folder import MARK
+from tensix_sim.trace.perfetto import MissingPackageError
 
 Recorded = Literal["spans", "counters", "transfers"]
 

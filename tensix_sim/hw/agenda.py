@@ -108,4 +108,4 @@ def record(chip: Any, lane: int, name: int, start: int, end: int) -> None:
     if state.zones and end > start:
         span = chip.spans[state.spans]
         state.spans += 1
-        span.lane, span.name, span.start, span.end = lane, name, start, end
+        span.lane, span.name, span.start, span.end, span.line = lane, name, start, end, state.line

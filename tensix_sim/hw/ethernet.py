@@ -159,6 +159,7 @@ class Port:
         self._store, self._land_in = store, land
         self._semaphores = semaphores
         self._landing: Counter[Stream] = Counter()  # runs whose writes are under way
+        self._signals: Counter[int] = Counter()  # so far, by counter of the trace
         self._held: dict[Stream, list[Signal]] = {}  # what their worker sent after them
 
     def join(self, after: "Port") -> None:
@@ -280,4 +281,9 @@ class Port:
             self._raise(signal)
 
     def _raise(self, signal: Signal) -> None:
-        self._hardware.increase(self.semaphore(signal.semaphore, signal.core).place)
+        hardware, trace = self._hardware, self._hardware.trace
+        if trace.zones:
+            series = trace.series(signal.semaphore, "signals", signal.core)
+            self._signals[series] += 1
+            trace.count(series, hardware.now, self._signals[series])
+        hardware.increase(self.semaphore(signal.semaphore, signal.core).place)

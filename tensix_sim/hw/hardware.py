@@ -16,7 +16,8 @@ from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.hw.agenda import CALL, CALLED, FULL, LANDED, MISSING, NOTED, RAISE, RESUME, STARVED, UNRESERVED
 from tensix_sim.hw.engine import TICKS, Engine, SimulationError, happened
-from tensix_sim.hw.riscs import RESERVE, RESERVE_BACK, RUN, SEMAPHORE_WAIT, WAIT, WAIT_FRONT
+from tensix_sim.hw.lines import LinedOperations, SourceLines
+from tensix_sim.hw.riscs import OPERATION_BITS, RESERVE, RESERVE_BACK, RUN, SEMAPHORE_WAIT, WAIT, WAIT_FRONT
 from tensix_sim.hw.routes import Direction, Plan, Routes
 from tensix_sim.hw.semaphore import Semaphore
 from tensix_sim.hw.silicon import CAUSES, LONGEST, check_time
@@ -42,12 +43,16 @@ class Queue:
         self.hardware = hardware
         self.engine = hardware.engine
         self.place = place
-        self.given: list[int] = []
+        self.given = self.empty()
         self.told: deque[Callable[[], None]] = deque()
         self.places: dict[int, str] = {}  # of operations that may fail in time: who asked for it, and where
         self.room: simpy.Event | None = None  # that its kernel waits for
         self.ended = False
         self._in_flight = 0
+
+    def empty(self) -> list[int]:
+        """A list for operations, which notes lines where there is a trace to have them."""
+        return LinedOperations(self.hardware.lines) if self.hardware.trace.zones else []
 
     async def until_room(self) -> None:
         """Suspend the kernel until there is room for more."""
@@ -87,7 +92,7 @@ class Queue:
     @property
     def number(self) -> int:
         """The number of the operation under way."""
-        return int(self.hardware.silicon.cores.queues[self.place * QUEUE + int(self.risc["done"]) % QUEUE])
+        return int(self.hardware.silicon.cores.queues[self.place * QUEUE + int(self.risc["done"]) % QUEUE]) & OPERATION_BITS
 
     @property
     def doing(self) -> Any:
@@ -120,6 +125,7 @@ class Hardware:
         self.spec = machine.chip.tensix
         self.routes = Routes(machine, watch=trace.transfers, count=trace.zones)
         self.silicon = self.routes.silicon
+        self.lines = SourceLines(trace)
         self.queues: list[Queue] = []
         self.awaited = np.zeros(0, np.int64)  # room that each waits for, in operations
         self.buffers: list[str] = []  # of each core, by name

@@ -10,7 +10,7 @@ from tensix_sim.hw.agenda import FULL, NOTED, RAISE, RESUME, SENT, SIGNALLED, ST
 from tensix_sim.hw.buffers import await_semaphore, push, set_semaphore
 from tensix_sim.hw.bursts import start_transfer
 from tensix_sim.hw.engine import TICKS
-from tensix_sim.hw.tables import NOBODY, QUEUE
+from tensix_sim.hw.tables import LINE_SHIFT, NOBODY, QUEUE
 from tensix_sim.hw.threads import (
     DONE,
     TELLS,
@@ -26,6 +26,8 @@ from tensix_sim.hw.threads import (
 )
 
 compiled = jit.compiler(tables, agenda, buffers, bursts, threads)
+
+OPERATION_BITS = (1 << LINE_SHIFT) - 1
 
 # Kinds of operations: of NCRISC and BRISC, then of TRISCs
 RESERVE, PUSH, WAIT, POP, MOVE, SEND, SIGNAL, SPEND, SEMAPHORE_WAIT, SEMAPHORE_SET, SEMAPHORE_INCREASE = range(11)
@@ -55,7 +57,9 @@ def work(chip: Any, net: Any) -> int:
             state.why = FULL
             return int(r)
         else:
-            outcome = _operate(chip, net, r, chip.operations[chip.queues[r * QUEUE + risc.done % QUEUE]])
+            given = chip.queues[r * QUEUE + risc.done % QUEUE]
+            state.line = given >> LINE_SHIFT
+            outcome = _operate(chip, net, r, chip.operations[given & OPERATION_BITS])
             if outcome == DONE:
                 risc.done += 1
                 risc.step = 0

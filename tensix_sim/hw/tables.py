@@ -227,7 +227,7 @@ EVENT = _record(  # of the kernels' own
         ("next", _I),  # of those not in use
     ]
 )
-SPAN = _record([("lane", _I), ("name", _I), ("start", _I), ("end", _I)])
+SPAN = _record([("lane", _I), ("name", _I), ("start", _I), ("end", _I), ("line", _I)])
 COUNT = _record([("series", _I), ("time", _I), ("value", _I)])
 STATE = _record(
     [
@@ -247,6 +247,7 @@ STATE = _record(
         ("windows", _I),  # of the block under way, so far
         ("vectors", _I),  # of them those with work on the vector unit
         ("zones", _I),  # whether to record spans and counts
+        ("line", _I),  # of the kernel, that asked for the operation under way
         ("spans", _I),  # recorded
         ("counts", _I),  # recorded
         ("margin", _I),  # most spans, counts or events of one operation
@@ -259,6 +260,7 @@ STATE = _record(
 )
 NOBODY = -1
 QUEUE = 512  # operations of a RISC
+LINE_SHIFT = 32  # of an entry of its queue: the operation, and above it the line of the kernel that asked for it
 BINS = 512  # of bytes over time; they get twice as wide when time goes beyond the last
 BIN_SHIFT = 8
 
@@ -297,7 +299,7 @@ class Cores(NamedTuple):
     logs: NDArray[Any]
     semaphores: NDArray[Any]
     riscs: NDArray[Any]
-    queues: NDArray[Any]  # rings of operations, one of `QUEUE` for each RISC
+    queues: NDArray[Any]  # rings of operations and their lines, one of `QUEUE` for each RISC
     tensixes: NDArray[Any]
     waits: NDArray[Any]  # cycles by RISC and cause
     stages: NDArray[Any]

@@ -130,7 +130,7 @@ class Compute(Context):
             await self._until_room()
         key = (routine, *given)
         if key not in self._routines:
-            mine, self._given = self._given, []
+            mine, self._given = self._given, self.queue.empty()
             await routine(self, *given)
             self._routines[key], self._given = self._given, mine
         self._given += self._routines[key]

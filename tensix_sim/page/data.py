@@ -1,6 +1,7 @@
 """What the page shows, as one plain mapping that JSON can hold; long lists are packed (see `packing`).
 
-Times are cycles of the device's clock. A span's name is its place in `names`, whose first is a gap and second "done".
+Times are cycles of the device's clock. A span's name is its place in `names`, whose first is a gap and second "done"; a lane has
+places in `acts` of a name and a line of `lines`, whose first is none.
 """
 
 import json
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 import tensix_sim
 from tensix_sim.analysis import Verdict, budgets, critical_path, in_groups, merged, program_roofline, roofline
+from tensix_sim.analysis.listing import LineTotals, shown_lines
+from tensix_sim.analysis.slices import alike, slices_of
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
 from tensix_sim.doctor.records import L1Buffer
@@ -24,7 +27,7 @@ from tensix_sim.page.families import DONE, FAMILIES, GAP, OTHER_WAIT, Family, fa
 from tensix_sim.page.packing import deltas, pack
 from tensix_sim.program import BufferSpec, Program
 from tensix_sim.text import flat, shown
-from tensix_sim.trace import LANES, RISCS, SPAN, Cause, Run, Trace, What
+from tensix_sim.trace import LANES, RISCS, SPAN, Cause, Line, Run, Trace, What
 from tensix_sim.trace.table import Records
 from tensix_sim.trust import trust
 
@@ -35,24 +38,45 @@ FLOWS = ("read", "write", "noc0", "noc1")
 
 @dataclass
 class Names:
-    """Numbers of what lanes do, the same for all devices."""
+    """Numbers of what lanes do, and of the lines of kernels for which they do it, the same for all devices."""
 
-    known: dict[What, int]
+    known: dict[What, int] = field(default_factory=lambda: {GAP: 0, DONE: 1})
     units: dict[str, str] = field(default_factory=dict)
+    lines: dict[Line, int] = field(default_factory=lambda: {Line(): 0})
+    acts: dict[tuple[int, int], int] = field(default_factory=lambda: {(0, 0): 0})  # name and line
+    sources: dict[str, str] = field(default_factory=dict)
 
     def number(self, what: What) -> int:
         """The place of a step or a wait, which is new or known."""
         return self.known.setdefault(what, len(self.known))
+
+    def line(self, line: Line) -> int:
+        """The place of a line."""
+        return self.lines.setdefault(line, len(self.lines))
+
+    def act(self, what: What, line: Line) -> int:
+        """The place of a step or a wait for a line."""
+        return self.acts.setdefault((self.number(what), self.line(line)), len(self.acts))
+
+    def listed(self) -> list[dict[str, Any]]:
+        """The functions of kernels that lines are in, by file: [number, text, place in `lines`, -1 where it has none]."""
+        found = []
+        for file, source in sorted(self.sources.items()):
+            numbers = [line.number for line in self.lines if line.file == file]
+            lines = [[n, text, self.lines.get(Line(file, n), -1)] for n, text in shown_lines(source, numbers)]
+            found.append({"file": file, "lines": lines})
+        return found
 
 
 def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> dict[str, Any]:
     """Gather all that the page shows, with the lanes of as many cores as make up about `spans` spans."""
     job = Job.of(run.spec, ran=True)
     spec, buffers = job.spec, job.geometry.buffers
-    names = Names({GAP: 0, DONE: 1})
+    names = Names()
     summary = run.summary["devices"]
     share = spans // max(1, len(summary))
     devices = [_device(d, run.traces.get(d["ring_id"]), job, names, share) for d in summary]
+    slices = slices_of(job.geometry, run.traces)
     return {
         "title": f"{spec.op} on {spec.board}",
         "shape": _shape(job),
@@ -66,6 +90,8 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
         "tail": _tail(run.summary),
         "verdicts": _verdicts(verdicts),
         "devices": devices,
+        "slices": {str(ring_id): [asdict(one) for one in found] for ring_id, found in slices.items()},
+        "slices_alike": alike(slices, max(device["cycles"] for device in summary)),
         "foot": _foot(job.machine, run),
     }
 
@@ -74,7 +100,7 @@ def describe_program(
     machine: Machine, program: Program, trace: Trace, figures: Mapping[str, Any], verdicts: Sequence[Verdict] = ()
 ) -> dict[str, Any]:
     """The same of a program that is no op of ours; it leaves out what only an op has: `without` names those sections."""
-    names = Names({GAP: 0, DONE: 1})
+    names = Names()
     roofs = finite(asdict(program_roofline(machine, program, figures)))
     device = {"ring_id": 0, **figures, "roofline": roofs, **_traced(trace, program.buffers, names, SPANS)}
     tensors = [f"{t.name} {t.tile_rows}x{t.tile_cols} tiles of {t.format.name}" for t in program.tensors]
@@ -87,6 +113,7 @@ def describe_program(
         "verdicts": _verdicts(verdicts),
         "devices": [device],
         "foot": _foot(machine),
+        "slices": {},
         "without": [*([] if verdicts else ["verdict"]), "ring", "config", "accuracy"],
     }
 
@@ -100,6 +127,9 @@ def _of_any(machine: Machine, level: str, buffers: Sequence[BufferSpec], names: 
         "lanes": list(LANES.values()),
         "riscs": list(RISCS),
         "names": list(map(str, names.known)),
+        "acts": [number for act in names.acts for number in act],
+        "lines": list(map(str, names.lines)),
+        "sources": names.listed(),
         "family_of": [OTHER_WAIT if what == SEVERAL else family(what, names.units) for what in names.known],
         "families": [{**f._asdict(), "label": _label(f, names)} for f in FAMILIES],
         "chip": _chip(machine),
@@ -206,7 +236,8 @@ def _traced(trace: Trace | None, buffers: Sequence[BufferSpec], names: Names, sp
         return {"cores": []}
     cores = sorted({lane.core for lane in trace.lanes}, key=lambda core: core[::-1])
     names.units |= trace.units
-    numbers = np.array([names.number(name) for name in trace.names] or [0])
+    names.sources |= trace.sources
+    totals = LineTotals.of(trace)
     rows = [
         (i, RISCS.index(risc), names.number(name), cycles)
         for i, spent in enumerate(budgets(trace, cores))
@@ -218,14 +249,34 @@ def _traced(trace: Trace | None, buffers: Sequence[BufferSpec], names: Names, sp
         "wall": trace.end,
         "cores": [list(core) for core in cores],
         "totals": pack(*zip(*rows, strict=True)),
+        "by_line": _by_line(totals, names),
         "bytes_of": _bytes_of(trace, cores),
-        **_lanes(trace, cores, numbers, names, spans),
+        **_lanes(trace, cores, _acts(totals, names), names, spans),
         "flows": _flows(trace),
         "path_core": list(path[0].core) if path else None,
         "path": pack(
             [RISCS.index(s.risc) for s in path], [names.number(s.what) for s in path], deltas([0, *(s.end for s in path)])[1:]
         ),
     }
+
+
+def _by_line(totals: LineTotals, names: Names) -> str:
+    """Cycles of all cores by lane, line and name."""
+    risc_of = {lane: i for i, lane in enumerate(LANES.values())}
+    rows = [
+        (risc_of[lane], names.line(line), names.number(what), cycles)
+        for (lane, line), spent in totals.by_lane().items()
+        for what, cycles in spent.items()
+    ]
+    return pack(*zip(*rows, strict=True))
+
+
+def _acts(totals: LineTotals, names: Names) -> NDArray[np.int64]:
+    """Places of what a trace's lanes did, by its own numbers of names and lines."""
+    acts = np.zeros((len(totals.names), len(totals.lines)), np.int64)
+    for line, name in np.argwhere(totals.cycles.any(axis=0)).tolist():
+        acts[name, line] = names.act(totals.names[name], totals.lines[line])
+    return acts
 
 
 def _bytes_of(trace: Trace, cores: Sequence[Coord]) -> list[int]:
@@ -245,14 +296,25 @@ def _flows(trace: Trace) -> list[dict[str, Any]]:
     for series in sorted(moved, key=lambda series: order.get(series.what, len(order))):
         starts, nbytes = trace.counter(series.label)
         width = int(starts[1] - starts[0]) if len(starts) > 1 else max(1, trace.end)
+        if len(starts) and starts[0]:  # a link's bins begin with its first packet
+            nbytes = _from_zero(int(starts[0]), width, nbytes)
         flows.append({"name": series.what, "width": width, "bytes": pack(nbytes)})
     return flows
+
+
+def _from_zero(first: int, width: int, nbytes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bytes in bins that begin at cycle 0, of bins that begin later: each is spread evenly over its life."""
+    so_far = np.concatenate(([0], np.cumsum(nbytes)))
+    edges = np.arange(0, first + (len(nbytes) + 1) * width, width)
+    until = np.interp(edges, first + width * np.arange(len(so_far)), so_far)
+    whole: NDArray[np.int64] = np.round(until).astype(np.int64)
+    return whole[1:] - whole[:-1]
 
 
 # -- lanes of some cores ------------------------------------------------------------------------------------
 
 
-def _lanes(trace: Trace, cores: Sequence[Coord], numbers: NDArray[np.int64], names: Names, budget: int) -> dict[str, Any]:
+def _lanes(trace: Trace, cores: Sequence[Coord], acts: NDArray[np.int64], names: Names, budget: int) -> dict[str, Any]:
     """Spans and circular buffers of the cores that tell most, as many as the budget holds, one at least."""
     at = {core: i for i, core in enumerate(cores)}
     of_lane = np.array([at[lane.core] for lane in trace.lanes])
@@ -270,15 +332,16 @@ def _lanes(trace: Trace, cores: Sequence[Coord], numbers: NDArray[np.int64], nam
             kept[i] = why
             left -= int(spans[i])
     coarse = _resolution(trace, cores[next(iter(kept))], budget) if left < 0 else 0
+    if coarse:
+        acts = np.vstack([acts, np.full(acts.shape[1], names.act(SEVERAL, Line()))])
     rows = _rows_of(trace, [cores[i] for i in kept])
     counters = _counters_of(trace, [cores[i] for i in kept])
     detail = {}
     for i in sorted(kept):
         lanes = [rows[cores[i], risc] for risc in RISCS]
         if coarse:
-            numbers = np.append(numbers[: len(trace.names)], names.number(SEVERAL))
-            lanes = [_coarsened(lane, coarse, len(trace.names)) for lane in lanes]
-        packed = [part for lane in lanes for part in tiled(lane, numbers)]
+            lanes = [_coarsened(lane, coarse, len(acts) - 1) for lane in lanes]
+        packed = [part for lane in lanes for part in tiled(lane, acts)]
         buffers = counters[cores[i]]
         packed += [part for time, value in buffers.values() for part in (deltas(time), value)]
         detail[str(i)] = {"why": kept[i], "buffers": list(buffers), "packed": pack(*packed)}
@@ -326,13 +389,13 @@ def _counters_of(trace: Trace, cores: Sequence[Coord]) -> dict[Coord, dict[str, 
     return found
 
 
-def tiled(lane: Records, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Names and durations from cycle 0 on, a gap being a span too: what the page reads back."""
+def tiled(lane: Records, acts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Acts and durations from cycle 0 on, a gap being a span too: what the page reads back."""
     edges = np.stack([lane["start"], lane["end"]], axis=1).ravel()
     durations = deltas(edges)
-    names = np.stack([np.zeros(len(lane), np.int64), numbers[lane["name"]]], axis=1).ravel()
+    done = np.stack([np.zeros(len(lane), np.int64), acts[lane["name"], lane["line"]]], axis=1).ravel()
     kept = durations > 0
-    return names[kept], durations[kept]
+    return done[kept], durations[kept]
 
 
 def _resolution(trace: Trace, core: Coord, budget: int) -> int:
@@ -356,4 +419,5 @@ def _coarsened(lane: Records, shortest: int, several: int) -> Records:
     rows = lane[first].copy()
     rows["end"] = lane["end"][last]
     rows["name"] = np.where(first == last, rows["name"], several)
+    rows["line"] = np.where(first == last, rows["line"], 0)
     return rows

@@ -79,9 +79,9 @@ async function copyText(text, button) {
 // -- pinned span -----------------------------------------------------------------------------------------------
 const desk = { pin: null, query: "", found: [], at: -1 };
 function spanAt(row, time) {
-  const { name, end, risc } = row.lane, i = firstAfter(end, time);
+  const { name, line, end, risc } = row.lane, i = firstAfter(end, time);
   if (i === end.length || !name[i]) return null;
-  return { label: row.label, lane: risc ? data.lanes[risc[i]] : row.label, name: name[i], start: i ? end[i - 1] : 0, end: end[i] };
+  return { label: row.label, lane: risc ? data.lanes[risc[i]] : row.label, name: name[i], line: line?.[i] ?? 0, start: i ? end[i - 1] : 0, end: end[i] };
 }
 function pin(span) {
   desk.pin = span;
@@ -89,7 +89,7 @@ function pin(span) {
   if (!room) return;
   room.replaceChildren(...(span ? [
     swatch(familyOf(span.name)), el("b", {}, `${span.lane}: ${data.names[span.name]}`),
-    ` ${fmt(span.end - span.start)} cycles, ${us(span.end - span.start)}, from ${fmt(span.start)} to ${fmt(span.end)} `,
+    ` ${fmt(span.end - span.start)} cycles, ${us(span.end - span.start)}, from ${fmt(span.start)} to ${fmt(span.end)} `, ...lineLink(span.line),
     el("button", { type: "button", onclick: () => look(span.start - 2 * (span.end - span.start), span.end + 2 * (span.end - span.start)) }, "go to"), " ",
     el("button", { type: "button", onclick: () => pin(null) }, "unpin")] : ["Click a span to pin it."]));
   requestAnimationFrame(paint);
@@ -119,7 +119,7 @@ function search(text) {
   const words = desk.query.split(/\s+/).filter(Boolean);
   desk.found = !words.length ? [] : plot.rows.filter((row) => row.lane && !row.riscs).flatMap((row) => {
     const named = data.names.map((name) => words.every((word) => `${row.label}: ${name}`.toLowerCase().includes(word)));
-    return [...row.lane.name].flatMap((name, i) => (name && name !== DONE && named[name] ? [{ label: row.label, lane: row.label, name, start: i ? row.lane.end[i - 1] : 0, end: row.lane.end[i] }] : []));
+    return [...row.lane.name].flatMap((name, i) => (name && name !== DONE && named[name] ? [{ label: row.label, lane: row.label, name, line: row.lane.line[i], start: i ? row.lane.end[i - 1] : 0, end: row.lane.end[i] }] : []));
   }).sort((a, b) => a.start - b.start);
   const cycles = desk.found.reduce((sum, span) => sum + span.end - span.start, 0);
   const said = document.getElementById("found");

@@ -202,7 +202,7 @@ def _time(data: Data, device: Data) -> Figure:
     all_axes = np.atleast_1d(figure.subplots(rows, 1, sharex=True, gridspec_kw={"hspace": 0.1}))
     used = set()
     for i, lane in enumerate(lanes):
-        shares = _shares(data, lists[2 * i], np.cumsum(lists[2 * i + 1]), device["wall"])
+        shares = _shares(data, np.array(data["acts"])[2 * lists[2 * i]], np.cumsum(lists[2 * i + 1]), device["wall"])
         used |= {f["key"] for f, share in zip(data["families"], shares, strict=True) if share.any()}
         x = (np.arange(PIXELS) + 0.5) * device["wall"] / PIXELS
         all_axes[i].stackplot(x, shares, colors=list(_colours(data).values()), step="mid", linewidth=0)

@@ -116,13 +116,14 @@ async function open(device) {
   const [risc, what, lasts] = await unpack(device.path);
   device.segments = { risc, name: what, end: summed(lasts) };
   for (const flow of device.flows) flow.values = (await unpack(flow.bytes))[0];
+  await openLines(device);
 }
 
 async function openCore(device, core) {
   const detail = device.detail?.[core];
   if (!detail || detail.lanes) return detail;
   const lists = await unpack(detail.packed);
-  detail.lanes = data.lanes.map((_, i) => ({ name: lists[2 * i], end: summed(lists[2 * i + 1]) }));
+  detail.lanes = data.lanes.map((_, i) => ({ name: lists[2 * i].map((act) => data.acts[2 * act]), line: lists[2 * i].map((act) => data.acts[2 * act + 1]), end: summed(lists[2 * i + 1]) }));
   detail.tiles = detail.buffers.map((name, i) => {
     const at = 2 * data.lanes.length + 2 * i;
     return { name, time: summed(lists[at]), value: lists[at + 1] };
@@ -413,6 +414,9 @@ async function drawTime() {
     const sizes = Object.fromEntries(data.l1.buffers.map((b) => [b.name, b.tiles]));
     for (const tiles of detail.tiles.filter((t) => t.value.length)) add(24, { label: tiles.name, tiles, top: sizes[tiles.name] ?? Math.max(1, ...tiles.value) });
   }
+  const came = data.slices[device.ring_id] ?? [];
+  if (came.length) heading("Slices of K and V over the links");
+  for (const side of ["after", "before"].filter((way) => came.some((one) => one.side === way))) add(20, { label: `chips ${side}`, slices: came.filter((one) => one.side === side) });
   heading("Bytes per cycle, whole device");
   const flows = device.flows.filter((f) => !f.name.startsWith("dram bank")), banks = device.flows.filter((f) => f.name.startsWith("dram bank"));
   const rate = (list) => nice(Math.max(0.1, ...list.flatMap((f) => Math.max(0, ...f.values) / f.width)));
@@ -421,6 +425,8 @@ async function drawTime() {
     const top = rate(some.length ? some : flows);
     some.forEach((flow) => add(34, { label: flow.name, flow, top }));
   }
+  const links = flows.filter((f) => f.name.startsWith("ethernet"));
+  links.forEach((flow) => add(14, { label: flow.name.replace("ethernet ", ""), flow, top: rate(links) }, 2));
   const top = Math.min(rate(banks), Math.max(...data.chip.bank_rates));
   banks.forEach((flow) => add(11, { label: flow.name.replace("dram bank", "bank"), bank: flow, top, peak: data.chip.bank_rates[+flow.name.split(" ")[2]] }, 1));
   if (banks.length) add(16, { legend: top, peak: Math.max(...data.chip.bank_rates) });
@@ -473,6 +479,7 @@ function paintRow(ctx, row, y) {
   ctx.rect(GUTTER.left, y, plot.width, row.height);
   ctx.clip();
   if (row.lane) paintLane(ctx, row, y);
+  else if (row.slices) paintSlices(ctx, row, y);
   else if (row.tiles) paintTiles(ctx, row, y);
   else paintFlow(ctx, row, y);
   ctx.restore();
@@ -704,11 +711,12 @@ function hover(event) {
   if (!row || row.heading || row.legend || plot.pointer === null) return hideTip();
   const time = toTime(event.offsetX), at = `at cycle ${fmt(Math.floor(time))}, ${us(time)}`;
   if (row.lane) {
-    const { name, end, risc } = row.lane, i = firstAfter(end, time), start = i ? end[i - 1] : 0;
+    const { name, line, end, risc } = row.lane, i = firstAfter(end, time), start = i ? end[i - 1] : 0;
     const lane = risc ? data.lanes[risc[i]] : row.label;
     if (i === end.length || !name[i]) return showTip(event, `${row.label}: ${i === end.length ? "done" : "nothing"}`, at);
-    return showTip(event, `${lane}: ${data.names[name[i]]}`, `${fmt(end[i] - start)} cycles, ${us(end[i] - start)}\nfrom ${fmt(start)} to ${fmt(end[i])}`);
+    return showTip(event, `${lane}: ${data.names[name[i]]}`, `${fmt(end[i] - start)} cycles, ${us(end[i] - start)}\nfrom ${fmt(start)} to ${fmt(end[i])}${line?.[i] ? `\n${data.lines[line[i]]}` : ""}`);
   }
+  if (row.slices) return sliceTip(event, row.slices, time, at);
   if (row.tiles) {
     const value = row.tiles.value[firstAfter(row.tiles.time, time) - 1] ?? 0;
     return showTip(event, `${row.label}: ${fmt(value)} of ${fmt(row.top)} tiles`, at);
@@ -943,7 +951,7 @@ function drawParts(parts) {
 }
 async function drawDevice() {
   drawTabs();
-  drawParts({ verdict: drawVerdict, ring: drawRing, cores: drawCores, floor: drawFloor, time: drawTimeFrame, budget: drawBudget, roofline: drawRoofline, path: drawPath });
+  drawParts({ verdict: drawVerdict, ring: drawRing, slices: drawSlices, cores: drawCores, floor: drawFloor, time: drawTimeFrame, budget: drawBudget, source: drawSource, roofline: drawRoofline, path: drawPath });
   await drawTime();
 }
 async function drawAll() {

@@ -17,12 +17,12 @@ from tensix_sim.trace.store import (
     trace_file,
     write_traces,
 )
-from tensix_sim.trace.trace import COUNT, LANES, RISCS, SPAN, TRANSFER, Lane, Level, Series, Trace
+from tensix_sim.trace.trace import COUNT, LANES, RISCS, SPAN, TRANSFER, Lane, Level, Line, Series, Trace
 from tensix_sim.trace.writers import write_chrome, write_core_csv, write_golden, write_transfers_csv
 
 __all__ = [
-    "COUNT", "LANES", "RISCS", "SCHEMA", "SPAN", "SUMMARY", "TRANSFER", "Cause", "Lane", "LaneWait", "Level", "Run", "RunError",
-    "Series", "Totals", "Trace", "WaitKey", "What", "check_counts", "check_lanes", "figure_frame", "load", "open_run",
+    "COUNT", "LANES", "RISCS", "SCHEMA", "SPAN", "SUMMARY", "TRANSFER", "Cause", "Lane", "LaneWait", "Level", "Line", "Run",
+    "RunError", "Series", "Totals", "Trace", "WaitKey", "What", "check_counts", "check_lanes", "figure_frame", "load", "open_run",
     "opens_in_a_viewer", "save", "tail_file", "trace_file", "whole_folder", "write_chrome", "write_core_csv", "write_golden",
     "write_traces", "write_transfers_csv",
 ]  # fmt: skip

@@ -27,6 +27,7 @@ from tensix_sim.arch.model import unknown_name
 from tensix_sim.config import RunSpec, load_spec
 from tensix_sim.files import atomic_path, frame
 from tensix_sim.text import Shown, counted, flat
+from tensix_sim.trace import perfetto
 from tensix_sim.trace.causes import read
 from tensix_sim.trace.folder import MARK, MARKED, starts_with
 from tensix_sim.trace.table import BLOCK, Records, Table
@@ -36,7 +37,9 @@ from tensix_sim.user_errors import UserError
 
 SUMMARY = "summary.json"
 SCHEMA = 1  # of a summary; another one is not read
-TEXTS = ("trace.json", "trace.json.gz", "cores.csv", "transfers.csv", "report.html")  # that have the run's id near their start
+TEXTS = (  # that have the run's id near their start
+    "trace.pftrace", "trace.json", "trace.json.gz", "cores.csv", "transfers.csv", "report.html",
+)  # fmt: skip
 # What the zip and array readers raise for a file that is no trace
 BROKEN = (
     zipfile.BadZipFile, zlib.error, struct.error, LookupError, ValueError, EOFError, NotImplementedError, RuntimeError,
@@ -44,7 +47,7 @@ BROKEN = (
 )  # fmt: skip
 # Columns that hold places in a list of the trace, by table
 PLACES: dict[str, dict[str, Callable[[Trace], int]]] = {
-    "spans": {"lane": lambda t: len(t.lanes), "name": lambda t: len(t.names)},
+    "spans": {"lane": lambda t: len(t.lanes), "name": lambda t: len(t.names), "line": lambda t: len(t.lines)},
     "counts": {"series": lambda t: len(t.counters)},
     "transfers": {"lane": lambda t: len(t.lanes), "kind": lambda t: len(t.names)},
 }
@@ -135,29 +138,29 @@ def _column(values: list[Any]) -> NDArray[Any]:
     return np.array(values) if numbers else np.fromiter(values, object, len(values))
 
 
-VIEWER_SPANS = 10_000_000  # of 130 bytes each in Chrome JSON, in the memory of a browser
-PLAIN_SPANS = 400_000  # 50 MB; what is longer is compressed
+VIEWER_SPANS = 10_000_000  # of some 100 bytes each in the memory of a browser
 
 
 def opens_in_a_viewer(devices: Devices) -> bool:
-    """Whether the traces are short enough for Chrome JSON to be opened."""
+    """Whether the traces are short enough for Perfetto to open them."""
     return sum(len(trace.tables["spans"]) for _, trace in devices) <= VIEWER_SPANS
 
 
 def write_traces(folder: Path, traces: Devices, clock_hz: int, run: str = "", tails: Devices = ()) -> None:
     """Write what a run recorded, if anything, and behind it its tails.
 
-    `trace.json`, or compressed `trace.json.gz` of long traces, if they are not too long for it, opens in Perfetto and
-    chrome://tracing, `cores.csv` has each
-    core's cycles by RISC and wait cause, `device-<ring_id>.npz` is the trace by columns (`open_run` and `np.load` read it),
-    `tail-<ring_id>.npz` that of the tail, `transfers.csv` (at trace: transfers) has each burst's parts.
+    `trace.pftrace` opens in Perfetto, if they are not too long for it; where the `perfetto` package is missing it is
+    `trace.json.gz`, which chrome://tracing opens too. `cores.csv` has each core's cycles by RISC and wait cause,
+    `device-<ring_id>.npz` is the trace by columns (`open_run` and `np.load` read it), `tail-<ring_id>.npz` that of the tail,
+    `transfers.csv` (at trace: transfers) has each burst's parts.
     """
     both = sorted([*traces, *tails], key=lambda device: device[0])
     levels = {trace.level for _, trace in traces}
     if levels != {"off"}:
-        if opens_in_a_viewer(both):
-            plain = sum(len(trace.tables["spans"]) for _, trace in both) <= PLAIN_SPANS
-            write_chrome(folder / ("trace.json" if plain else "trace.json.gz"), both, clock_hz, run)
+        if opens_in_a_viewer(both) and perfetto.is_there():
+            perfetto.write_perfetto(folder / "trace.pftrace", traces, clock_hz, run, tails)
+        elif opens_in_a_viewer(both):
+            write_chrome(folder / "trace.json.gz", both, clock_hz, run)
         write_core_csv(folder / "cores.csv", traces, run)
         for ring_id, trace in traces:
             save(folder / trace_file(ring_id), trace, run)
@@ -181,6 +184,8 @@ def save(path: Path, trace: Trace, run: str = "") -> None:
             "about": [json.dumps(about, sort_keys=True)],
             "names": list(map(str, trace.names)),
             "lanes": [f"{x},{y} {risc}" for (x, y), risc in trace.lanes],
+            "lines": [f"{number} {file}" for file, number in trace.lines[1:]],
+            "sources": [json.dumps(trace.sources, sort_keys=True)],
             "counters": [f"{series.label}\t{series.unit}" for series in trace.counters],
         }
         for name, texts in words.items():
@@ -201,7 +206,7 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
     """
     try:
         with zipfile.ZipFile(path) as file:
-            words = {name: _read_words(file, name) for name in ("about", "names", "lanes", "counters")}
+            words = {name: _read_words(file, name) for name in ("about", "names", "lanes", "lines", "sources", "counters")}
             about = json.loads(words["about"][0])
             trace = Trace(cast(Level, about["level"]), spill_rows)
             trace.notes.update(about["notes"])
@@ -212,6 +217,10 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
                 place, risc = lane.split(" ")
                 x, y = place.split(",")
                 trace.lane((int(x), int(y)), risc)
+            trace.sources.update((str(name), str(text)) for name, text in json.loads(words["sources"][0]).items())
+            for line in words["lines"]:
+                number, _, name = line.partition(" ")
+                trace.line(name, int(number), "")
             for counter in words["counters"]:
                 label, unit = counter.split("\t")
                 x, y, what = re.findall(r"(?:\((\d+),(\d+)\) )?(.*)", label)[0]

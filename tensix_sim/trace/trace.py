@@ -1,5 +1,6 @@
 """What a simulated device did, cycle by cycle: spans on lanes, counters, transfers."""
 
+import linecache
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, get_args
@@ -18,7 +19,7 @@ LANES = {"NCRISC": "reader", "TRISC_0": "unpack", "TRISC_1": "math", "TRISC_2": 
 RISCS = tuple(LANES)
 RISC_OF = {lane: risc for risc, lane in LANES.items()}
 
-SPAN = np.dtype([("lane", "<i4"), ("name", "<i4"), ("start", "<i8"), ("end", "<i8")])
+SPAN = np.dtype([("lane", "<i4"), ("name", "<i4"), ("start", "<i8"), ("end", "<i8"), ("line", "<i4")])
 COUNT = np.dtype([("series", "<i4"), ("time", "<i8"), ("value", "<i8")])
 TRANSFER = np.dtype(
     [(c, "<i4") for c in ("lane", "kind", "noc", "source_x", "source_y", "target_x", "target_y", "requests")]
@@ -46,6 +47,16 @@ class Lane(NamedTuple):
         return self.core[1], self.core[0], RISCS.index(self.risc)
 
 
+class Line(NamedTuple):
+    """A line of a kernel's source, counted from 1; line 0 of no file stands for no kernel's."""
+
+    file: str = ""
+    number: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}" if self.file else ""
+
+
 class Series(NamedTuple):
     """A counter: what it counts, in which unit, and on which core; none for one of the whole chip."""
 
@@ -65,7 +76,7 @@ class Trace:
     Level `off` records nothing, `zones` spans and counters, `transfers` also every NoC transfer. Names, lanes
     and series are numbered in the order of their first use. At most `spill_rows` rows of each kind stay in
     memory, the rest goes to an anonymous temporary file. `notes` are facts about the run, shown in files; `units` says which
-    unit does a step, by its name: matmul, fpu or sfpu.
+    unit does a step, by its name: matmul, fpu or sfpu; `sources` are the texts of the files that lines are of.
     """
 
     def __init__(self, level: Level = "zones", spill_rows: int = 1 << 20) -> None:
@@ -76,8 +87,10 @@ class Trace:
         self.transfers = level == "transfers"
         self.notes: dict[str, str] = {}
         self.units: dict[str, str] = {}
+        self.sources: dict[str, str] = {}
         self._names: dict[What, int] = {}
         self._lanes: dict[Lane, int] = {}
+        self._lines: dict[Line, int] = {Line(): 0}
         self._series: dict[Series, int] = {}
         self._spans = Table(SPAN, spill_rows)
         self._counts = Table(COUNT, spill_rows)
@@ -106,22 +119,16 @@ class Trace:
         """Give a counter its number, such as "k_in" in "tiles" on core (0, 0)."""
         return self._series.setdefault(Series(what, unit, core), len(self._series))
 
-    def span(self, lane: int, name: int, start: int, end: int) -> None:
-        """Record that a lane did `name` from cycle `start` up to `end`; its spans come in order of time."""
-        if start != end and self.zones:
-            self._spans.append(lane, name, start, end)
+    def line(self, file: str, number: int, path: str) -> int:
+        """Give a line of a kernel its number; `path` is where its file can be read now."""
+        if file not in self.sources:
+            self.sources[file] = "".join(linecache.getlines(path))
+        return self._lines.setdefault(Line(file, number), len(self._lines))
 
-    def tile(self, lane: int, start: int, *parts: tuple[What, int]) -> None:
-        """Record what a lane did from cycle `start` on, one thing after the other: (what, cycles) of each."""
-        if not self.zones:
-            return
-        names, rows, pack = self._names, self._spans.rows, self._spans.pack
-        for what, cycles in parts:
-            if cycles:
-                number = names.get(what)
-                rows += pack(lane, self.name(what) if number is None else number, start, start + cycles)
-                start += cycles
-        self._spans.trim()
+    def span(self, lane: int, name: int, start: int, end: int, line: int = 0) -> None:
+        """Record that a lane did `name` from cycle `start` up to `end`, for a line; its spans come in order of time."""
+        if start != end and self.zones:
+            self._spans.append(lane, name, start, end, line)
 
     def count(self, series: int, time: int, value: int) -> None:
         """Record that a counter has `value` from cycle `time` on; its values come in order of time."""
@@ -164,6 +171,11 @@ class Trace:
     def lanes(self) -> list[Lane]:
         """Lanes by number."""
         return list(self._lanes)
+
+    @property
+    def lines(self) -> list[Line]:
+        """Lines of kernels by number."""
+        return list(self._lines)
 
     @property
     def counters(self) -> list[Series]:
@@ -255,8 +267,9 @@ class Trace:
     def frame(self, of: Literal["spans", "counters", "transfers"] = "spans", by: str | None = None) -> Any:
         """A table as a DataFrame of pandas or, where that is missing, polars; `by` chooses one of the two.
 
-        Of spans a row has the core, the lane ("math"), what it did, whether that was a wait, and its first and last cycle; of
-        counters the value from a cycle on; of transfers, which a trace has at its level `transfers`, what went over a NoC.
+        Of spans a row has the core, the lane ("math"), what it did, whether that was a wait, its first and last cycle, and file
+        and line of the kernel that asked for it; of counters the value from a cycle on; of transfers, which a trace has at its
+        level `transfers`, what went over a NoC.
 
         Raises:
             UsageError: neither is installed, or not the one that was chosen.
@@ -282,7 +295,8 @@ class Trace:
         waits = np.array([isinstance(name, Cause) for name in names], bool)[rows["name"]]
         what = np.array([name.text if isinstance(name, Cause) else name for name in names], object)[rows["name"]]
         times = {"start": rows["start"], "end": rows["end"], "cycles": rows["end"] - rows["start"]}
-        return {**self._lane_columns(rows["lane"]), "what": what, "waits": waits, **times}
+        line = np.array(list(map(str, self.lines)), object)[rows["line"]]
+        return {**self._lane_columns(rows["lane"]), "what": what, "waits": waits, **times, "line": line}
 
     def _counter_columns(self) -> dict[str, Any]:
         rows, series = self.counts(), self.counters

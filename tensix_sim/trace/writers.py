@@ -20,8 +20,9 @@ Devices = Sequence[tuple[int, Trace]]  # ring position, trace
 def write_chrome(path: str | Path, devices: Devices, clock_hz: int, run: str = "") -> None:
     """Write spans and counters as Chrome JSON, which ui.perfetto.dev and chrome://tracing open.
 
-    A process is a device, which may have several traces, a thread a RISC of a core. Times are microseconds; `args.cycles`
-    is exact. `run` is the id of the run, which it has under `otherData`. A path that ends in .gz is compressed; both open that.
+    A process is a device, which may have several traces, a thread a RISC of a core. Times are microseconds; `args.cycles` is
+    exact, `args.line` the line of the kernel that asked for it. `run` is the id of the run, which it has under `otherData`.
+    A path that ends in .gz is compressed; both open that.
     """
     with zipped(Path(path)) if str(path).endswith(".gz") else atomic(path) as file:
         about = json.dumps({"clock_hz": clock_hz} | ({"run": run} if run else {}), separators=(",", ":"))
@@ -56,26 +57,28 @@ def _chrome_events(pid: int, trace: Trace, clock_hz: int, cores: Iterable[tuple[
         yield about("thread_sort_index", {"sort_index": tid}, tid)
 
     names = [f'"name":{json.dumps(str(n))},"cat":"{"wait" if isinstance(n, Cause) else "busy"}"' for n in trace.names]
-    span = f'{{"ph":"X","pid":{pid},"tid":%d,%s,"ts":%d.%03d2,"dur":%d.%03d,"args":{{"cycles":[%d,%d]}}}}'
+    places = [f',"line":{json.dumps(str(line))}' if line.file else "" for line in trace.lines]
+    span = f'{{"ph":"X","pid":{pid},"tid":%d,%s,"ts":%d.%03d2,"dur":%d.%03d,"args":{{"cycles":[%d,%d]%s}}}}'
     for block in trace.span_blocks():
         who = (tids[lane] for lane in block["lane"].tolist())
         what = (names[name] for name in block["name"].tolist())
-        ts = _nanoseconds(block["start"], clock_hz)
-        dur = _nanoseconds(block["end"], clock_hz) - ts
+        ts = nanoseconds(block["start"], clock_hz)
+        dur = nanoseconds(block["end"], clock_hz) - ts
         times = _lists(ts // 1000, ts % 1000, dur // 1000, dur % 1000, block["start"], block["end"])
-        yield from (span % row for row in zip(who, what, *times, strict=True))
+        where = (places[line] for line in block["line"].tolist())
+        yield from (span % row for row in zip(who, what, *times, where, strict=True))
 
     labels_and_units = [(json.dumps(series.label), json.dumps(series.unit)) for series in trace.counters]
     count = f'{{"ph":"C","pid":{pid},"name":%s,"ts":%d.%03d2,"args":{{%s:%d}}}}'
     for block in trace.count_blocks():
-        ts = _nanoseconds(block["time"], clock_hz)
+        ts = nanoseconds(block["time"], clock_hz)
         rows = _lists(block["series"], ts // 1000, ts % 1000, block["value"])
         for series, us, ns, value in zip(*rows, strict=True):
             label, unit = labels_and_units[series]
             yield count % (label, us, ns, unit, value)
 
 
-def _nanoseconds(cycles: Cycles, clock_hz: int) -> Cycles:
+def nanoseconds(cycles: Cycles, clock_hz: int) -> Cycles:
     """Convert to whole nanoseconds, so that durations tile as cycles do.
 
     The writer adds 0.2 ns to each time: readers multiply by 1000 and truncate, and 1.001 us must not become
@@ -131,7 +134,7 @@ def write_golden(trace: Trace) -> str:
     lanes, names = trace.lanes, trace.names
     counters = [f"{series.label}\t{series.unit}" for series in trace.counters]
     lines = []
-    for lane, name, start, end in sorted(trace.spans().tolist(), key=lambda span: lanes[span[0]].rank):
+    for lane, name, start, end, _ in sorted(trace.spans().tolist(), key=lambda span: lanes[span[0]].rank):
         lines.append(f"{lanes[lane]}\t{names[name]}\t{start}\t{end}\n")
     for series, time, value in sorted(trace.counts().tolist(), key=lambda count: counters[count[0]]):
         lines.append(f"{counters[series]}\t{time}\t{value}\n")
