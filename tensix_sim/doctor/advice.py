@@ -260,7 +260,7 @@ def _wide_dst(c: Case) -> Iterator[Advice]:
         costs.insert(0, "the legacy kernel runs instead of the streaming one, which has no 32-bit DST")
     if now.wide_scores:
         more = sum(b.bytes for b in c.geometry.buffers) - sum(b.bytes for b in narrow.geometry.buffers)
-        costs.append(f"scores and row sums are float32: {more:,} B more of L1")
+        costs.append(f"scores and row sums are float32: buffers take {abs(more):,} B {'more' if more >= 0 else 'less'} of L1")
     size = Size(quantity="windows of products a step", unit="windows", now=windows(now))
     change: Change = {}
     if countable(c.geometry) and _is_legal(c, {FP32_DEST: False}) and (least := _floor(narrow).cycles) < _floor(c).cycles:
