@@ -158,6 +158,17 @@ def test_output_is_attention(given) -> None:
         assert [d.accuracy.pcc >= 0.999 for d in result.devices if d.accuracy] == [True] * 4
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_chains_of_shared_heads_hand_on_as_many_chunks_as_are_taken(causal) -> None:
+    """The cores of a K/V head's chain have 4, 3 and 3 Q chunks of its two query heads, and each gets its own and no more."""
+    inputs = {"q_heads": 8, "kv_heads": 4, "seq_len": 256}
+    given = spec(SMALL, inputs, {"compute_with_storage_grid_size": (5, 1)}, ring_size=2, is_causal=causal)
+    assert any(len(chain.cores) > 1 for chain in RingGeometry.of(given).chains)
+    accuracy = simulate(given).accuracy
+    assert accuracy is not None
+    assert accuracy.pcc >= 0.999
+
+
 @pytest.mark.parametrize(
     ("given", "kv_heads"),
     [({}, 2), ({"logical_n": 301, "joint_len": 33}, 2), ({"is_causal": True, "is_balanced": True}, 1), ({"topology": "line"}, 1)],

@@ -203,7 +203,17 @@ def _changes(c: Case, rule: str, fault: Fault) -> Iterator[Iterable[Change]]:
         yield tried(_smaller_chunks, c)
         return
     for key, found in fault.found.items():
-        yield [{key: value} for value in _candidates(c, key, found) if value != found]
+        yield [_whole(c, {key: value}) for value in _candidates(c, key, found) if value != found]
+
+
+def _whole(c: Case, change: Change) -> Change:
+    """A change of one value of a program config that is not given names all that it needs."""
+    if c.program_given or not any(key in OF_PROGRAM for key in change):
+        return change
+    return {key: c[key] for key in OF_PROGRAM} | change
+
+
+OF_PROGRAM = (GRID, Q_CHUNK, K_CHUNK)
 
 
 def _candidates(c: Case, key: str, found: Any) -> list[Any]:

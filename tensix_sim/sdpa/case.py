@@ -61,12 +61,13 @@ class Case:
     spec: RunSpec
     on: Machine
     invalid: frozenset[str] = frozenset()
+    program_given: bool = True
 
     @classmethod
     def of(cls, spec: RunSpec, on: Machine, invalid: frozenset[str] = frozenset()) -> "Case":
         """Make the case, filling in what the op would."""
         given = {"program_config": program_config(spec, on), "compute_kernel_config": spec.effective_compute_config}
-        return cls(spec.model_copy(update=given), on, invalid)
+        return cls(spec.model_copy(update=given), on, invalid, spec.program_config is not None)
 
     def __getitem__(self, key: str) -> Any:
         """Look up the valid value at a dotted key."""
@@ -87,7 +88,7 @@ class Case:
         for key, value in change.items():
             spec = _put(spec, key.split("."), value)
         on = make_machine(spec)[0] if "board" in change else self.on
-        return Case(spec, on, self.invalid - change.keys())
+        return Case(spec, on, self.invalid - change.keys(), self.program_given)
 
     def fault(self, rule: str, *keys: str) -> Fault:
         """Make a fault that blames the first of `keys` and shows the values of all."""

@@ -338,7 +338,7 @@ def _shared_keys(c: Asked) -> Iterator[Fault]:
         return
     if c[JOINT]:
         yield c.fault("joint rows go with as many K/V heads as query heads", KV_HEADS, Q_HEADS, JOINT)
-    elif c[KV_HEADS] == 1 and c[BATCH] > 1:
+    if c[KV_HEADS] == 1 and c[BATCH] > 1:
         yield c.fault("one K/V head for all goes with one batch here", BATCH, KV_HEADS, Q_HEADS)
 
 

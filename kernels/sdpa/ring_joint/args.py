@@ -122,10 +122,10 @@ class RingArgs:
         mine = sum(it.takes(place[2], self.own.heads.q_chunks) for place in self.own.chunks())
         return self.row.turns // (2 if it.later else 1) - mine
 
-    def chain(self, head: int, turn: int, later: bool) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-        """For the `turn`-th Q chunk of a head that the core meets in an iteration: who sends it K and V, and to whom it does."""
+    def chain(self, kv_head: int, turn: int, later: bool) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+        """For the `turn`-th Q chunk of a KV head that the core meets in an iteration: who sends it K and V, and to whom it does."""
         link: ChainLink | None = self.own.share.link
-        if link is None or head // (self.own.heads.q // self.own.heads.kv) != link.head:
+        if link is None or kv_head != link.head:
             return None, None
         return link.before, link.after if turn < link.after_chunks // (2 if later else 1) else None
 

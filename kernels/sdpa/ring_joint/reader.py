@@ -23,8 +23,9 @@ async def reader(dm: DataMovement, a: RingArgs) -> None:
         turns: Counter[int] = Counter()
         for b, head, q in a.own.chunks() if it.sources else ():
             if it.takes(q, a.own.heads.q_chunks):
-                chain = a.chain(b * a.own.heads.q + head, turns[head], it.later)
-                turns[head] += 1
+                kv_head = b * a.own.heads.kv + a.own.heads.kv_of(head)
+                chain = a.chain(kv_head, turns[kv_head], it.later)
+                turns[kv_head] += 1
                 pushed += await read_chunks(dm, a, it, (b, head, q), chain)
         for _ in range(a.padding(it)):
             pushed += await read_chunks(dm, a, it, None, NOBODY)
