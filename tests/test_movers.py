@@ -11,7 +11,7 @@ from tensix_sim.hw import Chip
 from tensix_sim.hw.figures import Traffic
 from tensix_sim.kernel_api import run
 from tensix_sim.kernel_api.running import last_end
-from tensix_sim.movers import binary, concat_heads, create_heads, cycles, norm, rotary, typecast
+from tensix_sim.movers import binary, concat_heads, copy, create_heads, cycles, norm, rotary, unary
 from tensix_sim.program import Program
 from tensix_sim.trace import Trace
 
@@ -54,8 +54,13 @@ MOVED: list[tuple[str, Make, int, int]] = [
     ("heads", lambda m: create_heads(m, 5, 6, 2, "bfloat16"), 5 * 12, 5 * 12),
     ("concat", lambda m: concat_heads(m, 5, 6, 2, "bfloat16"), 5 * 12, 5 * 12),
     ("add", lambda m: binary(m, 70, ("bfloat16",) * 3), 140, 70),
-    ("cast", lambda m: typecast(m, 70, "bfloat16", "bfloat16"), 70, 70),
+    ("cast", lambda m: unary(m, 70, "copy", ("bfloat16", "bfloat16")), 70, 70),
+    ("copy to L1", lambda m: copy(m, 70, "bfloat16", ("dram", "l1")), 70, 0),
+    ("sum with a row of 10", lambda m: binary(m, 70, ("bfloat16",) * 3, of=(70, 10)), 140, 70),
+    ("K turned", lambda m: create_heads(m, 5, 6, 2, "bfloat16", batch=2, turned=(2, 4)), 10 * 12, 10 * 12),
     ("norm", lambda m: norm(m, 5, 12, "bfloat16"), 5 * 12 * 2, 5 * 12),
+    ("bare norm", lambda m: norm(m, 5, 12, "bfloat16", beside=()), 5 * 12, 5 * 12),
+    ("layer norm of a sum", lambda m: norm(m, 5, 12, "bfloat16", True, True, ("weight", "bias", "residual")), 5 * 48, 5 * 12),
     ("norm of two rows a core", lambda m: norm(m, 128, 4, "bfloat16"), 128 * 4 + 64 * 4, 128 * 4),
     ("rotary, cosines once", lambda m: rotary(m, 1, 4, 64, 2, "bfloat16"), 64 * (4 * 2 + 2 * 2 + 1), 64 * 8),
     ("rotary, cosines again", lambda m: rotary(m, 1, 9, 64, 2, "bfloat16"), 64 * (9 * 6 + 1), 64 * 18),
