@@ -61,12 +61,18 @@ M = TypeVar("M", bound=Moved)
 
 
 def rearranged(
-    op: str, inputs: Sequence[M], rearrange: Rearrange, memory_config: MemoryConfig | None = None, about: Any = None
+    op: str,
+    inputs: Sequence[M],
+    rearrange: Rearrange,
+    memory_config: MemoryConfig | None = None,
+    about: Any = None,
+    timed: Callable[[], int | None] | None = None,
 ) -> list[M]:
     """The tensors that `rearrange(arrays, unit)` makes of the inputs, on the host or on every device of their mesh.
 
     It is asked twice: for arrays of values, where a row or column is one element, and for arrays of page numbers, whose last
-    two dimensions count tiles of `unit` elements. The second tells the move of each tile, which the simulated cores carry out.
+    two dimensions count tiles of `unit` elements. The second tells the move of each tile, which the simulated cores carry out,
+    unless the op is `timed` as a program of its own.
     """
     first = inputs[0]
     mesh = common_mesh(op, inputs, memory_config)
@@ -77,7 +83,7 @@ def rearranged(
     shapes = [array.shape for array in rearrange(blank, 1)]
     made = each(lambda *arrays: [*map(np.ascontiguousarray, rearrange([*arrays], 1))], *(tensor.shards for tensor in inputs))
     if mesh:
-        record(op, mesh, inputs, _cycles(op, mesh, inputs, shapes, rearrange, about))
+        record(op, mesh, inputs, timed() if timed else _cycles(op, mesh, inputs, shapes, rearrange, about))
     shards = zip(*(arrays or [None] * len(shapes) for arrays in made), strict=True)
     return [first.like(s, shape, memory_config=memory_config) for s, shape in zip(shards, shapes, strict=True)]
 
