@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tensix_sim.arch import Machine
 from tensix_sim.formats import BFLOAT16, FORMATS, Format
+from tensix_sim.gather.run import Moved, figures
 from tensix_sim.hw import Chip
 from tensix_sim.kernel_api import run
 from tensix_sim.kernel_api.running import last_end
@@ -32,11 +33,16 @@ class MoverRow(NamedTuple):
     writes: tuple[Burst, ...]
 
 
-def cycles(on: Machine, program: Program, launch: int = 0) -> int:
-    """Cycles of a mover's program."""
+def moved(op: str, on: Machine, program: Program, launch: int = 0) -> Moved:
+    """What a mover's program took, and the bytes that it moved."""
     chip = Chip(on, program, Trace("off"), watched=False, launch=launch)
     (contexts,) = run(chip)
-    return last_end(contexts)
+    return figures(op, 0, chip, 0, last_end(contexts), {})
+
+
+def cycles(on: Machine, program: Program, launch: int = 0) -> int:
+    """Cycles of a mover's program."""
+    return moved("", on, program, launch).cycles
 
 
 # -- moves ---------------------------------------------------------------------------------------------------------------

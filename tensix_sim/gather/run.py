@@ -76,20 +76,21 @@ def run_all_gather(
     ]
     fabric = Fabric(chips, engine, op.links, op.topology == "ring")
     contexts = run(*chips, starts=starts)
-    figures, outputs = [], []
+    taken, outputs = [], []
     for i, chip in enumerate(chips):
         links = fabric.ports[i].links_by_name()
         sent = {way: link.nbytes for way, link in links.items()}
-        figures.append(_figures(name, i, chip, starts[i], last_end(contexts[i]), sent))
+        taken.append(figures(name, i, chip, starts[i], last_end(contexts[i]), sent))
         for way, link in links.items():
             trace_bytes(chip.trace, way, link.sent)
         (output,) = chip.program.outputs
         values = output.values
         outputs.append(None if values is None else values.reshape(op.whole))
-    return Gathered(op, figures, outputs, fabric.bytes_sent())
+    return Gathered(op, taken, outputs, fabric.bytes_sent())
 
 
-def _figures(op: str, device: int, chip: Chip, start: int, end: int, ethernet: dict[str, int]) -> Moved:
+def figures(op: str, device: int, chip: Chip, start: int, end: int, ethernet: dict[str, int]) -> Moved:
+    """What a chip's program moved from `start` to `end`."""
     traffic = Traffic.of(chip.hardware.routes, end - start)
     return Moved(
         op=op,
@@ -128,4 +129,4 @@ def run_moves(
     """Move tiles, (source, page, target, page) each, on all cores of a chip from cycle `start` on."""
     chip = Chip(on, move_tiles.program(moves, on.grid), trace or Trace("off"))
     (contexts,) = run(chip, starts=[start])
-    return _figures(op, device, chip, start, last_end(contexts), {})
+    return figures(op, device, chip, start, last_end(contexts), {})

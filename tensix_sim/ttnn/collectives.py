@@ -7,7 +7,7 @@ import numpy as np
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.ttnn.clock import CLOCK
 from tensix_sim.ttnn.device import MeshDevice
-from tensix_sim.ttnn.moves import common_mesh, record
+from tensix_sim.ttnn.moves import common_mesh, of_moves, record
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.tensor import Tensor
@@ -174,7 +174,7 @@ def _cycles(
             done = run_all_gather(job, on, [None] * count)
         except ValueError as error:
             raise RuntimeError(f"{op}: {str(error).removeprefix('all_gather: ')}") from error
-        SESSION.timed[key] = [figures.cycles for figures in done.figures]
+        SESSION.timed[key] = [of_moves(mesh, figures) for figures in done.figures]
     cycles = [0] * len(mesh.ids)
     for line in lines:
         for i, one in zip(line, SESSION.timed[key], strict=True):

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from tensix_sim.formats import FORMATS, TILE
-from tensix_sim.ttnn.moves import Moved, common_mesh
-from tensix_sim.ttnn.session import SESSION
+from tensix_sim.ttnn.moves import Moved, common_mesh, of_moves
+from tensix_sim.ttnn.session import SESSION, Cycles
 from tensix_sim.ttnn.types import BufferType, DataType, Layout, MemoryConfig, Shape, WormholeComputeKernelConfig
 
 KINDS = {"add": "add", "subtract": "add", "multiply": "multiply"}  # that the FPU does, a tile at a time, but of float32
@@ -23,7 +23,7 @@ def cycles_of(
     out: MemoryConfig | None,
     *about: Any,
     compute: WormholeComputeKernelConfig | None = None,
-) -> int | None:
+) -> Cycles | None:
     """Cycles on a device of a program of `tensix_sim.movers`, made of `about`; simulated once for all that are alike."""
     from tensix_sim import movers
     from tensix_sim.program import ComputeConfig
@@ -38,12 +38,12 @@ def cycles_of(
     key = program, mesh.board, about, places, math
     if key not in SESSION.timed:
         made = replace(getattr(movers, program)(mesh.machine, *about, memories=places), compute=ComputeConfig(*math))
-        SESSION.timed[key] = None if made.check(mesh.machine) else movers.cycles(mesh.machine, made)
-    cycles: int | None = SESSION.timed[key]
+        SESSION.timed[key] = None if made.check(mesh.machine) else of_moves(mesh, movers.moved(program, mesh.machine, made))
+    cycles: Cycles | None = SESSION.timed[key]
     return cycles
 
 
-def cycles_of_copy(tensor: Moved, dtype: DataType, out: MemoryConfig | None, compute: bool = False) -> int | None:
+def cycles_of_copy(tensor: Moved, dtype: DataType, out: MemoryConfig | None, compute: bool = False) -> Cycles | None:
     """Of the same tiles elsewhere, through the compute kernel if their format changes or they are to be turned."""
     if dtype.value not in FORMATS:
         return None
@@ -53,7 +53,7 @@ def cycles_of_copy(tensor: Moved, dtype: DataType, out: MemoryConfig | None, com
     return cycles_of("copy", [tensor], out, tiles, dtype.value)
 
 
-def cycles_of_pair(op: str, a: Moved, b: Moved | None, dtype: DataType, out: MemoryConfig | None) -> int | None:
+def cycles_of_pair(op: str, a: Moved, b: Moved | None, dtype: DataType, out: MemoryConfig | None) -> Cycles | None:
     """Of a sum, a difference or a product of two tensors, or of a tensor and a number."""
     formats = [one.dtype for one in (a, b) if one is not None] + [dtype]
     if op not in KINDS or not {*formats} <= {DataType.BFLOAT16, DataType.BFLOAT8_B, DataType.BFLOAT4_B}:
@@ -76,7 +76,7 @@ def cycles_of_norm(
     out: MemoryConfig | None,
     centred: bool,
     compute: WormholeComputeKernelConfig | None,
-) -> int | None:
+) -> Cycles | None:
     """Of a norm of `x`, with what stands beside it by name; a weight may be in rows, which are read as its tiles would be."""
     x = inputs["x"]
     if x.dtype is not dtype or len(x.shape) < 2:

@@ -4,18 +4,23 @@ ttnn's own interface has a default device and one machine that everybody sees; s
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import wraps
-from typing import Any, Literal, ParamSpec, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, get_args
 
 from tensix_sim.arch import machine
 from tensix_sim.arch.model import UnknownNameError
 from tensix_sim.ttnn import clock
 from tensix_sim.ttnn.signatures import typed
 
+if TYPE_CHECKING:
+    from tensix_sim.logged import OpTensor
+    from tensix_sim.trust import Trust
+
 Branch = Literal["main", "olmo"]
 VARIABLE = "TENSIX_SIM_"
+HALF = 0.5  # of the time: from where on a resource binds
 
 
 @dataclass
@@ -82,6 +87,28 @@ def _checked(name: str, value: Any) -> Any:
     return value
 
 
+class Cycles(int):
+    """Cycles of an op on a device, what `bound` them, and what a log of ttnn's says of the op: `cores`, `fidelity`, `config`."""
+
+    bound: str
+    cores: int | None
+    fidelity: str
+    config: str
+
+    def __new__(cls, count: int, bound: str = "", cores: int | None = None, fidelity: str = "", config: str = "") -> "Cycles":
+        """So many."""
+        self = super().__new__(cls, count)
+        self.bound, self.cores, self.fidelity, self.config = bound, cores, fidelity, config
+        return self
+
+    @classmethod
+    def bound_by(cls, count: int, shares: dict[str, float], otherwise: str, **logged: Any) -> "Cycles":
+        """So many, bound by what was at work for most of them, `shares` by name; by something else if nothing was for half."""
+        busiest = max(shares, key=lambda name: shares[name])
+        said = f"{busiest} {shares[busiest]:.0%}"
+        return cls(count, said if shares[busiest] >= HALF else f"{otherwise} ({said})", **logged)
+
+
 @dataclass(frozen=True)
 class Call:
     """An op on one device: its cycles, None where they are not modelled, and how far an attention op is from float64.
@@ -99,14 +126,31 @@ class Call:
     pcc: float | None = None
     rel_l2: float | None = None
     suspect: bool = False
+    bound: str = ""  # by what its cycles are
+    start: int = 0  # ns since simulated time began
+
+
+@dataclass(frozen=True)
+class Op:
+    """What a log of ttnn's says of an op: tensors in and out, cores, and how it was set up; and how far to trust its time."""
+
+    inputs: "Sequence[OpTensor]"
+    output: "OpTensor | None" = None
+    cores: int | None = None
+    fidelity: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+    code: str = ""
+    trust: "Trust | None" = None
 
 
 @dataclass
 class Session:
-    """Settings, the default device, and so far: calls, traced runs with their op and its number, cycles of moves, and notes."""
+    """Settings, the default device, and so far: calls, what is logged of each by its number, traced runs, cycles, and notes."""
 
     settings: Settings = field(default_factory=Settings)
     calls: list[Call] = field(default_factory=list)
+    ops: dict[int, Op] = field(default_factory=dict)
+    simulated: int = 0  # ops on a device that were simulated, and not known from one that was alike
     runs: list[tuple[str, int, Any]] = field(default_factory=list)
     timed: dict[Any, Any] = field(default_factory=dict)
     kernels: dict[str, str] = field(default_factory=dict)
@@ -132,8 +176,8 @@ class Session:
 
     def enter(self, call: Call) -> None:
         """Keep a call; it takes its time on its device."""
-        self.calls.append(call)
-        clock.CLOCK.run(call.device, call.microseconds or 0.0)
+        start = clock.CLOCK.run(call.device, call.microseconds or 0.0)
+        self.calls.append(replace(call, start=start))
 
     def number(self) -> int:
         """The number of a new call."""
