@@ -26,6 +26,7 @@ FLOORS = [
         "validate",
         "microbench",
         "programs",
+        "script",
         "notebook",
         "cli",
         "__init__",

@@ -59,6 +59,7 @@ def attend(
         "op": op_name,
         "cu_window_seqlens": windows_of(name, windows, mesh) if windows else None,
         "board": mesh.board,
+        "machine": SESSION.settings.machine,
         "mesh": list(mesh.shape) if op.ring and own["ring_id"] is None else None,
         "inputs": shapes(name, qkv, page_table, own.get("chunk_start_idx") or 0) | _keys_beside(name, mesh, qkv, beside),
         "scale": scale,
@@ -176,7 +177,7 @@ def record_call(name: str, job: "Job", mesh: MeshDevice, shape: Sequence[int], b
     slowest = max(by_device, key=lambda run: run.device.cycles).device
     trusted = trust(job.spec, slowest.model_dump())
     fidelity = job.spec.effective_compute_config.math_fidelity
-    SESSION.ops[number] = Op(*tensors(job), job.geometry.cores, fidelity, attributes(job), job.op.codes[0], trusted)
+    SESSION.ops[number] = Op(*tensors(job), job.geometry.cores, fidelity, attributes(job), job.op.codes[0], trust=trusted)
     SESSION.note(trusted.text)
     if slowest.accuracy and slowest.accuracy.sampled:
         SESSION.note("PCC and relative L2 of long calls are of 32 rows of each Q chunk")

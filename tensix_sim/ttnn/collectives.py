@@ -168,13 +168,13 @@ def _cycles(
         form = "line"
         SESSION.note(f"{op}: {count} devices of {on.board} form no ring; they gathered along a line, as in ttnn")
     job = AllGather(count, tuple(tensor.padded_shape), dim, tensor.dtype.value, form, links or on.links_per_neighbour, reverse)
-    key = "all_gather", mesh.board, job
+    key = "all_gather", mesh.kind, job
     if key not in SESSION.timed:
         try:
             done = run_all_gather(job, on, [None] * count)
         except ValueError as error:
             raise RuntimeError(f"{op}: {str(error).removeprefix('all_gather: ')}") from error
-        SESSION.timed[key] = [of_moves(mesh, figures) for figures in done.figures]
+        SESSION.timed[key] = [of_moves(mesh, figures, form) for figures in done.figures]
     cycles = [0] * len(mesh.ids)
     for line in lines:
         for i, one in zip(line, SESSION.timed[key], strict=True):

@@ -35,7 +35,7 @@ def cycles_of(
         return None
     places = tuple(memory.value for memory in memories)
     math = (compute.math_fidelity.value, compute.fp32_dest_acc_en) if compute else ()
-    key = program, mesh.board, about, places, math
+    key = program, mesh.kind, about, places, math
     if key not in SESSION.timed:
         made = replace(getattr(movers, program)(mesh.machine, *about, memories=places), compute=ComputeConfig(*math))
         SESSION.timed[key] = None if made.check(mesh.machine) else of_moves(mesh, movers.moved(program, mesh.machine, made))

@@ -136,7 +136,7 @@ def _logged(inputs: Sequence[Moved], output: Moved | None, cycles: Cycles | None
     if cycles is None:
         return Op(given, made)
     config = {"program_config": cycles.config} if cycles.config else {}
-    return Op(given, made, cycles.cores, cycles.fidelity, config)
+    return Op(given, made, cycles.cores, cycles.fidelity, config, kind=cycles.kind)
 
 
 def _log_tensor(tensor: Moved) -> OpTensor:
@@ -167,7 +167,7 @@ def _cycles(
         or memory.buffer_type is not BufferType.DRAM
     ):
         return None
-    key = op, about, mesh.board, dtype, tuple(tensor.shape for tensor in inputs), tuple(shapes)
+    key = op, about, mesh.kind, dtype, tuple(tensor.shape for tensor in inputs), tuple(shapes)
     if key not in SESSION.timed:
         form = FORMATS[dtype.value]
         sources = [Pages(f"input {i}", *_tiles(tensor.shape), form) for i, tensor in enumerate(inputs)]
@@ -183,13 +183,13 @@ def _cycles(
     return cycles
 
 
-def of_moves(mesh: MeshDevice, moved: Any) -> Cycles:
+def of_moves(mesh: MeshDevice, moved: Any, kind: str = "") -> Cycles:
     """What an op that moves tiles took, a `gather.run.Moved`, and which of DRAM and the busiest link bound it."""
     chip, over = mesh.machine.chip, max(moved.ethernet_bytes.values(), default=0)
     dram = (moved.dram_read_bytes + moved.dram_write_bytes) / chip.dram.rate
     shares = {"DRAM": dram / moved.cycles} | ({"Ethernet": over / chip.ethernet.rate / moved.cycles} if over else {})
     SESSION.simulated += 1
-    return Cycles.bound_by(moved.cycles, shares, "latency", cores=mesh.machine.cores)
+    return Cycles.bound_by(moved.cycles, shares, "latency", kind=kind, cores=mesh.machine.cores)
 
 
 def _tiles(shape: Sequence[int]) -> tuple[int, int]:

@@ -74,6 +74,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Take the options."""
     for marker in MARKERS:
         config.addinivalue_line("markers", f"{marker}: of upstream; without effect here")
+    if SESSION.settings.record:
+        raise pytest.UsageError("--record is for a script that Python runs; --emit writes the attention ops of tests")
     kinds = config.getoption("--emit")
     given = {name: config.getoption(name) for name in SETTINGS if config.getoption(name) is not None}
     try:

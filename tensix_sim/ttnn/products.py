@@ -55,7 +55,7 @@ def product_spec(
     if (batch != b_batch and 1 not in (batch, b_batch)) or (len(inputs) > 2 and inputs[2].shape.volume() != n):
         return None
     raw = {
-        "board": mesh.board, "m": m, "k": k, "n": n, "batch": batch, "b_batch": b_batch,
+        "board": mesh.board, "machine": SESSION.settings.machine, "m": m, "k": k, "n": n, "batch": batch, "b_batch": b_batch,
         "in0_dtype": inputs[0].dtype.value, "in1_dtype": inputs[1].dtype.value, "out_dtype": out[0],
         **{f"{what}_memory": one.buffer_type.value for what, one in zip(("in0", "in1", "out"), memories, strict=True)},
         "transpose_a": turned[0], "transpose_b": turned[1], "bias": len(inputs) > 2,
@@ -96,7 +96,12 @@ def cycles_of(spec: MatmulSpec | None) -> Cycles | None:
         made = simulate(spec)
         waits = {key.removeprefix("unpack: wait "): n for key, n in made.waits.items() if key.startswith("unpack: ")}
         shares = {"FPU": made.utilization, "DRAM": made.traffic.dram_utilization}
-        logged = {"cores": made.cores, "fidelity": spec.compute.math_fidelity, "config": logged_config(made.config)}
+        logged = {
+            "kind": made.config.kind,
+            "cores": made.cores,
+            "fidelity": spec.compute.math_fidelity,
+            "config": logged_config(made.config),
+        }
         longest = f"waits for {max(waits, key=lambda name: waits[name])}" if waits else "start and end"
         SESSION.timed[key] = Cycles.bound_by(made.cycles, shares, longest, **logged)
         SESSION.simulated += 1

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, get_args
 
 from tensix_sim.arch import machine
@@ -31,7 +32,8 @@ class Settings:
     are the chip's bits; off, ops cost the same cycles and compute none. `kernel` is the compute kernel of the attention ops,
     their own choice if none is given. `branch` is the branch of tt-metal whose arguments are taken: main, or olmo, where the
     ring op has a sliding window too. With `host_clock` simulated the user's own files see simulated device time on the host's
-    clocks; it is what a command under `python -m tensix_sim.ttnn` or the pytest plugin gets.
+    clocks; it is what a command under `python -m tensix_sim.ttnn` or the pytest plugin gets. `record` is the folder that a
+    script's run is written to as it ends. `machine` are numbers of the board's machine to replace, as in a run spec.
     """
 
     board: str = "galaxy"
@@ -41,6 +43,8 @@ class Settings:
     branch: Branch = "olmo"
     trace: Literal["off", "zones", "transfers"] = "off"
     host_clock: Literal["simulated", "real"] = "real"
+    record: Path | None = None
+    machine: dict[str, Any] = field(default_factory=dict)
 
     def set(self, **changes: Any) -> None:
         """Change settings by name; a value may be the text of an option.
@@ -53,6 +57,10 @@ class Settings:
             if name not in known:
                 raise ValueError(f"no setting {name!r}; there are {', '.join(sorted(known))}")
             setattr(self, name, _checked(name, value))
+        try:
+            machine(self.board).override(self.machine)
+        except UnknownNameError as error:
+            raise ValueError(str(error)) from None
         if "host_clock" in changes:
             clock.follow(self.host_clock == "simulated")
 
@@ -72,6 +80,10 @@ def _checked(name: str, value: Any) -> Any:
             return machine(value).board
         except UnknownNameError as error:
             raise ValueError(str(error)) from None
+    if name == "record":
+        return Path(value) if value else None
+    if name == "machine":
+        return dict(_number(text) for text in value.split(";")) if isinstance(value, str) else dict(value)
     if name == "mesh":
         if isinstance(value, str):
             value = value.lower().split("x")
@@ -88,17 +100,20 @@ def _checked(name: str, value: Any) -> Any:
 
 
 class Cycles(int):
-    """Cycles of an op on a device, what `bound` them, and what a log of ttnn's says of the op: `cores`, `fidelity`, `config`."""
+    """Cycles of an op on a device, what `bound` them, its `kind` of program, and what a log of ttnn's says of it."""
 
     bound: str
+    kind: str
     cores: int | None
     fidelity: str
     config: str
 
-    def __new__(cls, count: int, bound: str = "", cores: int | None = None, fidelity: str = "", config: str = "") -> "Cycles":
+    def __new__(
+        cls, count: int, bound: str = "", kind: str = "", cores: int | None = None, fidelity: str = "", config: str = ""
+    ) -> "Cycles":
         """So many."""
         self = super().__new__(cls, count)
-        self.bound, self.cores, self.fidelity, self.config = bound, cores, fidelity, config
+        self.bound, self.kind, self.cores, self.fidelity, self.config = bound, kind, cores, fidelity, config
         return self
 
     @classmethod
@@ -130,6 +145,16 @@ class Call:
     start: int = 0  # ns since simulated time began
 
 
+def _number(text: str) -> tuple[str, Any]:
+    """A number of the machine and its value, of the text of an option."""
+    from tensix_sim.yaml_text import read_yaml
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"machine {text!r}: give a number and its value, as dram.bank_rate=30")
+    return name, read_yaml(value)
+
+
 @dataclass(frozen=True)
 class Op:
     """What a log of ttnn's says of an op: tensors in and out, cores, and how it was set up; and how far to trust its time."""
@@ -140,6 +165,7 @@ class Op:
     fidelity: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
     code: str = ""
+    kind: str = ""
     trust: "Trust | None" = None
 
 
