@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from tensix_sim.script.run import FAMILIES, ScriptRun
+from tensix_sim.script.run import OP_KINDS, ScriptRun
 from tensix_sim.text import table, wrapped
 from tensix_sim.trust import too_small
 from tensix_sim.user_errors import UsageError
@@ -30,7 +30,7 @@ class ScriptComparison:
     before: str
     after: str
     us: tuple[float, float]
-    families: tuple[OpChange, ...]
+    kinds: tuple[OpChange, ...]
     ops: tuple[OpChange, ...]
     notes: tuple[str, ...]
 
@@ -41,7 +41,7 @@ class ScriptComparison:
         if before == after:
             return f"{self.after} takes as long as {self.before}: {after:,.1f} us"
         much = f"{abs(after / before - 1):.1%} {'less' if after < before else 'more'}"
-        moved = sorted((one for one in self.families if one.by), key=lambda one: -abs(one.by))
+        moved = sorted((one for one in self.kinds if one.by), key=lambda one: -abs(one.by))
         why = ", ".join(f"{one.op} {one.by:+,.1f}" for one in moved)
         return f"{self.after} takes {much} than {self.before}: {before:,.1f} to {after:,.1f} us; {why}"
 
@@ -55,7 +55,7 @@ def compare_scripts(before: ScriptRun, after: ScriptRun, names: tuple[str, str])
     if before.chip != after.chip:
         raise UsageError(f"{names[0]} is of {before.chip}, {names[1]} of {after.chip}: their times cannot be compared")
     shares = before.shares(), after.shares()
-    families = tuple(OpChange(name, *(share[name] for share in shares)) for name in (*FAMILIES, "waits"))
+    kinds = tuple(OpChange(name, *(share[name] for share in shares)) for name in (*OP_KINDS, "waits"))
     notes = [said for said in (too_small(before.us, after.us),) if said]
     settings = (("mesh", before.mesh, after.mesh), ("arguments", before.arguments, after.arguments))
     notes += [f"{name}: {' '.join(map(str, a))} and {' '.join(map(str, b))}" for name, a, b in settings if a != b]
@@ -63,7 +63,7 @@ def compare_scripts(before: ScriptRun, after: ScriptRun, names: tuple[str, str])
         f"{name}: {before.machine.get(name)} and {after.machine.get(name)}" for name in {**before.machine, **after.machine}
     ]
     ops = tuple(_aligned(_slowest(before), _slowest(after)))
-    return ScriptComparison(*names, (before.us, after.us), families, ops, (*notes, *changed))
+    return ScriptComparison(*names, (before.us, after.us), kinds, ops, (*notes, *changed))
 
 
 def _slowest(run: ScriptRun) -> list[tuple[str, float]]:
@@ -88,7 +88,7 @@ def comparison_screen(found: ScriptComparison, everything: bool = False) -> str:
     parts = [
         wrapped(found.verdict),
         "\n".join(wrapped(f"note: {note}") for note in found.notes),
-        table(("kind of op, us", "before", "after", "change"), map(_row, found.families)),
+        table(("kind of op, us", "before", "after", "change"), map(_row, found.kinds)),
         table(("op, us", "before", "after", "change"), map(_row, shown)) if shown else "no op differs",
     ]
     return "\n\n".join(part for part in parts if part)

@@ -15,8 +15,8 @@ from tensix_sim.sdpa.op import OPS
 from tensix_sim.trace import SCHEMA, SUMMARY, RunError
 from tensix_sim.trust import Trust
 
-Family = Literal["attention", "products", "collectives", "around"]
-FAMILIES: tuple[Family, ...] = ("attention", "products", "collectives", "around")
+OpKind = Literal["attention", "products", "collectives", "around"]
+OP_KINDS: tuple[OpKind, ...] = ("attention", "products", "collectives", "around")
 ATTENTION = {op.ttnn_name for op in OPS.values()}
 PRODUCTS = {"linear", "matmul"}
 COLLECTIVES = ("*all_gather*", "*reduce_scatter*", "*all_reduce*")
@@ -60,7 +60,7 @@ class ScriptOp(Strict):
     taken: tuple[Taken, ...]
 
     @property
-    def family(self) -> Family:
+    def kind(self) -> OpKind:
         """What it is to an attention block."""
         if self.op in ATTENTION:
             return "attention"
@@ -110,10 +110,10 @@ class ScriptRun(Strict):
         return (max(_end(line[-1][1]) for line in self.lines.values()) - min(starts)) / 1000
 
     def shares(self) -> dict[str, float]:
-        """Microseconds of each family on the slowest device, and those in which it does nothing: adds up to `us`."""
-        spent: dict[str, float] = dict.fromkeys(FAMILIES, 0.0)
+        """Microseconds of each kind of op on the slowest device, and those in which it does nothing: adds up to `us`."""
+        spent: dict[str, float] = dict.fromkeys(OP_KINDS, 0.0)
         for op, taken in self.lines[self.slowest]:
-            spent[op.family] += taken.us or 0
+            spent[op.kind] += taken.us or 0
         return {**spent, "waits": max(0.0, self.us - sum(spent.values()))}
 
     def write_into(self, folder: Path) -> None:
@@ -135,7 +135,7 @@ class ScriptRun(Strict):
             for op, taken in line:
                 args = {"shape": op.shape, "cycles": taken.cycles, "bound by": taken.bound}
                 times = {"ts": taken.start_ns / 1000, "dur": taken.us or 0}
-                yield {"ph": "X", "pid": device, "tid": 1, "name": op.op, "cat": op.family, **times, "args": args}
+                yield {"ph": "X", "pid": device, "tid": 1, "name": op.op, "cat": op.kind, **times, "args": args}
 
 
 def _end(taken: Taken) -> float:

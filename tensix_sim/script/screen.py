@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tensix_sim.script.run import FAMILIES, ScriptOp, ScriptRun, Taken
+from tensix_sim.script.run import OP_KINDS, ScriptOp, ScriptRun, Taken
 from tensix_sim.text import counted, spans, table, wrapped
 
 HEADER = ("op", "shape of input", "devices", "ring", "calls", "us", "of all", "bound by", "error (worst)", "PCC")
@@ -76,7 +76,7 @@ def _error(op: ScriptOp) -> str:
 
 def _shares(run: ScriptRun) -> str:
     shares = run.shares()
-    told = ", ".join(f"{name} {shares[name] / run.us:.1%}" for name in (*FAMILIES, "waits") if run.us and shares[name])
+    told = ", ".join(f"{name} {shares[name] / run.us:.1%}" for name in (*OP_KINDS, "waits") if run.us and shares[name])
     return wrapped(f"{run.us:,.1f} us from the first op to the last; of device {run.slowest}, which ends last: {told}")
 
 

@@ -59,7 +59,6 @@ def attend(
         "op": op_name,
         "cu_window_seqlens": windows_of(name, windows, mesh) if windows else None,
         "board": mesh.board,
-        "machine": SESSION.settings.machine,
         "mesh": list(mesh.shape) if op.ring and own["ring_id"] is None else None,
         "inputs": shapes(name, qkv, page_table, own.get("chunk_start_idx") or 0) | _keys_beside(name, mesh, qkv, beside),
         "scale": scale,
@@ -101,7 +100,7 @@ def checked(name: str, raw: dict[str, Any]) -> "Job":
     from tensix_sim.job import IllegalConfigError, Job
 
     try:
-        job = Job.of(raw)
+        job = Job.of({**raw, "machine": SESSION.settings.machine})
     except IllegalConfigError as error:
         raise RuntimeError(f"{name}: " + "; ".join(map(_in_words_of_ttnn, error.report.violations))) from error
     for advice in job.report.warnings:

@@ -93,10 +93,9 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Any:
     """Begin each test with no calls."""
-    SESSION.calls.clear()
-    SESSION.runs.clear()
+    SESSION.forget()
     result = yield
-    SESSION.calls.clear()
+    SESSION.forget()
     return result
 
 

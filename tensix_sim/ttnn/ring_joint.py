@@ -107,7 +107,6 @@ def _attend(
         | {
             "op": "ring_joint_sdpa",
             "board": mesh.board,
-            "machine": SESSION.settings.machine,
             "ring_size": ring,
             "inputs": shapes(NAME, qkv, None, 0) | {"seq_len": ring * rows},
             "topology": _topology(mesh, ring, topology),

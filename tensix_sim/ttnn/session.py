@@ -53,14 +53,16 @@ class Settings:
             ValueError: no such setting, or a value that it cannot have.
         """
         known = {one.name for one in fields(self)}
-        for name, value in changes.items():
+        for name in changes:
             if name not in known:
                 raise ValueError(f"no setting {name!r}; there are {', '.join(sorted(known))}")
-            setattr(self, name, _checked(name, value))
+        checked = {name: _checked(name, value) for name, value in changes.items()}
         try:
-            machine(self.board).override(self.machine)
+            machine(checked.get("board", self.board)).override(checked.get("machine", self.machine))
         except UnknownNameError as error:
             raise ValueError(str(error)) from None
+        for name, value in checked.items():
+            setattr(self, name, value)
         if "host_clock" in changes:
             clock.follow(self.host_clock == "simulated")
 
@@ -204,6 +206,11 @@ class Session:
         """Keep a call; it takes its time on its device."""
         start = clock.CLOCK.run(call.device, call.microseconds or 0.0)
         self.calls.append(replace(call, start=start))
+
+    def forget(self) -> None:
+        """Begin a record of calls anew."""
+        for record in (self.calls, self.ops, self.runs):
+            record.clear()
 
     def number(self) -> int:
         """The number of a new call."""
