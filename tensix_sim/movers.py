@@ -10,15 +10,11 @@ from typing import NamedTuple
 
 from tensix_sim.arch import Machine
 from tensix_sim.formats import BFLOAT16, FORMATS, Format
-from tensix_sim.gather.run import Moved, figures
-from tensix_sim.hw import Chip
-from tensix_sim.kernel_api import run
-from tensix_sim.kernel_api.running import last_end
+from tensix_sim.gather.run import run_alone
 from tensix_sim.kernels import movers
 from tensix_sim.kernels.mover_verbs import Doing
 from tensix_sim.kernels.movers import Burst, MoverShare, Pass
 from tensix_sim.program import BufferSpec, MemoryKind, Program, Tensor
-from tensix_sim.trace import Trace
 
 AT_ONCE = 8  # tiles of a row that a norm reads at a barrier at most
 Places = tuple[MemoryKind, ...]  # of the inputs, then of the output
@@ -33,16 +29,9 @@ class MoverRow(NamedTuple):
     writes: tuple[Burst, ...]
 
 
-def moved(op: str, on: Machine, program: Program, launch: int = 0) -> Moved:
-    """What a mover's program took, and the bytes that it moved."""
-    chip = Chip(on, program, Trace("off"), watched=False, launch=launch)
-    (contexts,) = run(chip)
-    return figures(op, 0, chip, 0, last_end(contexts), {})
-
-
 def cycles(on: Machine, program: Program, launch: int = 0) -> int:
     """Cycles of a mover's program."""
-    return moved("", on, program, launch).cycles
+    return run_alone("", on, program, launch).cycles
 
 
 # -- moves ---------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from tensix_sim.hw.figures import Traffic
 from tensix_sim.kernel_api import run
 from tensix_sim.kernel_api.running import last_end
 from tensix_sim.kernels import move_tiles
-from tensix_sim.program import Tensor
+from tensix_sim.program import Program, Tensor
 from tensix_sim.trace import Trace
 
 TileMove = tuple[Tensor, int, Tensor, int]  # a tile: tensor and page that it comes from, and that it goes to
@@ -76,21 +76,20 @@ def run_all_gather(
     ]
     fabric = Fabric(chips, engine, op.links, op.topology == "ring")
     contexts = run(*chips, starts=starts)
-    taken, outputs = [], []
+    figures, outputs = [], []
     for i, chip in enumerate(chips):
         links = fabric.ports[i].links_by_name()
         sent = {way: link.nbytes for way, link in links.items()}
-        taken.append(figures(name, i, chip, starts[i], last_end(contexts[i]), sent))
+        figures.append(_figures(name, i, chip, starts[i], last_end(contexts[i]), sent))
         for way, link in links.items():
             trace_bytes(chip.trace, way, link.sent)
         (output,) = chip.program.outputs
         values = output.values
         outputs.append(None if values is None else values.reshape(op.whole))
-    return Gathered(op, taken, outputs, fabric.bytes_sent())
+    return Gathered(op, figures, outputs, fabric.bytes_sent())
 
 
-def figures(op: str, device: int, chip: Chip, start: int, end: int, ethernet: dict[str, int]) -> Moved:
-    """What a chip's program moved from `start` to `end`."""
+def _figures(op: str, device: int, chip: Chip, start: int, end: int, ethernet: dict[str, int]) -> Moved:
     traffic = Traffic.of(chip.hardware.routes, end - start)
     return Moved(
         op=op,
@@ -129,4 +128,11 @@ def run_moves(
     """Move tiles, (source, page, target, page) each, on all cores of a chip from cycle `start` on."""
     chip = Chip(on, move_tiles.program(moves, on.grid), trace or Trace("off"))
     (contexts,) = run(chip, starts=[start])
-    return figures(op, device, chip, start, last_end(contexts), {})
+    return _figures(op, device, chip, start, last_end(contexts), {})
+
+
+def run_alone(op: str, on: Machine, program: Program, launch: int = 0) -> Moved:
+    """Run a program that moves tiles on one chip; it is not watched."""
+    chip = Chip(on, program, Trace("off"), watched=False, launch=launch)
+    (contexts,) = run(chip)
+    return _figures(op, 0, chip, 0, last_end(contexts), {})

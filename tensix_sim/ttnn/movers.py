@@ -26,6 +26,7 @@ def cycles_of(
 ) -> Cycles | None:
     """Cycles on a device of a program of `tensix_sim.movers`, made of `about`; simulated once for all that are alike."""
     from tensix_sim import movers
+    from tensix_sim.gather.run import run_alone
     from tensix_sim.program import ComputeConfig
 
     mesh = common_mesh(program, inputs, out)
@@ -38,7 +39,7 @@ def cycles_of(
     key = program, mesh.kind, about, places, math
     if key not in SESSION.timed:
         made = replace(getattr(movers, program)(mesh.machine, *about, memories=places), compute=ComputeConfig(*math))
-        SESSION.timed[key] = None if made.check(mesh.machine) else of_moves(mesh, movers.moved(program, mesh.machine, made))
+        SESSION.timed[key] = None if made.check(mesh.machine) else of_moves(mesh, run_alone(program, mesh.machine, made))
     cycles: Cycles | None = SESSION.timed[key]
     return cycles
 
