@@ -7,6 +7,7 @@ from tensix_sim.text import counted, spans, table, wrapped
 
 HEADER = ("op", "shape of input", "devices", "ring", "calls", "us", "of all", "bound by", "error (worst)", "PCC")
 NEEDED = ("op", "us")
+ALIKE = 0.01  # of a time: devices that differ by less are not told apart
 
 
 def script_screen(run: ScriptRun) -> str:
@@ -22,7 +23,7 @@ def script_screen(run: ScriptRun) -> str:
         _shares(run),
         wrapped(f"{known:,} ops on devices, of which {run.simulated:,} were simulated: the others were alike"),
     ]
-    if missing := sorted({op.op for op in run.ops if any(taken.cycles is None for taken in op.taken)}):
+    if missing := sorted({_short(op.op) for op in run.ops if any(taken.cycles is None for taken in op.taken)}):
         parts.append(wrapped(f"cycles not modelled, and counted as none: {', '.join(missing)}"))
     parts += ["\n".join(wrapped(text) for text in _trusts(run)), "\n".join(wrapped(f"note: {note}") for note in run.notes)]
     return "\n\n".join(part for part in parts if part)
@@ -35,36 +36,50 @@ def _table(rows: list[tuple[str, ...]]) -> str:
 
 
 def _lines(run: ScriptRun) -> Iterator[tuple[str, ...]]:
-    """Ops in the order of their first calls; calls that are alike are one line, whose time is one call's."""
-    alike: dict[tuple[object, ...], list[tuple[ScriptOp, Taken]]] = {}
+    """Ops in the order of their first calls; calls that are alike are one line, whose times are one call's."""
+    alike: dict[tuple[object, ...], list[tuple[ScriptOp, list[Taken]]]] = {}
     for op in run.ops:
-        groups: dict[tuple[object, ...], list[Taken]] = {}
-        for taken in op.taken:
-            groups.setdefault((taken.ring_id, taken.cycles, taken.bound), []).append(taken)
-        for key, group in groups.items():
-            whole = group[0].model_copy(update=_together(group))
-            alike.setdefault((op.op, op.shape, op.inputs, *key, whole.devices), []).append((op, whole))
+        for group in _groups(op):
+            took = tuple(sorted((taken.devices, taken.cycles) for taken in group))
+            alike.setdefault((op.op, op.shape, op.inputs, took), []).append((op, group))
     for calls in alike.values():
         yield _line(run, calls)
 
 
-def _together(group: list[Taken]) -> dict[str, object]:
-    """What differs among devices that took the same: which they are, and the worst of their accuracies."""
-    told = [taken.pcc for taken in group if taken.pcc is not None]
-    devices = tuple(sorted(device for taken in group for device in taken.devices))
-    return {"devices": devices, "pcc": min(told, default=None), "suspect": any(taken.suspect for taken in group)}
+def _groups(op: ScriptOp) -> list[list[Taken]]:
+    """What it took on all devices; apart for each place in a ring, where these differ."""
+    by_place: dict[int | None, list[Taken]] = {}
+    for taken in op.taken:
+        by_place.setdefault(taken.ring_id, []).append(taken)
+    times = [taken.us or 0 for taken in op.taken]
+    differ = max(times) > (1 + ALIKE) * min(times)
+    return [*by_place.values()] if differ else [[*op.taken]]
 
 
-def _line(run: ScriptRun, calls: list[tuple[ScriptOp, Taken]]) -> tuple[str, ...]:
-    op, taken = calls[0]
-    us = "not modelled" if taken.us is None else f"{taken.us:,.1f}"
-    share = sum(one.us or 0 for _, one in calls) / run.us if run.us else 0
-    pcc = min((one.pcc for _, one in calls if one.pcc is not None), default=None)
-    said = "" if pcc is None else f"{pcc:.6f}" + (" suspect" if any(one.suspect for _, one in calls) else "")
-    ring = "" if taken.ring_id is None else str(taken.ring_id)
-    count = str(len(calls)) if len(calls) > 1 else ""
-    devices = spans(taken.devices)
-    return op.op, op.shape, devices, ring, count, us, "" if taken.us is None else f"{share:.1%}", taken.bound, _error(op), said
+def _line(run: ScriptRun, calls: list[tuple[ScriptOp, list[Taken]]]) -> tuple[str, ...]:
+    op, group = calls[0]
+    slowest = max(group, key=lambda taken: taken.us or 0)
+    places = {taken.ring_id for taken in group}
+    ring = str(slowest.ring_id) if len(places) == 1 and None not in places else ""
+    share = sum(max(taken.us or 0 for taken in one) for _, one in calls) / run.us if run.us else 0
+    told = [(taken.pcc, taken.suspect) for _, one in calls for taken in one if taken.pcc is not None]
+    pcc = f"{min(told)[0]:.6f}" + (" suspect" if any(suspect for _, suspect in told) else "") if told else ""
+    devices = spans(device for taken in group for device in taken.devices)
+    about = _short(op.op), op.shape, devices, ring, str(len(calls)) if len(calls) > 1 else ""
+    return *about, _times(group), f"{share:.1%}" if slowest.us else "", slowest.bound, _error(op), pcc
+
+
+def _short(op: str) -> str:
+    return op.replace("scaled_dot_product_attention", "sdpa")
+
+
+def _times(group: list[Taken]) -> str:
+    """Microseconds, of the fastest and the slowest device where they differ."""
+    times = [taken.us for taken in group if taken.us is not None]
+    if not times:
+        return "not modelled"
+    least, most = min(times), max(times)
+    return f"{least:,.1f}-{most:,.1f}" if most > (1 + ALIKE) * least else f"{most:,.1f}"
 
 
 def _error(op: ScriptOp) -> str:
