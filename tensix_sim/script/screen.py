@@ -32,7 +32,8 @@ def script_screen(run: ScriptRun) -> str:
 def _table(rows: list[tuple[str, ...]]) -> str:
     """The columns in which something stands."""
     kept = [i for i, name in enumerate(HEADER) if name in NEEDED or any(row[i] for row in rows)]
-    return table([HEADER[i] for i in kept], [[row[i] for i in kept] for row in rows], least=("shape of input", "PCC"))
+    least = [name for name in ("shape of input", "PCC") if name in {HEADER[i] for i in kept}]
+    return table([HEADER[i] for i in kept], [[row[i] for i in kept] for row in rows], least=least)
 
 
 def _lines(run: ScriptRun) -> Iterator[tuple[str, ...]]:
