@@ -247,6 +247,40 @@ def rotary(on: Machine, batch: int, heads: int, rows: int, head_tiles: int, dtyp
     return movers.program(on.grid, shares, buffers, (x, turn, tables, out))
 
 
+def rotary_halves(on: Machine, heads: int, rows: int, head_tiles: int, dtype: str, memories: Places = IN_DRAM) -> Program:
+    """Rotary embedding of halves of rows: rows of all heads in equal shares, each tile read with its partner in the other half.
+
+    Tables of cosines and sines are read for every row. Source: tt-metal's rotary_embedding, the older op.
+    """
+    fmt, bf16, (source, target), tiles = FORMATS[dtype], BFLOAT16, memories, (heads * rows, head_tiles)
+    x, out = Tensor("x", *tiles, fmt, source), Tensor("out", *tiles, fmt, target, output=True)
+    tables = Tensor("tables", 2 * rows, head_tiles, bf16)
+
+    def row(r: int) -> MoverRow:
+        reads: list[Burst] = []
+        for d in range(head_tiles):
+            other = (d + head_tiles // 2) % head_tiles
+            reads += [Burst("x", x, (r * head_tiles + d,)), Burst("other", x, (r * head_tiles + other,))]
+            places = (r % rows * head_tiles + d, (rows + r % rows) * head_tiles + d)
+            reads += [Burst(name, tables, (page,)) for name, page in zip(("cos", "sin"), places, strict=True)]
+        return MoverRow(tuple(reads), tuple(Burst("out", out, (r * head_tiles + d,)) for d in range(head_tiles)))
+
+    passes = (
+        Pass("multiply", "other", "sin", "of sin", 1, 1, 1),
+        Pass("multiply", "x", "cos", "of cos", 1, 1, 1),
+        Pass("add", "of sin", "of cos", "out", 1, 1, 1),
+    ) * head_tiles
+    buffers = (
+        *(
+            BufferSpec(name, 2, form, "reader", "compute")
+            for name, form in (("x", fmt), ("other", fmt), ("cos", bf16), ("sin", bf16))
+        ),
+        *(BufferSpec(name, 1, bf16, "compute", "compute") for name in ("of sin", "of cos")),
+        BufferSpec("out", 2, fmt, "compute", "writer"),
+    )
+    return movers.program(on.grid, _dealt(on, [row(r) for r in range(heads * rows)], passes), buffers, (x, tables, out))
+
+
 # -- parts -----------------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from tensix_sim.hw import Chip
 from tensix_sim.hw.figures import Traffic
 from tensix_sim.kernel_api import run
 from tensix_sim.kernel_api.running import last_end
-from tensix_sim.movers import binary, concat_heads, copy, create_heads, cycles, norm, rotary, unary
+from tensix_sim.movers import binary, concat_heads, copy, create_heads, cycles, norm, rotary, rotary_halves, unary
 from tensix_sim.program import Program
 from tensix_sim.trace import Trace
 
@@ -34,6 +34,8 @@ PUBLISHED: list[tuple[str, str, Make, float]] = [
     ("add, 128x2048", "p150b", lambda m: binary(m, 256, ("bfloat16",) * 3), 5.6),
     ("layer norm, 576x1024", "n150", lambda m: norm(m, 18, 32, "bfloat16", centred=True), 32.3),
     ("rms norm, 128x2048", "p150b", lambda m: norm(m, 4, 64, "bfloat16"), 26.1),
+    ("rotary of halves, 32 heads", "p150b", lambda m: rotary_halves(m, 32, 4, 4, "bfloat16"), 29.3),
+    ("rotary of halves, 4 heads", "p150b", lambda m: rotary_halves(m, 4, 4, 4, "bfloat16"), 8.6),
     ("rotary Q, S 4096", "galaxy", lambda m: rotary(m, 1, 8, 128, 4, "bfloat16"), 186.9),
     ("rotary K, S 4096", "galaxy", lambda m: rotary(m, 1, 1, 128, 4, "bfloat16"), 36.2),
 ]
@@ -62,6 +64,7 @@ MOVED: list[tuple[str, Make, int, int]] = [
     ("bare norm", lambda m: norm(m, 5, 12, "bfloat16", beside=()), 5 * 12, 5 * 12),
     ("layer norm of a sum", lambda m: norm(m, 5, 12, "bfloat16", True, True, ("weight", "bias", "residual")), 5 * 48, 5 * 12),
     ("norm of two rows a core", lambda m: norm(m, 128, 4, "bfloat16"), 128 * 4 + 64 * 4, 128 * 4),
+    ("rotary of halves", lambda m: rotary_halves(m, 3, 5, 2, "bfloat16"), 3 * 5 * 2 * 4, 3 * 5 * 2),
     ("rotary, cosines once", lambda m: rotary(m, 1, 4, 64, 2, "bfloat16"), 64 * (4 * 2 + 2 * 2 + 1), 64 * 8),
     ("rotary, cosines again", lambda m: rotary(m, 1, 9, 64, 2, "bfloat16"), 64 * (9 * 6 + 1), 64 * 18),
 ]

@@ -23,6 +23,7 @@ __all__ = [
     "nlp_concat_heads",
     "nlp_create_qkv_heads",
     "paged_fill_cache",
+    "rotary_embedding",
     "rotary_embedding_llama",
 ]
 
@@ -130,6 +131,40 @@ def rotary_embedding_llama(
     cycles = cycles_of("rotary", [input_tensor], memory_config, *about, compute=compute_kernel_config) if covered else None
     more = {"shape": input_tensor.shape, "memory_config": memory_config, "cycles": cycles}
     return mapped("rotary_embedding_llama", inputs, turn, input_tensor.dtype, **more)
+
+
+@recorded
+def rotary_embedding(
+    input_tensor: Tensor,
+    cos_cache: Tensor,
+    sin_cache: Tensor,
+    token_idx: int | None = None,
+    *,
+    memory_config: MemoryConfig | None = None,
+    compute_kernel_config: WormholeComputeKernelConfig | None = None,
+) -> Tensor:
+    """x cos + (-x2, x1) sin, x1 and x2 the halves of a row of x [B, heads, S, DH]; cos and sin are [1, 1, S or more, DH].
+
+    Raises:
+        RuntimeError: halves are no whole tiles, or cos and sin have too few rows or other columns.
+        NotModelledError: a token of a decode step.
+    """
+    refuse("rotary_embedding", token_idx=token_idx is not None or None)
+    batch, heads, rows, width = input_tensor.shape
+    demand("rotary_embedding:", (width % (2 * TILE) == 0, f"rows of {width}; halves must be whole tiles of {TILE}"))
+    for what, cache in (("cos_cache", cos_cache), ("sin_cache", sin_cache)):
+        fits = cache.shape[-1] == width and cache.shape[-2] >= rows and Shape(cache.shape[:-2]).volume() == 1
+        demand("rotary_embedding:", (fits, f"{what} {list(cache.shape)} does not go with {list(input_tensor.shape)}"))
+
+    def turn(x: Array, cos: Array, sin: Array) -> Array:
+        first, second = np.split(x, 2, axis=-1)
+        result: Array = x * cos[..., :rows, :] + np.concatenate([-second, first], axis=-1) * sin[..., :rows, :]
+        return result
+
+    about = batch * heads, rows_of(rows), rows_of(width), input_tensor.dtype.value
+    cycles = cycles_of("rotary_halves", [input_tensor], memory_config, *about, compute=compute_kernel_config)
+    more = {"shape": input_tensor.shape, "memory_config": memory_config, "cycles": cycles}
+    return mapped("rotary_embedding", [input_tensor, cos_cache, sin_cache], turn, input_tensor.dtype, **more)
 
 
 @recorded

@@ -168,6 +168,11 @@ def to_memory_config(tensor: Tensor, memory_config: MemoryConfig, dtype: DataTyp
     return mapped("to_memory_config", [tensor], lambda x: x, dtype, memory_config=memory_config, cycles=cycles)
 
 
+def reallocate(tensor: Tensor, memory_config: MemoryConfig | None = None) -> Tensor:
+    """The same tensor: memory here has no holes that it could move into. Another memory config is `to_memory_config`'s."""
+    return tensor if memory_config is None else to_memory_config(tensor, memory_config)
+
+
 def deallocate(tensor: Tensor, force: bool = True) -> None:
     """Give a tensor's memory back; a later use of it is an error."""
     tensor.deallocate(force)
