@@ -668,15 +668,3 @@ def test_a_test_file_in_upstreams_style_passes() -> None:
     assert re.search(r"\d passed, \d+ deselected", done.stdout), done.stdout
     assert " failed" not in done.stdout
     assert "ring_distributed_scaled_dot_product_attention" in done.stdout
-
-
-@pytest.mark.slow
-def test_the_attention_block_of_a_model_is_right() -> None:
-    """Llama's on 32 devices, of a narrow model, against torch; its ops and their cycles follow."""
-    pytest.importorskip("torch")
-    done = command(
-        "--", sys.executable, "examples/llama_70b_galaxy_attention.py", "--width", "256", "--heads", "8", "--tokens", "512"
-    )
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout.split()[-1]) > 0.999
-    assert re.search(r"all_gather_async_reversed +1x1x64x128 +", done.stderr)

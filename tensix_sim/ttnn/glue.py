@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tensix_sim.formats import TILE
 from tensix_sim.ttnn.configs import MATMUL_CONFIGS, NORM_CONFIGS, SOFTMAX_CONFIGS, demand_config
 from tensix_sim.ttnn.movers import cycles_of_norm, cycles_of_pair
 from tensix_sim.ttnn.moves import M, Moved, common_mesh, mapped, reshape
@@ -308,16 +309,17 @@ def _norm(name: str, centred: bool) -> Callable[..., Any]:
         named = {"weight": weight, "bias": bias, "residual": residual_input_tensor}
         given = {what: tensor for what, tensor in named.items() if tensor is not None}
         for what, tensor in given.items():
-            wanted = input_tensor.shape.volume() if what == "residual" else width
-            demand(f"{name}: {what} {list(tensor.shape)}", (tensor.shape.volume() == wanted, f"has not {wanted} elements"))
+            size, wanted = tensor.shape.volume(), input_tensor.shape.volume() if what == "residual" else width
+            of_a_tile = what != "residual" and tensor.shape[-1] == width and size <= TILE * width  # of which the first row counts
+            demand(f"{name}: {what} {list(tensor.shape)}", (of_a_tile or size == wanted, f"has not {wanted} elements"))
 
         def f(x: Array, *arrays: Array) -> Array:
             more = dict(zip(given, arrays, strict=True))
             x = x + more.get("residual", np.float32(0))
             x = x - x.mean(-1, keepdims=True) if centred else x
             x = x / np.sqrt(np.square(x).mean(-1, keepdims=True) + epsilon)
-            x = x * more["weight"].reshape(width) if "weight" in more else x
-            return x + more["bias"].reshape(width) if "bias" in more else x
+            x = x * more["weight"].reshape(-1, width)[0] if "weight" in more else x
+            return x + more["bias"].reshape(-1, width)[0] if "bias" in more else x
 
         inputs: list[Any] = [input_tensor, *given.values()]
         dtype = dtype or input_tensor.dtype
