@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OPTIONS = ("board", "mesh", "numerics", "kernel", "branch")  # that `python -m tensix_sim.ttnn` has
 FAILED = 3
+STDERR = 2  # its file, whatever stands for it in Python
 
 
 def is_python(spec: str | None) -> bool:
@@ -40,7 +41,7 @@ def run_script(
         recorded = Path(place) / "run"
         python = [sys.executable, "-m", "tensix_sim.ttnn", "--record", str(recorded), *options]
         command = [*python, "--", sys.executable, script, *arguments]
-        code = subprocess.run(command, stdout=sys.stderr.fileno(), check=False).returncode
+        code = subprocess.run(command, stdout=STDERR, check=False).returncode
         if code:
             fail(f"{script} ended with exit code {code}; {UNWRITTEN}", FAILED)
         if not recorded.exists():
