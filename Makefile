@@ -53,7 +53,7 @@ test-tools: $(CAN_TEST)  ## tt-perf-report and ttnn-visualizer as released, on e
 	$(PYTHON) -m venv $(TOOLS)/symbiote
 	$(TOOLS)/symbiote/bin/pip install --quiet --disable-pip-version-check -e . 'tt-symbiote==0.1.6' '$(TORCH)' \
 	|| $(TOOLS)/symbiote/bin/pip install --quiet --disable-pip-version-check -e . 'tt-symbiote==0.1.6'
-	TENSIX_SIM_TOOLS=$(abspath $(TOOLS)) $(BIN)/python -m pytest tests/test_emit_tools.py tests/test_symbiote.py
+	TENSIX_SIM_TOOLS=$(abspath $(TOOLS)) $(BIN)/python -m pytest tests/test_emit_tools.py tests/test_symbiote.py tests/test_script.py
 
 exact: $(CAN_TEST)  ## the compiled arithmetic against its specification, a million operands an operation; takes minutes
 	TENSIX_SIM_OPERANDS=1000000 $(PYTEST) tests/test_exact.py

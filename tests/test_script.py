@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -101,6 +102,19 @@ def test_files_for_other_tools_have_every_op(folder: Path) -> None:
     assert {row["tensix_sim run"] for row in rows} == {run.run}
     assert rows[0]["INPUT_0_Y_PAD[LOGICAL]"] == "64[64]"
     assert rows[0]["OUTPUT_0_X_PAD[LOGICAL]"] == "96[96]"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("TENSIX_SIM_TOOLS" not in os.environ, reason="TENSIX_SIM_TOOLS names no folder of tools: make test-tools")
+def test_tt_perf_report_reads_a_scripts_ops(folder: Path) -> None:
+    """As released: it finds both devices, merges them op by op, and knows the product's shape, cores and formats."""
+    command = [f"{os.environ['TENSIX_SIM_TOOLS']}/perf-report/bin/tt-perf-report", "ops_perf_results_block.csv", "--no-color"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout + done.stderr
+    assert "Detected data from 2 devices" in shown
+    assert re.search(r"MatmulDeviceOperation 64 x 128 x 96 .* HiFi2 BF16 x BF16 => BF16", shown)
+    assert "4 device ops" in shown
 
 
 def test_the_screen_says_what_each_op_costs(folder: Path) -> None:
