@@ -66,9 +66,9 @@ def compute_config(fidelity):
 class Attention:
     """An attention block: its weights on the mesh, its cache, and its prefill."""
 
-    def __init__(self, mesh, model, wqkv, wo, tokens, way, fidelity):
+    def __init__(self, mesh, model, wqkv, wo, tokens, way, fidelity, q_chunk):
         """Take weights [width, (heads + 2 kv_heads) * head_dim], heads of a row of the mesh side by side, and [.., width]."""
-        self.mesh, self.model, self.way, self.fidelity = mesh, model, way, fidelity
+        self.mesh, self.model, self.way, self.fidelity, self.q_chunk = mesh, model, way, fidelity, q_chunk
         self.wqkv = self.on_mesh(wqkv[None, None], (3, 2), ttnn.bfloat8_b)
         self.wo = self.on_mesh(wo[None, None], (2, 3), ttnn.bfloat8_b)
         rows = tokens // COLUMNS if way == "ring_joint" else tokens
@@ -121,7 +121,7 @@ class Attention:
         long = tokens >= 2048
         program_config = ttnn.SDPAProgramConfig(
             compute_with_storage_grid_size=GRID,
-            q_chunk_size=256 if long else 32,
+            q_chunk_size=self.q_chunk or (256 if long else 32),
             k_chunk_size=512 if long else 32,
             exp_approx_mode=True,
         )
@@ -245,7 +245,7 @@ def order_of_tokens(tokens, way):
     return np.concatenate([np.concatenate([parts[r], parts[2 * COLUMNS - 1 - r]]) for r in range(COLUMNS)])
 
 
-def run(tokens, model, way, hifi2, timing):
+def run(tokens, model, way, hifi2, q_chunk, timing):
     """Both, on random weights; the correlation of the two, or None where only time counts."""
     draw = np.random.default_rng(0)
 
@@ -261,7 +261,7 @@ def run(tokens, model, way, hifi2, timing):
 
     with ttnn.create_mesh_device(ttnn.MeshShape(ROWS, COLUMNS)) as mesh:
         fidelity = ttnn.MathFidelity.HiFi2 if hifi2 or way == "ring_joint" else ttnn.MathFidelity.HiFi4
-        attention = Attention(mesh, model, wqkv, wo, tokens, way, fidelity)
+        attention = Attention(mesh, model, wqkv, wo, tokens, way, fidelity, q_chunk)
         rotary = [attention.on_mesh(table[:, :, order], cut, ttnn.bfloat16) for table in tables[:2]]
         out = attention.prefill(
             attention.on_mesh(x[:, :, order], (None, 3), ttnn.bfloat16),
@@ -282,7 +282,10 @@ if __name__ == "__main__":
     parser.add_argument("--width", type=int, default=8192, help="of the model; what each head has stays")
     parser.add_argument("--heads", type=int, default=64, help="of queries")
     parser.add_argument("--hifi2", action="store_true", help="attention in HiFi2 with a DST of 16 bits, as ring_joint always")
+    parser.add_argument("--q-chunk", type=int, help="rows of Q at a time; as the model chooses them if not given")
     parser.add_argument("--timing", action="store_true", help="zeros for numbers, and no golden result")
     given = parser.parse_args()
-    pcc = run(given.tokens, Llama(width=given.width, heads=given.heads), given.attention, given.hifi2, given.timing)
+    pcc = run(
+        given.tokens, Llama(width=given.width, heads=given.heads), given.attention, given.hifi2, given.q_chunk, given.timing
+    )
     print("timed only" if pcc is None else f"PCC {pcc:.6f}")
