@@ -99,3 +99,31 @@ def test_what_has_no_such_program_says_so() -> None:
         ttnn.multiply(x, x, activations=["relu"])
         ttnn.typecast(ttnn.to_layout(x, ttnn.ROW_MAJOR_LAYOUT), ttnn.float32)
         assert [call.cycles for call in SESSION.calls] == [None] * 4
+
+
+def test_halves_of_rows_are_turned() -> None:
+    """x cos + (-x2, x1) sin by NumPy; in cycles of the older op's program, of a row of tiles too many in the tables."""
+    ttnn.configure(numerics="fast")
+    draw = np.random.default_rng(0)
+    x, cos, sin = (draw.standard_normal((1, heads, rows, 64), np.float32) for heads, rows in ((2, 96), (1, 128), (1, 128)))
+    with ttnn.manage_device(0) as device:
+        given = [ttnn.from_numpy(one, ttnn.float32, layout=ttnn.TILE_LAYOUT, device=device) for one in (x, cos, sin)]
+        made = ttnn.experimental.rotary_embedding(*given)
+        halves = np.concatenate([-x[..., 32:], x[..., :32]], axis=-1)
+        assert np.allclose(made.to_numpy(), x * cos[:, :, :96] + halves * sin[:, :, :96], atol=1e-6)
+        assert last_is(movers.rotary_halves(N150, 2, 3, 2, "float32"))
+        with pytest.raises(RuntimeError, match="halves must be whole tiles"):
+            ttnn.experimental.rotary_embedding(shaped(device, 1, 1, 32, 32), *given[1:])
+
+
+def test_weights_are_turned_and_tensors_stay_where_they_are() -> None:
+    """A torch layer's weight is [out, in], ttnn's [in, out]; to give a tensor other memory is a copy only if it is elsewhere."""
+    ttnn.configure(numerics="fast")
+    weight, bias = np.arange(12, dtype=np.float32).reshape(3, 4), np.arange(3, dtype=np.float32)
+    made = ttnn.model_preprocessing.preprocess_linear_weight(weight, dtype=ttnn.bfloat16)
+    assert np.array_equal(made.to_numpy(), weight.T)
+    assert ttnn.model_preprocessing.preprocess_linear_bias(bias, dtype=ttnn.bfloat16).shape == [1, 3]
+    with ttnn.manage_device(0) as device:
+        x = shaped(device, 32, 32)
+        assert ttnn.reallocate(x) is x
+        assert ttnn.reallocate(x, ttnn.L1_MEMORY_CONFIG).memory_config() == ttnn.L1_MEMORY_CONFIG
