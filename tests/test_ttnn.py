@@ -72,7 +72,9 @@ def test_every_public_name_has_a_docstring() -> None:
 
 def test_every_public_name_is_tested() -> None:
     """Here, or by a test file in upstream's style; those of made tables by laws over the tables, in test_ttnn_names.py."""
-    others = ("test_all_gather.py", "test_ttnn_names.py", "test_ttnn_masks.py", "test_ttnn_ring_joint.py")
+    others = (
+        "test_all_gather.py", "test_ttnn_names.py", "test_ttnn_masks.py", "test_ttnn_ring_joint.py", "test_ttnn_movers.py",
+    )  # fmt: skip
     tests = (Path(__file__), *(ROOT / "tests" / name for name in others), ROOT / "examples" / "test_ring_distributed_sdpa.py")
     text = "".join(path.read_text() for path in tests)
     made = {*configs.MADE, *glue.MADE_OPS}
