@@ -45,12 +45,15 @@ torch: $(CAN_TEST)  ## the build without CUDA, which is gigabytes smaller, from 
 	|| $(PIP) --retries 0 --extra-index-url $(TORCH_ON_CPU) '$(TORCH)' 2>/dev/null \
 	|| echo "no torch: no index has $(TORCH); tests against torch are skipped" >&2
 
-test-tools: $(CAN_TEST)  ## tt-perf-report and ttnn-visualizer as released, on emitted files; each in its own environment
+test-tools: $(CAN_TEST)  ## tt-perf-report and ttnn-visualizer as released, on emitted files, and tt-symbiote; each in its own environment
 	$(PYTHON) -m venv $(TOOLS)/perf-report
 	$(TOOLS)/perf-report/bin/pip install --quiet --disable-pip-version-check 'tt-perf-report==1.4.1'
 	$(PYTHON) -m venv $(TOOLS)/visualizer
 	$(TOOLS)/visualizer/bin/pip install --quiet --disable-pip-version-check 'ttnn-visualizer==0.108.0'
-	TENSIX_SIM_TOOLS=$(abspath $(TOOLS)) $(BIN)/python -m pytest tests/test_emit_tools.py
+	$(PYTHON) -m venv $(TOOLS)/symbiote
+	$(TOOLS)/symbiote/bin/pip install --quiet --disable-pip-version-check -e . 'tt-symbiote==0.1.6' '$(TORCH)' \
+	|| $(TOOLS)/symbiote/bin/pip install --quiet --disable-pip-version-check -e . 'tt-symbiote==0.1.6'
+	TENSIX_SIM_TOOLS=$(abspath $(TOOLS)) $(BIN)/python -m pytest tests/test_emit_tools.py tests/test_symbiote.py tests/test_script.py
 
 exact: $(CAN_TEST)  ## the compiled arithmetic against its specification, a million operands an operation; takes minutes
 	TENSIX_SIM_OPERANDS=1000000 $(PYTEST) tests/test_exact.py

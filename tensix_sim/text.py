@@ -68,6 +68,21 @@ def few(of: Sequence[int]) -> str:
     return f"{of[0]} to {of[-1]}" if len(of) > 2 and of[-1] - of[0] == len(of) - 1 else ", ".join(map(str, of))
 
 
+def spans(numbers: Iterable[int]) -> str:
+    """Numbers in order, with `a-b` for runs of them, and `a-b/step` for runs with gaps."""
+    left, parts = sorted(numbers), []
+    while left:
+        step = left[1] - left[0] if len(left) > 1 else 1
+        count = 1
+        while count < len(left) and left[count] - left[count - 1] == step:
+            count += 1
+        if count < 3:
+            count = 2 if count == 2 and step == 1 else 1
+        run, left = left[:count], left[count:]
+        parts.append(f"{run[0]}" if count == 1 else f"{run[0]}-{run[-1]}" + (f"/{step}" if step > 1 else ""))
+    return ",".join(parts)
+
+
 def near(name: object, known: Iterable[str]) -> str:
     """The few known names that are most like an unknown one, nearest first, as a list in words."""
     return ", ".join(get_close_matches(str(name), list(known), n=NEAR, cutoff=0.0)) or "none"

@@ -1,9 +1,11 @@
 """How far to trust a time, and a difference of two: by what the model says of published walls of the same kind."""
 
+import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import exp, log
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -15,6 +17,7 @@ from tensix_sim.sdpa.op import compute_kernel
 from tensix_sim.walls import Prediction, binds, changes, mask_kind, shipped
 
 BOUND_BY = {"compute": "compute-bound", "dram": "memory-bound", "straggler": "cores idle at the end"}
+OP_ERRORS = Path(__file__).parent / "data" / "op_errors.csv"
 MOST = 0.9  # of the pairs
 
 
@@ -65,6 +68,23 @@ def trust(spec: RunSpec, device: Mapping[str, Any] | None = None) -> Trust:
         return Trust(kind=f"{chip}, {kernel}", walls=0)
     kind, errors = next((one for one in found if len(one[1]) > 1), found[-1])
     return Trust(kind=f"{chip}, {kernel}, {kind}", walls=len(errors), mean_error=mean(errors), worst_error=max(errors))
+
+
+def trust_of_op(op: str, kind: str, chip: str) -> Trust:
+    """How far times of an op around attention were from silicon: of published ones of the same op, kind and chip."""
+    family = "product" if op in ("linear", "matmul") else "all_gather" if op.startswith("all_gather") else op
+    what = ", ".join(part for part in (chip, family, kind) if part)
+    for row in op_errors():
+        if (row["op"], row["kind"], row["chip"]) == (family, kind, chip):
+            return Trust(kind=what, walls=int(row["walls"]), **{key: float(row[key]) for key in ("mean_error", "worst_error")})
+    return Trust(kind=what, walls=0)
+
+
+@cache
+def op_errors() -> list[dict[str, str]]:
+    """Errors of ops around attention by op, kind of program and chip, each with its source."""
+    with OP_ERRORS.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def own_session() -> Iterator[None]:
     from tensix_sim.ttnn.session import SESSION, Settings
 
     SESSION.settings.__dict__.update(Settings().__dict__)
-    SESSION.calls.clear()
+    SESSION.forget()
     SESSION.notes.clear()
     yield
     SESSION.settings.__dict__.update(Settings().__dict__)

@@ -27,6 +27,7 @@ FLOORS = [
         "validate",
         "microbench",
         "programs",
+        "script",
         "notebook",
         "cli",
         "__init__",

@@ -72,7 +72,8 @@ def test_every_public_name_has_a_docstring() -> None:
 
 def test_every_public_name_is_tested() -> None:
     """Here, or by a test file in upstream's style; those of made tables by laws over the tables, in test_ttnn_names.py."""
-    others = tuple(f"test_{name}.py" for name in ("all_gather", "ttnn_names", "ttnn_masks", "ttnn_ring_joint", "ttnn_reductions"))
+    names = ("all_gather", "ttnn_names", "ttnn_masks", "ttnn_ring_joint", "ttnn_reductions", "ttnn_movers")
+    others = tuple(f"test_{name}.py" for name in names)
     tests = (Path(__file__), *(ROOT / "tests" / name for name in others), ROOT / "examples" / "test_ring_distributed_sdpa.py")
     text = "".join(path.read_text() for path in tests)
     made = {*configs.MADE, *glue.MADE_OPS}
@@ -435,8 +436,8 @@ def test_moves_of_tiles_give_numpys_values_and_cost_cycles() -> None:
             ttnn.experimental.nlp_create_qkv_heads(joined, num_heads=3)
 
 
-def test_glue_computes_values_and_says_that_its_cycles_are_not_modelled() -> None:
-    """Casts, sums, products, rotary embedding, reshapes: against NumPy."""
+def test_glue_computes_values_and_says_where_cycles_are_not_modelled() -> None:
+    """Casts, sums, products, rotary embedding, reshapes: against NumPy, and products of float32 by element have none."""
     x, w = draw(1, 1, 64, 64), draw(1, 1, 64, 32)
     with ttnn.manage_device(0) as device:
         a, b = put(x, device, ttnn.float32), put(w, device, ttnn.float32)
@@ -458,7 +459,7 @@ def test_glue_computes_values_and_says_that_its_cycles_are_not_modelled() -> Non
         ttnn.copy(one, zero)
         assert np.array_equal(zero.to_numpy(), one.to_numpy())
         ttnn.deallocate(one)
-        assert [call.op for call in SESSION.calls if call.cycles is not None] == ["linear", "matmul"]
+        assert [call.op for call in SESSION.calls if call.cycles is None] == ["multiply"]
         assert any("cycles are not modelled" in note for note in SESSION.notes)
 
 
@@ -668,15 +669,3 @@ def test_a_test_file_in_upstreams_style_passes() -> None:
     assert re.search(r"\d passed, \d+ deselected", done.stdout), done.stdout
     assert " failed" not in done.stdout
     assert "ring_distributed_scaled_dot_product_attention" in done.stdout
-
-
-@pytest.mark.slow
-def test_the_attention_block_of_a_model_is_right() -> None:
-    """Llama's on 32 devices, of a narrow model, against torch; its ops and their cycles follow."""
-    pytest.importorskip("torch")
-    done = command(
-        "--", sys.executable, "examples/llama_70b_galaxy_attention.py", "--width", "256", "--heads", "8", "--tokens", "512"
-    )
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout.split()[-1]) > 0.999
-    assert re.search(r"all_gather_async_reversed +1x1x64x128 +", done.stderr)

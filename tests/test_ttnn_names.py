@@ -104,7 +104,7 @@ def each(f: Callable[..., float], *arrays: Any) -> Any:
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the logarithm and roots of negative numbers
 def test_functions_of_elements_are_pythons(device: Any) -> None:
-    """Each of the tables, to float32's precision, of one tensor, of two and of a number; cycles are recorded as not modelled."""
+    """Each of the tables, to float32's precision, of one tensor, of two and of a number; of float32 none has cycles."""
     assert OF_ONE.keys() == glue.UNARY.keys()
     assert OF_TWO.keys() == glue.BINARY.keys() | glue.ALIASES.keys()
     x, y = draw(1, 2, 32, 32), draw(1, 2, 32, 32)

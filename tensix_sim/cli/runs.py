@@ -20,6 +20,7 @@ from tensix_sim.cli.options import (
     store_option,
     target_option,
 )
+from tensix_sim.cli.scripts import compare_runs, is_python, report_script, run_script
 from tensix_sim.cli.studies import compare_lengths
 from tensix_sim.host import STDOUT
 from tensix_sim.text import brief
@@ -38,8 +39,9 @@ def _within(ctx: click.Context, param: click.Parameter, name: str | None) -> str
     return name
 
 
-@click.command(short_help="Run the op of SPEC, or of the built-in example.")
+@click.command(short_help="Run the op of SPEC, or of the built-in example; or a script of ttnn.")
 @spec_options
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @JSON
 @jobs_option("Devices simulated")
 @click.option("--gather", is_flag=True, help="Also gather the whole sequence on every device: split, two all-gathers, concat.")
@@ -57,6 +59,7 @@ def _within(ctx: click.Context, param: click.Parameter, name: str | None) -> str
 @guarded
 def run(
     given: Given,
+    arguments: tuple[str, ...],
     json_file: Path | None,
     jobs: "Jobs",
     gather: bool,
@@ -66,7 +69,18 @@ def run(
     explain_error: bool,
     strict: bool,
 ) -> None:
-    """Run the op of SPEC on its device or on every device of its ring; without SPEC, the built-in example."""
+    """Run the op of SPEC on its device or on every device of its ring; without SPEC, the built-in example.
+
+    SPEC may be a Python script that imports ttnn: it runs with what stands behind `--`, and what its ops cost is the result.
+    """
+    if given.spec is not None and is_python(given.spec):
+        if gather or explain_error or strict or given.preset:
+            fail("--gather, --explain-error, --strict and --preset are for a spec, and not for a script")
+        folder = traces / (name or Path(given.spec).stem)
+        run_script(given.spec, arguments, given.overrides, folder, kinds, json_file)
+        return
+    if arguments:
+        fail(f"{' '.join(arguments)}: only a script takes arguments")
     from tensix_sim.screen import run_screen
     from tensix_sim.sdpa.op import Op
     from tensix_sim.simulation import simulate
@@ -218,9 +232,15 @@ def report(
     from tensix_sim.files import try_target
     from tensix_sim.page import write_pngs, write_report
     from tensix_sim.report_screen import report_screen
+    from tensix_sim.script import is_script
     from tensix_sim.store import writable_store
     from tensix_sim.summary import read_run
 
+    if is_script(folder):
+        if png or output:
+            fail("a script's run has no page and no pictures: give neither --output nor --png")
+        report_script(folder, json_file)
+        return
     need(png, "--png draws with", "matplotlib", "plot")
     done = read_run(folder)
     page = output or folder / "report.html"
@@ -278,6 +298,8 @@ def compare(
     of a ring, by default the built-in example: is the ring worth it against plain SDPA on every device, with all that
     the model needs behind it to have the whole sequence on each?
     """
+    from tensix_sim.script import is_script
+
     if seq_lens:
         if len(sides) > 1 or html or limits or github or call is not None:
             fail("--seq-lens compares one spec with plain SDPA: it takes no RUN, --html, --call, --fail-if nor --github")
@@ -285,6 +307,11 @@ def compare(
         return
     if len(sides) < 2 or overrides or preset:
         fail("runs are compared by their folders, two or more; a spec, --set and --preset need --seq-lens")
+    if any(side.is_dir() and is_script(side) for side in sides):
+        if html or github or call is not None:
+            fail("runs of scripts are compared on the screen: --html, --github and --call are for runs of specs")
+        compare_runs(sides, everything, limits, json_file)
+        return
     if len(sides) > 2 and html:
         fail("--html is a page on two runs; without it more are set side by side")
     from tensix_sim.analysis import compare as compare_sides

@@ -21,7 +21,8 @@ from tensix_sim.trace.folder import MARK
 AXES = "WZYX"
 
 
-def _tensor_columns(which: str) -> tuple[str, ...]:
+def tensor_columns(which: str) -> tuple[str, ...]:
+    """Columns of a tensor, such as INPUT_0."""
     return (*(f"{which}_{axis}_PAD[LOGICAL]" for axis in AXES), f"{which}_LAYOUT", f"{which}_DATATYPE", f"{which}_MEMORY")
 
 
@@ -41,7 +42,7 @@ COLUMNS = (
     "DEVICE TRISC1 KERNEL DURATION [ns]", "DEVICE TRISC2 KERNEL DURATION [ns]", "DEVICE ERISC KERNEL DURATION [ns]",
     "DEVICE COMPUTE CB WAIT FRONT [ns]", "DEVICE COMPUTE CB RESERVE BACK [ns]", "DISPATCH TOTAL CQ CMD OP TIME [ns]",
     "DISPATCH GO SEND WAIT TIME [ns]",
-    *_tensor_columns("INPUT_0"), *_tensor_columns("INPUT_1"), *_tensor_columns("INPUT_2"), *_tensor_columns("OUTPUT_0"),
+    *tensor_columns("INPUT_0"), *tensor_columns("INPUT_1"), *tensor_columns("INPUT_2"), *tensor_columns("OUTPUT_0"),
     "METAL TRACE ID", "METAL TRACE REPLAY SESSION ID", "COMPUTE KERNEL SOURCE", "COMPUTE KERNEL HASH",
     "DATA MOVEMENT KERNEL SOURCE", "DATA MOVEMENT KERNEL HASH", "PROGRAM HASH", "PROGRAM CACHE HIT",
     *_kernel_sizes(
@@ -58,8 +59,8 @@ COLUMNS = (
 def write(emission: Emission, path: Path) -> Path:
     """Write the rows, op by op."""
     with atomic(path) as file:
-        more = [name for i in range(3, len(emission.tensors[0])) for name in _tensor_columns(f"INPUT_{i}")]
-        before = COLUMNS.index(_tensor_columns("OUTPUT_0")[0])
+        more = [name for i in range(3, len(emission.tensors[0])) for name in tensor_columns(f"INPUT_{i}")]
+        before = COLUMNS.index(tensor_columns("OUTPUT_0")[0])
         rows = csv.DictWriter(file, [*COLUMNS[:before], *more, *COLUMNS[before:]], restval="", lineterminator="\n")
         rows.writeheader()
         for device, trace in emission.devices:
@@ -133,17 +134,18 @@ def _span(emission: Emission, start: int, cycles: int, waited: int) -> dict[str,
 
 
 def _tensors(inputs: Sequence[OpTensor], output: OpTensor) -> dict[str, object]:
-    row = _tensor("OUTPUT_0", output)
+    row = tensor_row("OUTPUT_0", output)
     for i, tensor in enumerate(inputs):
-        row |= _tensor(f"INPUT_{i}", tensor)
+        row |= tensor_row(f"INPUT_{i}", tensor)
     return row
 
 
-def _tensor(which: str, tensor: OpTensor) -> dict[str, object]:
+def tensor_row(which: str, tensor: OpTensor) -> dict[str, object]:
+    """What they hold."""
     *outer, rows, columns = tensor.shape
     padded = (*outer, -(-rows // TILE) * TILE, -(-columns // TILE) * TILE)
     sizes = [f"{p}[{size}]" for p, size in zip(padded, tensor.shape, strict=True)]
-    return dict(zip(_tensor_columns(which), (*sizes, "TILE", tensor.dtype, tensor.memory), strict=True))
+    return dict(zip(tensor_columns(which), (*sizes, "TILE", tensor.dtype, tensor.memory), strict=True))
 
 
 def _times(emission: Emission, device: Mapping[str, Any], totals: Totals) -> dict[str, object]:

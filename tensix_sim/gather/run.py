@@ -15,7 +15,7 @@ from tensix_sim.hw.figures import Traffic
 from tensix_sim.kernel_api import run
 from tensix_sim.kernel_api.running import last_end
 from tensix_sim.kernels import move_tiles
-from tensix_sim.program import Tensor
+from tensix_sim.program import Program, Tensor
 from tensix_sim.trace import Trace
 
 TileMove = tuple[Tensor, int, Tensor, int]  # a tile: tensor and page that it comes from, and that it goes to
@@ -131,3 +131,10 @@ def run_moves(
     chip = Chip(on, move_tiles.program(moves, on.grid), trace or Trace("off"))
     (contexts,) = run(chip, starts=[start])
     return _figures(op, device, chip, start, last_end(contexts), {})
+
+
+def run_alone(op: str, on: Machine, program: Program, launch: int = 0) -> Moved:
+    """Run a program that moves tiles on one chip; it is not watched."""
+    chip = Chip(on, program, Trace("off"), watched=False, launch=launch)
+    (contexts,) = run(chip)
+    return _figures(op, 0, chip, 0, last_end(contexts), {})

@@ -6,7 +6,7 @@ tensix_sim.ttnn.plugin`. What is not there, or not modelled, is an error. Names 
 
 from typing import Any
 
-from tensix_sim.ttnn import configs, device, experimental, glue, operations, transformer, types
+from tensix_sim.ttnn import configs, device, experimental, glue, model_preprocessing, operations, transformer, types
 from tensix_sim.ttnn.around import (
     CONFIG,
     CONFIG_OVERRIDES,
@@ -80,6 +80,7 @@ from tensix_sim.ttnn.operations import (
     deallocate,
     fill_cache,
     permute,
+    reallocate,
     reshape,
     slice,
     split,
@@ -288,8 +289,10 @@ __all__ = [
     "ones",
     "open_device",
     "open_mesh_device",
+    "model_preprocessing",
     "operations",
     "permute",
+    "reallocate",
     "reduce_scatter",
     "release_trace",
     "reset_global_semaphore_value",

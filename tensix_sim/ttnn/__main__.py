@@ -16,13 +16,17 @@ from tensix_sim.ttnn.session import SESSION, VARIABLE
 @click.option("--kernel", help="Compute kernel of the attention ops: legacy or streaming; their own choice if not given.")
 @click.option("--branch", help="Branch of tt-metal whose arguments are taken: main, or olmo, with the ring op's sliding window.")
 @click.option("--host-clock", help="simulated, the default: the user's files see device time on the host's clocks; or real.")
+@click.option("--machine", multiple=True, metavar="NUMBER=VALUE", help="Replace a number of the machine: dram.bank_rate=30.")
+@click.option("--record", metavar="DIR", help="Write the run of a Python script there: tensix-sim report, compare.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def main(command: tuple[str, ...], **options: str | None) -> None:
+def main(command: tuple[str, ...], machine: tuple[str, ...], **options: str | None) -> None:
     """Run COMMAND with ttnn on virtual chips; its exit code is this one's.
 
     Ops and their cycles follow on stderr, under pytest on stdout.
     """
     given = {name: value for name, value in options.items() if value is not None}
+    if machine:
+        given["machine"] = ";".join(machine)
     try:
         SESSION.settings.set(**given)
     except ValueError as error:

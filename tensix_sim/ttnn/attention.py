@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tensix_sim.formats import TILE
 from tensix_sim.ttnn.beside import FLOATS, keys_of_mask, keys_of_sink, windows_of
 from tensix_sim.ttnn.device import MeshDevice
-from tensix_sim.ttnn.session import SESSION, Call
+from tensix_sim.ttnn.session import SESSION, Call, Op
 from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import (
     BufferType,
@@ -100,7 +100,7 @@ def checked(name: str, raw: dict[str, Any]) -> "Job":
     from tensix_sim.job import IllegalConfigError, Job
 
     try:
-        job = Job.of(raw)
+        job = Job.of({**raw, "machine": SESSION.settings.machine})
     except IllegalConfigError as error:
         raise RuntimeError(f"{name}: " + "; ".join(map(_in_words_of_ttnn, error.report.violations))) from error
     for advice in job.report.warnings:
@@ -158,20 +158,26 @@ def program_of_call(spec: "RunSpec", tensors: tuple[Tensor, ...]) -> Any:
 
 def record_call(name: str, job: "Job", mesh: MeshDevice, shape: Sequence[int], by_device: "Sequence[DeviceRun]") -> None:
     """Enter a call into the session: a line a device, and the trace of each ring position."""
+    from tensix_sim.logged import attributes, tensors
     from tensix_sim.simulation import Result
-    from tensix_sim.trust import trust
+    from tensix_sim.trust import BOUND_BY, trust
+    from tensix_sim.walls import binds
 
     number, sizes = SESSION.number(), "x".join(map(str, shape))
+    SESSION.simulated += len({id(run) for run in by_device})
     for device, run in zip(mesh.ids, by_device, strict=True):
         figures, accuracy = run.device, run.device.accuracy
         pcc, rel_l2, suspect = (accuracy.pcc, accuracy.rel_l2, accuracy.suspect) if accuracy else (None, None, False)
         ring_id = figures.ring_id if job.op.ring else None
-        call = Call(name, number, device, ring_id, sizes, figures.cycles, figures.duration_us, pcc, rel_l2, suspect)
-        SESSION.enter(call)
+        took, bound = (figures.cycles, figures.duration_us), BOUND_BY[binds(figures.model_dump(exclude={"accuracy"}))]
+        SESSION.enter(Call(name, number, device, ring_id, sizes, *took, pcc, rel_l2, suspect, bound))
         if accuracy and (suspicion := accuracy.suspicion(device)):
             SESSION.note(f"{name}: {suspicion}")
     slowest = max(by_device, key=lambda run: run.device.cycles).device
-    SESSION.note(trust(job.spec, slowest.model_dump()).text)
+    trusted = trust(job.spec, slowest.model_dump())
+    fidelity = job.spec.effective_compute_config.math_fidelity
+    SESSION.ops[number] = Op(*tensors(job), job.geometry.cores, fidelity, attributes(job), job.op.codes[0], trust=trusted)
+    SESSION.note(trusted.text)
     if slowest.accuracy and slowest.accuracy.sampled:
         SESSION.note("PCC and relative L2 of long calls are of 32 rows of each Q chunk")
     if job.spec.trace != "off":

@@ -45,10 +45,12 @@ class HostClock:
         self._free: dict[int, int] = {}
         self._lock = RLock()
 
-    def run(self, device: int, microseconds: float) -> None:
-        """An op on a device."""
+    def run(self, device: int, microseconds: float) -> int:
+        """An op on a device; when it begins there."""
         with self._lock:
-            self._free[device] = max(self._free.get(device, 0), self._host) + round(microseconds * 1000)
+            start = max(self._free.get(device, 0), self._host)
+            self._free[device] = start + round(microseconds * 1000)
+            return start
 
     def meet(self, devices: Iterable[int]) -> None:
         """Devices wait for the slowest of them."""

@@ -8,7 +8,7 @@ import numpy as np
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.ttnn.clock import CLOCK
 from tensix_sim.ttnn.device import MeshDevice
-from tensix_sim.ttnn.moves import common_mesh, record
+from tensix_sim.ttnn.moves import common_mesh, of_moves, record
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.tensor import Tensor
@@ -214,13 +214,13 @@ def simulated(op: str, mesh: MeshDevice, lines: list[list[int]], job: "Collectiv
     """
     from tensix_sim.gather.run import run_collective
 
-    key = job.name, mesh.board, job
+    key = job.name, mesh.kind, job
     if key not in SESSION.timed:
         try:
             done = run_collective(job, mesh.machine, [None] * job.devices)
         except ValueError as error:
             raise RuntimeError(f"{op}: {str(error).removeprefix(f'{job.name}: ')}") from error
-        SESSION.timed[key] = [figures.cycles for figures in done.figures]
+        SESSION.timed[key] = [of_moves(mesh, one, job.topology) for one in done.figures]
     cycles = [0] * len(mesh.ids)
     for line in lines:
         for i, one in zip(line, SESSION.timed[key], strict=True):

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from tensix_sim.text import columns
+from tensix_sim.text import columns, spans
 from tensix_sim.ttnn.session import Call
 
 LAYOUT = "<51 <22 <14 >5 >14 >13 >10 >9"
@@ -25,21 +25,6 @@ def _line(group: list[Call]) -> str:
     took = ("not modelled", "") if one.microseconds is None else (f"{one.cycles:,}", f"{one.microseconds:,.1f}")
     pcc, rel_l2 = min(c.pcc or 0 for c in group), max(c.rel_l2 or 0 for c in group)
     worst = ("", "") if one.pcc is None else (f"{pcc:.6f}", f"{rel_l2:.3%}")
-    devices = _spans(call.device for call in group)
+    devices = spans(call.device for call in group)
     suspect = "  suspect" if any(c.suspect for c in group) else ""
     return columns(LAYOUT, one.op, one.shape, devices, ring, *took, *worst) + suspect
-
-
-def _spans(numbers: Iterable[int]) -> str:
-    """Numbers in order, with `a-b` for runs of them, and `a-b/step` for runs with gaps."""
-    left, parts = sorted(numbers), []
-    while left:
-        step = left[1] - left[0] if len(left) > 1 else 1
-        count = 1
-        while count < len(left) and left[count] - left[count - 1] == step:
-            count += 1
-        if count < 3:
-            count = 2 if count == 2 and step == 1 else 1
-        run, left = left[:count], left[count:]
-        parts.append(f"{run[0]}" if count == 1 else f"{run[0]}-{run[-1]}" + (f"/{step}" if step > 1 else ""))
-    return ",".join(parts)

@@ -48,8 +48,13 @@ class MeshDevice:
 
     @property
     def machine(self) -> Machine:
-        """The board."""
-        return machine(self.board)
+        """The board, with the numbers that the settings replace."""
+        return machine(self.board).override(SESSION.settings.machine) if SESSION.settings.machine else machine(self.board)
+
+    @property
+    def kind(self) -> Any:
+        """What tells its machine from others."""
+        return self.board, *sorted(SESSION.settings.machine.items())
 
     @property
     def shape(self) -> MeshShape:

@@ -8,13 +8,14 @@ import numpy as np
 from tensix_sim.formats import TILE
 from tensix_sim.ttnn.collectives import GlobalSemaphore, gather
 from tensix_sim.ttnn.device import MeshDevice
+from tensix_sim.ttnn.movers import cycles_of, rows_of
 from tensix_sim.ttnn.moves import mapped, rearranged
 from tensix_sim.ttnn.names import missing
-from tensix_sim.ttnn.operations import _filled, transpose
+from tensix_sim.ttnn.operations import _filled
 from tensix_sim.ttnn.reductions import all_reduce_async, reduce_scatter_minimal_async
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.tensor import Tensor, number_on_devices
-from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig, demand, refuse
+from tensix_sim.ttnn.types import MemoryConfig, Shape, Topology, WormholeComputeKernelConfig, demand, refuse
 from tensix_sim.ttnn.values import Array
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "nlp_create_qkv_heads",
     "paged_fill_cache",
     "reduce_scatter_minimal_async",
+    "rotary_embedding",
     "rotary_embedding_llama",
 ]
 
@@ -37,7 +39,12 @@ def nlp_concat_heads(input_tensor: Tensor, *, memory_config: MemoryConfig | None
         b, heads, rows, width = arrays[0].shape
         return [arrays[0].swapaxes(1, 2).reshape(b, 1, rows, heads * width)]
 
-    return rearranged("nlp_concat_heads", [input_tensor], join, memory_config)[0]
+    def timed() -> int | None:
+        b, heads, rows, width = input_tensor.shape
+        about = rows_of(rows), heads, rows_of(width), input_tensor.dtype.value, b
+        return cycles_of("concat_heads", [input_tensor], memory_config, *about) if width % TILE == 0 else None
+
+    return rearranged("nlp_concat_heads", [input_tensor], join, memory_config, timed=timed)[0]
 
 
 @recorded
@@ -73,10 +80,17 @@ def nlp_create_qkv_heads(
         for array, heads in zip(arrays, (q_part, kv_part), strict=False):
             b, _, rows, columns = array.shape
             apart.append(array.reshape(b, rows, heads, columns // heads).swapaxes(1, 2))
-        return list(np.split(np.concatenate(apart, 1), [num_heads, num_heads + kv], 1))
+        q, k, v = np.split(np.concatenate(apart, 1), [num_heads, num_heads + kv], 1)
+        return [q, k.swapaxes(-1, -2) if transpose_k_heads else k, v]
 
-    q, k, v = rearranged("nlp_create_qkv_heads", inputs, part, memory_config, (num_heads, kv))
-    return q, transpose(k, -2, -1) if transpose_k_heads else k, v
+    def timed() -> int | None:
+        turned = (num_heads, num_heads + kv) if transpose_k_heads else (0, 0)
+        batch, _, rows, _ = input_tensor.shape
+        about = rows_of(rows), num_heads + 2 * kv, rows_of(width), input_tensor.dtype.value, batch, turned
+        return cycles_of("create_heads", inputs[:1], memory_config, *about) if width % TILE == 0 else None
+
+    q, k, v = rearranged("nlp_create_qkv_heads", inputs, part, memory_config, (num_heads, kv, transpose_k_heads), timed)
+    return q, k, v
 
 
 @recorded
@@ -90,14 +104,15 @@ def rotary_embedding_llama(
     memory_config: MemoryConfig | None = None,
     compute_kernel_config: WormholeComputeKernelConfig | None = None,
 ) -> Tensor:
-    """x cos + (x T) sin, T the given matrix of a tile, which turns each pair (a, b) into (-b, a); cycles are not modelled.
+    """x cos + (x T) sin, T the given matrix of a tile, which turns each pair (a, b) into (-b, a).
+
+    Cycles are not modelled where heads have cosines of their own.
 
     Raises:
         RuntimeError: the matrix is not of a tile, or cos and sin have too few rows or other columns.
         NotModelledError: decode mode.
     """
     refuse("rotary_embedding_llama", is_decode_mode=is_decode_mode)
-    SESSION.without_effect("rotary_embedding_llama", compute_kernel_config=compute_kernel_config)
     *_, heads, rows, width = input_tensor.shape
     for what, cache in (("cos_cache", cos_cache), ("sin_cache", sin_cache)):
         *_, cached_heads, cached_rows, cached_width = cache.shape
@@ -114,8 +129,45 @@ def rotary_embedding_llama(
         return result
 
     inputs = [input_tensor, cos_cache, sin_cache, trans_mat]
-    shape = input_tensor.shape
-    return mapped("rotary_embedding_llama", inputs, turn, input_tensor.dtype, shape=shape, memory_config=memory_config)
+    about = Shape(input_tensor.shape[:-3]).volume(), heads, rows_of(rows), rows_of(width), input_tensor.dtype.value
+    covered = cos_cache.shape[-3] == 1 and width % TILE == 0
+    cycles = cycles_of("rotary", [input_tensor], memory_config, *about, compute=compute_kernel_config) if covered else None
+    more = {"shape": input_tensor.shape, "memory_config": memory_config, "cycles": cycles}
+    return mapped("rotary_embedding_llama", inputs, turn, input_tensor.dtype, **more)
+
+
+@recorded
+def rotary_embedding(
+    input_tensor: Tensor,
+    cos_cache: Tensor,
+    sin_cache: Tensor,
+    token_idx: int | None = None,
+    *,
+    memory_config: MemoryConfig | None = None,
+    compute_kernel_config: WormholeComputeKernelConfig | None = None,
+) -> Tensor:
+    """x cos + (-x2, x1) sin, x1 and x2 the halves of a row of x [B, heads, S, DH]; cos and sin are [1, 1, S or more, DH].
+
+    Raises:
+        RuntimeError: halves are no whole tiles, or cos and sin have too few rows or other columns.
+        NotModelledError: a token of a decode step.
+    """
+    refuse("rotary_embedding", token_idx=token_idx is not None or None)
+    batch, heads, rows, width = input_tensor.shape
+    demand("rotary_embedding:", (width % (2 * TILE) == 0, f"rows of {width}; halves must be whole tiles of {TILE}"))
+    for what, cache in (("cos_cache", cos_cache), ("sin_cache", sin_cache)):
+        fits = cache.shape[-1] == width and cache.shape[-2] >= rows and Shape(cache.shape[:-2]).volume() == 1
+        demand("rotary_embedding:", (fits, f"{what} {list(cache.shape)} does not go with {list(input_tensor.shape)}"))
+
+    def turn(x: Array, cos: Array, sin: Array) -> Array:
+        first, second = np.split(x, 2, axis=-1)
+        result: Array = x * cos[..., :rows, :] + np.concatenate([-second, first], axis=-1) * sin[..., :rows, :]
+        return result
+
+    about = batch * heads, rows_of(rows), rows_of(width), input_tensor.dtype.value
+    cycles = cycles_of("rotary_halves", [input_tensor], memory_config, *about, compute=compute_kernel_config)
+    more = {"shape": input_tensor.shape, "memory_config": memory_config, "cycles": cycles}
+    return mapped("rotary_embedding", [input_tensor, cos_cache, sin_cache], turn, input_tensor.dtype, **more)
 
 
 @recorded

@@ -1,4 +1,4 @@
-"""What stands around attention in a model: values by NumPy in float32, rounded once; cycles of products only.
+"""What stands around attention in a model: values by NumPy in float32, rounded once; cycles of products, sums and norms.
 
 One table a kind: functions of one tensor, of two, and sums along a dimension. Elsewhere than in products a program config is
 checked to be one, and has no effect.
@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from tensix_sim.formats import TILE
 from tensix_sim.ttnn.configs import MATMUL_CONFIGS, NORM_CONFIGS, SOFTMAX_CONFIGS, demand_config
+from tensix_sim.ttnn.movers import cycles_of_norm, cycles_of_pair
 from tensix_sim.ttnn.moves import M, Moved, common_mesh, mapped, reshape
 from tensix_sim.ttnn.names import missing
 from tensix_sim.ttnn.products import bits_of, cycles_of, product_spec
@@ -113,11 +115,15 @@ def _binary(name: str, f: Callable[[Array, Array], Array]) -> Callable[..., Any]
         before, behind = _chain(name, input_tensor_a_activations), _chain(name, input_tensor_b_activations)
         after = _chain(name, activations)
         a, b = input_tensor_a, input_tensor_b
-        if not hasattr(b, "shards"):
+        more: dict[str, Any] = {"memory_config": memory_config}
+        of_two = hasattr(b, "shards")
+        if not (activations or input_tensor_a_activations or input_tensor_b_activations):
+            more["cycles"] = cycles_of_pair(name, a, b if of_two else None, dtype or a.dtype, memory_config)
+        if not of_two:
             number = np.float32(_number(name, b))
-            return mapped(name, [a], lambda x: after(f(before(x), behind(number))), dtype or a.dtype, memory_config=memory_config)
+            return mapped(name, [a], lambda x: after(f(before(x), behind(number))), dtype or a.dtype, **more)
         inputs: list[M] = [a, b]
-        return mapped(name, inputs, lambda x, y: after(f(before(x), behind(y))), dtype or a.dtype, memory_config=memory_config)
+        return mapped(name, inputs, lambda x, y: after(f(before(x), behind(y))), dtype or a.dtype, **more)
 
     return _named(op, name, f"{name} of two tensors, or of a tensor and a number, by element, with functions before and after")
 
@@ -298,25 +304,28 @@ def _norm(name: str, centred: bool) -> Callable[..., Any]:
         dtype: DataType | None = None,
     ) -> M:
         demand_config(name, program_config, NORM_CONFIGS)
-        SESSION.without_effect(name, program_config=program_config, compute_kernel_config=compute_kernel_config)
+        SESSION.without_effect(name, program_config=program_config)
         width = input_tensor.shape[-1]
-        named = {"weight": weight, "bias": bias, "residual_input_tensor": residual_input_tensor}
+        named = {"weight": weight, "bias": bias, "residual": residual_input_tensor}
         given = {what: tensor for what, tensor in named.items() if tensor is not None}
         for what, tensor in given.items():
-            wanted = input_tensor.shape.volume() if what == "residual_input_tensor" else width
-            demand(f"{name}: {what} {list(tensor.shape)}", (tensor.shape.volume() == wanted, f"has not {wanted} elements"))
+            size, wanted = tensor.shape.volume(), input_tensor.shape.volume() if what == "residual" else width
+            of_a_tile = what != "residual" and tensor.shape[-1] == width and size <= TILE * width  # of which the first row counts
+            demand(f"{name}: {what} {list(tensor.shape)}", (of_a_tile or size == wanted, f"has not {wanted} elements"))
 
         def f(x: Array, *arrays: Array) -> Array:
             more = dict(zip(given, arrays, strict=True))
-            x = x + more.get("residual_input_tensor", np.float32(0))
+            x = x + more.get("residual", np.float32(0))
             x = x - x.mean(-1, keepdims=True) if centred else x
             x = x / np.sqrt(np.square(x).mean(-1, keepdims=True) + epsilon)
-            x = x * more["weight"].reshape(width) if "weight" in more else x
-            return x + more["bias"].reshape(width) if "bias" in more else x
+            x = x * more["weight"].reshape(-1, width)[0] if "weight" in more else x
+            return x + more["bias"].reshape(-1, width)[0] if "bias" in more else x
 
         inputs: list[Any] = [input_tensor, *given.values()]
-        shape = input_tensor.shape
-        result: M = mapped(name, inputs, f, dtype or input_tensor.dtype, shape=shape, memory_config=memory_config)
+        dtype = dtype or input_tensor.dtype
+        cycles = cycles_of_norm({"x": input_tensor} | given, dtype, memory_config, centred, compute_kernel_config)
+        more = {"shape": input_tensor.shape, "memory_config": memory_config, "cycles": cycles}
+        result: M = mapped(name, inputs, f, dtype, **more)
         return result
 
     return _named(op, name, "Rows over the root of their mean square" + (" about their mean" if centred else ""))

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 SUBMODULES = (
     "device", "experimental", "operations", "transformer", "types", "database", "tracer", "operation_tracer", "cluster", "_ttnn",
+    "model_preprocessing",
 )  # fmt: skip
 COMPARISONS = ("comp_pcc", "comp_allclose", "comp_allclose_and_pcc", "comp_and_get_pcc", "comp_equal")
 TESTING = ("assert_equal", "assert_with_pcc", "check_with_pcc", "check_with_pcc_without_tensor_printout")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.ttnn.device import MeshDevice
-from tensix_sim.ttnn.session import SESSION, Call, recorded
+from tensix_sim.ttnn.session import SESSION, Call, Cycles, Op, recorded
 from tensix_sim.ttnn.types import BufferType, DataType, Layout, MemoryConfig, NotModelledError, Shape
 from tensix_sim.ttnn.values import Array, each, quantised
+
+if TYPE_CHECKING:
+    from tensix_sim.logged import OpTensor
 
 Rearrange = Callable[[list[Array], int], list[Array]]
 PAGES = 1 << 32  # more than any tensor has
@@ -61,12 +64,18 @@ M = TypeVar("M", bound=Moved)
 
 
 def rearranged(
-    op: str, inputs: Sequence[M], rearrange: Rearrange, memory_config: MemoryConfig | None = None, about: Any = None
+    op: str,
+    inputs: Sequence[M],
+    rearrange: Rearrange,
+    memory_config: MemoryConfig | None = None,
+    about: Any = None,
+    timed: Callable[[], int | None] | None = None,
 ) -> list[M]:
     """The tensors that `rearrange(arrays, unit)` makes of the inputs, on the host or on every device of their mesh.
 
     It is asked twice: for arrays of values, where a row or column is one element, and for arrays of page numbers, whose last
-    two dimensions count tiles of `unit` elements. The second tells the move of each tile, which the simulated cores carry out.
+    two dimensions count tiles of `unit` elements. The second tells the move of each tile, which the simulated cores carry out,
+    unless the op is `timed` as a program of its own.
     """
     first = inputs[0]
     mesh = common_mesh(op, inputs, memory_config)
@@ -76,10 +85,12 @@ def rearranged(
     blank = [np.broadcast_to(np.float32(0), tensor.shape) for tensor in inputs]
     shapes = [array.shape for array in rearrange(blank, 1)]
     made = each(lambda *arrays: [*map(np.ascontiguousarray, rearrange([*arrays], 1))], *(tensor.shards for tensor in inputs))
-    if mesh:
-        record(op, mesh, inputs, _cycles(op, mesh, inputs, shapes, rearrange, about))
     shards = zip(*(arrays or [None] * len(shapes) for arrays in made), strict=True)
-    return [first.like(s, shape, memory_config=memory_config) for s, shape in zip(shards, shapes, strict=True)]
+    results = [first.like(s, shape, memory_config=memory_config) for s, shape in zip(shards, shapes, strict=True)]
+    if mesh:
+        cycles = timed() if timed else _cycles(op, mesh, inputs, shapes, rearrange, about)
+        record(op, mesh, inputs, cycles, about, results[0])
+    return results
 
 
 def common_mesh(op: str, tensors: Sequence[Moved], target: MemoryConfig | None = None) -> MeshDevice | None:
@@ -99,21 +110,50 @@ def common_mesh(op: str, tensors: Sequence[Moved], target: MemoryConfig | None =
     return meshes[0]
 
 
-def record(op: str, mesh: MeshDevice, inputs: Sequence[Moved], cycles: int | Sequence[int] | None, about: Any = None) -> None:
+def record(
+    op: str,
+    mesh: MeshDevice,
+    inputs: Sequence[Moved],
+    cycles: int | Sequence[int] | None,
+    about: Any = None,
+    output: Moved | None = None,
+) -> None:
     """Note an op: a program, and on each device its cycles, the same on all unless they are listed; None: not modelled."""
     mesh.programs.add((op, about, *((tensor.shape, tensor.dtype, tensor.memory_config()) for tensor in inputs)))
     if cycles is None:
         SESSION.note(f"{op}: its cycles are not modelled, and its numbers are rounded once, at the end")
     number, clock = SESSION.number(), mesh.machine.chip.clock_hz
-    each = cycles if isinstance(cycles, Sequence) else [cycles] * len(mesh.ids)
+    each = [one if isinstance(one, Cycles) or one is None else Cycles(one) for one in _on_each(cycles, len(mesh.ids))]
     shape = "x".join(map(str, inputs[0].shape))
+    SESSION.ops[number] = _logged(inputs, output, each[0])
     for device, count in zip(mesh.ids, each, strict=True):
-        SESSION.enter(Call(op, number, device, None, shape, count, None if count is None else count / clock * 1e6))
+        us, bound = (None, "") if count is None else (count / clock * 1e6, count.bound)
+        SESSION.enter(Call(op, number, device, None, shape, count, us, bound=bound))
+
+
+def _logged(inputs: Sequence[Moved], output: Moved | None, cycles: Cycles | None) -> Op:
+    given, made = [_log_tensor(tensor) for tensor in inputs], _log_tensor(output) if output is not None else None
+    if cycles is None:
+        return Op(given, made)
+    config = {"program_config": cycles.config} if cycles.config else {}
+    return Op(given, made, cycles.cores, cycles.fidelity, config, kind=cycles.kind)
+
+
+def _log_tensor(tensor: Moved) -> OpTensor:
+    from tensix_sim.logged import OpTensor
+
+    *_, w, z, y, x = (1, 1, 1, 1, *tensor.shape)
+    memory = f"DEV_0_{tensor.memory_config().buffer_type.name}_INTERLEAVED"
+    return OpTensor("", (w, z, y, x), tensor.dtype.value.upper(), memory)
+
+
+def _on_each(cycles: int | Sequence[int] | None, devices: int) -> Sequence[int | None]:
+    return cycles if isinstance(cycles, Sequence) else [cycles] * devices
 
 
 def _cycles(
     op: str, mesh: MeshDevice, inputs: Sequence[Moved], shapes: Sequence[tuple[int, ...]], rearrange: Rearrange, about: Any
-) -> int | None:
+) -> Cycles | None:
     """Cycles of the moves on a device, simulated once for all of the same shapes; None where tiles are cut."""
     from tensix_sim.gather.run import run_moves
     from tensix_sim.program import Tensor as Pages
@@ -127,7 +167,7 @@ def _cycles(
         or memory.buffer_type is not BufferType.DRAM
     ):
         return None
-    key = op, about, mesh.board, dtype, tuple(tensor.shape for tensor in inputs), tuple(shapes)
+    key = op, about, mesh.kind, dtype, tuple(tensor.shape for tensor in inputs), tuple(shapes)
     if key not in SESSION.timed:
         form = FORMATS[dtype.value]
         sources = [Pages(f"input {i}", *_tiles(tensor.shape), form) for i, tensor in enumerate(inputs)]
@@ -138,9 +178,18 @@ def _cycles(
             for target, pages in zip(targets, placed, strict=True)
             for page, source in enumerate(pages.ravel().tolist())
         ]
-        SESSION.timed[key] = run_moves(op, mesh.machine, moves).cycles
-    cycles: int = SESSION.timed[key]
+        SESSION.timed[key] = of_moves(mesh, run_moves(op, mesh.machine, moves))
+    cycles: Cycles = SESSION.timed[key]
     return cycles
+
+
+def of_moves(mesh: MeshDevice, moved: Any, kind: str = "") -> Cycles:
+    """What an op that moves tiles took, a `gather.run.Moved`, and which of DRAM and the busiest link bound it."""
+    chip, over = mesh.machine.chip, max(moved.ethernet_bytes.values(), default=0)
+    dram = (moved.dram_read_bytes + moved.dram_write_bytes) / chip.dram.rate
+    shares = {"DRAM": dram / moved.cycles} | ({"Ethernet": over / chip.ethernet.rate / moved.cycles} if over else {})
+    SESSION.simulated += 1
+    return Cycles.bound_by(moved.cycles, shares, "latency", kind=kind, cores=mesh.machine.cores)
 
 
 def _tiles(shape: Sequence[int]) -> tuple[int, int]:
@@ -162,9 +211,10 @@ def mapped(op: str, inputs: Sequence[M], values: Callable[..., Array], dtype: Da
     layout, config = more.get("layout", inputs[0].layout), more.get("memory_config") or inputs[0].memory_config()
     shape = more["shape"] if "shape" in more else np.broadcast_shapes(*(tuple(tensor.shape) for tensor in inputs))
     shards = each(lambda *arrays: quantised(values(*arrays), dtype), *(tensor.shards for tensor in inputs))
+    result = inputs[0].like(shards, shape, dtype, layout, config)
     if mesh:
-        record(op, mesh, inputs, more.get("cycles"), (dtype, str(config)))
-    return inputs[0].like(shards, shape, dtype, layout, config)
+        record(op, mesh, inputs, more.get("cycles"), (dtype, str(config)), result)
+    return result
 
 
 @recorded

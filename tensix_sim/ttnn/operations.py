@@ -9,6 +9,7 @@ import numpy as np
 
 from tensix_sim.ttnn import glue
 from tensix_sim.ttnn import transformer as transformer
+from tensix_sim.ttnn.movers import cycles_of_copy
 from tensix_sim.ttnn.moves import common_mesh, mapped, rearranged, record
 from tensix_sim.ttnn.moves import reshape as reshape
 from tensix_sim.ttnn.moves import slice as slice
@@ -107,7 +108,7 @@ def copy(input_a: Tensor, input_b: Tensor) -> Tensor:
     """Give `input_b` the values of `input_a`, in place."""
     input_b.take_values(input_a)
     if mesh := input_b.device():
-        record("copy", mesh, [input_b], None)
+        record("copy", mesh, [input_b], cycles_of_copy(input_a, input_b.dtype, input_b.memory_config()))
     return input_b
 
 
@@ -122,7 +123,8 @@ def copy_host_to_device_tensor(host_tensor: Tensor, device_tensor: Tensor, cq_id
 @recorded
 def typecast(input_tensor: Tensor, dtype: DataType, *, memory_config: MemoryConfig | None = None) -> Tensor:
     """The same values in another data type, rounded as the host does."""
-    return mapped("typecast", [input_tensor], lambda x: x, dtype, memory_config=memory_config)
+    cycles = cycles_of_copy(input_tensor, dtype, memory_config, compute=True)
+    return mapped("typecast", [input_tensor], lambda x: x, dtype, memory_config=memory_config, cycles=cycles)
 
 
 def unsqueeze_to_4D(tensor: Tensor) -> Tensor:  # noqa: N802
@@ -137,9 +139,10 @@ def permute(input_tensor: Tensor, dims: Sequence[int], *, memory_config: MemoryC
     order = [dim % len(shape) for dim in dims]
     if order[-2:] == [len(shape) - 2, len(shape) - 1]:
         return rearranged("permute", [input_tensor], lambda a, unit: [a[0].transpose(order)], memory_config, tuple(order))[0]
-    return mapped(
-        "permute", [input_tensor], lambda x: x.transpose(order), input_tensor.dtype, shape=shape, memory_config=memory_config
-    )
+    more: dict[str, Any] = {"shape": shape, "memory_config": memory_config}
+    if order == [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]:
+        more["cycles"] = cycles_of_copy(input_tensor, input_tensor.dtype, memory_config, compute=True)
+    return mapped("permute", [input_tensor], lambda x: x.transpose(order), input_tensor.dtype, **more)
 
 
 def transpose(input_tensor: Tensor, dim1: int, dim2: int, *, memory_config: MemoryConfig | None = None) -> Tensor:
@@ -151,14 +154,23 @@ def transpose(input_tensor: Tensor, dim1: int, dim2: int, *, memory_config: Memo
 
 @recorded
 def to_memory_config(tensor: Tensor, memory_config: MemoryConfig, dtype: DataType | None = None) -> Tensor:
-    """The same values elsewhere. Between DRAM and L1 its cycles are not modelled; shards are refused.
+    """The same values elsewhere, or the same tensor where it lies there already; shards are refused.
 
     Raises:
         NotModelledError: a sharded config.
     """
     if memory_config.is_sharded():
         raise NotModelledError("to_memory_config: sharded tensors are not modelled; choose an interleaved memory config")
-    return mapped("to_memory_config", [tensor], lambda x: x, dtype or tensor.dtype, memory_config=memory_config)
+    dtype = dtype or tensor.dtype
+    if (memory_config, dtype) == (tensor.memory_config(), tensor.dtype):
+        return tensor
+    cycles = cycles_of_copy(tensor, dtype, memory_config)
+    return mapped("to_memory_config", [tensor], lambda x: x, dtype, memory_config=memory_config, cycles=cycles)
+
+
+def reallocate(tensor: Tensor, memory_config: MemoryConfig | None = None) -> Tensor:
+    """The same tensor: memory here has no holes that it could move into. Another memory config is `to_memory_config`'s."""
+    return tensor if memory_config is None else to_memory_config(tensor, memory_config)
 
 
 def deallocate(tensor: Tensor, force: bool = True) -> None:

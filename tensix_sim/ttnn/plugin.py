@@ -74,6 +74,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Take the options."""
     for marker in MARKERS:
         config.addinivalue_line("markers", f"{marker}: of upstream; without effect here")
+    if SESSION.settings.record:
+        raise pytest.UsageError("--record is for a script that Python runs; --emit writes the attention ops of tests")
     kinds = config.getoption("--emit")
     given = {name: config.getoption(name) for name in SETTINGS if config.getoption(name) is not None}
     try:
@@ -91,10 +93,9 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Any:
     """Begin each test with no calls."""
-    SESSION.calls.clear()
-    SESSION.runs.clear()
+    SESSION.forget()
     result = yield
-    SESSION.calls.clear()
+    SESSION.forget()
     return result
 
 

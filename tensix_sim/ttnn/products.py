@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.moves import Moved
-from tensix_sim.ttnn.session import SESSION
+from tensix_sim.ttnn.session import SESSION, Cycles
 from tensix_sim.ttnn.types import BufferType, CoreGrid, Layout, MemoryConfig, Shape, WormholeComputeKernelConfig
 from tensix_sim.ttnn.values import Array
 
 if TYPE_CHECKING:
     from tensix_sim.matmul import MatmulSpec
+    from tensix_sim.matmul.spec import MatmulConfig
 
 FLOATS = ("bfloat16", "bfloat8_b", "bfloat4_b", "float32")
 UNMODELLED = ("gather_in0", "untilize_out")
@@ -54,7 +55,7 @@ def product_spec(
     if (batch != b_batch and 1 not in (batch, b_batch)) or (len(inputs) > 2 and inputs[2].shape.volume() != n):
         return None
     raw = {
-        "board": mesh.board, "m": m, "k": k, "n": n, "batch": batch, "b_batch": b_batch,
+        "board": mesh.board, "machine": SESSION.settings.machine, "m": m, "k": k, "n": n, "batch": batch, "b_batch": b_batch,
         "in0_dtype": inputs[0].dtype.value, "in1_dtype": inputs[1].dtype.value, "out_dtype": out[0],
         **{f"{what}_memory": one.buffer_type.value for what, one in zip(("in0", "in1", "out"), memories, strict=True)},
         "transpose_a": turned[0], "transpose_b": turned[1], "bias": len(inputs) > 2,
@@ -84,7 +85,7 @@ def _config(given: Any) -> dict[str, Any] | None:
     return {"kind": kind, **values}
 
 
-def cycles_of(spec: MatmulSpec | None) -> int | None:
+def cycles_of(spec: MatmulSpec | None) -> Cycles | None:
     """Cycles on a device, simulated once for all that are alike."""
     from tensix_sim.matmul import simulate
 
@@ -92,9 +93,30 @@ def cycles_of(spec: MatmulSpec | None) -> int | None:
         return None
     key = "product", spec.model_dump_json()
     if key not in SESSION.timed:
-        SESSION.timed[key] = simulate(spec).cycles
-    cycles: int = SESSION.timed[key]
+        made = simulate(spec)
+        waits = {key.removeprefix("unpack: wait "): n for key, n in made.waits.items() if key.startswith("unpack: ")}
+        shares = {"FPU": made.utilization, "DRAM": made.traffic.dram_utilization}
+        logged = {
+            "kind": made.config.kind,
+            "cores": made.cores,
+            "fidelity": spec.compute.math_fidelity,
+            "config": logged_config(made.config),
+        }
+        longest = f"waits for {max(waits, key=lambda name: waits[name])}" if waits else "start and end"
+        SESSION.timed[key] = Cycles.bound_by(made.cycles, shares, longest, **logged)
+        SESSION.simulated += 1
+    cycles: Cycles = SESSION.timed[key]
     return cycles
+
+
+def logged_config(config: MatmulConfig) -> str:
+    """A program config as ttnn writes it in its logs."""
+    from tensix_sim.matmul.spec import UPSTREAM
+
+    x, y = config.compute_with_storage_grid_size
+    fields = config.model_dump(exclude={"kind", "compute_with_storage_grid_size"}, exclude_none=True)
+    said = ";".join(f"{name}={int(value)}" for name, value in fields.items())
+    return f"{UPSTREAM[config.kind]}(compute_with_storage_grid_size=(x={x};y={y});{said})"
 
 
 def bits_of(spec: MatmulSpec, a: Array, b: Array, bias: Array | None) -> Array:

@@ -4,18 +4,24 @@ ttnn's own interface has a default device and one machine that everybody sees; s
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import wraps
-from typing import Any, Literal, ParamSpec, TypeVar, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, get_args
 
 from tensix_sim.arch import machine
 from tensix_sim.arch.model import UnknownNameError
 from tensix_sim.ttnn import clock
 from tensix_sim.ttnn.signatures import typed
 
+if TYPE_CHECKING:
+    from tensix_sim.logged import OpTensor
+    from tensix_sim.trust import Trust
+
 Branch = Literal["main", "olmo"]
 VARIABLE = "TENSIX_SIM_"
+HALF = 0.5  # of the time: from where on a resource binds
 
 
 @dataclass
@@ -26,7 +32,8 @@ class Settings:
     are the chip's bits; off, ops cost the same cycles and compute none. `kernel` is the compute kernel of the attention ops,
     their own choice if none is given. `branch` is the branch of tt-metal whose arguments are taken: main, or olmo, where the
     ring op has a sliding window too. With `host_clock` simulated the user's own files see simulated device time on the host's
-    clocks; it is what a command under `python -m tensix_sim.ttnn` or the pytest plugin gets.
+    clocks; it is what a command under `python -m tensix_sim.ttnn` or the pytest plugin gets. `record` is the folder that a
+    script's run is written to as it ends. `machine` are numbers of the board's machine to replace, as in a run spec.
     """
 
     board: str = "galaxy"
@@ -36,6 +43,8 @@ class Settings:
     branch: Branch = "olmo"
     trace: Literal["off", "zones", "transfers"] = "off"
     host_clock: Literal["simulated", "real"] = "real"
+    record: Path | None = None
+    machine: dict[str, Any] = field(default_factory=dict)
 
     def set(self, **changes: Any) -> None:
         """Change settings by name; a value may be the text of an option.
@@ -44,10 +53,16 @@ class Settings:
             ValueError: no such setting, or a value that it cannot have.
         """
         known = {one.name for one in fields(self)}
-        for name, value in changes.items():
+        for name in changes:
             if name not in known:
                 raise ValueError(f"no setting {name!r}; there are {', '.join(sorted(known))}")
-            setattr(self, name, _checked(name, value))
+        checked = {name: _checked(name, value) for name, value in changes.items()}
+        try:
+            machine(checked.get("board", self.board)).override(checked.get("machine", self.machine))
+        except UnknownNameError as error:
+            raise ValueError(str(error)) from None
+        for name, value in checked.items():
+            setattr(self, name, value)
         if "host_clock" in changes:
             clock.follow(self.host_clock == "simulated")
 
@@ -67,6 +82,10 @@ def _checked(name: str, value: Any) -> Any:
             return machine(value).board
         except UnknownNameError as error:
             raise ValueError(str(error)) from None
+    if name == "record":
+        return Path(value) if value else None
+    if name == "machine":
+        return dict(_number(text) for text in value.split(";")) if isinstance(value, str) else dict(value)
     if name == "mesh":
         if isinstance(value, str):
             value = value.lower().split("x")
@@ -80,6 +99,31 @@ def _checked(name: str, value: Any) -> Any:
     if value not in CHOICES[name]:
         raise ValueError(f"{name} {value!r}: must be one of {', '.join(str(c) for c in CHOICES[name])}")
     return value
+
+
+class Cycles(int):
+    """Cycles of an op on a device, what `bound` them, its `kind` of program, and what a log of ttnn's says of it."""
+
+    bound: str
+    kind: str
+    cores: int | None
+    fidelity: str
+    config: str
+
+    def __new__(
+        cls, count: int, bound: str = "", kind: str = "", cores: int | None = None, fidelity: str = "", config: str = ""
+    ) -> "Cycles":
+        """So many."""
+        self = super().__new__(cls, count)
+        self.bound, self.kind, self.cores, self.fidelity, self.config = bound, kind, cores, fidelity, config
+        return self
+
+    @classmethod
+    def bound_by(cls, count: int, shares: dict[str, float], otherwise: str, **logged: Any) -> "Cycles":
+        """So many, bound by what was at work for most of them, `shares` by name; by something else if nothing was for half."""
+        busiest = max(shares, key=lambda name: shares[name])
+        said = f"{busiest} {shares[busiest]:.0%}"
+        return cls(count, said if shares[busiest] >= HALF else f"{otherwise} ({said})", **logged)
 
 
 @dataclass(frozen=True)
@@ -99,14 +143,42 @@ class Call:
     pcc: float | None = None
     rel_l2: float | None = None
     suspect: bool = False
+    bound: str = ""  # by what its cycles are
+    start: int = 0  # ns since simulated time began
+
+
+def _number(text: str) -> tuple[str, Any]:
+    """A number of the machine and its value, of the text of an option."""
+    from tensix_sim.yaml_text import read_yaml
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"machine {text!r}: give a number and its value, as dram.bank_rate=30")
+    return name, read_yaml(value)
+
+
+@dataclass(frozen=True)
+class Op:
+    """What a log of ttnn's says of an op: tensors in and out, cores, and how it was set up; and how far to trust its time."""
+
+    inputs: "Sequence[OpTensor]"
+    output: "OpTensor | None" = None
+    cores: int | None = None
+    fidelity: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+    code: str = ""
+    kind: str = ""
+    trust: "Trust | None" = None
 
 
 @dataclass
 class Session:
-    """Settings, the default device, and so far: calls, traced runs with their op and its number, cycles of moves, and notes."""
+    """Settings, the default device, and so far: calls, what is logged of each by its number, traced runs, cycles, and notes."""
 
     settings: Settings = field(default_factory=Settings)
     calls: list[Call] = field(default_factory=list)
+    ops: dict[int, Op] = field(default_factory=dict)
+    simulated: int = 0  # ops on a device that were simulated, and not known from one that was alike
     runs: list[tuple[str, int, Any]] = field(default_factory=list)
     timed: dict[Any, Any] = field(default_factory=dict)
     kernels: dict[str, str] = field(default_factory=dict)
@@ -132,8 +204,13 @@ class Session:
 
     def enter(self, call: Call) -> None:
         """Keep a call; it takes its time on its device."""
-        self.calls.append(call)
-        clock.CLOCK.run(call.device, call.microseconds or 0.0)
+        start = clock.CLOCK.run(call.device, call.microseconds or 0.0)
+        self.calls.append(replace(call, start=start))
+
+    def forget(self) -> None:
+        """Begin a record of calls anew."""
+        for record in (self.calls, self.ops, self.runs):
+            record.clear()
 
     def number(self) -> int:
         """The number of a new call."""
