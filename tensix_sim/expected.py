@@ -26,7 +26,7 @@ from tensix_sim.sdpa.ring_joint import RingGeometry, ring_order
 
 Math = Arithmetic | Exact
 Errors = NDArray[np.float64]
-Places = NDArray[np.int64]  # of rows in the sequence
+Positions = NDArray[np.int64]  # of rows in the sequence
 TilePlace = tuple[int, int, int, int]  # batch, head, slab of the device, tile row of it
 
 SPREAD = 2, 6  # tile rows of a device that are computed again, at least and at most, one in 32; and the worst by two measures
@@ -115,7 +115,7 @@ def _chosen(g: Geometry, by_row: Errors) -> list[TilePlace]:
 # -- the rows again ---------------------------------------------------------------------------------------------------------
 
 
-def key_chunks(g: Geometry, device: int, own: Places, tile_row: int) -> Iterator[Places]:
+def key_chunks(g: Geometry, device: int, own: Positions, tile_row: int) -> Iterator[Positions]:
     """The keys of each K chunk that a tile row's Q chunk meets, in the order of its use, padding as -1.
 
     `own` are the places in the sequence of the rows that the device's Q chunks are cut from.
@@ -133,7 +133,7 @@ def key_chunks(g: Geometry, device: int, own: Places, tile_row: int) -> Iterator
             yield from _chunks(g, g.n + np.arange(g.L), 0, g.L)
 
 
-def _chunks(g: Geometry, keys: Places, begin: int, end: int) -> Iterator[Places]:
+def _chunks(g: Geometry, keys: Positions, begin: int, end: int) -> Iterator[Positions]:
     """Keys that stand together, chunk by chunk; the streaming kernel leaves out tiles from `end` on."""
     whole = np.pad(keys, (0, g.N * TILE), constant_values=-1)
     for start in range(begin // (g.N * TILE) * g.N * TILE, min(end, len(keys)), g.N * TILE):
@@ -142,7 +142,7 @@ def _chunks(g: Geometry, keys: Places, begin: int, end: int) -> Iterator[Places]
 
 
 def attention_rows(
-    g: Geometry, math: Math, q: Values, k: Values, v: Values, first: int, chunks: Iterable[Places], row: int,
+    g: Geometry, math: Math, q: Values, k: Values, v: Values, first: int, chunks: Iterable[Positions], row: int,
     added: Values | None = None, sink: Values | None = None,
 ) -> Values:  # fmt: skip
     """Flash attention of a tile row of queries q [32, DH], the first at `first` of the sequence, over k, v [keys + 1, DH].
@@ -225,7 +225,7 @@ def _mask_rows(g: Geometry, added: Values | None) -> Values | None:
     return np.pad(rows[:, : g.Sk], ((0, 0), (0, 1)), constant_values=-np.inf)
 
 
-def _hidden(g: Geometry, first: int, keys: Places) -> NDArray[np.bool_]:
+def _hidden(g: Geometry, first: int, keys: Positions) -> NDArray[np.bool_]:
     """Which of some keys a tile row of queries from `first` on does not see, [32, keys]."""
     own = first + np.arange(TILE)[:, np.newaxis]
     hidden: NDArray[np.bool_] = keys + 0 * own < 0

@@ -1,6 +1,6 @@
 """What kernels may use: the data-movement RISCs, the compute kernel and its verbs, parts to make verbs of, and `run`."""
 
-from tensix_sim.formats import BFLOAT16, FLOAT32, Format, Values
+from tensix_sim.formats import BFLOAT16, FLOAT32, Format, Values, to_format
 from tensix_sim.hw.circular_buffer import CircularBuffer
 from tensix_sim.hw.engine import SimulationError
 from tensix_sim.hw.tensix import Costs, Stage, Window
@@ -72,5 +72,6 @@ __all__ = [
     "one_by_one",
     "product",
     "run",
+    "to_format",
     "window",
 ]  # fmt: skip

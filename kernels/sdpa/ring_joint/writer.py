@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tensix_sim.formats import BFLOAT16, to_format
-from tensix_sim.kernel_api import CircularBuffer, DataMovement
+from tensix_sim.kernel_api import BFLOAT16, CircularBuffer, DataMovement, to_format
 from tensix_sim.kernels.sdpa.mask import palette
 from tensix_sim.kernels.sdpa.ring_joint.args import Iteration, QPlace, RingArgs
 from tensix_sim.kernels.sdpa.writer import constants, drain, make_constant
