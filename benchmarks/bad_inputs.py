@@ -198,7 +198,9 @@ def traces(rng: random.Random, base: Path, folder: Path) -> Iterator[Call]:
         arrays = dict(whole)
     name = rng.choice(sorted(arrays))
     changed = damaged_array(rng, arrays.pop(name))
-    np.savez(folder / "device-0.npz", **arrays, **({} if changed is None else {name: changed}))
+    if changed is not None:
+        arrays[name] = changed
+    np.savez(folder / "device-0.npz", allow_pickle=False, **arrays)
     what_ifs = rng.choice([("--no-what-ifs",), ("--store", str(folder / "store.sqlite"), "--jobs", "1")])
     yield "report", str(folder), "--lines", *what_ifs
     yield "compare", str(base / "run"), str(folder), "--all"
@@ -228,10 +230,8 @@ def with_value(rng: random.Random, whole: NDArray[Any], place: int) -> NDArray[A
         return changed
     texts = whole.tolist()
     if texts:
-        text = rng.choice(
-            [lambda: rng.choice(NASTY), lambda: damaged_text(rng, texts[place].encode()).decode(errors="replace")]
-        )()
-        texts[place] = text[:4000]
+        damaged = damaged_text(rng, texts[place].encode()).decode(errors="replace")
+        texts[place] = rng.choice([rng.choice(NASTY), damaged])[:4000]
     return np.array(texts, str)
 
 
