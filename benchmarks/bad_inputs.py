@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from click.testing import CliRunner
+from numpy.typing import NDArray
 
 from tensix_sim.cli import main as command_line
 from tensix_sim.walls import SHIPPED
@@ -75,7 +76,7 @@ def base(process: int) -> Base:
     np.save(folder / "pages.npy", np.arange(10, dtype=np.int32)[None])
     (folder / "measured.csv").write_text("".join(SHIPPED.read_text().splitlines(keepends=True)[:2]))
     spec = folder / "spec.yaml"
-    emit = ("--emit", "perf-csv", "--emit", "device-log")
+    emit = ("--emit", "perf-csv", "--emit", "device-log", "--emit", "json")
     for args in (
         ("run", spec, "--traces", folder, "--name", "run", "--jobs", 1, *emit),
         ("tune", spec, "--store", folder / "store.sqlite", "--jobs", 1, "--no-accuracy", "--vary", "q_chunk=32"),
@@ -181,11 +182,57 @@ def run_folders(rng: random.Random, base: Path, folder: Path) -> Iterator[Call]:
     """The folder of a run with a damaged file."""
     for path in (base / "run").iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
-    target = folder / rng.choice(["summary.json"] * 3 + ["device-0.npz"])
+    names = sorted(path.name for path in folder.iterdir())
+    target = folder / rng.choice(["summary.json"] * len(names) + ["device-0.npz"] + names)
     damage = damaged_text if target.suffix == ".json" and rng.random() < 0.9 else damaged_bytes
     target.write_bytes(damage(rng, target.read_bytes()))
     yield "report", str(folder), "--no-what-ifs"
     yield "compare", str(base / "run"), str(folder)
+
+
+def traces(rng: random.Random, base: Path, folder: Path) -> Iterator[Call]:
+    """The folder of a run whose trace is a whole archive, with one of its arrays changed."""
+    for path in (base / "run").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    with np.load(folder / "device-0.npz") as whole:
+        arrays = dict(whole)
+    name = rng.choice(sorted(arrays))
+    changed = damaged_array(rng, arrays.pop(name))
+    if changed is not None:
+        arrays[name] = changed
+    np.savez(folder / "device-0.npz", allow_pickle=False, **arrays)
+    what_ifs = rng.choice([("--no-what-ifs",), ("--store", str(folder / "store.sqlite"), "--jobs", "1")])
+    yield "report", str(folder), "--lines", *what_ifs
+    yield "compare", str(base / "run"), str(folder), "--all"
+
+
+def damaged_array(rng: random.Random, whole: NDArray[Any]) -> NDArray[Any] | None:
+    """Gone, shorter, longer, in another order or of another kind, or with one value changed."""
+    place = rng.randrange(max(1, len(whole)))
+    ways: list[Callable[[], NDArray[Any] | None]] = [
+        *[lambda: with_value(rng, whole, place)] * 6,
+        lambda: None, lambda: whole[:place], lambda: np.concatenate([whole, whole]), lambda: whole[::-1],
+        lambda: whole[None], lambda: whole.astype(rng.choice(["U9", "S9", "f8", "i4", "i8", "u8", ">i8", "b"])),
+        lambda: np.full_like(whole, whole[place : place + 1] if len(whole) else 0), lambda: whole[0] if len(whole) else None,
+    ]  # fmt: skip
+    try:
+        return rng.choice(ways)()
+    except ValueError:  # a text is no number
+        return None
+
+
+def with_value(rng: random.Random, whole: NDArray[Any], place: int) -> NDArray[Any]:
+    """One value is an extreme, or a text that is damaged."""
+    if whole.dtype.kind != "U":
+        changed = whole.copy()
+        limits = np.iinfo(whole.dtype)
+        changed[place : place + 1] = rng.choice([limits.min, limits.max, -1, 0, 1, 10**9, len(whole)])
+        return changed
+    texts = whole.tolist()
+    if texts:
+        damaged = damaged_text(rng, texts[place].encode()).decode(errors="replace")
+        texts[place] = rng.choice([rng.choice(NASTY), damaged])[:4000]
+    return np.array(texts, str)
 
 
 def stores(rng: random.Random, base: Path, folder: Path) -> Iterator[Call]:
@@ -217,7 +264,8 @@ def options(rng: random.Random, base: Path, folder: Path) -> Iterator[Call]:
 
 
 KINDS = {
-    made.__name__: made for made in (specs, overrides, arrays, page_tables, measurements, profiles, run_folders, stores, options)
+    made.__name__: made
+    for made in (specs, overrides, arrays, page_tables, measurements, profiles, run_folders, traces, stores, options)
 }
 
 
@@ -246,7 +294,7 @@ def judge(kind: str, seed: int) -> Judged:
                 wrong.append(f"{about} prints {len(printed):,} letters")
             if obeyed := re.search(r"[^\n\x20-\x7e\xa0-\U0010ffff]|[\u202a-\u202e]", printed):
                 wrong.append(f"{about} prints {obeyed[0]!r}")
-    if len(codes) == 2 and kind != "run_folders" and (codes[0] == 0) != (codes[1] == 0):
+    if len(codes) == 2 and kind not in ("run_folders", "traces") and (codes[0] == 0) != (codes[1] == 0):
         wrong.append(f"{kind} {seed}: check ends with {codes[0]}, run with {codes[1]}: {printed[-300:]}")
     return Judged(tuple(codes), wrong, longest)
 

@@ -124,6 +124,15 @@ def test_a_mixture_of_two_runs_is_noticed(results: tuple[Result, Result], folder
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("head", [0, 5, 12])
+def test_a_broken_archive_is_not_of_the_run(folder: Path, head: int) -> None:
+    """Cut off or damaged from some byte on, it is named as what another run wrote would be."""
+    for tail in (b"", b"\xff" * 9):
+        (folder / "trace.json.gz").write_bytes(gzip.compress(b"x" * 999)[:head] + tail)
+        with pytest.raises(RunError, match=r"runs are mixed: .*trace\.json\.gz"):
+            open_run(folder)
+
+
 def test_a_trace_under_another_name_is_noticed(folder: Path) -> None:
     """One device's trace copied over another's, and one of a device that the run has not."""
     trace = (folder / "device-1.npz").read_bytes()

@@ -587,6 +587,14 @@ def test_a_damaged_byte_is_noticed(tmp_path: Path) -> None:
     assert refused > 20
 
 
+@pytest.mark.parametrize(("edges", "told"), [([(0, 10), (11, 20)], "gap"), ([(10, 20), (0, 10)], "overlap")])
+def test_a_trace_whose_lanes_do_not_tile_is_refused(tmp_path: Path, edges: list[tuple[int, int]], told: str) -> None:
+    """Law 6 holds of what is read back too: whoever follows it from span to span comes to its start."""
+    save(tmp_path / "t.npz", lane_of(*edges))
+    with pytest.raises(RunError, match=rf"t\.npz: not a trace .*{told}"):
+        load(tmp_path / "t.npz")
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     """No summary, a broken one, and a trace that is missing: each says so."""
     with pytest.raises(RunError, match="no run is there"):

@@ -38,11 +38,12 @@ def critical_path(trace: Trace, buffers: Sequence[BufferSpec]) -> list[Segment]:
     """
     core = last_core(trace)
     spans = trace.spans(core=core)
-    lanes = {lane.risc: spans[spans["lane"] == i] for i, lane in enumerate(trace.lanes) if lane.core == core}
+    all_lanes = {lane.risc: spans[spans["lane"] == i] for i, lane in enumerate(trace.lanes) if lane.core == core}
+    lanes = {name: lane for name, lane in all_lanes.items() if len(lane)}
     risc = max(lanes, key=lambda name: (lanes[name]["end"][-1], RISCS.index(name)))
     wakers = _wakers(buffers)
     time, path, asked = int(lanes[risc]["end"][-1]), list[Segment](), set[str]()
-    while time > 0:
+    while time > lanes[risc]["start"][0]:
         what, start = _at(trace, lanes[risc], time)
         waker = wakers.get(what)
         asked.add(risc)

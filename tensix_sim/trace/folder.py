@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatch
@@ -88,9 +89,12 @@ def _is_ours(path: Path, name: str) -> bool:
 
 
 def starts_with(path: Path, text: str) -> bool:
-    """Whether a text stands near the start of a file."""
+    """Whether a text stands near the start of a file; in an archive that is broken nothing does."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        return text.encode() in file.read(HEAD)
+        try:
+            return text.encode() in file.read(HEAD)
+        except (gzip.BadGzipFile, zlib.error, EOFError):
+            return False
 
 
 def _take_name(new: Path, target: Path) -> None:

@@ -30,6 +30,7 @@ from tensix_sim.text import Shown, counted, flat
 from tensix_sim.trace import perfetto
 from tensix_sim.trace.causes import read
 from tensix_sim.trace.folder import MARK, MARKED, starts_with
+from tensix_sim.trace.queries import check_counts, check_lanes
 from tensix_sim.trace.table import BLOCK, Records, Table
 from tensix_sim.trace.trace import Level, Trace
 from tensix_sim.trace.writers import Devices, write_chrome, write_core_csv, write_transfers_csv
@@ -230,6 +231,8 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
                 for rows in _read_rows(file, name, table.dtype):
                     _check_rows(trace, name, rows)
                     table.extend(rows)
+            if wrong := check_lanes(trace) or check_counts(trace):
+                raise ValueError(wrong)
     except BROKEN as error:
         raise _not_a_trace(path, error) from error
     return trace
