@@ -13,7 +13,7 @@ from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import BufferType, CoreRangeSet, Layout, MemoryConfig, NotModelledError, Topology
-from tensix_sim.ttnn.values import Array
+from tensix_sim.ttnn.values import Stored, joined
 
 if TYPE_CHECKING:
     from tensix_sim.gather.run import Collective
@@ -111,14 +111,14 @@ def gather_lines(
         None if cuts_tiles(tensor, dim, tensor.shape[dim]) else _cycles(op, mesh, tensor, dim, lines, topology, links, reverse)
     )
     meet_and_record(op, mesh, lines, tensor, cycles, (dim, axis, topology, links))
-    shards: list[Array | None] = [None] * len(mesh.ids)
-    known: dict[tuple[int, ...], Array] = {}
+    shards: list[Stored | None] = [None] * len(mesh.ids)
+    known: dict[tuple[int, ...], Stored] = {}
     for line in lines:
         shards_of_line = [tensor.shards[i] for i in (line[::-1] if reverse else line)]
         held = [array for array in shards_of_line if array is not None]
         key = tuple(map(id, held))
         if held and key not in known:
-            known[key] = np.concatenate(held, dim)
+            known[key] = joined(lambda arrays: np.concatenate(arrays, dim), held)
         for i in line:
             shards[i] = known.get(key)
     shape = list(tensor.shape)

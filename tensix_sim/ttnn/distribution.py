@@ -9,7 +9,7 @@ import numpy as np
 
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.types import NotModelledError
-from tensix_sim.ttnn.values import Array, each
+from tensix_sim.ttnn.values import Array, once
 
 Mapper = Callable[[Array], list[Array]]
 Composer = Callable[[list[Array]], Array]
@@ -58,7 +58,7 @@ class ShardTensor2dMesh:
         by_row = [array] * rows if self.dims[0] is None else _split(array, rows, self.dims[0])
         if self.dims[1] is None:
             return [piece for piece in by_row for _ in range(columns)]
-        of_rows = each(partial(_split, parts=columns, dim=self.dims[1]), by_row)
+        of_rows = once(partial(_split, parts=columns, dim=self.dims[1]), by_row)
         return [shard for pieces in of_rows for shard in pieces or ()]
 
 

@@ -15,7 +15,7 @@ from tensix_sim.ttnn.reductions import all_reduce_async, reduce_scatter_minimal_
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.tensor import Tensor, number_on_devices
 from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig, demand, refuse
-from tensix_sim.ttnn.values import Array
+from tensix_sim.ttnn.values import Array, each
 
 __all__ = [
     "all_gather_async",
@@ -131,7 +131,7 @@ def paged_fill_cache(
 ) -> Tensor:
     """Write [1, heads, S, DH] into the blocks [blocks, heads, block size, DH] of a row of the page table; the cache.
 
-    Reading the table is not timed, nor a batch in a tensor, which each device has for itself.
+    Each device has a table of its own. Reading it is not timed, nor a batch in a tensor.
     """
     refuse("paged_fill_cache", mesh_coords=mesh_coords)
     SESSION.without_effect("paged_fill_cache", compute_kernel_config=compute_kernel_config)
@@ -140,22 +140,19 @@ def paged_fill_cache(
         batch_idx = number_on_devices("paged_fill_cache", "batch_idx_tensor", batch_idx_tensor)
     blocks, _, block, _ = cache_tensor.shape
     rows = input_tensor.shape[2]
-    table = page_table.shards[0]
-    if table is None or len({id(shard) for shard in page_table.shards}) != 1:
-        raise RuntimeError("paged_fill_cache: the page table must be the same on all devices")
     pages = -(-rows // block)
-    if not 0 <= batch_idx < table.shape[0] or pages > table.shape[1]:
-        raise RuntimeError(f"paged_fill_cache: batch {batch_idx}, {pages} pages; the table is {list(table.shape)}")
-    row = table[batch_idx, :pages]
-    if row.min() < 0 or row.max() >= blocks:
-        raise RuntimeError(f"paged_fill_cache: the page table names blocks up to {row.max()}; the cache has {blocks}")
+    if not page_table.dtype.is_integer or not 0 <= batch_idx < page_table.shape[0] or pages > page_table.shape[1]:
+        raise RuntimeError(f"paged_fill_cache: batch {batch_idx}, {pages} pages; the page table is {page_table!r}")
 
-    def fill(cached: Array, new: Array) -> None:
-        for page, where in enumerate(row):
-            piece = new[0, :, page * block : (page + 1) * block]
-            cached[where, :, : piece.shape[1]] = piece
+    def named(table: Array) -> Array:
+        row = table[batch_idx, :pages]
+        if row.min() < 0 or row.max() >= blocks:
+            raise RuntimeError(
+                f"paged_fill_cache: the page table names blocks {row.min()} to {row.max()}; the cache has {blocks}"
+            )
+        return row
 
-    return _filled("paged_fill_cache", cache_tensor, input_tensor, fill)
+    return _filled("paged_fill_cache", cache_tensor, input_tensor, each(named, page_table.shards))
 
 
 def _gather_op(name: str, reverse: bool, order: str) -> Callable[..., Tensor]:
