@@ -224,7 +224,9 @@ def from_codes(codes: Codes, fmt: Format) -> Values:
     if fmt is FLOAT32:
         return codes.astype(np.float32)
     if fmt is BFLOAT16:
-        return (codes.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        bits = codes.astype(np.uint32)
+        bits <<= np.uint32(16)
+        return bits.view(np.float32)
     flat = codes.reshape(-1)
     result = np.empty((flat.size, GROUP), np.float32)
     table = _values_of_bytes(fmt)

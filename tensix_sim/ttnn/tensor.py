@@ -365,7 +365,8 @@ def _whole(tensor: Tensor, composer: Composer | None) -> Stored | Array:
         return composer([blank] * len(tensor.shards)) if composer else blank
     if composer is None:
         return joined(lambda arrays: arrays[0].copy(), pieces)
-    if isinstance(composer, ConcatMeshToTensor | ConcatMesh2dToTensor):
+    whole_groups = not tensor.dtype.is_block or tensor.shape[-1] % TILE == 0
+    if whole_groups and isinstance(composer, ConcatMeshToTensor | ConcatMesh2dToTensor):
         return joined(composer, pieces)
     return composer([one.values() for one in pieces])
 
