@@ -142,6 +142,23 @@ def test_composers_put_bytes_together_as_values(dtype: Any, width: int) -> None:
         assert np.array_equal(ttnn.to_numpy(tensor, ours), ttnn.to_numpy(tensor, lambda pieces, ours=ours: ours(pieces)))
 
 
+def test_without_numbers_a_whole_takes_none(mesh: Any) -> None:
+    """A cache of 4,096 blocks on 32 devices, timed only: filled, put together and of the right shape in no memory to speak of."""
+    ttnn.configure(numerics="off")
+
+    def fill_and_read() -> Any:
+        cache = ttnn.zeros((4096, 1, 64, 128), ttnn.bfloat16, ttnn.TILE_LAYOUT, mesh)
+        new = put(np.broadcast_to(np.float32(1), (4, 8, 64, 128)), mesh, ttnn.bfloat16, (1, 0))
+        ttnn.experimental.paged_fill_cache(cache, new, rows_of(mesh, np.arange(2).reshape(1, 2)), batch_idx=0)
+        by_rows = ttnn.to_numpy(cache, ttnn.ConcatMesh2dToTensor(mesh, (8, 4), (1, 0)))
+        return by_rows, ttnn.to_numpy(cache, ttnn.ConcatMeshToTensor(mesh, -1))
+
+    (by_rows, in_a_row), _, peak = kept(fill_and_read)
+    assert (by_rows.shape, in_a_row.shape) == ((4 * 4096, 8, 64, 128), (4096, 1, 64, 32 * 128))
+    assert np.isnan(by_rows[-1, -1]).all()
+    assert peak < 64 << 20
+
+
 def test_nobody_changes_what_a_tensor_holds() -> None:
     """Neither through the array that it was made of, nor through one that was read back."""
     for dtype in (ttnn.float32, ttnn.bfloat16, ttnn.int32):

@@ -11,7 +11,7 @@ from tensix_sim.formats import TILE
 from tensix_sim.ttnn import configs, glue
 from tensix_sim.ttnn.clock import CLOCK
 from tensix_sim.ttnn.device import MeshDevice
-from tensix_sim.ttnn.distribution import Composer, ConcatMesh2dToTensor, ConcatMeshToTensor, Mapper
+from tensix_sim.ttnn.distribution import OURS, Composer, Mapper, composed_shape
 from tensix_sim.ttnn.moves import reshape
 from tensix_sim.ttnn.moves import slice as slice_
 from tensix_sim.ttnn.session import SESSION
@@ -361,12 +361,12 @@ def _whole(tensor: Tensor, composer: Composer | None) -> Stored | Array:
             f"the tensor has {len(tensor.shards)} shards: give a mesh_composer, or take one with get_device_tensors"
         )
     if not pieces:
-        blank = np.broadcast_to(np.float32(np.nan), tensor.shape)
-        return composer([blank] * len(tensor.shards)) if composer else blank
+        shape = composed_shape(composer, tensor.shape, len(tensor.shards)) if composer else tensor.shape
+        return np.broadcast_to(np.float32(np.nan), shape)
     if composer is None:
         return joined(lambda arrays: arrays[0].copy(), pieces)
     whole_groups = not tensor.dtype.is_block or tensor.shape[-1] % TILE == 0
-    if whole_groups and isinstance(composer, ConcatMeshToTensor | ConcatMesh2dToTensor):
+    if whole_groups and isinstance(composer, OURS):
         return joined(composer, pieces)
     return composer([one.values() for one in pieces])
 
