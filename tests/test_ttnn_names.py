@@ -712,3 +712,16 @@ def test_entries_of_the_program_cache_are_counted_in_a_block(device: Any) -> Non
     assert counter.total == 1
     counter.reset()
     assert counter.total == 0
+
+
+def test_devices_chosen_by_number_are_neighbours() -> None:
+    """The ring of a t3000 there and back, as scripts open it; devices that no link joins are refused, and so are too few."""
+    ttnn.configure(board="t3000")
+    ring = ttnn.get_t3k_physical_device_ids_ring()
+    assert ttnn.open_mesh_device(ttnn.MeshShape(1, 8), physical_device_ids=ring).get_device_ids() == ring
+    assert ttnn.open_mesh_device(ttnn.MeshShape(2, 2), physical_device_ids=[6, 7, 4, 5]).get_device_ids() == [6, 7, 4, 5]
+    with pytest.raises(ttnn.NotModelledError, match="1 and 2 are no neighbours"):
+        ttnn.open_mesh_device(ttnn.MeshShape(1, 8), physical_device_ids=list(range(8)))
+    for wrong in ([0, 1], [0, 0, 1, 1], [0, 1, 2, 8]):
+        with pytest.raises(RuntimeError, match="4 different ones of 8 are needed"):
+            ttnn.open_mesh_device(ttnn.MeshShape(1, 4), physical_device_ids=wrong)
