@@ -714,6 +714,27 @@ def test_entries_of_the_program_cache_are_counted_in_a_block(device: Any) -> Non
     assert counter.total == 0
 
 
+def test_gathers_take_what_each_form_takes_by_place() -> None:
+    """An asynchronous gather with its dimension, a buffer, or axis and mesh behind the input; `all_gather` into a tensor."""
+    ttnn.configure(board="t3000")
+    mesh = ttnn.open_mesh_device(ttnn.MeshShape(1, 4))
+    cores = ttnn.CoreRangeSet([ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(0, 0))])
+    semaphores = [ttnn.create_global_semaphore(mesh, cores, 0) for _ in range(2)]
+    values = draw(1, 1, 32, 256)
+    x = put(values, mesh, mesh_mapper=ttnn.ShardTensorToMesh(mesh, 3))
+    into, other = (ttnn.empty((1, 1, 32, 256), ttnn.float32, ttnn.TILE_LAYOUT, mesh) for _ in range(2))
+    gather = ttnn.experimental.all_gather_async
+    gather(x, into, 3, semaphores, num_links=1)
+    ttnn.all_gather(x, 3, output_tensor=other)
+    results = [into, other, gather(x, 3, semaphores), gather(x, 3, 1, mesh, ttnn.Topology.Linear, semaphores), gather(x, dim=3)]
+    for result in results:
+        assert all(np.array_equal(one.to_numpy(), values) for one in ttnn.get_device_tensors(result))
+    with pytest.raises(TypeError, match="multiple values"):
+        gather(x, 3, dim=3)
+    with pytest.raises(TypeError, match="3 arguments by place"):
+        gather(x, 3, semaphores, 1)
+
+
 def test_devices_chosen_by_number_are_neighbours() -> None:
     """The ring of a t3000 there and back, as scripts open it; devices that no link joins are refused, and so are too few."""
     ttnn.configure(board="t3000")

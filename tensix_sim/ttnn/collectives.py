@@ -50,7 +50,9 @@ def all_gather(
     num_links: int | None = None,
     memory_config: MemoryConfig | None = None,
     topology: Topology | None = None,
+    output_tensor: Tensor | None = None,
     subdevice_id: Any = None,
+    sub_core_grids: CoreRangeSet | None = None,
     chunks_per_sync: int | None = None,
     num_workers_per_link: int | None = None,
     num_buffers_per_channel: int | None = None,
@@ -59,17 +61,18 @@ def all_gather(
 
     Lines are the rows of the mesh (`cluster_axis=1`) or its columns (0); without an axis all devices gather, along the rows and
     then along the columns. Without `topology`, or where the board has no such ring, a line; without `num_links` all links
-    between neighbours. Where tiles would be cut ttnn puts several ops together, whose cycles are not modelled. Sizes of the
+    between neighbours; `output_tensor` takes the result if it is given. Where tiles would be cut ttnn puts several ops
+    together, whose cycles are not modelled. Sizes of the
     pipeline, and a sub-device, which is the chip, have no effect.
 
     Raises:
         RuntimeError: the board has no such links.
     """
     SESSION.without_effect(
-        "all_gather", subdevice_id=subdevice_id, chunks_per_sync=chunks_per_sync, num_workers_per_link=num_workers_per_link,
-        num_buffers_per_channel=num_buffers_per_channel,
+        "all_gather", subdevice_id=subdevice_id, sub_core_grids=sub_core_grids, chunks_per_sync=chunks_per_sync,
+        num_workers_per_link=num_workers_per_link, num_buffers_per_channel=num_buffers_per_channel,
     )  # fmt: skip
-    return gather("all_gather", input_tensor, dim, cluster_axis, topology, num_links, memory_config)
+    return gather("all_gather", input_tensor, dim, cluster_axis, topology, num_links, memory_config, into=output_tensor)
 
 
 def gather(

@@ -1,6 +1,7 @@
 """ttnn.experimental: heads apart and together, rotary embedding, a paged cache, all-gathers of the model's tail."""
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,7 +15,7 @@ from tensix_sim.ttnn.operations import _filled, transpose
 from tensix_sim.ttnn.reductions import all_reduce_async, reduce_scatter_minimal_async
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.tensor import Tensor, number_on_devices
-from tensix_sim.ttnn.types import MemoryConfig, Topology, WormholeComputeKernelConfig, demand, refuse
+from tensix_sim.ttnn.types import CoreRangeSet, MemoryConfig, Topology, WormholeComputeKernelConfig, demand, refuse
 from tensix_sim.ttnn.values import Array, each
 
 __all__ = [
@@ -169,14 +170,15 @@ def _gather_op(name: str, reverse: bool, order: str) -> Callable[..., Tensor]:
         cluster_axis: int | None = None,
         mesh_device: MeshDevice | None = None,
         subdevice_id: Any = None,
+        sub_core_grids: CoreRangeSet | None = None,
         barrier_semaphore: GlobalSemaphore | None = None,
         chunks_per_sync: int | None = None,
         num_workers_per_link: int | None = None,
         num_buffers_per_channel: int | None = None,
     ) -> Tensor:
         SESSION.without_effect(
-            name, subdevice_id=subdevice_id, chunks_per_sync=chunks_per_sync, num_workers_per_link=num_workers_per_link,
-            num_buffers_per_channel=num_buffers_per_channel,
+            name, subdevice_id=subdevice_id, sub_core_grids=sub_core_grids, chunks_per_sync=chunks_per_sync,
+            num_workers_per_link=num_workers_per_link, num_buffers_per_channel=num_buffers_per_channel,
         )  # fmt: skip
         given = multi_device_global_semaphore
         count = 2 if given is None else 1 if isinstance(given, GlobalSemaphore) else len(given)
@@ -188,9 +190,32 @@ def _gather_op(name: str, reverse: bool, order: str) -> Callable[..., Tensor]:
     op.__name__ = op.__qualname__ = name
     op.__doc__ = (
         f"As `ttnn.all_gather`, {order}, into a given output buffer if there is one. Its semaphores, two in a list, need "
-        "nothing done; sizes of the pipeline, and a sub-device, which is the chip, have no effect."
+        "nothing done; sizes of the pipeline, and a sub-device, which is the chip, have no effect. By place it takes what any of "
+        "ttnn's three forms does."
     )
-    return recorded(op)
+    by_keyword = recorded(op)
+
+    @wraps(op)
+    def either(input_tensor: Tensor, *places: Any, **named: Any) -> Tensor:
+        return by_keyword(input_tensor, **_by_place(name, places), **named)
+
+    return either
+
+
+PLACES = (  # what ttnn's three forms of an asynchronous gather take by place, behind the input
+    ("dim", "multi_device_global_semaphore"),
+    ("persistent_output_buffer", "dim", "multi_device_global_semaphore"),
+    ("dim", "cluster_axis", "mesh_device", "topology", "multi_device_global_semaphore"),
+)
+
+
+def _by_place(op: str, given: Sequence[Any]) -> dict[str, Any]:
+    """Arguments by place, by their names: which form it is, the types of the first two say."""
+    into = bool(given) and (given[0] is None or isinstance(given[0], Tensor))
+    names = PLACES[1 if into else 2 if len(given) > 1 and isinstance(given[1], int | None) else 0]
+    if len(given) > len(names):
+        raise TypeError(f"{op}: {len(given)} arguments by place behind the input; {', '.join(names)} are taken")
+    return dict(zip(names, given, strict=False))
 
 
 all_gather_async = _gather_op("all_gather_async", False, "asynchronously")

@@ -40,7 +40,7 @@ ABSENT: dict[str, str] = {
     "out of scope: this simulator has no host runtime, no compiler and no graph of ops": """
         graph core distributed decorators tracing generic_op ProgramDescriptor KernelDescriptor CBDescriptor ttl
         register_python_operation attach_golden_function load_memory_config dump_memory_config program_cache
-        create_global_circular_buffer dram_prefetcher event record_event wait_for_event create_event
+        create_global_circular_buffer get_global_semaphore_address dram_prefetcher event record_event wait_for_event create_event
         global_circular_buffer profiler fabric fabric_config get_fabric_config""",
 }
 WHY = {name: why for why, names in ABSENT.items() for name in names.split()}
