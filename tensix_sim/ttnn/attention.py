@@ -87,8 +87,7 @@ def attend(
             runs[key] = run_device(job, key[0], numbers=RunNumbers(inputs))
     by_device = [runs[key] for key in work]
     record_call(name, job, mesh, q.shape, by_device)
-    b, heads, rows, width = q.shape
-    shape = b, heads, rows // (spec.ring_size if op.ring else 1), width
+    shape = *q.shape[:2], q.shape[2] // (spec.ring_size if op.ring else 1), q.shape[3]
     shards = once(lambda output: Stored.of(output, q.dtype), [run.output for run in by_device])
     return Tensor.of(shards, shape, q.dtype, Layout.TILE, mesh, memory_config or MemoryConfig())
 

@@ -62,8 +62,7 @@ def all_gather(
     Lines are the rows of the mesh (`cluster_axis=1`) or its columns (0); without an axis all devices gather, along the rows and
     then along the columns. Without `topology`, or where the board has no such ring, a line; without `num_links` all links
     between neighbours; `output_tensor` takes the result if it is given. Where tiles would be cut ttnn puts several ops
-    together, whose cycles are not modelled. Sizes of the
-    pipeline, and a sub-device, which is the chip, have no effect.
+    together, whose cycles are not modelled. Sizes of the pipeline, and a sub-device, which is the chip, have no effect.
 
     Raises:
         RuntimeError: the board has no such links.

@@ -20,8 +20,7 @@ ABSENT: dict[str, str] = {
         experimental.matmul_reduce_scatter_async experimental.strided_all_gather_async rms_norm_pre_all_gather
         rms_norm_post_all_gather layer_norm_pre_all_gather layer_norm_post_all_gather""",
     "planned, as another attention op": """
-        transformer.joint_scaled_dot_product_attention transformer.ring_joint_scaled_dot_product_attention
-        transformer.flash_mla_prefill transformer.chunked_flash_mla_prefill
+        transformer.joint_scaled_dot_product_attention transformer.flash_mla_prefill transformer.chunked_flash_mla_prefill
         transformer.ring_mla transformer.exp_ring_joint_scaled_dot_product_attention transformer.prepare_sdpa_input""",
     "planned: numbers without cycles": """
         experimental.rotary_embedding experimental.rotary_embedding_hf experimental.minimal_matmul experimental.create_qkv_heads
