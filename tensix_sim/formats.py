@@ -6,13 +6,15 @@ ttsim for the device.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cache
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.float32]
 Bits = NDArray[np.uint32]
+Codes = NDArray[Any]
 
 TILE = 32
 FACE = 16
@@ -136,11 +138,7 @@ def _in_groups(x: Values, fmt: Format, magnitudes: "Magnitudes") -> Values:
     flat = result.reshape(-1)
     for start in range(0, flat.size, CHUNK):
         groups = flat[start : start + CHUNK].reshape(-1, GROUP)
-        bits = groups.view(np.uint32)
-        exponent = (bits >> np.uint32(23)) & np.uint32(0xFF)
-        shared = exponent.max(axis=1, keepdims=True)
-        significand = np.where(exponent > 0, (bits & np.uint32(0x7FFFFF)) | np.uint32(0x800000), np.uint32(0))
-        magnitude = magnitudes(significand, shared - exponent, fmt.magnitude_bits)
+        shared, magnitude = _shared(groups, fmt, magnitudes)
         with np.errstate(over="ignore"):
             unit = np.ldexp(np.float32(1), shared.astype(np.int32) - (126 + fmt.magnitude_bits))
             size = magnitude.astype(np.float32)
@@ -148,6 +146,15 @@ def _in_groups(x: Values, fmt: Format, magnitudes: "Magnitudes") -> Values:
         np.copysign(size, groups, out=groups)
         groups += np.float32(0)  # -0 has no place in a block format
     return result
+
+
+def _shared(groups: Values, fmt: Format, magnitudes: "Magnitudes") -> tuple[Bits, Bits]:
+    """The largest exponent of each group [n, 1], and the magnitudes that it leaves [n, 16]."""
+    bits = groups.view(np.uint32)
+    exponent = (bits >> np.uint32(23)) & np.uint32(0xFF)
+    shared = exponent.max(axis=1, keepdims=True)
+    significand = np.where(exponent > 0, (bits & np.uint32(0x7FFFFF)) | np.uint32(0x800000), np.uint32(0))
+    return shared, magnitudes(significand, shared - exponent, fmt.magnitude_bits)
 
 
 def _host_magnitudes(significand: Bits, shift: Bits, bits: int) -> Bits:
@@ -169,6 +176,75 @@ class Magnitudes(Protocol):
     """How a 24-bit significand, `shift` exponents below its group's, becomes a magnitude of `bits` bits."""
 
     def __call__(self, significand: Bits, shift: Bits, bits: int) -> Bits: ...  # noqa: D102
+
+
+# -- what memory holds, row by row ----------------------------------------------------------------------------
+
+
+CODES: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype("<f4"),
+    "bfloat16": np.dtype("<u2"),
+    **{f.name: np.dtype([("exponent", "u1"), ("data", "u1", (f.datum_bytes // 64,))]) for f in (BFLOAT8_B, BFLOAT4_B)},
+}
+
+
+def to_codes(x: Values, fmt: Format) -> Codes:
+    """What memory holds of x [..., columns], with whole face rows of 16, converted as the host does: `CODES` of the format.
+
+    A code is a value; of a block format it is a group, [..., columns / 16], with an exponent and 16 data. Of two 4-bit data in
+    a byte the first is the lower.
+    """
+    if fmt is FLOAT32:
+        return np.array(x, "<f4", order="C")
+    if fmt.is_block and x.shape[-1] % GROUP:
+        raise ValueError(f"{fmt.name} shares an exponent among {GROUP} values of a row; a row has {x.shape[-1]}")
+    flat = np.ascontiguousarray(x, np.float32).reshape(-1)
+    per_code = GROUP if fmt.is_block else 1
+    codes: Codes = np.empty(flat.size // per_code, CODES[fmt.name])
+    for start in range(0, flat.size, CHUNK):
+        part, place = flat[start : start + CHUNK], slice(start // per_code, (start + CHUNK) // per_code)
+        if fmt is BFLOAT16:
+            codes[place] = to_format(part, fmt).view(np.uint32) >> np.uint32(16)
+        else:
+            codes[place]["exponent"], codes[place]["data"] = _of_groups(part.reshape(-1, GROUP), fmt)
+    return codes.reshape(*x.shape[:-1], x.shape[-1] // GROUP) if fmt.is_block else codes.reshape(x.shape)
+
+
+def _of_groups(groups: Values, fmt: Format) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    shared, magnitude = _shared(groups, fmt, _host_magnitudes)
+    negative = np.signbit(groups) & (magnitude > 0)  # -0 has no place in a block format
+    data = magnitude.astype(np.uint8) | (negative.astype(np.uint8) << np.uint8(fmt.magnitude_bits))
+    if fmt is BFLOAT4_B:
+        data = data[:, ::2] | (data[:, 1::2] << np.uint8(4))
+    return shared[:, 0].astype(np.uint8), data
+
+
+def from_codes(codes: Codes, fmt: Format) -> Values:
+    """The values [..., columns] of what memory holds; a datum of a block format that is minus zero is minus infinity."""
+    if fmt is FLOAT32:
+        return codes.astype(np.float32)
+    if fmt is BFLOAT16:
+        bits = codes.astype(np.uint32)
+        bits <<= np.uint32(16)
+        return bits.view(np.float32)
+    flat = codes.reshape(-1)
+    result = np.empty((flat.size, GROUP), np.float32)
+    table = _values_of_bytes(fmt)
+    for start in range(0, flat.size, CHUNK // GROUP):
+        part = flat[start : start + CHUNK // GROUP]
+        unit = np.ldexp(np.float32(1), part["exponent"].astype(np.int32) - (126 + fmt.magnitude_bits))
+        with np.errstate(over="ignore"):  # the largest exponent reaches infinity
+            result[start : start + len(part)] = table[part["data"]].reshape(-1, GROUP) * unit[:, None]
+    return result.reshape(*codes.shape[:-1], codes.shape[-1] * GROUP)
+
+
+@cache
+def _values_of_bytes(fmt: Format) -> Values:
+    """What a byte of data holds, in units of its group: [256, 1] values, or [256, 2] of 4 bits."""
+    data = np.arange(256)[:, None] >> np.array([0, 4] if fmt is BFLOAT4_B else [0])
+    magnitude = (data & ((1 << fmt.magnitude_bits) - 1)).astype(np.float32)
+    negative = (data >> fmt.magnitude_bits) & 1 == 1
+    return np.where(negative, np.where(magnitude == 0, -np.inf, -magnitude), magnitude).astype(np.float32)
 
 
 # -- tiles in memory ------------------------------------------------------------------------------------------
@@ -195,19 +271,11 @@ def encode(x: Values, fmt: Format) -> bytes:
 
     A tile of a block format is its 64 exponents, then its data; of two 4-bit data in a byte the first is the lower.
     """
-    faces = tilize(to_format(x, fmt))
-    if fmt is FLOAT32:
-        return faces.astype("<f4").tobytes()
-    if fmt is BFLOAT16:
-        return (faces.view(np.uint32) >> np.uint32(16)).astype("<u2").tobytes()
-    original = tilize(np.asarray(x, np.float32)).view(np.uint32).reshape(-1, 64, GROUP)
-    exponents = ((original >> np.uint32(23)) & np.uint32(0xFF)).max(axis=2)
-    values = faces.reshape(-1, 64, GROUP)
-    magnitude = np.ldexp(np.abs(values), 126 + fmt.magnitude_bits - exponents[..., None].astype(np.int32)).astype(np.uint8)
-    data = (magnitude | (np.signbit(values).astype(np.uint8) << fmt.magnitude_bits)).reshape(len(values), -1)
-    if fmt is BFLOAT4_B:
-        data = data[:, ::2] | (data[:, 1::2] << 4)
-    return np.concatenate([exponents.astype(np.uint8), data], axis=1).tobytes()
+    codes = to_codes(tilize(np.asarray(x, np.float32)), fmt)
+    if not fmt.is_block:
+        return codes.tobytes()
+    tiles = codes.reshape(-1, 64)
+    return np.concatenate([tiles["exponent"], tiles["data"].reshape(len(tiles), -1)], axis=1).tobytes()
 
 
 def decode(data: bytes, shape: tuple[int, int], fmt: Format) -> Values:
@@ -215,18 +283,9 @@ def decode(data: bytes, shape: tuple[int, int], fmt: Format) -> Values:
     tiles = shape[0] // TILE * (shape[1] // TILE)
     if len(data) != tiles * fmt.tile_bytes:
         raise ValueError(f"{len(data)} bytes; {shape[0]}x{shape[1]} in {fmt.name} are {tiles} tiles of {fmt.tile_bytes}")
-    if fmt is FLOAT32:
-        return untilize(np.frombuffer(data, "<f4").astype(np.float32), shape)
-    if fmt is BFLOAT16:
-        return untilize((np.frombuffer(data, "<u2").astype(np.uint32) << np.uint32(16)).view(np.float32), shape)
+    if not fmt.is_block:
+        return untilize(from_codes(np.frombuffer(data, CODES[fmt.name]), fmt), shape)
     raw = np.frombuffer(data, np.uint8).reshape(tiles, fmt.tile_bytes)
-    exponents, packed = raw[:, :64].astype(np.int32), raw[:, 64:]
-    if fmt is BFLOAT4_B:
-        packed = np.stack([packed & 15, packed >> 4], axis=2).reshape(tiles, -1)
-    datum = packed.reshape(tiles, 64, GROUP)
-    magnitude = datum & ((1 << fmt.magnitude_bits) - 1)
-    negative = datum >> fmt.magnitude_bits == 1
-    with np.errstate(over="ignore"):  # the largest exponent reaches infinity
-        size = np.ldexp(magnitude.astype(np.float32), exponents[..., None] - (126 + fmt.magnitude_bits))
-    size[negative & (magnitude == 0)] = np.inf
-    return untilize(np.where(negative, -size, size), shape)
+    groups = np.empty((tiles, 64), CODES[fmt.name])
+    groups["exponent"], groups["data"] = raw[:, :64], raw[:, 64:].reshape(tiles, 64, -1)
+    return untilize(from_codes(groups, fmt), shape)

@@ -100,3 +100,12 @@ def test_a_table_from_a_file_has_a_page_for_every_row(tmp_path: Path) -> None:
         assert report.ok == ok, report.text()
         assert ok or report.violations[0].key == "paged_kv.page_table"
     assert np.array_equal(simulate(from_file).gathered(), simulate(given).gathered())
+
+
+def test_what_the_cache_holds_is_given() -> None:
+    """A prefix of 128 rows under chunks of 256 is offered chunks that divide it, and no other prefix; field.md's f12."""
+    given = read_spec(spec(), ["chunk_start_idx=128", "program_config.q_chunk_size=256", "program_config.k_chunk_size=256"])
+    offered = [change for violation in check(given).violations for change in violation.nearest]
+    assert {key for change in offered for key in change} == {"program_config.q_chunk_size", "program_config.k_chunk_size"}
+    assert all(128 % size == 0 for change in offered for size in change.values())
+    assert check(put(given, {"program_config.q_chunk_size": 128, "program_config.k_chunk_size": 128})).ok

@@ -331,7 +331,7 @@ def test_cycles_are_those_of_a_run() -> None:
         mesh.enable_program_cache()
         assert mesh.num_program_cache_entries() == 0
     raw = {"inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 512, "head_dim": 64}, "program_config": SMALL, "trace": "off"}
-    result = simulate(raw, inputs=InputValues(*(one.shards[0] for one in qkv), None))
+    result = simulate(raw, inputs=InputValues(*(one.shards[0].values() for one in qkv), None))
     first = [call for call in SESSION.calls if call.number == SESSION.calls[0].number]
     assert [call.cycles for call in first] == [device.cycles for device in result.devices]
     assert all(call.pcc is not None and call.pcc > 0.999 for call in first)

@@ -285,7 +285,7 @@ def test_mappers_made_of_configs_are_the_classes() -> None:
     placed = ttnn.MeshMapperConfig([ttnn.PlacementShard(0), ttnn.PlacementShard(1)])
     cut = put(x, mesh, mesh_mapper=ttnn.create_mesh_mapper(mesh, placed))
     by_class = put(x, mesh, mesh_mapper=ttnn.ShardTensor2dMesh(mesh, mesh.shape, (0, 1)))
-    assert all(np.array_equal(a, b) for a, b in zip(cut.shards, by_class.shards, strict=True))
+    assert all(np.array_equal(a.values(), b.values()) for a, b in zip(cut.shards, by_class.shards, strict=True))
     assert np.array_equal(ttnn.to_numpy(cut, ttnn.create_mesh_composer(mesh, ttnn.MeshComposerConfig([0, 1]))), x)
     columns = ttnn.create_mesh_mapper(mesh, ttnn.MeshMapperConfig([ttnn.PlacementReplicate(), ttnn.PlacementShard(1)]))
     assert put(x, mesh, mesh_mapper=columns).shape == [2, 1, 32, 32]
@@ -311,8 +311,11 @@ def test_names_of_a_package_of_models_are_there_or_say_why_not() -> None:
 
 def test_a_name_that_is_here_is_not_said_to_be_absent() -> None:
     """The table of absent names lies nowhere."""
-    found = [ttnn, *(getattr(ttnn, part) for part in ("transformer", "experimental"))]
-    assert [name for name in WHY if any(name.rpartition(".")[2] in one.__all__ for one in found) and "." not in name] == []
+    here = {
+        *ttnn.__all__,
+        *(f"{part}.{name}" for part in ("transformer", "experimental") for name in getattr(ttnn, part).__all__),
+    }
+    assert here & WHY.keys() == set()
 
 
 @pytest.mark.parametrize("name", ["SubDevices", "clusters_of", "execute", "allocater"])
@@ -712,3 +715,37 @@ def test_entries_of_the_program_cache_are_counted_in_a_block(device: Any) -> Non
     assert counter.total == 1
     counter.reset()
     assert counter.total == 0
+
+
+def test_gathers_take_what_each_form_takes_by_place() -> None:
+    """An asynchronous gather with its dimension, a buffer, or axis and mesh behind the input; `all_gather` into a tensor."""
+    ttnn.configure(board="t3000")
+    mesh = ttnn.open_mesh_device(ttnn.MeshShape(1, 4))
+    cores = ttnn.CoreRangeSet([ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(0, 0))])
+    semaphores = [ttnn.create_global_semaphore(mesh, cores, 0) for _ in range(2)]
+    values = draw(1, 1, 32, 256)
+    x = put(values, mesh, mesh_mapper=ttnn.ShardTensorToMesh(mesh, 3))
+    into, other = (ttnn.empty((1, 1, 32, 256), ttnn.float32, ttnn.TILE_LAYOUT, mesh) for _ in range(2))
+    gather = ttnn.experimental.all_gather_async
+    gather(x, into, 3, semaphores, num_links=1)
+    ttnn.all_gather(x, 3, output_tensor=other)
+    results = [into, other, gather(x, 3, semaphores), gather(x, 3, 1, mesh, ttnn.Topology.Linear, semaphores), gather(x, dim=3)]
+    for result in results:
+        assert all(np.array_equal(one.to_numpy(), values) for one in ttnn.get_device_tensors(result))
+    with pytest.raises(TypeError, match="multiple values"):
+        gather(x, 3, dim=3)
+    with pytest.raises(TypeError, match="3 arguments by place"):
+        gather(x, 3, semaphores, 1)
+
+
+def test_devices_chosen_by_number_are_neighbours() -> None:
+    """The ring of a t3000 there and back, as scripts open it; devices that no link joins are refused, and so are too few."""
+    ttnn.configure(board="t3000")
+    ring = ttnn.get_t3k_physical_device_ids_ring()
+    assert ttnn.open_mesh_device(ttnn.MeshShape(1, 8), physical_device_ids=ring).get_device_ids() == ring
+    assert ttnn.open_mesh_device(ttnn.MeshShape(2, 2), physical_device_ids=[6, 7, 4, 5]).get_device_ids() == [6, 7, 4, 5]
+    with pytest.raises(ttnn.NotModelledError, match="1 and 2 are no neighbours"):
+        ttnn.open_mesh_device(ttnn.MeshShape(1, 8), physical_device_ids=list(range(8)))
+    for wrong in ([0, 1], [0, 0, 1, 1], [0, 1, 2, 8]):
+        with pytest.raises(RuntimeError, match="4 different ones of 8 are needed"):
+            ttnn.open_mesh_device(ttnn.MeshShape(1, 4), physical_device_ids=wrong)

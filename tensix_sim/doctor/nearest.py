@@ -123,6 +123,7 @@ def _grids(c: Case, near: int) -> list[tuple[int, int]]:
     return list(dict.fromkeys([(min(x, columns), min(y, rows)), (columns, rows), *smaller]))
 
 
+FREE = "program_config."
 CANDIDATES: dict[str, Callable[[Case, int], Iterable[Any]]] = {
     "op": lambda c, near: OPS,
     "ring_size": lambda c, near: range(2, MAX_RING + 1, 1 if c.op.travels else 2),
@@ -178,9 +179,15 @@ def trial(c: Case) -> Trial:
 
 
 def nearest(c: Case, after: Trial, known: set[str], rule: str, fault: Fault) -> tuple[Change, ...]:
-    """Find up to two changes that leave no fault, or else two that heal this one and bring no other."""
+    """Find up to two changes that leave no fault, or else two that heal this one and bring no other.
+
+    What the work is, is given, and its config is free: where a change of config helps, none of the work is offered.
+    """
     partly: list[Change] = []
-    for changes in _changes(c, rule, fault):
+    config_helps = False
+    for free, changes in _changes(c, rule, fault):
+        if config_helps and not free:
+            break
         wholly = []
         for change in changes:
             if still_broken(c.put(change), rule):
@@ -194,16 +201,17 @@ def nearest(c: Case, after: Trial, known: set[str], rule: str, fault: Fault) -> 
                 break
         if wholly:
             return tuple(wholly)
+        config_helps |= free and bool(partly)
     return tuple(partly)
 
 
-def _changes(c: Case, rule: str, fault: Fault) -> Iterator[Iterable[Change]]:
-    """List the changes worth trying, nearest first, key by key."""
+def _changes(c: Case, rule: str, fault: Fault) -> Iterator[tuple[bool, Iterable[Change]]]:
+    """List the changes worth trying, nearest first, key by key, those of the program config first; and whether they are of it."""
     if rule == buffers_fit_l1.__name__:  # single values won't do
-        yield tried(_smaller_chunks, c)
+        yield True, tried(_smaller_chunks, c)
         return
-    for key, found in fault.found.items():
-        yield [_whole(c, {key: value}) for value in _candidates(c, key, found) if value != found]
+    for key, found in sorted(fault.found.items(), key=lambda item: not item[0].startswith(FREE)):
+        yield key.startswith(FREE), [_whole(c, {key: value}) for value in _candidates(c, key, found) if value != found]
 
 
 def _whole(c: Case, change: Change) -> Change:

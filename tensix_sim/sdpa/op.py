@@ -202,8 +202,13 @@ def _prefix_is_paged(c: Asked) -> Iterator[Fault]:
         yield c.fault("a prefix is read through a page table, and there is none", PAGED, PREFIX)
 
 
+def _prefix(c: Asked) -> int:
+    """Rows that the cache holds already, as far as checks see: not what is in a tensor."""
+    return 0 if c[START_TENSOR] else c[PREFIX] or 0
+
+
 def _prefix_is_whole_q_chunks(c: Asked) -> Iterator[Fault]:
-    if c[PREFIX] is not None and (rest := c[PREFIX] % c[Q_CHUNK]):
+    if rest := _prefix(c) % c[Q_CHUNK]:
         yield c.fault(f"a prefix is whole Q chunks; {rest} left over", PREFIX, Q_CHUNK)
 
 
@@ -469,10 +474,9 @@ def _chunk_has_a_start(c: Asked) -> Iterator[Fault]:
         yield c.fault("the op needs to know how many rows the cache holds already", PREFIX)
 
 
-def _prefix_is_whole_chunks(c: Asked) -> Iterator[Fault]:
-    for key, what in () if c[START_TENSOR] else ((Q_CHUNK, "Q"), (K_CHUNK, "K")):  # what is in a tensor no check sees
-        if rest := (c[PREFIX] or 0) % c[key]:
-            yield c.fault(f"a prefix is whole {what} chunks; {rest} left over", PREFIX, key)
+def _prefix_is_whole_k_chunks(c: Asked) -> Iterator[Fault]:
+    if rest := _prefix(c) % c[K_CHUNK]:
+        yield c.fault(f"a prefix is whole K chunks; {rest} left over", PREFIX, K_CHUNK)
 
 
 CHUNKED_SDPA = Op(
@@ -481,7 +485,7 @@ CHUNKED_SDPA = Op(
     codes=("SDPAOperation", "ScaledDotProductAttention"),
     takes=(PAGED, PREFIX, START_TENSOR, *DTYPES, INPUTS_IN),
     takes_unshown=PLACES,
-    rules=(_keys_are_paged, _chunk_has_a_start, _prefix_is_whole_chunks),
+    rules=(_keys_are_paged, _chunk_has_a_start, _prefix_is_whole_q_chunks, _prefix_is_whole_k_chunks),
     example=MappingProxyType(
         {
             "inputs": {"q_heads": 2, "kv_heads": 1, "seq_len": 128, "head_dim": 64},

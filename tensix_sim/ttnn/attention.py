@@ -21,6 +21,7 @@ from tensix_sim.ttnn.types import (
     WormholeComputeKernelConfig,
     demand,
 )
+from tensix_sim.ttnn.values import Stored, once
 
 if TYPE_CHECKING:
     from tensix_sim.config import RunSpec
@@ -86,9 +87,9 @@ def attend(
             runs[key] = run_device(job, key[0], numbers=RunNumbers(inputs))
     by_device = [runs[key] for key in work]
     record_call(name, job, mesh, q.shape, by_device)
-    b, heads, rows, width = q.shape
-    shape = b, heads, rows // (spec.ring_size if op.ring else 1), width
-    return Tensor.of([run.output for run in by_device], shape, q.dtype, Layout.TILE, mesh, memory_config or MemoryConfig())
+    shape = *q.shape[:2], q.shape[2] // (spec.ring_size if op.ring else 1), q.shape[3]
+    shards = once(lambda output: Stored.of(output, q.dtype), [run.output for run in by_device])
+    return Tensor.of(shards, shape, q.dtype, Layout.TILE, mesh, memory_config or MemoryConfig())
 
 
 def checked(name: str, raw: dict[str, Any]) -> "Job":
@@ -292,35 +293,36 @@ def _keys_beside(op: str, mesh: MeshDevice, qkv: tuple[Tensor, Tensor, Tensor], 
     return found
 
 
-Array = NDArray[Any] | None
+Held = Stored | None
 
 
-def _inputs(spec: "RunSpec", qkv: tuple[Tensor, Tensor, Tensor], values: tuple[Array, ...], beside: Mapping[str, Array]) -> Any:
+def _inputs(spec: "RunSpec", qkv: tuple[Tensor, Tensor, Tensor], held: tuple[Held, ...], beside: Mapping[str, Held]) -> Any:
     """A device's values, K and V in sequence order, and those of the tensors beside them."""
     from tensix_sim.sdpa.inputs import InputValues, window_mask
 
-    q, k, v = values
+    q, k, v = held
     keys = spec.kv_len
     empty = np.empty(0, np.float32)
     if (pages := beside.get("page_table")) is None:
         if q is None or k is None or v is None:
             return None
-        mask, windows = beside.get("attn_mask"), spec.cu_window_seqlens
+        given = {what: one.values() for what, one in beside.items() if one is not None}
+        mask, windows = given.get("attn_mask"), spec.cu_window_seqlens
         mask = window_mask(windows) if windows else None if mask is None else mask[:, :, : q.shape[2], : k.shape[2]]
-        return InputValues(q, k, v, None, mask, beside.get("attention_sink"))
+        return InputValues(q.values(), k.values(), v.values(), None, mask, given.get("attention_sink"))
     block = qkv[1].shape[2]
-    table = np.ascontiguousarray(pages[:, : -(-keys // block)], np.int32)
+    table = np.ascontiguousarray(pages.values()[:, : -(-keys // block)], np.int32)
     if table.min() < 0 or table.max() >= qkv[1].shape[0]:
         bad = int(table.min() if table.min() < 0 else table.max())
         raise RuntimeError(f"the page table names block {bad}; the cache has blocks 0 to {qkv[1].shape[0] - 1}")
     if q is None or k is None or v is None:
         return InputValues(empty, empty, empty, table)
-    return InputValues(q, _in_order(k, table, keys), _in_order(v, table, keys), table)
+    return InputValues(q.values(), _in_order(k, table, keys), _in_order(v, table, keys), table)
 
 
-def _in_order(cache: NDArray[Any], table: NDArray[np.int32], keys: int) -> NDArray[np.float32]:
+def _in_order(cache: Stored, table: NDArray[np.int32], keys: int) -> NDArray[np.float32]:
     """Rows of a paged cache [blocks, heads, block, width] in sequence order, [batch, heads, keys, width]."""
     _, heads, _, width = cache.shape
     batch = table.shape[0]
-    rows: NDArray[np.float32] = cache[table].swapaxes(1, 2).reshape(batch, heads, -1, width)[:, :, :keys]
+    rows: NDArray[np.float32] = cache.blocks(table).swapaxes(1, 2).reshape(batch, heads, -1, width)[:, :, :keys]
     return rows

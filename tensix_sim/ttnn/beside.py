@@ -58,7 +58,7 @@ def windows_of(op: str, windows: Tensor, mesh: MeshDevice) -> list[int]:
         (windows.layout is Layout.ROW_MAJOR, "must be in row-major layout; it is in tiles"),
         (len(windows.shape) == 1, f"must have 1 dimension; it has {len(windows.shape)}"),
     )
-    held = {tuple(array.tolist()) for array in windows.shards if array is not None}
+    held = {tuple(held.values().tolist()) for held in windows.shards if held is not None}
     demand(f"{op}: cu_window_seqlens", (len(held) == 1, "must be the same on all devices"))
     return list(held.pop())
 

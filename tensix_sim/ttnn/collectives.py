@@ -13,7 +13,7 @@ from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import BufferType, CoreRangeSet, Layout, MemoryConfig, NotModelledError, Topology
-from tensix_sim.ttnn.values import Array
+from tensix_sim.ttnn.values import Stored, joined
 
 if TYPE_CHECKING:
     from tensix_sim.gather.run import Collective
@@ -50,7 +50,9 @@ def all_gather(
     num_links: int | None = None,
     memory_config: MemoryConfig | None = None,
     topology: Topology | None = None,
+    output_tensor: Tensor | None = None,
     subdevice_id: Any = None,
+    sub_core_grids: CoreRangeSet | None = None,
     chunks_per_sync: int | None = None,
     num_workers_per_link: int | None = None,
     num_buffers_per_channel: int | None = None,
@@ -59,17 +61,17 @@ def all_gather(
 
     Lines are the rows of the mesh (`cluster_axis=1`) or its columns (0); without an axis all devices gather, along the rows and
     then along the columns. Without `topology`, or where the board has no such ring, a line; without `num_links` all links
-    between neighbours. Where tiles would be cut ttnn puts several ops together, whose cycles are not modelled. Sizes of the
-    pipeline, and a sub-device, which is the chip, have no effect.
+    between neighbours; `output_tensor` takes the result if it is given. Where tiles would be cut ttnn puts several ops
+    together, whose cycles are not modelled. Sizes of the pipeline, and a sub-device, which is the chip, have no effect.
 
     Raises:
         RuntimeError: the board has no such links.
     """
     SESSION.without_effect(
-        "all_gather", subdevice_id=subdevice_id, chunks_per_sync=chunks_per_sync, num_workers_per_link=num_workers_per_link,
-        num_buffers_per_channel=num_buffers_per_channel,
+        "all_gather", subdevice_id=subdevice_id, sub_core_grids=sub_core_grids, chunks_per_sync=chunks_per_sync,
+        num_workers_per_link=num_workers_per_link, num_buffers_per_channel=num_buffers_per_channel,
     )  # fmt: skip
-    return gather("all_gather", input_tensor, dim, cluster_axis, topology, num_links, memory_config)
+    return gather("all_gather", input_tensor, dim, cluster_axis, topology, num_links, memory_config, into=output_tensor)
 
 
 def gather(
@@ -111,14 +113,14 @@ def gather_lines(
         None if cuts_tiles(tensor, dim, tensor.shape[dim]) else _cycles(op, mesh, tensor, dim, lines, topology, links, reverse)
     )
     meet_and_record(op, mesh, lines, tensor, cycles, (dim, axis, topology, links))
-    shards: list[Array | None] = [None] * len(mesh.ids)
-    known: dict[tuple[int, ...], Array] = {}
+    shards: list[Stored | None] = [None] * len(mesh.ids)
+    known: dict[tuple[int, ...], Stored] = {}
     for line in lines:
         shards_of_line = [tensor.shards[i] for i in (line[::-1] if reverse else line)]
         held = [array for array in shards_of_line if array is not None]
         key = tuple(map(id, held))
         if held and key not in known:
-            known[key] = np.concatenate(held, dim)
+            known[key] = joined(lambda arrays: np.concatenate(arrays, dim), held)
         for i in line:
             shards[i] = known.get(key)
     shape = list(tensor.shape)

@@ -21,7 +21,7 @@ def full(
     memory_config: MemoryConfig | None = None,
 ) -> Tensor:
     """A tensor of one value, of bfloat16 in tiles if not told otherwise."""
-    array = np.full(tuple(shape), fill_value, np.float32)
+    array = np.broadcast_to(np.float32(fill_value), tuple(shape))
     return from_numpy(array, dtype or DataType.BFLOAT16, layout=layout or Layout.TILE, device=device, memory_config=memory_config)
 
 

@@ -290,10 +290,8 @@ def open_mesh_device(
 
     Raises:
         RuntimeError: there are not so many, or not in such rows and columns.
-        NotModelledError: devices chosen by number.
+        NotModelledError: devices chosen by number that are no neighbours on the board where they are in the mesh.
     """
-    if physical_device_ids:
-        raise NotModelledError(f"physical_device_ids {list(physical_device_ids)}: virtual devices have no place to choose")
     here = available()
     shape = here if mesh_shape is None else MeshShape(mesh_shape)
     if shape.mesh_size() > here.mesh_size():
@@ -302,11 +300,26 @@ def open_mesh_device(
             f"{here[0]}x{here[1]} has {here.mesh_size()}: choose another board or mesh"
         )
     whole = MeshDevice(here, list(range(here.mesh_size())), SESSION.settings.board)
+    if physical_device_ids:
+        return MeshDevice(shape, _chosen(shape, here, list(physical_device_ids)), whole.board)
     if shape[0] <= here[0] and shape[1] <= here[1]:
         return MeshDevice(shape, whole.create_submesh(shape, offset).ids, whole.board)
     if offset:
         raise RuntimeError(f"a {shape[0]}x{shape[1]} mesh lies along other lines than {here[0]}x{here[1]}; it has no offset")
     return MeshDevice(shape, whole.ids[: shape.mesh_size()], whole.board)
+
+
+def _chosen(shape: Sequence[int], here: Sequence[int], ids: list[int]) -> list[int]:
+    """Devices by number, row by row of a mesh, whose links must be those of the board."""
+    rows, columns = shape
+    if sorted({*ids} & {*range(here[0] * here[1])}) != sorted(ids) or len(ids) != rows * columns:
+        raise RuntimeError(f"physical_device_ids {ids}: {rows * columns} different ones of {here[0] * here[1]} are needed")
+    beside = [(i, i + 1) for i in range(len(ids)) if (i + 1) % columns] + [(i, i + columns) for i in range(len(ids) - columns)]
+    for a, b in beside:
+        (y, x), (v, u) = divmod(ids[a], here[1]), divmod(ids[b], here[1])
+        if abs(y - v) + abs(x - u) != 1:
+            raise NotModelledError(f"physical_device_ids {ids}: {ids[a]} and {ids[b]} are no neighbours on the board")
+    return ids
 
 
 def close_mesh_device(mesh_device: MeshDevice) -> None:
@@ -359,8 +372,10 @@ def using_distributed_env() -> bool:
 
 
 def get_t3k_physical_device_ids_ring() -> list[int]:
-    """Devices of a t3000 in the order of its ring."""
-    return [0, 1, 2, 3, 7, 6, 5, 4]
+    """Devices of a t3000 in the order of its ring: down a side of the mesh, and up the other."""
+    rows, columns = available()
+    step = 2 if rows > columns else 1
+    return [*range(0, 4 * step, step), *range(7, 7 - 4 * step, -step)]
 
 
 def visualize_mesh_device(mesh_device: MeshDevice, tensor: Any = None) -> None:

@@ -1,6 +1,6 @@
 """Mappers, which cut an array for the devices of a mesh, and composers, which put their shards together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.types import NotModelledError
-from tensix_sim.ttnn.values import Array, each
+from tensix_sim.ttnn.values import Array, once
 
 Mapper = Callable[[Array], list[Array]]
 Composer = Callable[[list[Array]], Array]
@@ -58,7 +58,7 @@ class ShardTensor2dMesh:
         by_row = [array] * rows if self.dims[0] is None else _split(array, rows, self.dims[0])
         if self.dims[1] is None:
             return [piece for piece in by_row for _ in range(columns)]
-        of_rows = each(partial(_split, parts=columns, dim=self.dims[1]), by_row)
+        of_rows = once(partial(_split, parts=columns, dim=self.dims[1]), by_row)
         return [shard for pieces in of_rows for shard in pieces or ()]
 
 
@@ -87,6 +87,19 @@ class ConcatMesh2dToTensor:
         _, columns = self.mesh_shape
         rows = [np.concatenate(pieces[i : i + columns], axis=self.dims[1]) for i in range(0, len(pieces), columns)]
         return np.concatenate(rows, axis=self.dims[0])
+
+
+OURS = ConcatMeshToTensor, ConcatMesh2dToTensor
+
+
+def composed_shape(composer: Composer, shape: Sequence[int], pieces: int) -> tuple[int, ...]:
+    """The shape of what a composer makes of so many pieces of a shape; ours say it without their memory."""
+    if not isinstance(composer, OURS):
+        return composer([np.broadcast_to(np.float32(np.nan), shape)] * pieces).shape
+    dims = composer.dims if isinstance(composer, ConcatMesh2dToTensor) else (composer.dim,)
+    along = {dim % len(shape) for dim in dims}
+    thin = np.empty([size if i in along else 0 for i, size in enumerate(shape)], np.int8)
+    return tuple(new or size for new, size in zip(composer([thin] * pieces).shape, shape, strict=True))
 
 
 def replicate_tensor_to_mesh_mapper(mesh_device: MeshDevice) -> ReplicateTensorToMesh:

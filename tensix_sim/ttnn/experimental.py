@@ -1,6 +1,7 @@
 """ttnn.experimental: heads apart and together, rotary embedding, a paged cache, all-gathers of the model's tail."""
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,8 +16,8 @@ from tensix_sim.ttnn.operations import _filled
 from tensix_sim.ttnn.reductions import all_reduce_async, reduce_scatter_minimal_async
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.tensor import Tensor, number_on_devices
-from tensix_sim.ttnn.types import MemoryConfig, Shape, Topology, WormholeComputeKernelConfig, demand, refuse
-from tensix_sim.ttnn.values import Array
+from tensix_sim.ttnn.types import CoreRangeSet, MemoryConfig, Shape, Topology, WormholeComputeKernelConfig, demand, refuse
+from tensix_sim.ttnn.values import Array, each
 
 __all__ = [
     "all_gather_async",
@@ -183,7 +184,7 @@ def paged_fill_cache(
 ) -> Tensor:
     """Write [1, heads, S, DH] into the blocks [blocks, heads, block size, DH] of a row of the page table; the cache.
 
-    Reading the table is not timed, nor a batch in a tensor, which each device has for itself.
+    Each device has a table of its own. Reading it is not timed, nor a batch in a tensor.
     """
     refuse("paged_fill_cache", mesh_coords=mesh_coords)
     SESSION.without_effect("paged_fill_cache", compute_kernel_config=compute_kernel_config)
@@ -192,22 +193,19 @@ def paged_fill_cache(
         batch_idx = number_on_devices("paged_fill_cache", "batch_idx_tensor", batch_idx_tensor)
     blocks, _, block, _ = cache_tensor.shape
     rows = input_tensor.shape[2]
-    table = page_table.shards[0]
-    if table is None or len({id(shard) for shard in page_table.shards}) != 1:
-        raise RuntimeError("paged_fill_cache: the page table must be the same on all devices")
     pages = -(-rows // block)
-    if not 0 <= batch_idx < table.shape[0] or pages > table.shape[1]:
-        raise RuntimeError(f"paged_fill_cache: batch {batch_idx}, {pages} pages; the table is {list(table.shape)}")
-    row = table[batch_idx, :pages]
-    if row.min() < 0 or row.max() >= blocks:
-        raise RuntimeError(f"paged_fill_cache: the page table names blocks up to {row.max()}; the cache has {blocks}")
+    if not page_table.dtype.is_integer or not 0 <= batch_idx < page_table.shape[0] or pages > page_table.shape[1]:
+        raise RuntimeError(f"paged_fill_cache: batch {batch_idx}, {pages} pages; the page table is {page_table!r}")
 
-    def fill(cached: Array, new: Array) -> None:
-        for page, where in enumerate(row):
-            piece = new[0, :, page * block : (page + 1) * block]
-            cached[where, :, : piece.shape[1]] = piece
+    def named(table: Array) -> Array:
+        row = table[batch_idx, :pages]
+        if row.min() < 0 or row.max() >= blocks:
+            raise RuntimeError(
+                f"paged_fill_cache: the page table names blocks {row.min()} to {row.max()}; the cache has {blocks}"
+            )
+        return row
 
-    return _filled("paged_fill_cache", cache_tensor, input_tensor, fill)
+    return _filled("paged_fill_cache", cache_tensor, input_tensor, each(named, page_table.shards))
 
 
 def _gather_op(name: str, reverse: bool, order: str) -> Callable[..., Tensor]:
@@ -224,14 +222,15 @@ def _gather_op(name: str, reverse: bool, order: str) -> Callable[..., Tensor]:
         cluster_axis: int | None = None,
         mesh_device: MeshDevice | None = None,
         subdevice_id: Any = None,
+        sub_core_grids: CoreRangeSet | None = None,
         barrier_semaphore: GlobalSemaphore | None = None,
         chunks_per_sync: int | None = None,
         num_workers_per_link: int | None = None,
         num_buffers_per_channel: int | None = None,
     ) -> Tensor:
         SESSION.without_effect(
-            name, subdevice_id=subdevice_id, chunks_per_sync=chunks_per_sync, num_workers_per_link=num_workers_per_link,
-            num_buffers_per_channel=num_buffers_per_channel,
+            name, subdevice_id=subdevice_id, sub_core_grids=sub_core_grids, chunks_per_sync=chunks_per_sync,
+            num_workers_per_link=num_workers_per_link, num_buffers_per_channel=num_buffers_per_channel,
         )  # fmt: skip
         given = multi_device_global_semaphore
         count = 2 if given is None else 1 if isinstance(given, GlobalSemaphore) else len(given)
@@ -243,9 +242,32 @@ def _gather_op(name: str, reverse: bool, order: str) -> Callable[..., Tensor]:
     op.__name__ = op.__qualname__ = name
     op.__doc__ = (
         f"As `ttnn.all_gather`, {order}, into a given output buffer if there is one. Its semaphores, two in a list, need "
-        "nothing done; sizes of the pipeline, and a sub-device, which is the chip, have no effect."
+        "nothing done; sizes of the pipeline, and a sub-device, which is the chip, have no effect. By place it takes what any of "
+        "ttnn's three forms does."
     )
-    return recorded(op)
+    by_keyword = recorded(op)
+
+    @wraps(op)
+    def either(input_tensor: Tensor, *places: Any, **named: Any) -> Tensor:
+        return by_keyword(input_tensor, **_by_place(name, places), **named)
+
+    return either
+
+
+PLACES = (  # what ttnn's three forms of an asynchronous gather take by place, behind the input
+    ("dim", "multi_device_global_semaphore"),
+    ("persistent_output_buffer", "dim", "multi_device_global_semaphore"),
+    ("dim", "cluster_axis", "mesh_device", "topology", "multi_device_global_semaphore"),
+)
+
+
+def _by_place(op: str, given: Sequence[Any]) -> dict[str, Any]:
+    """Arguments by place, by their names: which form it is, the types of the first two say."""
+    into = bool(given) and (given[0] is None or isinstance(given[0], Tensor))
+    names = PLACES[1 if into else 2 if len(given) > 1 and isinstance(given[1], int | None) else 0]
+    if len(given) > len(names):
+        raise TypeError(f"{op}: {len(given)} arguments by place behind the input; {', '.join(names)} are taken")
+    return dict(zip(names, given, strict=False))
 
 
 all_gather_async = _gather_op("all_gather_async", False, "asynchronously")

@@ -11,7 +11,7 @@ from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.session import SESSION, Call, Cycles, Op, recorded
 from tensix_sim.ttnn.types import BufferType, DataType, Layout, MemoryConfig, NotModelledError, Shape
-from tensix_sim.ttnn.values import Array, each, quantised
+from tensix_sim.ttnn.values import Array, Stored, each, moved, once
 
 if TYPE_CHECKING:
     from tensix_sim.logged import OpTensor
@@ -23,7 +23,7 @@ PAGES = 1 << 32  # more than any tensor has
 class Moved(Protocol):
     """What a move needs of a tensor; `Tensor` has it, which has moves among its methods."""
 
-    shards: list[Array | None]
+    shards: list[Stored | None]
 
     @property
     def shape(self) -> Shape:
@@ -51,7 +51,7 @@ class Moved(Protocol):
 
     def like(
         self: M,
-        shards: Sequence[Array | None],
+        shards: Sequence[Stored | None],
         shape: Sequence[int] | None = None,
         dtype: DataType | None = None,
         layout: Layout | None = None,
@@ -84,8 +84,8 @@ def rearranged(
             raise RuntimeError(f"{op}: tensors of {first.dtype.value} and {tensor.dtype.value}, or of other layouts, together")
     blank = [np.broadcast_to(np.float32(0), tensor.shape) for tensor in inputs]
     shapes = [array.shape for array in rearrange(blank, 1)]
-    made = each(lambda *arrays: [*map(np.ascontiguousarray, rearrange([*arrays], 1))], *(tensor.shards for tensor in inputs))
-    shards = zip(*(arrays or [None] * len(shapes) for arrays in made), strict=True)
+    made = once(moved(lambda arrays: rearrange(arrays, 1), first.dtype), *(tensor.shards for tensor in inputs))
+    shards = zip(*([None] * len(shapes) if held is None else held for held in made), strict=True)
     results = [first.like(s, shape, memory_config=memory_config) for s, shape in zip(shards, shapes, strict=True)]
     if mesh:
         cycles = timed() if timed else _cycles(op, mesh, inputs, shapes, rearrange, about)
@@ -210,7 +210,7 @@ def mapped(op: str, inputs: Sequence[M], values: Callable[..., Array], dtype: Da
     mesh = common_mesh(op, inputs, more.get("memory_config"))
     layout, config = more.get("layout", inputs[0].layout), more.get("memory_config") or inputs[0].memory_config()
     shape = more["shape"] if "shape" in more else np.broadcast_shapes(*(tuple(tensor.shape) for tensor in inputs))
-    shards = each(lambda *arrays: quantised(values(*arrays), dtype), *(tensor.shards for tensor in inputs))
+    shards = each(lambda *arrays: Stored.of(values(*arrays), dtype), *(tensor.shards for tensor in inputs))
     result = inputs[0].like(shards, shape, dtype, layout, config)
     if mesh:
         record(op, mesh, inputs, more.get("cycles"), (dtype, str(config)), result)
@@ -235,7 +235,7 @@ def reshape(input_tensor: M, shape: Any, *, memory_config: MemoryConfig | None =
     rows = old[-2:-1] == Shape(new[-2:-1]) or not (old[-2] % TILE or new[-2] % TILE) if min(len(old), len(new)) > 1 else False
     if (old[-1] == new[-1] and rows) or input_tensor.layout is Layout.ROW_MAJOR or input_tensor.device() is None:
         input_tensor.need("reshape")
-        shards = each(lambda x: x.reshape(new), input_tensor.shards)
+        shards = once(lambda held: held.reshaped(new), input_tensor.shards)
         return input_tensor.like(shards, new, memory_config=memory_config)
     return mapped("reshape", [input_tensor], lambda x: x.reshape(new), input_tensor.dtype, shape=new, memory_config=memory_config)
 

@@ -20,8 +20,7 @@ ABSENT: dict[str, str] = {
         experimental.matmul_reduce_scatter_async experimental.strided_all_gather_async rms_norm_pre_all_gather
         rms_norm_post_all_gather layer_norm_pre_all_gather layer_norm_post_all_gather""",
     "planned, as another attention op": """
-        transformer.joint_scaled_dot_product_attention transformer.ring_joint_scaled_dot_product_attention
-        transformer.flash_mla_prefill transformer.chunked_flash_mla_prefill
+        transformer.joint_scaled_dot_product_attention transformer.flash_mla_prefill transformer.chunked_flash_mla_prefill
         transformer.ring_mla transformer.exp_ring_joint_scaled_dot_product_attention transformer.prepare_sdpa_input""",
     "planned: numbers without cycles": """
         experimental.rotary_embedding_hf experimental.minimal_matmul experimental.create_qkv_heads
@@ -40,7 +39,7 @@ ABSENT: dict[str, str] = {
     "out of scope: this simulator has no host runtime, no compiler and no graph of ops": """
         graph core distributed decorators tracing generic_op ProgramDescriptor KernelDescriptor CBDescriptor ttl
         register_python_operation attach_golden_function load_memory_config dump_memory_config program_cache
-        create_global_circular_buffer dram_prefetcher event record_event wait_for_event create_event
+        create_global_circular_buffer get_global_semaphore_address dram_prefetcher event record_event wait_for_event create_event
         global_circular_buffer profiler fabric fabric_config get_fabric_config""",
 }
 WHY = {name: why for why, names in ABSENT.items() for name in names.split()}

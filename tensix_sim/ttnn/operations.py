@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from tensix_sim.ttnn.moves import slice as slice
 from tensix_sim.ttnn.session import recorded
 from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import DataType, MemoryConfig, NotModelledError, demand, refuse
-from tensix_sim.ttnn.values import Array, each
+from tensix_sim.ttnn.values import Array, once
 
 # -- moves of tiles -----------------------------------------------------------------------------------------------
 
@@ -67,15 +67,11 @@ def fill_cache(cache: Tensor, input_tensor: Tensor, batch_idx: int, update_idx: 
     rows = input_tensor.shape[2]
     if not 0 <= batch_idx < cache.shape[0] or rows > cache.shape[2]:
         raise RuntimeError(f"fill_cache: batch {batch_idx} and {rows} rows; the cache is {list(cache.shape)}")
-
-    def fill(cached: Array, new: Array) -> None:
-        cached[batch_idx, :, :rows] = new[0]
-
-    return _filled("fill_cache", cache, input_tensor, fill)
+    return _filled("fill_cache", cache, input_tensor, [np.array([batch_idx])] * len(cache.shards))
 
 
-def _filled(op: str, cache: Tensor, new: Tensor, fill: Callable[[Array, Array], None], table: Tensor | None = None) -> Tensor:
-    """Let `fill` write into the cache of each device; it takes the time of moving what is new."""
+def _filled(op: str, cache: Tensor, new: Tensor, which: Sequence[Array | None]) -> Tensor:
+    """Write into some blocks of the cache of each device; it takes the time of moving what is new."""
     mesh = common_mesh(op, [cache, new])
     if mesh is None:
         raise RuntimeError(f"{op}: the cache is on the host; put it on a device")
@@ -86,14 +82,7 @@ def _filled(op: str, cache: Tensor, new: Tensor, fill: Callable[[Array, Array], 
         f"{op}:", (fits, f"the input is {list(new.shape)}, the cache {list(cache.shape)}: one batch, as many heads and as wide")
     )
     rearranged(op, [new], lambda arrays, unit: arrays)
-
-    def filled(cached: Array, one: Array) -> Array:
-        result = cached.copy()
-        fill(result, one)
-        return result
-
-    after = each(filled, cache.shards, new.shards)
-    cache.shards = [old if changed is None else changed for old, changed in zip(cache.shards, after, strict=True)]
+    cache.shards = once(lambda held, one, blocks: held.with_rows(blocks, one.values()[0]), cache.shards, new.shards, which)
     return cache
 
 

@@ -23,7 +23,7 @@ from tensix_sim.ttnn.moves import mapped, reshape
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import MemoryConfig, NotModelledError, Topology, demand, refuse
-from tensix_sim.ttnn.values import Array
+from tensix_sim.ttnn.values import Array, Stored
 
 
 @dataclass(frozen=True)
@@ -191,14 +191,14 @@ def scattered(
         more = [(0, large - size) for large, size in zip(padded, shape, strict=True)]
         return np.concatenate([np.pad(part, more) for part in np.split(x, count, dim)], dim)
 
-    shards: list[Array | None] = [None] * len(mesh.ids)
-    known: dict[tuple[int, ...], list[Array]] = {}
+    shards: list[Stored | None] = [None] * len(mesh.ids)
+    known: dict[tuple[int, ...], list[Stored]] = {}
     for line in lines:
         held = [array for i in line if (array := tensor.shards[i]) is not None]
         key = tuple(map(id, held))
         if held and key not in known:
-            parts = reduced(job, mesh.machine, [whole_tiles(x) for x in held])
-            known[key] = [np.ascontiguousarray(part[tuple(map(slice, shape))]) for part in parts]
+            parts = reduced(job, mesh.machine, [whole_tiles(x.values()) for x in held])
+            known[key] = [Stored.of(part[tuple(map(slice, shape))], tensor.dtype) for part in parts]
         for i, part in zip(line, known.get(key, ()), strict=False):
             shards[i] = part
     result = tensor.like(shards, shape, memory_config=memory_config)

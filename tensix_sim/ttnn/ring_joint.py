@@ -22,7 +22,7 @@ from tensix_sim.ttnn.types import (
     demand,
     refuse,
 )
-from tensix_sim.ttnn.values import Array
+from tensix_sim.ttnn.values import Array, Stored, once
 
 NAME = "ring_joint_scaled_dot_product_attention"
 
@@ -123,13 +123,14 @@ def _attend(
         _land(buffer, held, lines)
     joint_rows = job.spec.joint_len
     kept = b, heads, 2 * (rows + -(-joint_rows // TILE) * TILE), 1
-    made: tuple[tuple[list[Array | None], tuple[int, ...]], ...] = (
+    made = (
         ([run.output for run in by_device], (b, heads, rows, width)),
         ([run.joint for run in by_device], (b, heads, joint_rows, width)),
         ([None if run.output is None else np.zeros(kept, np.float32) for run in by_device], kept),
     )
     out, joint_out, statistics = (
-        Tensor.of(shards, shape, DataType.BFLOAT16, Layout.TILE, mesh, MemoryConfig()) for shards, shape in made
+        Tensor.of(once(_as_bfloat16, arrays), shape, DataType.BFLOAT16, Layout.TILE, mesh, MemoryConfig())
+        for arrays, shape in made
     )
     return out, joint_out, statistics
 
@@ -193,7 +194,7 @@ def _run(job: Any, mesh: MeshDevice, lines: list[list[int]], qkv: tuple[Tensor, 
         key = tuple(id(tensor.shards[i]) for i in line for tensor in (*qkv, *joint))
         if key not in known:
             q, k, v = (_in_order([tensor.shards[i] for i in line], job.spec.is_balanced) for tensor in qkv)
-            beside = tuple(array for tensor in joint if (array := tensor.shards[line[0]]) is not None)
+            beside = tuple(held.values() for tensor in joint if (held := tensor.shards[line[0]]) is not None)
             inputs = None
             if q is not None and k is not None and v is not None:
                 inputs = InputValues(
@@ -206,9 +207,9 @@ def _run(job: Any, mesh: MeshDevice, lines: list[list[int]], qkv: tuple[Tensor, 
     return [runs[i] for i in range(len(mesh.ids))]
 
 
-def _in_order(slices: list[Array | None], balanced: bool) -> Array | None:
+def _in_order(slices: list[Stored | None], balanced: bool) -> Array | None:
     """Slices of a ring's devices as one sequence [B, NH, R * N_loc, DH]; balanced ones have part r and part 2R-1-r each."""
-    held = [array for array in slices if array is not None]
+    held = [one.values() for one in slices if one is not None]
     if not held:
         return None
     if not balanced:
@@ -221,12 +222,17 @@ def _land(buffer: Tensor, held: Tensor, lines: list[list[int]]) -> None:
     """Put the slices of the others of its ring into each device's persistent buffer; the device's own place stays as it was."""
     rows = held.shape[2]
     for line in lines:
-        for i in line:
+        slices = [None if one is None else one.values() for one in (held.shards[i] for i in line)]
+        for place, i in enumerate(line):
             old = buffer.shards[i]
-            if old is None or held.shards[i] is None:
+            if old is None or slices[place] is None:
                 continue
-            new = old.copy()
-            for s, other in enumerate(line):
-                if other != i:
-                    new[:, :, s * rows : (s + 1) * rows] = held.shards[other]
-            buffer.shards[i] = new
+            new = old.values().copy()
+            for s, slice_ in enumerate(slices):
+                if s != place:
+                    new[:, :, s * rows : (s + 1) * rows] = slice_
+            buffer.shards[i] = Stored.of(new, buffer.dtype)
+
+
+def _as_bfloat16(array: Array) -> Stored:
+    return Stored.of(array, DataType.BFLOAT16)

@@ -11,7 +11,7 @@ from tensix_sim.formats import TILE
 from tensix_sim.ttnn import configs, glue
 from tensix_sim.ttnn.clock import CLOCK
 from tensix_sim.ttnn.device import MeshDevice
-from tensix_sim.ttnn.distribution import Composer, Mapper
+from tensix_sim.ttnn.distribution import OURS, Composer, Mapper, composed_shape
 from tensix_sim.ttnn.moves import reshape
 from tensix_sim.ttnn.moves import slice as slice_
 from tensix_sim.ttnn.session import SESSION
@@ -28,7 +28,7 @@ from tensix_sim.ttnn.types import (
     Tile,
     refuse,
 )
-from tensix_sim.ttnn.values import Array, as_array, each, quantised
+from tensix_sim.ttnn.values import Array, Stored, as_array, each, joined, once
 
 HIDES = -1e9  # a number that hides a key in a mask, or a lower one: of padding it says what is taken anyway
 
@@ -65,7 +65,7 @@ class Tensor:
     hold; where numbers are not computed, it has a shape only.
     """
 
-    shards: list[Array | None]
+    shards: list[Stored | None]
     _shape: Shape
     _dtype: DataType
     _layout: Layout
@@ -101,7 +101,7 @@ class Tensor:
     @classmethod
     def of(
         cls,
-        shards: Sequence[Array | None],
+        shards: Sequence[Stored | None],
         shape: Sequence[int],
         dtype: DataType,
         layout: Layout,
@@ -121,7 +121,7 @@ class Tensor:
 
     def like(
         self,
-        shards: Sequence[Array | None],
+        shards: Sequence[Stored | None],
         shape: Sequence[int] | None = None,
         dtype: DataType | None = None,
         layout: Layout | None = None,
@@ -204,7 +204,7 @@ class Tensor:
             raise RuntimeError(
                 f"copy of {list(other._shape)} on {len(other.shards)} devices to {list(self._shape)} on {len(self.shards)}"
             )
-        self.shards = each(partial(quantised, dtype=self._dtype), other.shards)
+        self.shards = _in_type(other, self._dtype)
 
     def to(self, *where: Any, **more: Any) -> "Tensor":
         """The same in another layout, or on a device: `to(layout)`, `to(device[, memory_config])`.
@@ -314,7 +314,7 @@ def from_torch(
         raise RuntimeError(f"the mapper makes {len(pieces)} shards; the mesh has {len(device.ids)} devices")
     shape = pieces[0].shape
     computed = SESSION.settings.numerics != "off" or dtype.is_integer
-    shards = each(partial(quantised, dtype=dtype), pieces) if computed else [None] * len(pieces)
+    shards = once(partial(Stored.of, dtype=dtype), pieces) if computed else [None] * len(pieces)
     return Tensor.of(shards, shape, dtype, layout, device, memory_config or DRAM_MEMORY_CONFIG)
 
 
@@ -347,15 +347,28 @@ def to_numpy(tensor: Tensor, mesh_composer: Composer | None = None) -> Array:
     Raises:
         RuntimeError: it lies on several devices and there is no composer.
     """
+    whole = _whole(tensor, mesh_composer)
+    return whole.values() if isinstance(whole, Stored) else whole
+
+
+def _whole(tensor: Tensor, composer: Composer | None) -> Stored | Array:
+    """All of a tensor, a copy: in the bytes of its type, if it was computed, and put together by none or a composer of ours."""
     tensor.need("to_torch")
     _wait(tensor)
-    blank = np.float32(np.nan)
-    pieces = [np.broadcast_to(blank, tensor.shape) if a is None else a for a in tensor.shards]
-    if mesh_composer:
-        return mesh_composer(pieces)
-    if len(pieces) != 1:
-        raise RuntimeError(f"the tensor has {len(pieces)} shards: give a mesh_composer, or take one with get_device_tensors")
-    return pieces[0]
+    pieces = [one for one in tensor.shards if one is not None]
+    if composer is None and len(tensor.shards) != 1:
+        raise RuntimeError(
+            f"the tensor has {len(tensor.shards)} shards: give a mesh_composer, or take one with get_device_tensors"
+        )
+    if not pieces:
+        shape = composed_shape(composer, tensor.shape, len(tensor.shards)) if composer else tensor.shape
+        return np.broadcast_to(np.float32(np.nan), shape)
+    if composer is None:
+        return joined(lambda arrays: arrays[0].copy(), pieces)
+    whole_groups = not tensor.dtype.is_block or tensor.shape[-1] % TILE == 0
+    if whole_groups and isinstance(composer, OURS):
+        return joined(composer, pieces)
+    return composer([one.values() for one in pieces])
 
 
 @typed
@@ -379,13 +392,16 @@ def to_torch(
     except ImportError as error:
         raise ImportError("to_torch needs torch, which is not installed; to_numpy does not") from error
     refuse("to_torch", torch_rank=torch_rank)
-    values = to_numpy(tensor, mesh_composer)
+    whole = _whole(tensor, mesh_composer)
+    values = whole if isinstance(whole, np.ndarray) else whole.codes if whole.dtype is DataType.BFLOAT16 else whole.values()
     if 0 in values.strides and values.size > 1:  # nothing was computed: one NaN stands for all
         result = torch.full((1,) * values.ndim, float("nan")).expand(values.shape)
+    elif values is not whole and tensor.dtype is DataType.BFLOAT16:
+        result = torch.from_numpy(values.view(np.int16)).view(torch.bfloat16)
     elif values.dtype in (np.uint16, np.uint32):
         result = torch.from_numpy(values.astype(np.int64))
     else:
-        result = torch.from_numpy(values.copy())
+        result = torch.from_numpy(values)
     wanted = dtype or (torch.bfloat16 if tensor.dtype is DataType.BFLOAT16 else None)
     return result.to(wanted) if wanted else result
 
@@ -418,6 +434,11 @@ def _wait(tensor: Tensor) -> None:
         CLOCK.wait(mesh.ids)
 
 
+def _in_type(tensor: Tensor, dtype: DataType) -> list[Stored | None]:
+    """What devices hold, in another data type."""
+    return tensor.shards if dtype is tensor.dtype else each(partial(Stored.of, dtype=dtype), tensor.shards)
+
+
 @typed
 def to_layout(tensor: Tensor, layout: Layout, dtype: DataType | None = None, memory_config: MemoryConfig | None = None) -> Tensor:
     """The same values in another layout. On a device ttnn runs a tilize or untilize op for it, whose cycles are not modelled."""
@@ -427,7 +448,7 @@ def to_layout(tensor: Tensor, layout: Layout, dtype: DataType | None = None, mem
         raise RuntimeError(f"to_layout: {dtype} in row-major layout; block formats are in tile layout")
     if tensor.device() and layout is not tensor.layout:
         SESSION.note("to_layout on a device: cycles of tilize and untilize are not modelled, and counted as none")
-    return tensor.like(each(partial(quantised, dtype=dtype), tensor.shards), None, dtype, layout, memory_config)
+    return tensor.like(_in_type(tensor, dtype), None, dtype, layout, memory_config)
 
 
 @typed
@@ -452,7 +473,7 @@ def number_on_devices(op: str, what: str, tensor: Tensor) -> int:
         RuntimeError: it holds no such number.
     """
     tensor.need(op)
-    held = {int(array.ravel()[0]) for array in tensor.shards if array is not None and array.size == 1}
+    held = {int(one.values().item()) for one in tensor.shards if one is not None and tensor.shape.volume() == 1}
     if not tensor.dtype.is_integer or len(held) != 1:
         raise RuntimeError(f"{op}: {what} is {tensor!r}; one integer is needed, the same on all devices")
     return held.pop()
