@@ -12,7 +12,7 @@ from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT16, FLOAT32
 from tensix_sim.hw import buffers, threads
 from tensix_sim.hw.riscs import RUN
-from tensix_sim.hw.tables import TENSIX
+from tensix_sim.hw.tables import TENSIX, cores_of
 from tensix_sim.hw.tensix import Costs, Stage, Window
 from tensix_sim.kernel_api import in_place, maxima
 from tensix_sim.program import ComputeConfig
@@ -47,9 +47,10 @@ class Core:
             fields["source"] = silicon.add_buffer(len(stages), "compute", "compute")
             fields["needs"], fields["needs_end"] = silicon.add_numbers(*range(1, len(stages) + 1))
             for i, time in enumerate(ready):
-                buffers.log(silicon.cores, fields["source"], i + 1, time)
+                buffers.log(cores_of(silicon._memory), fields["source"], i + 1, time)
         op = silicon.add_operation(RUN, block=silicon.add_block(stages, halves), **fields)
-        threads.schedule(silicon.cores, self.risc, silicon.cores.operations[op], space)
+        chip = cores_of(silicon._memory)
+        threads.schedule(chip, self.risc, chip.operations[op], space)
         return self.threads
 
 

@@ -278,7 +278,7 @@ class DataMovement(Context):
         There this kernel has so many slots of a packet each; one is free again when its packet has left for the router.
         """
         self._mux = None if mux is None else (self._other(mux), slots)
-        self._give(SPEND, name=self._named("connect"), cycles=self._port.spec.connect_cycles)
+        self._give(SPEND, name=self._named("connect"), cycles=self.core.chip.machine.chip.ethernet.connect_cycles)
         if len(self._given) >= BATCH:
             await self._until_room()
 
