@@ -7,7 +7,21 @@ import numpy as np
 
 from tensix_sim.hw.agenda import RESUME
 from tensix_sim.hw.silicon import CAUSES, Silicon
-from tensix_sim.hw.tables import BANK, BLOCK, BUFFER, LINE_SHIFT, NOBODY, OPERATION, QUEUE, RISC, SEMAPHORE, STAGE, TENSIX, rows
+from tensix_sim.hw.tables import (
+    BANK,
+    BLOCK,
+    BUFFER,
+    LINE_SHIFT,
+    NOBODY,
+    OPERATION,
+    QUEUE,
+    RISC,
+    SEMAPHORE,
+    STAGE,
+    TENSIX,
+    cores_of,
+    rows,
+)
 from tensix_sim.hw.tensix import Stage
 from tensix_sim.program import Role
 
@@ -76,11 +90,11 @@ class Clockwork(Silicon):
 
     def buffer(self, b: int) -> Any:
         """A buffer's record as it is now."""
-        return self.cores.buffers[b]
+        return cores_of(self._memory).buffers[b]
 
     def threads(self, risc: int) -> Any:
         """The record of a RISC's three threads as it is now."""
-        return self.cores.tensixes[self.cores.riscs[risc]["core"]]
+        return cores_of(self._memory).tensixes[self.cores.riscs[risc]["core"]]
 
     def done(self, risc: int) -> int:
         """Operations that a RISC has done."""
