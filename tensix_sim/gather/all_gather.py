@@ -8,9 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from tensix_sim.arch import Machine
-from tensix_sim.arch.rings import Joining
-from tensix_sim.formats import FORMATS, TILE, Format, Values
-from tensix_sim.gather.wiring import wiring_problems
+from tensix_sim.formats import TILE, Values
+from tensix_sim.gather.wiring import Wired, wiring_problems
 from tensix_sim.hw.ethernet import BACKWARD, FORWARD, packets_in_a_run
 from tensix_sim.kernels import all_gather
 from tensix_sim.kernels.all_gather import Args, PageRun
@@ -20,39 +19,23 @@ PACKETS_HELD = 4  # in a worker's buffer
 
 
 @dataclass(frozen=True)
-class AllGather:
+class AllGather(Wired):
     """What is gathered, and how: `devices` slices of `shape`, put together along `dim`.
 
     With `reverse` the slice of the last device comes first. `links` of those between two neighbours are used. Sizes are
     elements; in its last two dimensions a slice is whole tiles. A packet has `packet_bytes` at most, or the board's default.
     """
 
-    devices: int
-    shape: tuple[int, ...]
-    dim: int
-    dtype: str
-    topology: Joining
-    links: int
     reverse: bool = False
     packet_bytes: int | None = None
 
     name: ClassVar = "all_gather"
 
     @property
-    def format(self) -> Format:
-        """Format of the tiles."""
-        return FORMATS[self.dtype]
-
-    @property
     def result(self) -> tuple[int, ...]:
         """Shape of the result."""
         dim = self.dim % len(self.shape)
         return (*self.shape[:dim], self.devices * self.shape[dim], *self.shape[dim + 1 :])
-
-    @property
-    def tiles(self) -> tuple[int, ...]:
-        """Shape of a slice in tiles."""
-        return (*self.shape[:-2], self.shape[-2] // TILE, self.shape[-1] // TILE)
 
     @property
     def slice_bytes(self) -> int:
@@ -65,9 +48,7 @@ class AllGather:
 
     def _problems(self, on: Machine, mesh: tuple[int, ...]) -> Iterator[str]:
         yield from wiring_problems("an all-gather", self.devices, self.links, self.topology, on, mesh)
-        most, least = on.chip.ethernet.max_packet_bytes, self.format.tile_bytes
-        if self.packet_bytes is not None and not least <= self.packet_bytes <= most:
-            yield f"packets of {self.packet_bytes} B; {least} B, a tile, at least and {most} B at most"
+        yield from self.packet_problems(self.packet_bytes, on)
         if not -len(self.shape) <= self.dim < len(self.shape) or len(self.shape) < 2:
             yield f"no dimension {self.dim} in a slice of {list(self.shape)}"
         elif bad := [size for size in self.shape[-2:] if size % TILE or not size]:

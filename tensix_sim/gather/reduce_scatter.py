@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
-from tensix_sim.arch.rings import Joining
-from tensix_sim.formats import FLOAT32, FORMATS, TILE, Format, Values
-from tensix_sim.gather.wiring import wiring_problems
+from tensix_sim.formats import FLOAT32, TILE, Values
+from tensix_sim.gather.wiring import Wired, wiring_problems
 from tensix_sim.hw.ethernet import BACKWARD, FORWARD
 from tensix_sim.kernels import reduce_scatter
 from tensix_sim.kernels.reduce_scatter import CAME, CROSSED, KEPT, Args, SliceChunk, Term
@@ -47,7 +46,7 @@ class Hop(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ReduceScatter:
+class ReduceScatter(Wired):
     """What is reduced, and how: tensors of `shape` on `devices`, of whose sum each device gets its part along `dim`.
 
     Sizes are elements; slices are whole tiles. `links` of those between two neighbours are used, each with so many `workers` in
@@ -57,12 +56,6 @@ class ReduceScatter:
     nobody asks whether the others have begun, as is right where the caller keeps the buffers. `exact`: the chip's bits.
     """
 
-    devices: int
-    shape: tuple[int, ...]
-    dim: int
-    dtype: str
-    topology: Joining
-    links: int
     workers: int | None = None
     chunks_per_sync: int | None = None
     slots: int = 1
@@ -74,20 +67,10 @@ class ReduceScatter:
     name: ClassVar = "reduce_scatter"
 
     @property
-    def format(self) -> Format:
-        """Format of the tiles."""
-        return FORMATS[self.dtype]
-
-    @property
     def result(self) -> tuple[int, ...]:
         """Shape of a device's result."""
         dim = self.dim % len(self.shape)
         return (*self.shape[:dim], self.shape[dim] // self.devices, *self.shape[dim + 1 :])
-
-    @property
-    def tiles(self) -> tuple[int, ...]:
-        """Shape of a device's tensor in tiles."""
-        return (*self.shape[:-2], self.shape[-2] // TILE, self.shape[-1] // TILE)
 
     @property
     def slice_bytes(self) -> int:
@@ -126,9 +109,7 @@ class ReduceScatter:
                 yield f"a tensor of {list(self.shape)}: {self.shape[at]} along dim {at} is not {what}; {near} would be"
 
     def _worker_problems(self, on: Machine) -> Iterator[str]:
-        most, least = on.chip.ethernet.max_packet_bytes, self.format.tile_bytes
-        if self.packet_bytes is not None and not least <= self.packet_bytes <= most:
-            yield f"packets of {self.packet_bytes} B; {least} B, a tile, at least and {most} B at most"
+        yield from self.packet_problems(self.packet_bytes, on)
         fit = on.cores // (2 * max(self.links, 1)) - 1
         if self.workers is not None and not 1 <= self.workers <= fit:
             yield f"{self.workers} workers a link and direction; 1 to {fit} fit {on.board}'s {on.cores} cores beside their mux"

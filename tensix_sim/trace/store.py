@@ -37,6 +37,7 @@ from tensix_sim.trace.writers import Devices, write_chrome, write_core_csv, writ
 from tensix_sim.user_errors import UserError
 
 SUMMARY = "summary.json"
+TAIL = "tail-"  # files of what follows the op on a device
 SCHEMA = 1  # of a summary; another one is not read
 TEXTS = (  # that have the run's id near their start
     "trace.pftrace", "trace.json", "trace.json.gz", "cores.csv", "transfers.csv", "report.html",
@@ -231,7 +232,7 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
                 for rows in _read_rows(file, name, table.dtype):
                     _check_rows(trace, name, rows)
                     table.extend(rows)
-            tiles = not path.name.startswith("tail-")  # of a tail, programs follow each other with time between them
+            tiles = not path.name.startswith(TAIL)  # of a tail, programs follow each other with time between them
             if wrong := (check_lanes(trace) if tiles else None) or check_counts(trace):
                 raise ValueError(wrong)
     except BROKEN as error:
@@ -331,7 +332,7 @@ def trace_file(ring_id: int | str) -> str:
 
 def tail_file(ring_id: int | str) -> str:
     """Name of the file with the trace of what a device did after the op."""
-    return f"tail-{ring_id}.npz"
+    return f"{TAIL}{ring_id}.npz"
 
 
 def _member(file: zipfile.ZipFile, name: str) -> IO[bytes]:

@@ -10,8 +10,8 @@ from tensix_sim.kernels.sdpa.args import Dst
 from tensix_sim.kernels.sdpa.legacy import step
 from tensix_sim.kernels.sdpa.ring_joint.args import RingArgs
 from tensix_sim.kernels.sdpa.ring_joint.merge_verbs import CopyColumn, Log, MulScalar, SigmoidDifference, Subtract
-from tensix_sim.kernels.sdpa.ring_joint.streaming import keep_in_phase, skip
-from tensix_sim.kernels.sdpa.running import Matrices, Running, matrices, running
+from tensix_sim.kernels.sdpa.ring_joint.streaming import keep_in_phase, ring_matrices, skip
+from tensix_sim.kernels.sdpa.running import Matrices, Running, running
 from tensix_sim.kernels.sdpa.verbs import AddTo, Reciprocal
 
 
@@ -27,10 +27,8 @@ class Slices(NamedTuple):
 async def compute(t: Compute, a: RingArgs) -> None:
     """softmax(Q K^T scale) V of each Q chunk, slice by slice in the order in which they come."""
     M, _, _, E = a.own.chunk
-    x = matrices(t, a.own, M)
+    x = ring_matrices(t, a, M)
     y = Slices(t.matrix("prev_out", M, E), t.column("lse_in", M), t.matrix("lse_out", M), t.matrix("scale_in"))
-    if a.palette:
-        x = x._replace(mask=t.matrix("mask_in", 1, a.palette))
     if x.mask:
         await t.wait(x.mask)
     for it in a.iterations:

@@ -8,9 +8,7 @@ from tensix_sim.kernels.sdpa.streaming import Fixed, Step, emit, fixed, step, wi
 
 async def compute(t: Compute, a: RingArgs) -> None:
     """softmax(Q K^T scale) V of each Q chunk, over all slices in the order in which they come."""
-    x = matrices(t, a.own, 1)
-    if a.palette:
-        x = x._replace(mask=t.matrix("mask_in", 1, a.palette))
+    x = ring_matrices(t, a, 1)
     A, B = running(t, a.own.chunk)
     f = fixed(t, a.own, a.causal, keeps_q=True)
     await t.wait(x.scaler)
@@ -32,6 +30,12 @@ async def compute(t: Compute, a: RingArgs) -> None:
             if it.last or a.many:
                 t.pop(prev.m)
         await keep_in_phase(t, a, x, it, read)
+
+
+def ring_matrices(t: Compute, a: RingArgs, out_rows: int) -> Matrices:
+    """The plain kernels' buffers; the palette has a bar for each end of keys."""
+    x = matrices(t, a.own, out_rows)
+    return x._replace(mask=t.matrix("mask_in", 1, a.palette)) if a.palette else x
 
 
 async def attend(
