@@ -17,6 +17,8 @@ import sys
 import time
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
@@ -104,11 +106,19 @@ def run_user(name: str) -> Raw:
     return {"out": out.values, "cycles": cycles, "suspect": not error < 0.05, "said": f"relative L2 {error:.4f}"}
 
 
-def outcome(name: str, config: str, followed: bool) -> Raw:
-    """What becomes of a fault in a config; of an error, its text. With `followed`, what was written on the way, too."""
+def outcome(name: str, config: str) -> Raw:
+    """What becomes of a fault in a config: an error's text; of wrong numbers and of the right run, what is written."""
     if name != RIGHT:
         plant(name)
-    written: Raw = follow() if followed else {}
+    made = attempt(config)
+    if name == RIGHT or made.get("suspect"):
+        made["written"] = follow()
+        attempt(config)
+    return made
+
+
+def attempt(config: str) -> Raw:
+    """One run of a config, or its error."""
     began, made, said = time.process_time(), Raw(), []
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -120,7 +130,7 @@ def outcome(name: str, config: str, followed: bool) -> Raw:
     said += [f"{w.filename}:{w.lineno} {w.message}" for w in warned if "never awaited" in str(w.message)]
     if "out" in made:
         made["out"] = hashlib.sha1(np.ascontiguousarray(made["out"])).hexdigest()
-    return made | {"seconds": time.process_time() - began, "text": "\n".join(said), "written": written}
+    return made | {"seconds": time.process_time() - began, "text": "\n".join(said)}
 
 
 def follow() -> Raw:
@@ -196,32 +206,34 @@ def warm() -> None:
 # -- all of them -----------------------------------------------------------------------------------------------------------------
 
 
-def outcomes(asked: list[tuple[str, str, bool]], jobs: int) -> list[Raw]:
-    """`outcome` of each, in a process of its own and in their order."""
+def outcomes(asked: list[tuple[str, str]], jobs: int) -> Iterator[tuple[str, str, Raw]]:
+    """`outcome` of each, in a process of its own; in their order, each as soon as those before it are there."""
     fork = multiprocessing.get_context("fork")
-    found: list[Raw] = [{"error": f"no end after {LIMIT} s", "text": "", "seconds": LIMIT}] * len(asked)
+    found: dict[int, Raw] = {}
     running: dict[Any, tuple[int, Any, float]] = {}
     waiting = list(enumerate(asked))[::-1]
-    while waiting or running:
-        while waiting and len(running) < jobs:
-            i, arguments = waiting.pop()
-            here, there = fork.Pipe(duplex=False)
-            process = fork.Process(target=lambda: there.send(outcome(*arguments)))  # noqa: B023
-            process.start()
-            there.close()
-            running[here] = i, process, time.monotonic() + LIMIT
-        for pipe in multiprocessing.connection.wait(running, timeout=1):
-            i, process, _ = running.pop(pipe)
-            try:
-                found[i] = pipe.recv()  # type: ignore[attr-defined]
-            except EOFError:
-                found[i] = {"error": "the process died", "text": "", "seconds": 0.0}
-            process.join()
-        for pipe, (_, process, end) in list(running.items()):
-            if time.monotonic() > end:
-                del running[pipe]
-                process.kill()
-    return found
+    for told, (name, config) in enumerate(asked):
+        while told not in found:
+            while waiting and len(running) < jobs:
+                i, arguments = waiting.pop()
+                here, there = fork.Pipe(duplex=False)
+                process = fork.Process(target=lambda: there.send(outcome(*arguments)))  # noqa: B023
+                process.start()
+                there.close()
+                running[here] = i, process, time.monotonic() + LIMIT
+            for pipe in multiprocessing.connection.wait(running, timeout=1):
+                i, process, _ = running.pop(pipe)
+                try:
+                    found[i] = pipe.recv()  # type: ignore[attr-defined]
+                except EOFError:
+                    found[i] = {"error": "the process died", "text": "", "seconds": 0.0}
+                process.join()
+            for pipe, (i, process, end) in list(running.items()):
+                if time.monotonic() > end:
+                    del running[pipe]
+                    process.kill()
+                    found[i] = {"error": f"no end after {LIMIT} s", "text": "", "seconds": LIMIT}
+        yield name, config, found.pop(told)
 
 
 def told(text: str) -> dict[str, bool]:
@@ -281,48 +293,62 @@ def main() -> None:
     began = time.perf_counter()
     planted = [(name, config) for name in options.only or FAULTS for config in FAULTS[name].configs.split()]
     configs = sorted({config for _, config in planted})
-    right = dict(zip(configs, outcomes([(RIGHT, config, True) for config in configs], options.jobs), strict=True))
-    plain = dict(zip(configs, outcomes([(RIGHT, config, False) for config in configs], options.jobs), strict=True))
-    for config in configs:
-        assert not plain[config].get("suspect", True), (config, plain[config]["text"])
-    found = outcomes([(name, config, False) for name, config in planted], options.jobs)
-    verdicts = [judge(FAULTS[name].kind, plain[config], wrong) for (name, config), wrong in zip(planted, found, strict=True)]
-    again = [run for run, verdict in zip(planted, verdicts, strict=True) if verdict == "suspect"]
-    followed = dict(zip(again, outcomes([(*run, True) for run in again], options.jobs), strict=True))
-    report(
-        planted, found, verdicts, {run: wrong_at(right[run[1]], wrong) for run, wrong in followed.items()}, plain, options.text
-    )
+    right = {config: made for _, config, made in outcomes([(RIGHT, config) for config in configs], options.jobs)}
+    for config, made in right.items():
+        assert not made.get("suspect", True), (config, made["text"])
+    tally = Tally()
+    for name, config, made in outcomes(planted, options.jobs):
+        print(tally.add(name, config, right[config], made, options.text), flush=True)
+    print(tally)
     print(f"{time.perf_counter() - began:.0f} s")
-    sys.exit(len({name for (name, _), verdict in zip(planted, verdicts, strict=True) if verdict.startswith("UNCAUGHT")}) > LISTED)
+    sys.exit(len(tally.uncaught) > LISTED)
 
 
 LISTED = 0  # of those that should be caught, in docs/kernels.md
 
 
-def report(planted: list[tuple[str, str]], found: list[Raw], verdicts: list[str], places: Raw, plain: Raw, whole: bool) -> None:
-    """A line each, then what became of all."""
-    complete: list[bool] = []
-    ratios: list[float] = []
-    for (name, config), wrong, verdict in zip(planted, found, verdicts, strict=True):
-        ratio = wrong["seconds"] / plain[config]["seconds"]
+@dataclass
+class Tally:
+    """What became of all."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    complete: list[bool] = field(default_factory=list)  # of messages
+    ratios: list[float] = field(default_factory=list)  # of times to detect
+    uncaught: dict[str, None] = field(default_factory=dict)
+    faults: set[str] = field(default_factory=set)
+
+    def add(self, name: str, config: str, right: Raw, wrong: Raw, whole: bool) -> str:
+        """A fault's line."""
+        verdict = judge(FAULTS[name].kind, right, wrong)
+        self.verdicts[verdict] += 1
+        self.faults.add(name)
+        if verdict.startswith("UNCAUGHT"):
+            self.uncaught[name] = None
         line = f"{name} {FAULTS[name].what}, in {config}: {verdict}"
         if verdict == "named":
-            lacking = [what for what, is_there in told(wrong["text"]).items() if not is_there]
-            complete.append(not lacking)
-            ratios.append(ratio)
-            line += f", quality {1 if lacking else 2}{' without ' * bool(lacking)}{', '.join(lacking)}, {ratio:.2f} x the time"
-            line += "\n    " + wrong["text"].replace("\n", "\n    ") if whole else f": {wrong['text'].splitlines()[0][:200]}"
-        elif verdict == "suspect":
-            line += f", {wrong['said']}: {places[name, config]}"
-        elif "error" not in wrong:
-            line += f", {wrong['said']}, cycles {wrong['cycles']} of {plain[config]['cycles']}"
-        print(line)
-    print(Counter(verdicts))
-    if complete:
-        print(f"quality 2: {sum(complete)} of {len(complete)}, {sum(complete) / len(complete):.1%}")
-        print(f"time to detect: at most {max(ratios):.2f} of a right run, median {sorted(ratios)[len(ratios) // 2]:.2f}")
-    uncaught = dict.fromkeys(name for (name, _), verdict in zip(planted, verdicts, strict=True) if verdict.startswith("UNCAUGHT"))
-    print(f"uncaught: {len(uncaught)} of {len({name for name, _ in planted})} faults: {', '.join(uncaught)}")
+            return line + self.named(wrong["text"], wrong["seconds"] / right["seconds"], whole)
+        if verdict == "suspect":
+            return f"{line}, {wrong['said']}: {wrong_at(right, wrong)}"
+        return line if "error" in wrong else f"{line}, {wrong['said']}, cycles {wrong['cycles']} of {right['cycles']}"
+
+    def named(self, text: str, ratio: float, whole: bool) -> str:
+        """How well an error's text names the fault, and how soon it came."""
+        lacking = [what for what, is_there in told(text).items() if not is_there]
+        self.complete.append(not lacking)
+        self.ratios.append(ratio)
+        without = f" without {', '.join(lacking)}" if lacking else ""
+        said = "\n    " + text.replace("\n", "\n    ") if whole else f": {text.splitlines()[0][:200]}"
+        return f", quality {1 if lacking else 2}{without}, {ratio:.2f} x the time{said}"
+
+    def __str__(self) -> str:
+        lines = [f"{self.verdicts}"]
+        if self.complete:
+            good, times = sum(self.complete), sorted(self.ratios)
+            lines += [
+                f"quality 2: {good} of {len(self.complete)}, {good / len(self.complete):.1%}",
+                f"time to detect: at most {times[-1]:.2f} of a right run, median {times[len(times) // 2]:.2f}",
+            ]
+        return "\n".join([*lines, f"uncaught: {len(self.uncaught)} of {len(self.faults)} faults: {', '.join(self.uncaught)}"])
 
 
 if __name__ == "__main__":
