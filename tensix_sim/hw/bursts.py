@@ -21,7 +21,7 @@ def whole_cycle(ticks: int) -> int:
 
 @compiled
 def start_transfer(net: Any, now: int, move: int, owner: int) -> int:
-    """Start a transfer of the move at a place at tick `now`, for a RISC or for nobody: its own place."""
+    """Start a transfer of the move at a place at tick `now`, for a RISC or, as `~number`, for Python: its own place."""
     state = net.state[0]
     if state.idle:
         state.idle -= 1

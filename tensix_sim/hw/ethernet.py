@@ -5,7 +5,7 @@ sends it on. Packets that a worker sends one after the other go in runs: a run i
 packet have their own times, and a router sends on what has come while the rest is on its way.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,9 +36,27 @@ def packets_in_a_run(packets: int) -> int:
 
 @dataclass
 class Cable:
-    """What both directions of a link share: one router at each end moves the bytes of both."""
+    """What both directions of a link share: one router at each end moves the bytes of both. In ticks.
 
-    free: int = 0  # tick
+    A chip may be a hop behind the other, and its bytes come between those that the other has sent: there they have their time.
+    """
+
+    free: int = 0
+    idle_from: int = 0  # the last time that nothing was to be moved
+    idle_until: int = 0
+
+    def carry(self, since: int, ticks: int) -> int:
+        """Move what comes at a tick and takes so many: when it is through."""
+        begin = max(since, self.idle_from)
+        before = min(self.idle_until - begin, ticks)  # what is moved before that which came first here
+        if before > 0:
+            self.idle_from = begin + before
+            self.free += ticks - before
+            return begin + ticks
+        if since > self.free:
+            self.idle_from, self.idle_until = self.free, since
+        self.free = max(self.free, since) + ticks
+        return self.free
 
 
 class EthernetLink:
@@ -65,8 +83,8 @@ class EthernetLink:
         wire = nbytes / (self.spec.rate * self.spec.efficiency)
         packet = to_ticks(wire / packets)
         begin = max(self.free, to_ticks(since))
-        self.cable.free = max(self.cable.free, to_ticks(since)) + to_ticks(nbytes / self.spec.duplex_rate)
-        self.free = max(begin + to_ticks(wire), self.cable.free)
+        carried = self.cable.carry(to_ticks(since), to_ticks(nbytes / self.spec.duplex_rate))
+        self.free = max(begin + to_ticks(wire), carried)
         first, last = whole_cycles(begin + packet), whole_cycles(max(self.free, to_ticks(until) + packet))
         self.nbytes += nbytes
         self.sent.append((last, nbytes))
@@ -158,9 +176,10 @@ class Port:
         self._tensors = tensors
         self._store, self._land_in = store, land
         self._semaphores = semaphores
-        self._landing: Counter[Stream] = Counter()  # runs whose writes are under way
+        self._taken: Counter[Stream] = Counter()  # runs so far, and
+        self._landing: defaultdict[Stream, list[int]] = defaultdict(list)  # those whose writes are under way
+        self._held: defaultdict[Stream, list[tuple[Signal, int]]] = defaultdict(list)  # and behind how many each was sent
         self._signals: Counter[int] = Counter()  # so far, by counter of the trace
-        self._held: dict[Stream, list[Signal]] = {}  # what their worker sent after them
 
     def join(self, after: "Port") -> None:
         """Lay the cables to the next chip."""
@@ -242,41 +261,49 @@ class Port:
             ends = self.endpoint(packets.step, packets.link), there.endpoint(-packets.step, packets.link)
             kind, lane = trace.name("ETHERNET"), trace.lane(packets.core, "BRISC")
             trace.transfer(since, last + hop, -1, *ends, packets.nbytes, lane=lane, kind=kind, requests=packets.number)
-        there._hardware.call(last + hop, partial(there.arrive, packets._replace(hops=packets.hops - 1), first + hop))
+        on = packets._replace(hops=packets.hops - 1)
+        there.write(on, last + hop)
+        if on.hops:
+            self._hardware.pass_on(there._hardware, last + hop, partial(there.send, on, first + hop, last + hop))
         return last
 
-    def arrive(self, packets: Packets, since: int) -> None:
-        """Packets that came from a cycle on: send them on, and write them to the chip's memory."""
-        if packets.hops:
-            self.send(packets, since, self._hardware.now)
+    def write(self, packets: Packets, time: int) -> None:
+        """Write packets that come at a cycle to the chip's memory."""
         node = self.endpoint(-packets.step, packets.link)
         plan = self._hardware.plan("write", 1, node, self._tensors[packets.tensor], packets.pages, 0)
-        self._landing[stream_of(packets, packets.core)] += 1
-        self._hardware.start(plan, partial(self._land, packets))
+        here = stream_of(packets, packets.core)
+        number = self._taken[here]
+        self._taken[here] += 1
+        self._landing[here].append(number)
+        self._hardware.start(plan, time, partial(self._land, packets, number))
 
-    def _land(self, packets: Packets) -> None:
+    def _land(self, packets: Packets, number: int) -> None:
         """The tiles are in the chip's memory; what their worker sent after them may be given now."""
         self._land_in(self._tensors[packets.tensor], packets.pages)
         here = stream_of(packets, packets.core)
-        self._landing[here] -= 1
-        if not self._landing[here]:
-            for signal in self._held.pop(here, []):
-                self._raise(signal)
+        self._landing[here].remove(number)
+        held, self._held[here] = self._held[here], []
+        for signal, behind in held:
+            self._give(signal, behind)
 
     def signal(self, signal: Signal, now: int) -> None:
         """Send a signal behind all that the link has to send."""
-        left = self.link_of(signal.step, signal.link).behind(now)
-        there = self.neighbours[signal.step]
-        on = signal._replace(hops=signal.hops - 1)
-        there._hardware.call(left + self.spec.hop_cycles, partial(there.arrive_signal, on))
+        there, left = self.neighbours[signal.step], self.link_of(signal.step, signal.link).behind(now)
+        behind = there._taken[stream_of(signal, signal.sender)]
+        arrive = partial(there.arrive_signal, signal._replace(hops=signal.hops - 1), behind)
+        self._hardware.pass_on(there._hardware, left + self.spec.hop_cycles, arrive)
 
-    def arrive_signal(self, signal: Signal) -> None:
-        """A signal: send it on, and raise the semaphore when what its worker sent before it has landed."""
+    def arrive_signal(self, signal: Signal, behind: int) -> None:
+        """A signal behind so many runs of its worker: send it on, and give it."""
         if signal.hops:
             self.signal(signal, self._hardware.now)
+        self._give(signal, behind)
+
+    def _give(self, signal: Signal, behind: int) -> None:
+        """Raise the semaphore, when what its worker sent before it has landed."""
         here = stream_of(signal, signal.sender)
-        if self._landing[here]:
-            self._held.setdefault(here, []).append(signal)
+        if any(number < behind for number in self._landing[here]):
+            self._held[here].append((signal, behind))
         else:
             self._raise(signal)
 

@@ -14,7 +14,7 @@ import simpy
 
 from tensix_sim.arch import Machine
 from tensix_sim.arch.model import Coord
-from tensix_sim.hw.agenda import CALL, CALLED, FULL, LANDED, MISSING, NOTED, RAISE, RESUME, STARVED, UNRESERVED
+from tensix_sim.hw.agenda import CALL, CALLED, FULL, LANDED, MISSING, RAISE, RESUME, START, STARVED, UNRESERVED
 from tensix_sim.hw.engine import TICKS, Engine, SimulationError, happened
 from tensix_sim.hw.lines import LinedOperations, SourceLines
 from tensix_sim.hw.riscs import OPERATION_BITS, RESERVE, RESERVE_BACK, RUN, SEMAPHORE_WAIT, WAIT, WAIT_FRONT
@@ -136,13 +136,14 @@ class Hardware:
         self._blocks: dict[tuple[object, ...], int] = {}
         self._lists: dict[tuple[int, ...], int] = {}
         self._under_way: dict[int, tuple[Plan, Callable[[], None]]] = {}
-        self._calls: dict[int, Callable[[], None]] = {}
+        self._calls: dict[int, Callable[[], object]] = {}
         self._numbers = count()
         self._places = 0  # of transfers that Python started
         self._plans: dict[int, Plan] = {}  # by move
         self._moves: dict[int, Callable[[], Plan]] = {}  # what plans them, by operation
         self.senders = 0  # kernels that may still send over Ethernet
         self.hop: float = inf  # cycles of a packet to the next chip
+        self._horizon: float = inf  # cycle before which no other chip acts on this one
         engine.beside.append(self)
 
     # -- cores ----------------------------------------------------------------------------------------------
@@ -293,23 +294,30 @@ class Hardware:
         """Cycle that its cores and the engine have come to."""
         return max(self.engine.now, int(self.silicon.state["now"]))
 
-    def call(self, time: int, what: Callable[[], None]) -> None:
+    def call(self, time: int, what: Callable[[], object]) -> None:
         """Do something at a cycle, after what is planned for it so far."""
         number = next(self._numbers)
         self._calls[number] = what
         self.silicon.plan(time, CALL, number)
 
+    def pass_on(self, there: "Hardware", time: int, what: Callable[[], object]) -> None:
+        """Have another chip do something at a cycle; its answer, which this one must not miss, comes a hop later."""
+        there.call(time, what)
+        self._horizon = min(self._horizon, time + there.hop)
+
     def increase(self, semaphore: int) -> None:
         """Raise a semaphore by one, now."""
         self.silicon.plan(self.now, RAISE, semaphore, 1)
 
-    def start(self, plan: Plan, then: Callable[[], None]) -> None:
-        """Issue a read or write now; `then` is done when all has landed."""
+    def start(self, plan: Plan, time: int, then: Callable[[], None]) -> None:
+        """Issue a read or write at a cycle; `then` is done when all has landed."""
         self._known(plan)
         more = len(self._under_way) >= self._places
         self._places += more
         self.silicon.reserve(plan.in_flight, int(more))
-        self._under_way[self.silicon.start(self.now * TICKS, plan.move)] = plan, then
+        number = next(self._numbers)
+        self._under_way[number] = plan, then
+        self.silicon.plan(time, START, plan.move, number)
 
     # -- time -----------------------------------------------------------------------------------------------
 
@@ -326,17 +334,16 @@ class Hardware:
 
     def run_to(self, horizon: float) -> None:
         """Go on to cycle `horizon`, before which no other chip acts, or until Python has something to do."""
-        silicon, limit = self.silicon, LONGEST if horizon == inf else int(horizon)
+        silicon, self._horizon = self.silicon, min(horizon, LONGEST)
         going = not self._hand_over()
         while going:
-            place, why = silicon.run(limit), silicon.state["why"]
+            place, why = silicon.run(int(self._horizon)), silicon.state["why"]
             if place == NOBODY:
                 going = False
             elif why == LANDED:
                 self._landed(place)
             elif why == CALLED:
                 self._calls.pop(place)()
-                going = len(self.engine.beside) == 1  # else others may be first
             elif why == FULL:
                 self._empty()
             elif why == STARVED:
@@ -350,7 +357,6 @@ class Hardware:
                 )
             else:
                 self.queues[place].told.popleft()()
-                going = why == NOTED  # the others plan something on another chip
         check_time(self.now)
         self._empty()
 
@@ -392,11 +398,11 @@ class Hardware:
             return
         end, owner = int(record["landed"]) // TICKS, int(record["owner"])
         self.silicon.end(place)
-        if owner == NOBODY:
-            plan, then = self._under_way.pop(place)
+        if owner < 0:
+            plan, then = self._under_way.pop(~owner)
             self.silicon.reserve(-plan.in_flight)
-            self.silicon.state["landed"] = 1
-            self.call(end, then)
+            self.silicon.state["now"] = max(self.silicon.state["now"], end)
+            then()
 
     # -- the trace ------------------------------------------------------------------------------------------
 
@@ -428,7 +434,7 @@ class Hardware:
         """Record what a burst moved between the core and each bank; whether it was the transfer's last."""
         plan, trace = self._plans[int(record["move"])], self.trace
         path, issued, owner = plan.path, int(record["issued"]), int(record["owner"])
-        lane = 0 if owner == NOBODY else int(self.silicon.cores.riscs[owner]["lane"])
+        lane = 0 if owner < 0 else int(self.silicon.cores.riscs[owner]["lane"])
         kind, start = trace.name(path.direction.upper()), int(record["burst"])
         for bank, tiles in Counter(self.routes.banks_of(plan, int(record["recorded"]), issued)).items():
             ends, nbytes = self.routes.ends(path, bank), tiles * path.tile_bytes

@@ -24,6 +24,7 @@ from tensix_sim.hw.agenda import (
     RAISE,
     RECEIVE,
     RESUME,
+    START,
     begin,
     next_time,
     plan,
@@ -69,14 +70,14 @@ def _run(memory: Any, until: int) -> int:
         if not state.landed:  # what lands within a cycle does so one by one, between what is planned for it
             place = _move(net, horizon * TICKS)
             if place != NOBODY:
-                if state.watch or net.transfers[place].owner == NOBODY:
+                if state.watch or net.transfers[place].owner < 0:
                     state.why = LANDED
                     return int(place)
                 _land(chip, net, place)
         state.landed = 0
         if not state.planned or next_time(chip) > until:
             return NOBODY
-        called = _happen(chip)
+        called = _happen(chip, net)
         if called != NOBODY:
             state.why = CALLED
             return int(called)
@@ -109,9 +110,9 @@ def _move(net: Any, until: int) -> int:
 
 @compiled
 def _land(chip: Any, net: Any, place: int) -> None:
-    """Let the owner of a transfer that has landed know, and forget the transfer."""
+    """Let the RISC that waits for a transfer know that it has landed, and forget the transfer."""
     state, transfer = chip.state[0], net.transfers[place]
-    if transfer.owner != NOBODY:
+    if transfer.owner >= 0:
         risc = chip.riscs[transfer.owner]
         risc.bank, risc.link = transfer.sum_bank // TICKS, transfer.sum_link // TICKS
         plan(chip, transfer.landed // TICKS, RESUME, transfer.owner, 0)
@@ -121,7 +122,7 @@ def _land(chip: Any, net: Any, place: int) -> None:
 
 
 @compiled
-def _happen(chip: Any) -> int:
+def _happen(chip: Any, net: Any) -> int:
     """Let the next event happen; the number of what Python does, or nobody."""
     event = chip.events[take(chip)]
     kind, place, number = event.kind, event.place, event.number
@@ -135,14 +136,11 @@ def _happen(chip: Any) -> int:
         set_semaphore(chip, place, chip.semaphores[place].value + number)
     elif kind == CHANGED:
         resume_waiting(chip, place, number)
+    elif kind == START:
+        start_transfer(net, chip.state[0].now * TICKS, place, ~number)
     else:
         return int(place)
     return NOBODY
-
-
-@compiled
-def _start(memory: Any, now: int, move: int) -> int:
-    return int(start_transfer(opened_net(memory), now, move, NOBODY))
 
 
 @compiled
@@ -274,12 +272,6 @@ class Silicon:
             due = min(due, -(-(first + (1 << TIME_SHIFT) - (ISSUE << NUMBER_BITS) >> TIME_SHIFT) // TICKS))
         return due
 
-    def start(self, now: int, move: int) -> int:
-        """Start a transfer of the move at a place at tick `now`, of which there is to be told: its own place."""
-        check_time(now // TICKS)
-        self._due = None
-        return int(_start(self._memory, now, move))
-
     def run(self, until: int) -> int:
         """Go on to cycle `until`, or until there is something to tell: of a RISC or a transfer, as `state.why` has it."""
         self._due = None
@@ -291,12 +283,13 @@ class Silicon:
         _resume(self._memory, i)
 
     def end(self, i: int) -> None:
-        """Forget transfer `i`, which has landed, and wake its owner, if it has one."""
+        """Forget transfer `i`, which has landed, and wake the RISC that waits for it, if one does."""
         self._due = None
         _end(self._memory, i)
 
     def plan(self, time: int, kind: int, place: int, number: int = 0) -> None:
         """Let something happen to a kernel at a cycle."""
+        check_time(time)
         if self.state["free"] == NOBODY:
             self.add_events(len(self.cores.events))
         self._due = None

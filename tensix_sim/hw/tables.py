@@ -92,7 +92,7 @@ TRANSFER = _record(
         ("queued_link", _I),  # ticks that it waited at links
         ("sum_bank", _I),  # `queued_bank` of all bursts
         ("sum_link", _I),  # `queued_link` of all bursts
-        ("owner", _I),  # RISC that waits for it, or `NOBODY`
+        ("owner", _I),  # RISC that waits for it, or `~number` of one that Python started
         ("burst", _I),  # cycle at which the burst under way was issued
         ("recorded", _I),  # tiles before that burst
     ]

@@ -48,7 +48,7 @@ def run(m: Machine, moves: Sequence[Moving]) -> list[int]:
         fmt = Format("bytes", move.size, move.size, False, 0)
         tensor = Tensor("t", 1 + max(move.pages), 1, fmt, move.place, opaque=True)
         plan = hardware.plan(move.direction, move.noc, move.core, tensor, move.pages, move.barrier)
-        hardware.start(plan, lambda: ends.update({i: hardware.now}))
+        hardware.start(plan, engine.now, lambda: ends.update({i: hardware.now}))
 
     for i, move in enumerate(moves):
         engine.at(move.start, begin, i)
