@@ -160,14 +160,14 @@ class Engine:
         while beside:
             horizon = queue[0][0] if queue else inf
             if horizon <= self.now:
-                return None
-            if len(beside) == 1:
-                return beside[0].run_to(horizon)
-            dues = [one.due for one in beside]
-            due = min(dues)
-            if due > horizon or due == inf:
-                return None
-            first = dues.index(due)
-            others = [one.due + one.reach for i, one in enumerate(beside) if i != first]
-            beside[first].run_to(min(horizon, *others))
-        return None
+                return
+            ends = [one.due + one.reach for one in beside]
+            first, second, *_ = [*sorted(ends)[:2], inf]
+            ran = False
+            for one, end in zip(beside, ends, strict=True):
+                until = min(horizon, second if end == first else first)
+                if one.due <= until and one.due < inf:
+                    one.run_to(until)
+                    ran = True
+            if not ran:
+                return

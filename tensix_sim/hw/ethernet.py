@@ -111,9 +111,10 @@ def check_target(tensor: Tensor, pages: Sequence[int]) -> None:
     """
     if not tensor.output:
         raise SimulationError(f"write to {tensor.name}, which is no output; build it with output=True")
-    outside = [p for p in (min(pages), max(pages)) if not 0 <= p < tensor.pages]
-    if outside:
-        raise SimulationError(f"write to page {outside[0]} of {tensor.name}, which has {tensor.pages}")
+    first, last = min(pages), max(pages)
+    if not 0 <= first <= last < tensor.pages:
+        outside = first if first < 0 else last
+        raise SimulationError(f"write to page {outside} of {tensor.name}, which has {tensor.pages}")
 
 
 class Packets(NamedTuple):

@@ -176,6 +176,7 @@ class Silicon:
         self._due: int | None = None  # as long as nothing is planned and no time goes by
         self._used: Counter[str] = Counter()
         self._reserved = 0  # requests that the transfers on their way may need at once
+        self._most = 0  # of that so far
         self._room = 0  # requests that there are
         self.add_events(64)
 
@@ -231,10 +232,13 @@ class Silicon:
         """
         self._reserved += in_flight
         self._used["transfers"] += transfers
+        if not transfers and self._reserved <= self._most:
+            return
+        self._most = max(self._most, self._reserved)
         if self._reserved > self._room:
             self._add_requests()
         places = self._used["transfers"]
-        self.make_room(transfers=places, idle=places, order=self._reserved, heap=self._room + places + len(self.net.banks))
+        self.make_room(transfers=places, idle=places, order=self._most, heap=self._room + places + len(self.net.banks))
 
     def _add_requests(self) -> None:
         if 2 * self._reserved > 1 << NUMBER_BITS:

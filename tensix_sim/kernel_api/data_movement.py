@@ -297,7 +297,6 @@ class DataMovement(Context):
         port.link_of(step, link)
         if not len(pages):
             raise SimulationError(f"{cb.label}: send of 0 tiles to {tensor.name}; at least 1")
-        check_target(tensor, pages)
         self.core.chip.written(tensor)
         block = cb.block(len(pages), 1) if tensor.values is not None else None
         number, author = self.core.chip.program.tensors.index(tensor), Author(self.history, caller()) if self.watched else None
