@@ -41,6 +41,7 @@ LIMIT = 240  # of a run
 RIGHT = ""  # the name of no fault
 
 
+SUMS = {"rl": "line", "rr": "ring"}
 PROGRAMS = {"add": (8, 8), "mm": (8, 4), "sm": (8, 6)}  # of users, and the tiles of their first tensor
 
 
@@ -74,6 +75,21 @@ def run_op(given: Raw) -> Raw:
     out = np.concatenate([output.ravel() for output in result.outputs.values()])
     cycles = [device.cycles for device in result.devices] + ([result.tail.cycles] if result.tail else [])
     return {"out": out, "cycles": cycles, "suspect": accuracy.suspect, "said": f"PCC {accuracy.pcc:.6f}, {wrong}"}
+
+
+def run_sum(name: str) -> Raw:
+    """The same of a reduce-scatter over four chips."""
+    from tensix_sim.gather.reduce_scatter import ReduceScatter
+    from tensix_sim.gather.run import run_collective
+
+    op = ReduceScatter(shape=(1, 1, 64, 512), dim=3, dtype="bfloat16", links=1, workers=2, devices=4, topology=SUMS[name])
+    rng = np.random.default_rng(0)
+    xs = [to_format(rng.standard_normal(op.shape).astype(np.float32), op.format) for _ in range(op.devices)]
+    done = run_collective(op, machine("galaxy"), xs)
+    out, right = np.concatenate(done.outputs, 3), np.sum(xs, axis=0, dtype=np.float64)
+    error = float(np.linalg.norm(out - right) / np.linalg.norm(right))
+    cycles = [figures.cycles for figures in done.figures]
+    return {"out": out, "cycles": cycles, "suspect": not error < 0.05, "said": f"relative L2 {error:.4f}"}
 
 
 def run_user(name: str) -> Raw:
@@ -123,7 +139,7 @@ def attempt(config: str) -> Raw:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
-            made = run_op(SPECS[config]) if config in SPECS else run_user(config)
+            made = run_op(SPECS[config]) if config in SPECS else run_sum(config) if config in SUMS else run_user(config)
         except Exception as error:
             made["error"] = f"{type(error).__name__}, exit {getattr(error, 'exit_code', 1)}"
             said = [str(error), *getattr(error, "__notes__", [])]
@@ -249,8 +265,9 @@ def told(text: str) -> dict[str, bool]:
 
 
 NAMES = (
-    r"\b(q_in|k_in|v_in|mask_in|identity_scale|col_identity|page_table|recip_scratch|qk_im|out_im_.|max_.|sum_.|(?:max|sum)_(?:in|out)|prev_out|signal|statistics|exp_max_diff|outt?"
-    r"|[xyab]_in|scaler|ones|maxima|exps|sums|packets|tiles|semaphore|link|output|gathered|slice|slab \d|Exp|init exp|buffers)\b"
+    r"\b(q_in|k_in|v_in|mask_in|identity_scale|col_identity|page_table|recip_scratch|qk_im|out_im_.|max_.|sum_.|(?:max|sum)_(?:in|out)"
+    r"|prev_out|signal|statistics|exp_max_diff|outt?|[xyab]_in|scaler|ones|maxima|exps|sums|packets|tiles|from ahead|from behind"
+    r"|reduced|semaphore|link|output|gathered|slice|slab \d|Exp|init exp|buffers)\b"
 )
 
 

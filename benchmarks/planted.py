@@ -8,6 +8,7 @@ the error of the result.
 from typing import Any
 
 from planted_joint import JOINT_FAULTS, joint_specs
+from planted_sums import SUM_FAULTS
 from planting import AS_GOOD, HARMLESS, NUMBERS, SLOWER, Fault, doubled, dropped, unawaited
 
 Raw = dict[str, Any]
@@ -373,7 +374,7 @@ USERS = {  # forty more, in kernels as users write them
     "H07": Fault("a link that is not there", GA, "a.step, a.link, run.hops", "a.step, a.link + 9, run.hops", "g"),
 }  # fmt: skip
 
-FAULTS: dict[str, Fault] = LEGACY | READER | WRITER | STREAMING | MASKS | SMALL | USERS | JOINT_FAULTS
+FAULTS: dict[str, Fault] = LEGACY | READER | WRITER | STREAMING | MASKS | SMALL | USERS | JOINT_FAULTS | SUM_FAULTS
 
 
 # -- configs that have them ------------------------------------------------------------------------------------------
