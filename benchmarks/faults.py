@@ -71,10 +71,10 @@ def run_op(given: Raw) -> Raw:
     accuracy = result.accuracy
     assert accuracy is not None
     assert accuracy.place is not None
-    wrong = f"rows {accuracy.place.rows} of head {accuracy.place.head}, device {accuracy.place.device}"
+    wrong = accuracy.suspicion() or ""
     out = np.concatenate([output.ravel() for output in result.outputs.values()])
     cycles = [device.cycles for device in result.devices] + ([result.tail.cycles] if result.tail else [])
-    return {"out": out, "cycles": cycles, "suspect": accuracy.suspect, "said": f"PCC {accuracy.pcc:.6f}, {wrong}"}
+    return {"out": out, "cycles": cycles, "suspect": accuracy.suspect, "said": f"PCC {accuracy.pcc:.6f} {wrong}"}
 
 
 def run_sum(name: str) -> Raw:
@@ -123,11 +123,11 @@ def run_user(name: str) -> Raw:
 
 
 def outcome(name: str, config: str) -> Raw:
-    """What becomes of a fault in a config: an error's text; of wrong numbers and of the right run, what is written."""
+    """What becomes of a fault in a config: an error's text; of a program's numbers, what is written on the way."""
     if name != RIGHT:
         plant(name)
     made = attempt(config)
-    if name == RIGHT or made.get("suspect"):
+    if config not in SPECS and (name == RIGHT or made.get("suspect")):
         made["written"] = follow()
         attempt(config)
     return made
@@ -345,7 +345,7 @@ class Tally:
         if verdict == "named":
             return line + self.named(wrong["text"], wrong["seconds"] / right["seconds"], whole)
         if verdict == "suspect":
-            return f"{line}, {wrong['said']}: {wrong_at(right, wrong)}"
+            return f"{line}, {wrong['said']}{': ' + wrong_at(right, wrong) if 'written' in wrong else ''}"
         return line if "error" in wrong else f"{line}, {wrong['said']}, cycles {wrong['cycles']} of {right['cycles']}"
 
     def named(self, text: str, ratio: float, whole: bool) -> str:

@@ -28,7 +28,8 @@ class ExpectedError(BaseModel):
 class Beyond(BaseModel):
     """Where a run is furthest beyond its expected error: first and last of these rows, by their position in the sequence.
 
-    They are in the tiles of the device's output from `page` on, which logical core `core` makes.
+    They are in the tiles of the device's output from `page` on, which logical core `core` makes. `step` is the first on the way
+    to them that is wrong, where that is known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,6 +42,7 @@ class Beyond(BaseModel):
     core: tuple[int, int]
     rel_l2: float
     expected: float
+    step: str | None = None
 
 
 class Sampled(BaseModel):
@@ -87,6 +89,7 @@ class Accuracy(BaseModel):
         return (
             f"accuracy is not what these formats give: {rows} of head {at.head}, batch {at.batch}, device "
             f"{at.device if device is None else device} ({where}), relative L2 {at.rel_l2:.1%}, expected {at.expected:.1%}"
+            + (f"; wrong from {at.step} on" if at.step else "")
         )
 
 

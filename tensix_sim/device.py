@@ -7,8 +7,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from threadpoolctl import threadpool_limits
 
-from tensix_sim.accuracy import Accuracy, Moments, Pieces, compare_with_reference, total
-from tensix_sim.expected import Errors, TileRow, judge, output_place, recomputed
+from tensix_sim.accuracy import Accuracy, Beyond, Moments, Pieces, compare_with_reference, total
+from tensix_sim.expected import Errors, TileRow, judge, output_place, quantities, recomputed
+from tensix_sim.first_wrong import Witness
 from tensix_sim.formats import TILE, Values
 from tensix_sim.gather.run import trace_bytes
 from tensix_sim.hw import Chip, Engine, SimulationError
@@ -130,23 +131,41 @@ def _run(ring_ids: Sequence[int], job: Job, progress: Progress, numbers: RunNumb
 def _run_devices(
     ring_ids: Sequence[int], job: Job, progress: Progress, numbers: RunNumbers, only: int | None, watched: bool
 ) -> list[DeviceRun]:
-    g, inputs = job.geometry, numbers.of(job.spec)
-    given, engine = replace(numbers, inputs=inputs or numbers.inputs), Engine()
-    present = range(g.R) if job.op.travels else ring_ids
-    chips = [_chip(job, r, given, only, engine, watched, r in ring_ids) for r in present]
-    if isinstance(g, RingGeometry):
-        Fabric(chips, engine, g.links, g.topology == "ring")
+    given = replace(numbers, inputs=numbers.of(job.spec) or numbers.inputs)
+    chips = _chips(ring_ids, job, given, only, watched)
     skew = job.spec.what_if.start_skew or [0] * len(chips)
-    share = _share_of(progress, sum(out.pages for chip in chips for out in chip.program.outputs))
+    share = _share_of(progress, sum(out.pages for chip in chips.values() for out in chip.program.outputs))
     with threadpool_limits(1), np.errstate(all="ignore"):  # what overflows is found in the output
-        for chip in chips:
+        for chip in chips.values():
             chip.on_write = share
-        contexts = run(*chips, starts=skew, whole=only is None and len(ring_ids) == len(chips))
+        contexts = run(*chips.values(), starts=skew, whole=only is None and len(ring_ids) == len(chips))
         return [
             _device_run(job, r, chip, mine, given, only, start)
-            for r, chip, mine, start in zip(present, chips, contexts, skew, strict=True)
+            for (r, chip), mine, start in zip(chips.items(), contexts, skew, strict=True)
             if r in ring_ids
         ]
+
+
+def _chips(ring_ids: Sequence[int], job: Job, numbers: RunNumbers, only: int | None, watched: bool) -> dict[int, Chip]:
+    """The devices of a run on one clock, those that have their part in what travels among them."""
+    g, engine = job.geometry, Engine()
+    present = range(g.R) if job.op.travels else ring_ids
+    chips = {r: _chip(job, r, numbers, only, engine, watched, r in ring_ids) for r in present}
+    if isinstance(g, RingGeometry):
+        Fabric(list(chips.values()), engine, g.links, g.topology == "ring")
+    return chips
+
+
+def first_wrong(job: Job, ring_id: int, numbers: RunNumbers, place: Beyond) -> str:
+    """The step that made a place of a device's output wrong, by running all again."""
+    chips = _chips(job.ring_ids if job.op.travels else (ring_id,), job, numbers, None, True)
+    program, core = chips[ring_id].program, chips[ring_id].cores[place.core]
+    inputs = numbers.of(job.spec)
+    assert inputs is not None
+    witness = Witness(quantities(job.geometry, program.compute, job.machine, inputs, place))
+    core.be_seen_by(witness)
+    run(*chips.values(), starts=job.spec.what_if.start_skew or [0] * len(chips), whole=False)
+    return witness.first_wrong
 
 
 def _chip(job: Job, ring_id: int, numbers: RunNumbers, only: int | None, engine: Engine, watched: bool, attends: bool) -> Chip:
@@ -179,6 +198,9 @@ def _device_run(
         if whole and numbers.quantised and not numbers.ideal and not merged:
             again = recomputed(g, chip.program.compute, job.machine, ring_id, inputs, output, by_row)
         accuracy = judge(moments.accuracy(), again)
+        if accuracy.suspect and accuracy.place:
+            step = first_wrong(job, ring_id, numbers, accuracy.place)
+            accuracy = accuracy.model_copy(update={"place": accuracy.place.model_copy(update={"step": step})})
     figures = _figures(g, chip, ring_id, contexts, accuracy, only, start)
     record_bytes(chip)
     for name, link in chip.port.links_by_name().items() if chip.port else ():

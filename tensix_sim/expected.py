@@ -4,10 +4,10 @@ The units' arithmetic, formats, K chunks and order of roundings are those of the
 they are and where its values stand come from the spec alone: so what a kernel gets wrong is not wrong here too.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,18 @@ Math = Arithmetic | Exact
 Errors = NDArray[np.float64]
 Positions = NDArray[np.int64]  # of rows in the sequence
 TilePlace = tuple[int, int, int, int]  # batch, head, slab of the device, tile row of it
+
+
+class Quantity(NamedTuple):
+    """Something that a core holds on the way to a tile row of its output: one of the `rows` of a matrix of tiles, or all."""
+
+    what: str
+    tiles: Values  # [tile rows, 32, tile columns, 32], or [..., 1] of a column
+    rows: bool
+
+
+Told = Callable[[Quantity], None]
+
 
 SPREAD = 2, 6  # tile rows of a device that are computed again, at least and at most, one in 32; and the worst by two measures
 MARGIN = 0.5  # of its expected error that a row may err more; of n rows, 1 / sqrt(n) of that (docs/numerics.md)
@@ -59,35 +71,55 @@ def recomputed(
 
     `by_row` [B, NQH, rows] is the relative L2 error of each row, NaN where a row was not compared.
     """
-    math = (Exact if config.exact else Arithmetic)(config, machine.chip.numbers)
-    own, group = np.concatenate([np.arange(slab.start, slab.stop) for slab in g.slabs(device)]), g.NQH // g.NKH
-    all_k, all_v = inputs.keys(g.Sk)
-
-    @lru_cache(maxsize=1)
-    def quantised(batch: int, kv_head: int) -> list[Values]:
-        held = (all_k, g.blocks.k), (all_v, g.blocks.v)
-        return [to_format(np.pad(x[batch, kv_head], ((0, 1), (0, 0))), fmt) for x, fmt in held]
-
-    found = []
+    found, again = [], Again(g, config, machine, device, inputs)
     for batch, head, slab, tile_row in _chosen(g, by_row):
-        kv_head, begin = head // group, tile_row * TILE
-        mine = own[slab * g.Sc : (slab + 1) * g.Sc]
-        start = int(mine[begin])
-        rows = range(start, start + len(mine[begin : begin + TILE]))
-        q, k, v = inputs.q[batch, head, start : rows.stop], all_k[batch, kv_head], all_v[batch, kv_head]
+        rows, computed, reference = again.tile_row(batch, head, slab, tile_row)
+        run = output[batch, head, slab * g.Sc + tile_row * TILE :][: len(rows)]
+        errors = (_squares(x) for x in (run - reference, computed - reference, reference))
+        found.append(TileRow(device, batch, head, rows, *output_place(g, batch, head, slab, tile_row), *errors))
+    return found
+
+
+def quantities(g: Geometry, config: ComputeConfig, machine: Machine, inputs: InputValues, place: Beyond) -> list[Quantity]:
+    """What the core that makes a place of the output should hold on the way to it, in the order of the algorithm."""
+    told: list[Quantity] = []
+    slab, tile_row = divmod(place.page // g.E % (g.phases * g.Sqt), g.Sqt)
+    Again(g, config, machine, place.device, inputs).tile_row(place.batch, place.head, slab, tile_row, told.append)
+    return told
+
+
+class Again:
+    """Tile rows of a device, computed again."""
+
+    def __init__(self, g: Geometry, config: ComputeConfig, machine: Machine, device: int, inputs: InputValues) -> None:
+        self.g, self.device, self.inputs = g, device, inputs
+        self.math = (Exact if config.exact else Arithmetic)(config, machine.chip.numbers)
+        self.own = np.concatenate([np.arange(slab.start, slab.stop) for slab in g.slabs(device)])
+        self.keys, self.values = inputs.keys(g.Sk)
+        self._quantised = lru_cache(maxsize=1)(self._quantise)
+
+    def tile_row(self, batch: int, head: int, slab: int, tile_row: int, told: Told | None = None) -> tuple[range, Values, Errors]:
+        """The rows, by their position in the sequence; what the kernel's arithmetic makes of them, and float64."""
+        g, inputs, kv_head = self.g, self.inputs, head // (self.g.NQH // self.g.NKH)
+        mine = self.own[slab * g.Sc : (slab + 1) * g.Sc]
+        start = int(mine[tile_row * TILE])
+        rows = range(start, start + len(mine[tile_row * TILE :][:TILE]))
+        q, k, v = inputs.q[batch, head, start : rows.stop], self.keys[batch, kv_head], self.values[batch, kv_head]
         mask = inputs.mask_of(batch)
         added = None if mask is None else mask[head % len(mask), start : rows.stop]
         sink = None if inputs.sinks is None else inputs.sinks[head : head + 1]
         seen = g.prefix + start, g.scale, g.left, g.right, None, None if added is None else added[np.newaxis], sink
         [(_, _, reference)] = attention(q[np.newaxis], k[np.newaxis], v[np.newaxis], *seen)
         whole = to_format(np.pad(q, ((0, TILE - len(rows)), (0, 0))), g.blocks.q)
-        chunks = key_chunks(g, device, g.prefix + mine, tile_row)
-        keys, values = quantised(batch, kv_head)
-        again = attention_rows(g, math, whole, keys, values, g.prefix + start, chunks, tile_row % g.M, added, sink)[: len(rows)]
-        run = output[batch, head, slab * g.Sc + begin :][: len(rows)]
-        errors = (_squares(x) for x in (run - reference, again - reference, reference))
-        found.append(TileRow(device, batch, head, rows, *output_place(g, batch, head, slab, tile_row), *errors))
-    return found
+        chunks = key_chunks(g, self.device, g.prefix + mine, tile_row)
+        keys, values = self._quantised(batch, kv_head)
+        again = attention_rows(g, self.math, whole, keys, values, g.prefix + start, chunks, tile_row % g.M, added, sink, told)
+        return rows, again[: len(rows)], reference
+
+    def _quantise(self, batch: int, kv_head: int) -> list[Values]:
+        """K and V of a head as their formats hold them, and a key of zeros."""
+        held = (self.keys, self.g.blocks.k), (self.values, self.g.blocks.v)
+        return [to_format(np.pad(x[batch, kv_head], ((0, 1), (0, 0))), fmt) for x, fmt in held]
 
 
 def output_place(g: Geometry, batch: int, head: int, slab: int, tile_row: int) -> tuple[int, Coord]:
@@ -143,32 +175,41 @@ def _chunks(g: Geometry, keys: Positions, begin: int, end: int) -> Iterator[Posi
 
 def attention_rows(
     g: Geometry, math: Math, q: Values, k: Values, v: Values, first: int, chunks: Iterable[Positions], row: int,
-    added: Values | None = None, sink: Values | None = None,
+    added: Values | None = None, sink: Values | None = None, told: Told | None = None,
 ) -> Values:  # fmt: skip
     """Flash attention of a tile row of queries q [32, DH], the first at `first` of the sequence, over k, v [keys + 1, DH].
 
     All are as their formats hold them, the last key zeros. The queries are tile row `row` of their Q chunk. `added` is the user's
-    mask, [rows, keys]. The letters are the kernels', the values [tile row, 32, tile column, 32].
+    mask, [rows, keys]. The letters are the kernels', the values [tile row, 32, tile column, 32]; of each quantity on the way
+    somebody may be `told`.
     """
     b, Q, mask = g.blocks, _tiles(q), _mask_rows(g, added)
     fmt = FLOAT32 if b.wide_scores else BFLOAT16
     in_pieces = b.streaming and row < b.pv_rows  # the rows that are finished first
     m = l = O = None
-    for keys in chunks:
+
+    def tell(what: str, x: Values, rows: bool = True) -> None:
+        if told is not None:
+            told(Quantity(what, x.copy(), rows))
+
+    tell("Q", Q)
+    for j, keys in enumerate(chunks):
         n = len(keys) // TILE
+        whole = bool((keys >= 0).all())  # what lies in padding is the kernel's affair
+        if whole:
+            tell(f"K chunk {j}", _tiles(k[keys]), rows=False)
         S = math.matmul(Q, b.q, _tiles(k[keys].T), b.k, fmt, False)  # S = Q K^T
-        hidden = _hidden(g, first, keys)
-        if mask is not None and g.added:
-            given = _tiles(mask[:, keys])
-            if b.streaming:
-                math.accumulate_tile(S, given, g.added, fmt)
-            else:
-                S = math.pack(math.add(S, fmt, given, g.added), fmt)
-        elif hidden.any():
-            math.accumulate_tile(S, _tiles(np.where(hidden, np.float32(-np.inf), np.float32(0))), BFLOAT16, fmt)
+        if whole:
+            tell(f"Q K^T of K chunk {j}", S)
+        S = _masked(g, math, S, fmt, mask, first, keys)
+        tell(f"mask of K chunk {j}", S)
         old_m, m = m, math.pack(math.max_rows(S, fmt, m), BFLOAT16)  # m = max(m', rowmax S)
+        tell(f"maxima m after K chunk {j}", m)
         math.subtract(S, fmt, m, BFLOAT16)
         math.exp_fast(S, g.scale, fmt)  # P = exp((S - m) scale)
+        tell(f"exponentials P of K chunk {j}", S)
+        if whole:
+            tell(f"V chunk {j}", _tiles(v[keys]), rows=False)
         old_l, l = l, math.add_up(S, fmt, fmt)  # l = sum P
         pieces = n // granularity(n, b.qk_subblock[1]) if in_pieces else 1
         old_O, O = O, _product(math, S, fmt, _tiles(v[keys]), b.v, pieces)  # O = P V
@@ -180,9 +221,32 @@ def attention_rows(
                 math.accumulate(l, scaled_l, fmt)  # l += α l'
             else:
                 l = math.pack(math.add(l, fmt, math.pack(scaled_l, fmt), fmt), fmt)
+        tell(f"sums l after K chunk {j}", l)
+        tell(f"output O after K chunk {j}", O)
     assert l is not None
     assert m is not None
     assert O is not None
+    out = _divided(g, math, m, l, O, fmt, sink)
+    tell("O / l", out)
+    return out.reshape(TILE, -1)
+
+
+def _masked(g: Geometry, math: Math, S: Values, fmt: Format, mask: Values | None, first: int, keys: Positions) -> Values:
+    """S with the mask added, the user's or one of minus infinity where a query does not see a key."""
+    hidden = _hidden(g, first, keys)
+    if mask is not None and g.added:
+        given = _tiles(mask[:, keys])
+        if not g.blocks.streaming:
+            return math.pack(math.add(S, fmt, given, g.added), fmt)
+        math.accumulate_tile(S, given, g.added, fmt)
+    elif hidden.any():
+        math.accumulate_tile(S, _tiles(np.where(hidden, np.float32(-np.inf), np.float32(0))), BFLOAT16, fmt)
+    return S
+
+
+def _divided(g: Geometry, math: Math, m: Values, l: Values, O: Values, fmt: Format, sink: Values | None) -> Values:
+    """O / l as the output's format holds it, the sink's share being in l."""
+    b = g.blocks
     tile = None if sink is None or g.sink is None else sink_tiles(sink, g.sink).reshape(1, TILE, 1, TILE)
     total = math.sum_columns(l, fmt)
     if b.streaming:
@@ -190,7 +254,7 @@ def attention_rows(
             total = math.add(total, BFLOAT16, _weight(math, tile, m, g.scale, BFLOAT16), BFLOAT16)
         inverse = math.reciprocal(total, BFLOAT16, newer=True)
         out = BFLOAT16 if isinstance(g, RingGeometry) else b.q
-        return math.pack(math.multiply(O, BFLOAT16, inverse, BFLOAT16), out).reshape(TILE, -1)  # O / l
+        return math.pack(math.multiply(O, BFLOAT16, inverse, BFLOAT16), out)  # O / l
     total = math.pack(total, fmt)
     if tile is not None and g.sink:
         old_m, m = m, math.pack(math.max_rows(tile, g.sink, m), BFLOAT16)
@@ -198,7 +262,7 @@ def attention_rows(
         total = math.pack(math.multiply(total, fmt, alpha, BFLOAT16), fmt)
         total = math.pack(math.add(total, fmt, _weight(math, tile, m, g.scale, fmt), fmt), fmt)
         O = math.pack(math.multiply(O, BFLOAT16, alpha, BFLOAT16), BFLOAT16)
-    return math.pack(math.multiply(O, BFLOAT16, math.reciprocal(total, fmt), fmt), b.q).reshape(TILE, -1)
+    return math.pack(math.multiply(O, BFLOAT16, math.reciprocal(total, fmt), fmt), b.q)
 
 
 def _visited(g: Geometry, first: int, q_chunk_end: int) -> tuple[int, int]:

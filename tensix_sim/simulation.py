@@ -105,7 +105,10 @@ class Result(Shown):
         if not moments:
             return None
         judged = judge(total(moments).accuracy(), [row for run in self.runs for row in run.recomputed])
-        return judged.model_copy(update={"suspect": any(d.accuracy.suspect for d in self.devices if d.accuracy)})
+        by_device = [d.accuracy for d in self.devices if d.accuracy]
+        step = next((a.place.step for a in by_device if a.place and judged.place and a.place.device == judged.place.device), None)
+        place = judged.place and judged.place.model_copy(update={"step": step})
+        return judged.model_copy(update={"suspect": any(a.suspect for a in by_device), "place": place})
 
     @property
     def trust(self) -> Trust:

@@ -17,6 +17,7 @@ from tensix_sim import check, simulate
 from tensix_sim.accuracy import Accuracy
 from tensix_sim.cli import main
 from tensix_sim.config import RunSpec
+from tensix_sim.device import first_wrong
 from tensix_sim.formats import FORMATS, largest, to_format
 from tensix_sim.hw import SimulationError
 from tensix_sim.job import IllegalConfigError
@@ -25,7 +26,7 @@ from tensix_sim.kernels.sdpa.args import Args, GivenMask, Heads
 from tensix_sim.kernels.sdpa.mask import Mask
 from tensix_sim.kernels.sdpa.verbs import MulSums
 from tensix_sim.sdpa import ring_program
-from tensix_sim.sdpa.inputs import make_inputs
+from tensix_sim.sdpa.inputs import AS_GIVEN, make_inputs
 from tensix_sim.sdpa.ring_joint import RingGeometry
 from tensix_sim.simulation import Result
 
@@ -172,62 +173,84 @@ def half_met(g: RingGeometry, s: int, masks: Any, later: bool) -> Any:
     return s, tuple(mask if mask.causal else replace(mask, keys=mask.keys // 2) for mask in masks), later
 
 
-FAULTS: dict[str, tuple[Raw, Plant]] = {
-    "a query sees the key after its own": (spec(), lambda patch: patch.setattr(Mask, "right", 1)),
-    "the same, streaming": (spec(kernel="streaming"), lambda patch: patch.setattr(Mask, "right", 1)),
+FAULTS: dict[str, tuple[Raw, Plant, str]] = {
+    "a query sees the key after its own": (spec(), lambda patch: patch.setattr(Mask, "right", 1), "mask of K chunk"),
+    "the same, streaming": (spec(kernel="streaming"), lambda patch: patch.setattr(Mask, "right", 1), "mask of K chunk"),
     "the window is a key too wide": (
         sdpa(sliding_window_size=96, kernel="legacy"),
         lambda patch: patch.setattr(Mask, "left", property(lambda mask: mask.window)),
+        "mask of K chunk",
     ),
     "padding is seen": (
         sdpa(is_causal=False, kv_len=208, kernel="legacy"),
         lambda patch: patch.setattr(Mask, "_row_marks", no_padding),
+        "mask of K chunk",
     ),
-    "another head's keys": (spec(), lambda patch: patch.setattr(Heads, "kv_of", wrong_head)),
-    "K in place of V": (spec(), lambda patch: patch.setattr(reader, "read_kv", k_for_v)),
-    "old sums are not rescaled": (spec(), unscaled),
-    "nor on one core": (spec(), lambda patch: unscaled(patch, lambda core: core == (1, 1))),
+    "another head's keys": (spec(), lambda patch: patch.setattr(Heads, "kv_of", wrong_head), "K chunk"),
+    "K in place of V": (spec(), lambda patch: patch.setattr(reader, "read_kv", k_for_v), "V chunk"),
+    "old sums are not rescaled": (spec(), unscaled, "sums l after"),
+    "nor on one core": (spec(), lambda patch: unscaled(patch, lambda core: core == (1, 1)), "sums l after"),
     "the mask of another head": (
         sdpa(is_causal=False, inputs__attn_mask="random", inputs__attn_mask_heads=4),
         lambda patch: patch.setattr(GivenMask, "first_row", lambda mask, b, head: 0),
+        "mask of K chunk",
     ),
     "the mask of another K chunk, legacy": (
         sdpa(is_causal=False, inputs__attn_mask="causal", kernel="legacy"),
         lambda patch: patch.setattr(reader, "read_mask", always_first(reader.read_mask)),
+        "mask of K chunk",
     ),
     "the sink of head 0 for all": (
         sdpa(inputs__attention_sink="random"),
         lambda patch: patch.setattr(reader, "read_sink", always_first(reader.read_sink)),
+        "O / l",
     ),
     "a window's border a token late": (
         sdpa(is_causal=False, cu_window_seqlens=[0, 40, 100, 192]),
         lambda patch: patch.setattr(Mask, "block", lambda mask, row, j: BLOCK(replace(mask, windows=(0, 41, 101, 192)), row, j)),
+        "mask of K chunk",
     ),
     "joint ring: K of the slice in V's place": (
         joint(),
         lambda patch: patch.setattr(ring_program, "_key_rows", lambda *given: replace(rows := KEY_ROWS(*given), v=rows.k)),
+        "V chunk",
     ),
     "joint ring, balanced: half of an early slice is met": (
         joint(is_balanced=True),
         lambda patch: patch.setattr(RingGeometry, "met", lambda g, r: (half_met(g, *met) for met in MET(g, r))),
+        "K chunk",
     ),
     "pages of batch 0 for all": (
         PAGED,
         lambda patch: patch.setattr(reader, "turn_page_table", pages_of_batch_0),
+        "K chunk",
     ),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_suspect(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the float64 reference and by the rows again, neither of which goes through a kernel."""
-    given, plant = FAULTS[name]
+    """By the float64 reference and by the rows again, neither of which goes through a kernel; and it is said where it begins."""
+    given, plant, step = FAULTS[name]
     assert not judged(given).suspect
     plant(monkeypatch)
     accuracy = judged(given)
     assert accuracy.suspect
     assert accuracy.place is not None
     assert accuracy.place.rel_l2 > 1.2 * accuracy.place.expected
+    assert (accuracy.place.step or "").startswith(step)
+    assert f"wrong from {accuracy.place.step} on" in (accuracy.suspicion() or "")
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_cores_hold_all_that_they_should(name: str) -> None:
+    """Of a right run no quantity on the way to the output is missing, whatever the op, the kernel and the formats."""
+    result = simulate(RIGHT[name])
+    device = result.devices[-1]
+    assert device.accuracy is not None
+    assert device.accuracy.place is not None
+    numbers = replace(AS_GIVEN, inputs=AS_GIVEN.of(result.spec))
+    assert first_wrong(result.job, device.ring_id, numbers, device.accuracy.place) == "the write of its pages"
 
 
 def test_the_place_is_where_the_fault_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +293,7 @@ def test_strict_is_exit_code_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     accuracy = json.loads(summary.read_text())["accuracy"]
     assert accuracy["suspect"] is True
     assert accuracy["expected"].keys() == {"rel_l2", "worst_row"}
-    assert accuracy["place"].keys() == {"device", "batch", "head", "rows", "page", "core", "rel_l2", "expected"}
+    assert accuracy["place"].keys() == {"device", "batch", "head", "rows", "page", "core", "rel_l2", "expected", "step"}
 
 
 # -- what is not finite -------------------------------------------------------------------------------------------------------

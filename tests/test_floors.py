@@ -16,7 +16,7 @@ FLOORS = [
     {"kernels"},
     {"sdpa"},
     {"gather", "doctor", "job", "walls", "trust", "matmul", "schema", "movers"},
-    {"device", "simulation", "expected", "error", "workers", "summary", "logged", "measure", "store"},
+    {"device", "simulation", "expected", "first_wrong", "error", "workers", "summary", "logged", "measure", "store"},
     {
         "analysis",
         "emit",

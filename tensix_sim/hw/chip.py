@@ -38,6 +38,13 @@ class Core:
         self.fifos = chip.fifos(self.label, self.logical) if chip.watched else chip.any_fifos
         self.buffers, self.semaphores = chip.hardware.add_core(program, self.logical, self.label)
         self.tensix = Tensix(chip.hardware, place)
+        self.witnessed = False
+
+    def be_seen_by(self, witness: Callable[[Values], None]) -> None:
+        """Let somebody see all values that its kernels write to circular buffers."""
+        self.witnessed = True
+        for fifo in self.fifos.values():
+            fifo.witness = witness
 
     def cbs(self, names: Sequence[str]) -> tuple[CircularBuffer, ...]:
         """Circular buffers by name.

@@ -4,6 +4,8 @@ When a tile is pushed, seen and popped, the clockwork knows. Here a kernel that 
 has asked for their push, whatever the time.
 """
 
+from collections.abc import Callable
+
 from tensix_sim.formats import Values
 from tensix_sim.hw.engine import Engine, SimulationError
 from tensix_sim.hw.semaphore import Changes, History
@@ -16,7 +18,7 @@ class CircularBuffer:
 
     __slots__ = (
         "_values", "early", "index", "label", "popped", "pops", "pushed", "pushes", "reserved", "reserved_by", "seen", "shared",
-        "spec", "tiles", "used", "written",
+        "spec", "tiles", "used", "witness", "written",
     )  # fmt: skip
 
     def __init__(self, spec: BufferSpec, engine: Engine, label: str, values: bool, index: int = 0) -> None:
@@ -33,6 +35,7 @@ class CircularBuffer:
         self.reserved_by: tuple[History, int] | None = None  # who reserved last, after so many of its operations on semaphores
         self.pushes, self.pops = Changes(engine), Changes(engine)
         self._values = Tiles(spec.tiles) if values else None
+        self.witness: Callable[[Values], None] | None = None  # of what it holds
 
     @property
     def space(self) -> int:
@@ -94,7 +97,14 @@ class CircularBuffer:
             if block.shape[0] * block.shape[2] != tiles:
                 raise SimulationError(f"{self.label}: a block of {block.shape[0]}x{block.shape[2]} tiles written as {tiles}")
             self.values.blocks.append(block)
+            self.show()
         self.written += tiles
+
+    def show(self) -> None:
+        """Let the witness see what was written last, or all of a buffer whose tiles are addressed."""
+        held = self._values
+        if self.witness is not None and held is not None and (held.blocks or held.memory is not None):
+            self.witness(held.blocks[-1] if held.memory is None else held.memory)
 
     def check_written(self, tiles: int) -> None:
         """Tiles that are forwarded must be written, and not pushed."""

@@ -95,6 +95,8 @@ class Compute(Context):
                     self._altered.push(out, known.tiles)
             if self.values:
                 known.verb.values(self._units)
+                if self.core.witnessed:
+                    _show(*operands, *options.values())
         if len(self._given) >= BATCH:
             await self._until_room()
 
@@ -216,3 +218,9 @@ class Compute(Context):
         self._trace.units[name] = unit
         vector = cycles if unit == "sfpu" else 0
         return self._operation(SPEND_ON_PACK, name=self._named(name), cycles=cycles, vector=vector)
+
+
+def _show(*operands: Any) -> None:
+    """Let the core's witness see what a verb may have written."""
+    for cb in dict.fromkeys(x.cb for x in operands if isinstance(x, Matrix) and x.cb.spec.producer == "compute"):
+        cb.show()
