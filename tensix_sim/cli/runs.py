@@ -237,9 +237,9 @@ def report(
     from tensix_sim.summary import read_run
 
     if is_script(folder):
-        if png or output:
-            fail("a script's run has no page and no pictures: give neither --output nor --png")
-        report_script(folder, json_file)
+        if png or lines:
+            fail("a script's ops have no traces of cores: give neither --png nor --lines")
+        report_script(folder, output or folder / "report.html", json_file)
         return
     need(png, "--png draws with", "matplotlib", "plot")
     done = read_run(folder)

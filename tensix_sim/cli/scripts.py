@@ -65,14 +65,19 @@ def _options(overrides: Sequence[str]) -> list[str]:
     return found
 
 
-def report_script(folder: Path, json_file: Path | None) -> None:
-    """Say what a script's ops cost. It has no page, and no what-ifs of its own."""
+def report_script(folder: Path, page: Path, json_file: Path | None) -> None:
+    """Write the page of a script's run, and say what its ops cost."""
+    from tensix_sim.files import try_target
+    from tensix_sim.page import write_script_report
     from tensix_sim.script import read_script
     from tensix_sim.script.screen import script_screen
 
     run = read_script(folder)
-    show(script_screen(run), json_file, run.summary)
-    say("a script's run has no page; for a what-if, run it again with --set machine.NUMBER=VALUE, and compare", err=True)
+    try_target(page)
+    show("" if page == STDOUT else script_screen(run), json_file, run.summary)
+    write_script_report(run, page)
+    if page != STDOUT:
+        say(f"wrote {page}", err=True)
 
 
 def compare_runs(sides: Sequence[Path], everything: bool, limits: Sequence[str], json_file: Path | None) -> None:
