@@ -16,6 +16,7 @@ from tensix_sim.page.packing import pack
 from tensix_sim.page.page import html
 from tensix_sim.script import ScriptOp, ScriptRun, Taken
 from tensix_sim.script.screen import about, of_cycles, of_errors, ops_table, short
+from tensix_sim.script.what_ifs import what_ifs_table
 
 WAITS = "waits"
 COLOURS = {"attention": "sfpu", "products": "matmul", "collectives": "move", "around": "fpu", WAITS: OTHER_WAIT, DONE: DONE}
@@ -40,7 +41,6 @@ def describe_script(run: ScriptRun) -> dict[str, Any]:
     on = machine(run.board).override(run.machine)
     kinds = {GAP: DONE, DONE: DONE, WAITS: WAITS, **{_name(op): op.kind for op in run.ops}}
     lines = {device: list(_spans(run, line)) for device, line in run.lines.items()}
-    header, rows = ops_table(run)
     set_to = [f"--set={key}" for key in (f"board={run.board}", f"mesh={run.mesh[0]}x{run.mesh[1]}", f"numerics={run.numerics}")]
     set_to += [f"--set=machine.{key}={value}" for key, value in run.machine.items()]
     return {
@@ -58,13 +58,18 @@ def describe_script(run: ScriptRun) -> dict[str, Any]:
         "family_of": [COLOURS[kind] for kind in kinds.values()],
         "families": [family._asdict() for family in _families()],
         "figures": [[f"{us / run.us:.1%}", what] for what, us in run.shares().items() if us],
-        "ops": {"header": header, "rows": rows, "notes": [*of_cycles(run), *of_errors(run), *run.notes]},
+        "ops": _as_data(ops_table(run)) | {"notes": [*of_cycles(run), *of_errors(run), *run.notes]},
+        "what_ifs": _as_data(what_ifs_table(run)),
         "verdicts": [],
         "devices": [_device(lines.values(), list(kinds))],
         "foot": foot(on, run.run, join(["tensix-sim", "run", run.script, *set_to, "--", *run.arguments])),
         "slices": {},
         "without": WITHOUT,
     }
+
+
+def _as_data(table: tuple[list[str], list[list[str]]]) -> dict[str, Any]:
+    return {"header": table[0], "rows": table[1]}
 
 
 def _families() -> list[Family]:

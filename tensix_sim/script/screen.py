@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from tensix_sim.script.run import OP_KINDS, ScriptOp, ScriptRun, Taken
-from tensix_sim.text import counted, spans, table, wrapped
+from tensix_sim.script.what_ifs import what_ifs_screen
+from tensix_sim.text import counted, spans, table, with_text, wrapped
 
 HEADER = ("op", "shape of input", "devices", "ring", "calls", "us", "of all", "bound by", "error (worst)", "PCC")
 NEEDED = ("op", "us")
@@ -17,6 +18,7 @@ def script_screen(run: ScriptRun) -> str:
         wrapped(about(run)),
         table(header, rows, least=[name for name in ("shape of input", "PCC") if name in header]),
         _shares(run),
+        what_ifs_screen(run),
         *(wrapped(text) for text in of_cycles(run)),
         "\n".join(wrapped(text) for text in of_errors(run)),
         "\n".join(wrapped(f"note: {note}") for note in run.notes),
@@ -35,9 +37,7 @@ def about(run: ScriptRun) -> str:
 
 def ops_table(run: ScriptRun) -> tuple[list[str], list[list[str]]]:
     """The header and the rows of the ops, in the columns in which something stands."""
-    rows = [*_lines(run)]
-    kept = [i for i, name in enumerate(HEADER) if name in NEEDED or any(row[i] for row in rows)]
-    return [HEADER[i] for i in kept], [[row[i] for i in kept] for row in rows]
+    return with_text(HEADER, [*_lines(run)], NEEDED)
 
 
 def of_cycles(run: ScriptRun) -> Iterator[str]:
