@@ -219,7 +219,7 @@ def test_what_is_relieved_is_what_a_specs_run_tries() -> None:
 
 @pytest.mark.slow
 def test_a_script_runs_again_for_each_what_if(tmp_path: Path) -> None:
-    """A product with faster FPUs or banks takes what such a machine's takes, and none longer than it did."""
+    """A product with faster FPUs or banks takes what such a machine's takes; all else is as without what-ifs."""
     (tmp_path / "block.py").write_text(SQUARE)
     command = [
         sys.executable,
@@ -244,7 +244,6 @@ def test_a_script_runs_again_for_each_what_if(tmp_path: Path) -> None:
     for cause, numbers in relieved(plain):
         product = simulate(MatmulSpec(m=512, k=512, n=512, machine=numbers))
         assert took[cause] == pytest.approx(product.microseconds, abs=0.001)
-    assert max(took.values()) <= plain.us
 
 
 def test_shares_are_of_the_device_that_ends_last() -> None:
