@@ -23,7 +23,7 @@ function drawOps() {
 function whatIfsOfOps({ header, rows }) {
   if (!rows.length) return el("p", { class: "note" }, "The script was run without --what-ifs.");
   const lines = rows.map(([cause, ...figures]) => el("tr", {}, el("td", {}, cause), figures.map(number)));
-  return el("div", {}, el("h3", {}, "What if"),
+  return el("div", {}, el("p"), el("h3", {}, "What if"),
     el("p", { class: "note" }, "Each row is the script again, whole, on a machine of which one thing is twice as fast; of each kind of op the change of its microseconds on the slowest device."),
     el("div", { class: "scroll" }, el("table", {}, head(...header.map((name, i) => (i ? `>${name}` : name))), el("tbody", {}, lines))));
 }

@@ -96,9 +96,9 @@ def _spans(run: ScriptRun, line: list[tuple[ScriptOp, Taken]]) -> Iterator[Span]
 
 
 def _device(lines: Iterable[list[Span]], names: list[str]) -> dict[str, Any]:
-    """All devices as one of the page's, whose lanes they are."""
+    """All devices as one of the page's, whose lanes they are; no page is of less than a cycle."""
     lives = [[(names.index(what), cycles) for what, cycles in line] for line in lines]
-    wall = max(sum(cycles for _, cycles in line) for line in lives)
+    wall = max(1, *(sum(cycles for _, cycles in line) for line in lives))
     totals = []
     for lane, line in enumerate(lives):
         done = names.index(DONE), wall - sum(cycles for _, cycles in line)
