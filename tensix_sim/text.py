@@ -1,7 +1,7 @@
 """Text as the faces lay it out: values as people write them, tables, and lines that are not too long."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from difflib import get_close_matches
 from importlib import import_module
@@ -116,6 +116,14 @@ def wrapped(text: str, first: str = "", rest: str = "  ") -> str:
 def columns(layout: str, *cells: object) -> str:
     """Cells in a line, each as its part of the layout says: ``<10 >8`` is ten letters on the left, then eight on the right."""
     return "".join(f"{cell:{column}}" for cell, column in zip(cells, layout.split(), strict=True)).rstrip()
+
+
+def with_text(
+    header: Sequence[str], rows: Sequence[Sequence[str]], needed: Collection[str] = ()
+) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of a table in the columns in which something stands, and in those that are needed."""
+    kept = [i for i, name in enumerate(header) if name in needed or any(row[i] for row in rows)]
+    return [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], words: str = "", least: Sequence[str] = ()) -> str:

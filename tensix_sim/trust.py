@@ -72,7 +72,8 @@ def trust(spec: RunSpec, device: Mapping[str, Any] | None = None) -> Trust:
 
 def trust_of_op(op: str, kind: str, chip: str) -> Trust:
     """How far times of an op around attention were from silicon: of published ones of the same op, kind and chip."""
-    family = "product" if op in ("linear", "matmul") else "all_gather" if op.startswith("all_gather") else op
+    collective = next((name for name in ("all_gather", "reduce_scatter") if op.startswith(name)), op)
+    family = "product" if op in ("linear", "matmul") else collective
     what = ", ".join(part for part in (chip, family, kind) if part)
     for row in op_errors():
         if (row["op"], row["kind"], row["chip"]) == (family, kind, chip):

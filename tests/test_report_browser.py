@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import HANGS
@@ -15,7 +16,8 @@ from tensix_sim.analysis import RelievedRun, Tried, Verdict
 from tensix_sim.formats import BFLOAT16
 from tensix_sim.kernel_api import Tensor
 from tensix_sim.kernels import eltwise_add
-from tensix_sim.page import write_report
+from tensix_sim.page import write_report, write_script_report
+from tensix_sim.script import ScriptOp, ScriptRun, Taken
 from tensix_sim.trace import open_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -132,6 +134,31 @@ def test_the_page_of_a_program_of_ones_own_has_what_applies(tmp_path: Path) -> N
     for section in set(SECTIONS) - set(OF_ANY_PROGRAM):
         assert re.search(rf'<section id="{section}" hidden', dom), section
         assert f'href="#{section}"' not in dom
+
+
+def test_the_page_of_a_script_has_its_ops_and_finds_them(tmp_path: Path) -> None:
+    """The table of ops, a time line for each device, the budget; a click on an op finds its calls on both devices."""
+    taken = (Taken(devices=(0, 1), start_ns=0, cycles=1000, us=1.0), Taken(devices=(1,), start_ns=1000, cycles=500, us=0.5))
+    shape = {"shape": "1x1x32x32"}
+    ops = tuple(
+        ScriptOp(number=i, op=op, taken=(one,), **shape) for i, (op, one) in enumerate(zip(("linear", "add"), taken, strict=True))
+    )
+    about: dict[str, Any] = {"run": "0" * 16, "version": "0", "script": "a.py", "board": "n300", "chip": "wormhole_b0"}
+    run = ScriptRun(**about, mesh=(1, 2), cores=64, numerics="off", clock_hz=10**9, simulated=2, ops=ops)
+    write_script_report(run, tmp_path / "page.html")
+    click = """
+  document.querySelector("#ops tr.pick").click();
+  setTimeout(() => (root.dataset.found = document.getElementById("found").textContent), 300);
+"""
+    dom, console = browse(tmp_path / "page.html", 1400, click)
+    assert console == ""
+    assert noted(dom, "failed") == ""
+    assert noted(dom, "found") == "2 spans, 2,000 cycles"
+    assert int(noted(dom, "overflow")) <= 0
+    drawn_whole(dom, ("ops", "time", "budget"))
+    assert "Every lane adds up to the wall, 1,500 cycles" in dom
+    for section in {*SECTIONS} - {"time", "budget"}:
+        assert re.search(rf'<section id="{section}" hidden', dom), section
 
 
 def test_the_budget_on_the_page_says_that_it_adds_up(report: Path) -> None:

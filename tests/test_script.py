@@ -14,11 +14,15 @@ import pytest
 from click.testing import CliRunner
 
 from tensix_sim import ttnn
+from tensix_sim.analysis.reliefs import FASTER
 from tensix_sim.cli import main
 from tensix_sim.matmul import MatmulSpec, simulate
+from tensix_sim.page import describe_script
+from tensix_sim.page.packing import unpack
 from tensix_sim.script import ScriptOp, ScriptRun, Taken, is_script, read_script
 from tensix_sim.script.compare import compare_scripts
 from tensix_sim.script.screen import script_screen
+from tensix_sim.script.what_ifs import relieved, what_if, what_ifs_table
 from tensix_sim.trace import RunError
 from tensix_sim.ttnn.record import script_run
 from tensix_sim.ttnn.session import SESSION
@@ -34,6 +38,11 @@ with ttnn.create_mesh_device(ttnn.MeshShape(1, 2)) as mesh:
     ttnn.add(q, k)
     ttnn.add(q, k)
     ttnn.gelu(q)
+"""
+SQUARE = """
+import ttnn
+x = ttnn.zeros((512, 512), ttnn.bfloat16, device=ttnn.open_device(device_id=0))
+ttnn.matmul(x, x)
 """
 pytestmark = pytest.mark.usefixtures("own_session")
 
@@ -130,13 +139,118 @@ def test_the_screen_says_what_each_op_costs(folder: Path) -> None:
     assert "8 ops on devices, of which 3 were simulated" in " ".join(text.split())
 
 
-def test_shares_are_of_the_device_that_ends_last() -> None:
-    """Device 1 attends longer; device 0 waits for it before they gather, and what it waits is not counted as work."""
-    run = made(
+def gathering() -> ScriptRun:
+    """Device 1 attends longer; device 0 waits for it before they gather, and gathers longer."""
+    return made(
         ("linear", [((0, 1), 0, 10.0)]),
         ("scaled_dot_product_attention", [((0,), 10, 5.0), ((1,), 10, 20.0)]),
         ("all_gather", [((0,), 30, 40.0), ((1,), 30, 30.0)]),
     )
+
+
+def test_the_page_has_a_time_line_for_each_device() -> None:
+    """Spans of ops and waits one after the other, of as many cycles as at 1 GHz they took nanoseconds, in their kind's colour."""
+    data = describe_script(gathering())
+    packed = unpack(data["devices"][0]["detail"]["0"]["packed"])
+    lanes = [
+        [(data["names"][act], int(n)) for act, n in zip(*packed[2 * i : 2 * i + 2], strict=True)] for i in range(len(packed) // 2)
+    ]
+    attention = "sdpa 1x1x32x32"
+    assert dict(zip(data["lanes"], lanes, strict=True)) == {
+        "device 0": [("linear 1x1x32x32", 10_000), (attention, 5_000), ("waits", 15_000), ("all_gather 1x1x32x32", 40_000)],
+        "device 1": [("linear 1x1x32x32", 10_000), (attention, 20_000), ("all_gather 1x1x32x32", 30_000)],
+    }
+    labels = {family["key"]: family["label"] for family in data["families"]}
+    assert labels[data["family_of"][data["names"].index(attention)]] == "attention"
+    assert [data["acts"][2 * i] for i in range(len(data["names"]))] == [*range(len(data["names"]))]
+
+
+def test_each_device_of_the_page_adds_up_to_the_whole(folder: Path) -> None:
+    """Cycles by op, of waits and after the end; the whole is the script's time. Ops without cycles stand in the table alone."""
+    run = read_script(folder)
+    for one in (run, gathering()):
+        data = describe_script(one)
+        (mesh,) = data["devices"]
+        _, lane, _, cycles = unpack(mesh["totals"])
+        for i in range(len(data["lanes"])):
+            assert cycles[lane == i].sum() == mesh["wall"] == pytest.approx(one.us * one.clock_hz / 1e6, abs=len(one.ops))
+    rows = {row[0]: row for row in describe_script(run)["ops"]["rows"]}
+    assert "not modelled" in rows["gelu"]
+    without = read_script(folder).model_copy(update={"ops": run.ops[-1:]})
+    assert unpack(describe_script(without)["devices"][0]["totals"])[3].tolist() == [1, 1]
+
+
+def test_report_writes_the_page(folder: Path, tmp_path: Path) -> None:
+    """Beside the run or where it is asked for, the same bytes; on stdout alone if so."""
+    page = tmp_path / "page.html"
+    for arguments in ([], ["--output", str(page)]):
+        done = CliRunner().invoke(main, ["report", str(folder), *arguments])
+        assert done.exit_code == 0, done.output
+        assert "linear" in done.stdout
+    assert page.read_bytes() == (folder / "report.html").read_bytes()
+    assert "block.py on n300" in page.read_text()
+    printed = CliRunner().invoke(main, ["report", str(folder), "--output", "-"])
+    assert printed.stdout == page.read_text()
+
+
+def test_what_ifs_say_what_each_kind_of_op_saves() -> None:
+    """What saves most first; the changes of the kinds are that of the whole."""
+    run = gathering()
+    halved = made(
+        ("linear", [((0, 1), 0, 5.0)]),
+        ("scaled_dot_product_attention", [((0,), 5, 5.0), ((1,), 5, 20.0)]),
+        ("all_gather", [((0,), 25, 40.0), ((1,), 25, 30.0)]),
+    )
+    told = run.model_copy(update={"what_ifs": (what_if("SFPU", run), what_if("FPU", halved))})
+    header, rows = what_ifs_table(told)
+    assert header == ["what if twice as fast", "us", "the script takes", "products"]
+    assert rows == [["FPU", "65.0", "7.1% less", "-5.0"], ["SFPU", "70.0", "0.0% less", ""]]
+    assert re.search(r"^FPU +65\.0 +7\.1% less +-5\.0$", script_screen(told), re.MULTILINE)
+    assert describe_script(told)["what_ifs"] == {"header": header, "rows": rows}
+
+
+def test_what_is_relieved_is_what_a_specs_run_tries() -> None:
+    """Each resource of a device, and between devices their links; of a run whose machine was changed, twice as fast as there."""
+    run = made(("linear", [((0, 1), 0, 10.0)])).model_copy(update={"machine": {"dram.bank_rate": 10.0}})
+    found = dict(relieved(run))
+    assert found.keys() == {*FASTER, "Ethernet links"}
+    assert found["DRAM banks"]["dram.bank_rate"] == 20
+    alone = made(("linear", [((0,), 0, 10.0)]))
+    assert dict(relieved(alone)).keys() == {*FASTER}
+
+
+@pytest.mark.slow
+def test_a_script_runs_again_for_each_what_if(tmp_path: Path) -> None:
+    """A product with faster FPUs or banks takes what such a machine's takes; all else is as without what-ifs."""
+    (tmp_path / "block.py").write_text(SQUARE)
+    command = [
+        sys.executable,
+        "-m",
+        "tensix_sim",
+        "run",
+        "block.py",
+        "--traces",
+        ".",
+        "--set",
+        "board=n150",
+        "--set",
+        "numerics=off",
+    ]
+    runs = []
+    for name, more in (("plain", []), ("tried", ["--what-ifs"])):
+        subprocess.run([*command, "--name", name, *more], cwd=tmp_path, capture_output=True, timeout=600, check=True)
+        runs.append(read_script(tmp_path / name))
+    plain, tried = runs
+    assert tried == plain.model_copy(update={"what_ifs": tried.what_ifs})
+    took = {one.cause: one.us for one in tried.what_ifs}
+    for cause, numbers in relieved(plain):
+        product = simulate(MatmulSpec(m=512, k=512, n=512, machine=numbers))
+        assert took[cause] == pytest.approx(product.microseconds, abs=0.001)
+
+
+def test_shares_are_of_the_device_that_ends_last() -> None:
+    """What device 0 waits is not counted as work."""
+    run = gathering()
     assert run.us == 70
     assert run.slowest == 0
     assert run.shares() == {"products": 10, "attention": 5, "collectives": 40, "around": 0, "waits": 15}
@@ -170,8 +284,8 @@ def test_limits_and_refusals_have_their_exit_codes(folder: Path, tmp_path: Path)
     script.write_text("raise SystemExit(5)")
     for arguments, code in (
         (["run", str(script), "--set", "inputs.seq_len=64"], 2), (["run", str(script), "--emit", "npe"], 2),
-        (["run", str(script), "--gather"], 2), (["run", "--", "spec.yaml", "more"], 2),
-        (["report", str(folder), "--png"], 2),
+        (["run", str(script), "--gather"], 2), (["run", "--what-ifs"], 2), (["run", "--", "spec.yaml", "more"], 2),
+        (["report", str(folder), "--png"], 2), (["report", str(folder), "--lines"], 2),
     ):  # fmt: skip
         assert CliRunner().invoke(main, arguments).exit_code == code, arguments
 

@@ -56,6 +56,7 @@ def _within(ctx: click.Context, param: click.Parameter, name: str | None) -> str
 )
 @click.option("--explain-error", is_flag=True, help="Take the error apart by its causes; needs numerics: exact.")
 @click.option("--strict", is_flag=True, help="Exit with 3 if the accuracy is not what the formats give.")
+@click.option("--what-ifs", is_flag=True, help="Of a script: also run it again with each resource twice as fast.")
 @guarded
 def run(
     given: Given,
@@ -68,6 +69,7 @@ def run(
     kinds: tuple[str, ...],
     explain_error: bool,
     strict: bool,
+    what_ifs: bool,
 ) -> None:
     """Run the op of SPEC on its device or on every device of its ring; without SPEC, the built-in example.
 
@@ -77,10 +79,10 @@ def run(
         if gather or explain_error or strict or given.preset:
             fail("--gather, --explain-error, --strict and --preset are for a spec, and not for a script")
         folder = traces / (name or Path(given.spec).stem)
-        run_script(given.spec, arguments, given.overrides, folder, kinds, json_file)
+        run_script([given.spec, *arguments], given.overrides, folder, kinds, json_file, what_ifs)
         return
-    if arguments:
-        fail(f"{' '.join(arguments)}: only a script takes arguments")
+    if arguments or what_ifs:
+        fail(f"{' '.join(arguments) or '--what-ifs'}: for a script only; the what-ifs of a spec's run are in its report")
     from tensix_sim.screen import run_screen
     from tensix_sim.sdpa.op import Op
     from tensix_sim.simulation import simulate
@@ -237,9 +239,9 @@ def report(
     from tensix_sim.summary import read_run
 
     if is_script(folder):
-        if png or output:
-            fail("a script's run has no page and no pictures: give neither --output nor --png")
-        report_script(folder, json_file)
+        if png or lines:
+            fail("a script's ops have no traces of cores: give neither --png nor --lines")
+        report_script(folder, output or folder / "report.html", json_file)
         return
     need(png, "--png draws with", "matplotlib", "plot")
     done = read_run(folder)

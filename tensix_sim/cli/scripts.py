@@ -2,19 +2,19 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tensix_sim.cli.console import UNWRITTEN, fail, say, show
+from tensix_sim.cli.console import UNWRITTEN, fail, progress, say, show
 from tensix_sim.host import STDOUT
 
 if TYPE_CHECKING:
     from tensix_sim.analysis.compare import Side
-    from tensix_sim.script import ScriptRun
+    from tensix_sim.script import ScriptRun, ScriptWhatIf
 
 OPTIONS = ("board", "mesh", "numerics", "kernel", "branch")  # that `python -m tensix_sim.ttnn` has
 FAILED = 3
@@ -27,31 +27,62 @@ def is_python(spec: str | None) -> bool:
 
 
 def run_script(
-    script: str, arguments: Sequence[str], overrides: Sequence[str], folder: Path, kinds: tuple[str, ...], json_file: Path | None
+    command: Sequence[str],
+    overrides: Sequence[str],
+    folder: Path,
+    kinds: tuple[str, ...],
+    json_file: Path | None,
+    what_ifs: bool,
 ) -> None:
-    """Run a script with ttnn on virtual chips: what it prints goes to stderr, what its ops cost to stdout."""
-    from tensix_sim.script import read_script
+    """Run a script and its arguments with ttnn on virtual chips: what it prints goes to stderr, what its ops cost to stdout.
+
+    With `what_ifs` again and again, silently, each time with something twice as fast.
+    """
     from tensix_sim.script.emit import check_kinds, emit_script
     from tensix_sim.script.screen import script_screen
     from tensix_sim.trace import whole_folder
 
     check_kinds(kinds)
     options = _options(overrides)
-    with TemporaryDirectory(prefix="tensix-sim-") as place:
-        recorded = Path(place) / "run"
-        python = [sys.executable, "-m", "tensix_sim.ttnn", "--record", str(recorded), *options]
-        command = [*python, "--", sys.executable, script, *arguments]
-        code = subprocess.run(command, stdout=STDERR, check=False).returncode
-        if code:
-            fail(f"{script} ended with exit code {code}; {UNWRITTEN}", FAILED)
-        if not recorded.exists():
-            fail(f"{script} called no op of ttnn; {UNWRITTEN}")
-        run = read_script(recorded)
+    run = _recorded(command, options)
+    if what_ifs:
+        run = run.model_copy(update={"what_ifs": tuple(_what_ifs(run, command, options))})
     with whole_folder(folder) as new:
         run.write_into(new)
         emit_script(run, kinds, new, folder.resolve().name)
     show(script_screen(run), json_file, run.summary)
     say(f"run in {folder}", err=True)
+
+
+def _recorded(command: Sequence[str], options: Sequence[str], what_if: str = "") -> "ScriptRun":
+    from tensix_sim.script import read_script
+
+    script = command[0]
+    with TemporaryDirectory(prefix="tensix-sim-") as place:
+        recorded = Path(place) / "run"
+        python = [sys.executable, "-m", "tensix_sim.ttnn", "--record", str(recorded), *options, "--", sys.executable]
+        code = subprocess.run(
+            [*python, *command],
+            stdout=subprocess.DEVNULL if what_if else STDERR,
+            stderr=subprocess.DEVNULL if what_if else None,
+            check=False,
+        ).returncode
+        if code:
+            fail(f"{script}{what_if} ended with exit code {code}; {UNWRITTEN}", FAILED)
+        if not recorded.exists():
+            fail(f"{script} called no op of ttnn; {UNWRITTEN}")
+        return read_script(recorded)
+
+
+def _what_ifs(run: "ScriptRun", command: Sequence[str], options: Sequence[str]) -> "Iterator[ScriptWhatIf]":
+    from tensix_sim.script.what_ifs import relieved, what_if
+
+    tried = [*relieved(run)]
+    with progress("what-ifs", UNWRITTEN) as bar:
+        for i, (cause, numbers) in enumerate(tried):
+            bar(i / len(tried), cause)
+            faster = [option for name, value in numbers.items() for option in ("--machine", f"{name}={value}")]
+            yield what_if(cause, _recorded(command, [*options, *faster], f" with {cause} twice as fast"))
 
 
 def _options(overrides: Sequence[str]) -> list[str]:
@@ -65,14 +96,19 @@ def _options(overrides: Sequence[str]) -> list[str]:
     return found
 
 
-def report_script(folder: Path, json_file: Path | None) -> None:
-    """Say what a script's ops cost. It has no page, and no what-ifs of its own."""
+def report_script(folder: Path, page: Path, json_file: Path | None) -> None:
+    """Write the page of a script's run, and say what its ops cost."""
+    from tensix_sim.files import try_target
+    from tensix_sim.page import write_script_report
     from tensix_sim.script import read_script
     from tensix_sim.script.screen import script_screen
 
     run = read_script(folder)
-    show(script_screen(run), json_file, run.summary)
-    say("a script's run has no page; for a what-if, run it again with --set machine.NUMBER=VALUE, and compare", err=True)
+    try_target(page)
+    show("" if page == STDOUT else script_screen(run), json_file, run.summary)
+    write_script_report(run, page)
+    if page != STDOUT:
+        say(f"wrote {page}", err=True)
 
 
 def compare_runs(sides: Sequence[Path], everything: bool, limits: Sequence[str], json_file: Path | None) -> None:

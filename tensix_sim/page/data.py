@@ -92,7 +92,7 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
         "devices": devices,
         "slices": {str(ring_id): [asdict(one) for one in found] for ring_id, found in slices.items()},
         "slices_alike": alike(slices, max(device["cycles"] for device in summary)),
-        "foot": _foot(job.machine, run),
+        "foot": foot(job.machine, run.id, _again(run)),
     }
 
 
@@ -112,7 +112,7 @@ def describe_program(
         "flops": "flops of busy FPUs",
         "verdicts": _verdicts(verdicts),
         "devices": [device],
-        "foot": _foot(machine),
+        "foot": foot(machine),
         "slices": {},
         "without": [*([] if verdicts else ["verdict"]), "ring", "config", "accuracy"],
     }
@@ -143,15 +143,16 @@ def _verdicts(found: Sequence[Verdict]) -> list[dict[str, Any]]:
     return [finite(v.summary()) | {"alike": alike[v.ring_id]} for v in found]
 
 
-def _foot(machine: Machine, run: Run | None = None) -> dict[str, Any]:
+def foot(machine: Machine, run: str = "", again: str = "") -> dict[str, Any]:
     """What made the page, the command that makes the run again, and the machine's numbers."""
-    again = ""
-    if run:
-        given = run.spec.model_dump(mode="json", exclude_defaults=True)
-        given["inputs"] |= {name: file for name in "qkv" if (file := run.summary["spec"]["inputs"][name])}
-        again = f"echo {quote(json.dumps(given))} | tensix-sim run -"
-    made_by = f"tensix_sim {tensix_sim.__version__}{f', run {run.id}' if run else ''}, on {machine.board}"
+    made_by = f"tensix_sim {tensix_sim.__version__}{f', run {run}' if run else ''}, on {machine.board}"
     return {"made_by": made_by, "again": again, "machine": _settings(machine.model_dump())}
+
+
+def _again(run: Run) -> str:
+    given = run.spec.model_dump(mode="json", exclude_defaults=True)
+    given["inputs"] |= {name: file for name in "qkv" if (file := run.summary["spec"]["inputs"][name])}
+    return f"echo {quote(json.dumps(given))} | tensix-sim run -"
 
 
 def _tail(summary: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -36,7 +36,7 @@ def html(data: Mapping[str, Any], run: str = "") -> str:
         "title": escape(data["title"]),
         "style": part("report.css"),
         "data": _json_in_html(data),
-        "script": part("desk.js") + part("lines.js") + part("slices.js") + part("report.js"),
+        "script": part("desk.js") + part("lines.js") + part("slices.js") + part("ops.js") + part("report.js"),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], part("template.html"))
 

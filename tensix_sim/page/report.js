@@ -144,7 +144,8 @@ function drawHead() {
       figure(fmt(slowest.cycles), devices.length > 1 ? `cycles, device ${slowest.ring_id}, the slowest` : "cycles"),
       figure(us(slowest.cycles), `at ${fmt(data.clock_hz / 1e6)} MHz`),
       slowest.math_utilization === undefined ? null : figure(percent(slowest.math_utilization), "of the peak of the grid's FPUs"),
-      figure(percent(slowest.dram_utilization), "of the DRAM rate"),
+      slowest.dram_utilization === undefined ? null : figure(percent(slowest.dram_utilization), "of the DRAM rate"),
+      (data.figures ?? []).map(([value, what]) => figure(value, what)),
       first ? figure(first.binds, "binds it") : null));
 }
 
@@ -377,7 +378,7 @@ function drawTimeFrame() {
   const button = (text, label, act) => el("button", { type: "button", title: label, "aria-label": label, onclick: act }, text);
   plot.canvas = el("canvas", { tabindex: 0, role: "img", "aria-label": "lanes, circular buffers and bandwidth over time; arrow keys, + and - move and zoom" });
   body("time").replaceChildren(
-    el("div", { class: "controls" }, el("label", {}, "core", cores),
+    el("div", { class: "controls" }, data.ops ? null : el("label", {}, "core", cores),
       el("span", {}, button("+", "zoom in", () => zoom(0.5)), " ", button("−", "zoom out", () => zoom(2)), " ", button("◀", "earlier", () => pan(-0.4)), " ", button("▶", "later", () => pan(0.4)), " ", button("all", "show all", () => look(0, device.wall))),
       ...searchField(),
       el("span", { id: "window" })),
@@ -385,7 +386,7 @@ function drawTimeFrame() {
     plot.canvas,
     el("div", { class: "controls", id: "pinned", role: "status" }, "Click a span to pin it."),
     sumsFrame(),
-    el("p", { class: "note" }, `Drag to zoom, Shift and drag to pan, a click pins a span; W, S, A and D or the arrow keys zoom and pan, Ctrl and wheel (or the wheel after a click) zooms, double-click shows all. Where steps are narrower than a pixel, a column is filled by their shares. Buffers: dark is the mean of a pixel, light the most. ${omitted(device)}`));
+    el("p", { class: "note" }, `Drag to zoom, Shift and drag to pan, a click pins a span; W, S, A and D or the arrow keys zoom and pan, Ctrl and wheel (or the wheel after a click) zooms, double-click shows all. Where steps are narrower than a pixel, a column is filled by their shares. ${data.ops ? "" : `Buffers: dark is the mean of a pixel, light the most. ${omitted(device)}`}`));
   wire(plot.canvas);
 }
 const used = (device) => (device.used ??= new Set(device.spent.flat().flatMap((lane) => [...lane.keys()].map(familyOf))));
@@ -407,7 +408,7 @@ async function drawTime() {
     heading(`Critical path, through core ${coreName(device.path_core)}`);
     add(16, { label: "path", lane: device.segments, riscs: true });
   }
-  heading(`Lanes of core ${coreName(device.cores[state.core])}${detail ? "" : ": not in this page"}`);
+  heading(data.ops ? "Ops on each device" : `Lanes of core ${coreName(device.cores[state.core])}${detail ? "" : ": not in this page"}`);
   detail?.lanes.forEach((lane, i) => add(26, { label: data.lanes[i], sub: data.riscs[i], lane }));
   if (detail?.tiles.some((t) => t.value.length)) {
     heading("Tiles in its circular buffers");
@@ -417,6 +418,14 @@ async function drawTime() {
   const came = data.slices[device.ring_id] ?? [];
   if (came.length) heading("Slices of K and V over the links");
   for (const side of ["after", "before"].filter((way) => came.some((one) => one.side === way))) add(20, { label: `chips ${side}`, slices: came.filter((one) => one.side === side) });
+  if (device.flows.length) addFlows(device, heading, add);
+  plot.rows = rows;
+  plot.height = 22 + rows.reduce((sum, row) => sum + row.height + row.gap, 0) + 34;
+  search(desk.query);
+  paint();
+}
+
+function addFlows(device, heading, add) {
   heading("Bytes per cycle, whole device");
   const flows = device.flows.filter((f) => !f.name.startsWith("dram bank")), banks = device.flows.filter((f) => f.name.startsWith("dram bank"));
   const rate = (list) => nice(Math.max(0.1, ...list.flatMap((f) => Math.max(0, ...f.values) / f.width)));
@@ -430,10 +439,6 @@ async function drawTime() {
   const top = Math.min(rate(banks), Math.max(...data.chip.bank_rates));
   banks.forEach((flow) => add(11, { label: flow.name.replace("dram bank", "bank"), bank: flow, top, peak: data.chip.bank_rates[+flow.name.split(" ")[2]] }, 1));
   if (banks.length) add(16, { legend: top, peak: Math.max(...data.chip.bank_rates) });
-  plot.rows = rows;
-  plot.height = 22 + rows.reduce((sum, row) => sum + row.height + row.gap, 0) + 34;
-  search(desk.query);
-  paint();
 }
 
 function paint() {
@@ -760,7 +765,7 @@ function drawBudget() {
   const rows = names.map((name) => el("tr", {}, el("td", {}, swatch(familyOf(name)), data.names[name]), lanes.map((lane) => number(lane.has(name) ? fmt(lane.get(name)) : "")), lanes.map((lane) => number(lane.has(name) ? percent(lane.get(name) / device.wall) : ""))));
   rows.push(el("tr", { class: "sum" }, el("td", {}, "sum"), sums.map((n) => number(fmt(n))), sums.map((n) => number(percent(n / device.wall)))));
   body("budget").replaceChildren(
-    el("p", { class: "note" }, `Core ${coreName(device.cores[state.core])} of device ${device.ring_id}${state.core === lastCore(device) ? ", the one that ends last" : ""}. ${sums.every((n) => n === device.wall) ? `Every lane adds up to the wall, ${fmt(device.wall)} cycles; nothing is unexplained.` : "The lanes do not add up to the wall."}`),
+    el("p", { class: "note" }, `${data.ops ? "Ops on each device" : `Core ${coreName(device.cores[state.core])} of device ${device.ring_id}${state.core === lastCore(device) ? ", the one that ends last" : ""}`}. ${sums.every((n) => n === device.wall) ? `Every lane adds up to the wall, ${fmt(device.wall)} cycles; nothing is unexplained.` : "The lanes do not add up to the wall."}`),
     el("div", { class: "legend" }, data.families.filter((f) => names.some((n) => familyOf(n) === f.key)).map((f) => el("span", {}, swatch(f.key), f.label))),
     picture(full, base + 24, "cycle budget of the core's lanes", marks, axis),
     el("details", {}, el("summary", {}, "as a table"), el("div", { class: "scroll" }, el("table", {}, head("cycles", ...data.lanes.map((l) => `>${l}`), ...data.lanes.map((l) => `>${l} %`)), el("tbody", {}, rows)))));
@@ -957,7 +962,7 @@ async function drawDevice() {
 async function drawAll() {
   readPalette();
   drawFoot();
-  drawParts({ head: drawHead, tail: drawTail, config: drawConfig, l1: drawL1, accuracy: drawAccuracy });
+  drawParts({ head: drawHead, ops: drawOps, tail: drawTail, config: drawConfig, l1: drawL1, accuracy: drawAccuracy });
   drawContents();
   await drawDevice();
 }

@@ -69,6 +69,14 @@ class ScriptOp(Strict):
         return "collectives" if any(fnmatch(self.op, name) for name in COLLECTIVES) else "around"
 
 
+class ScriptWhatIf(Strict):
+    """The whole script with something faster: its time, and how that of the slowest device is shared, in microseconds."""
+
+    cause: str
+    us: NonNegativeFloat
+    shares: dict[str, NonNegativeFloat]
+
+
 class ScriptRun(Strict):
     """A script's ops in the order of their calls. `simulated` of the ops on devices were simulated, the others were alike."""
 
@@ -86,6 +94,7 @@ class ScriptRun(Strict):
     clock_hz: int
     simulated: int
     ops: tuple[ScriptOp, ...]
+    what_ifs: tuple[ScriptWhatIf, ...] = ()
     notes: tuple[str, ...] = ()
 
     @cached_property

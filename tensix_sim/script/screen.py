@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from tensix_sim.script.run import OP_KINDS, ScriptOp, ScriptRun, Taken
-from tensix_sim.text import counted, spans, table, wrapped
+from tensix_sim.script.what_ifs import what_ifs_screen
+from tensix_sim.text import counted, spans, table, with_text, wrapped
 
 HEADER = ("op", "shape of input", "devices", "ring", "calls", "us", "of all", "bound by", "error (worst)", "PCC")
 NEEDED = ("op", "us")
@@ -12,28 +13,39 @@ ALIKE = 0.01  # of a time: devices that differ by less are not told apart
 
 def script_screen(run: ScriptRun) -> str:
     """Each op, where the time of the slowest device goes, and the errors of such times against silicon."""
-    rows, columns = run.mesh
-    devices = counted(len(run.lines), "device")
-    given = " ".join([run.script, *run.arguments])
-    changed = "".join(f", {name} {value}" for name, value in run.machine.items())
-    known = sum(len(taken.devices) for op in run.ops for taken in op.taken if taken.cycles is not None)
+    header, rows = ops_table(run)
     parts = [
-        wrapped(f"{given} on {run.board}, mesh {rows}x{columns}, numerics {run.numerics}{changed}: {devices}"),
-        _table([*_lines(run)]),
+        wrapped(about(run)),
+        table(header, rows, least=[name for name in ("shape of input", "PCC") if name in header]),
         _shares(run),
-        wrapped(f"{known:,} ops on devices, of which {run.simulated:,} were simulated: the others were alike"),
+        what_ifs_screen(run),
+        *(wrapped(text) for text in of_cycles(run)),
+        "\n".join(wrapped(text) for text in of_errors(run)),
+        "\n".join(wrapped(f"note: {note}") for note in run.notes),
     ]
-    if missing := sorted({_short(op.op) for op in run.ops if any(taken.cycles is None for taken in op.taken)}):
-        parts.append(wrapped(f"cycles not modelled, and counted as none: {', '.join(missing)}"))
-    parts += ["\n".join(wrapped(text) for text in _trusts(run)), "\n".join(wrapped(f"note: {note}") for note in run.notes)]
     return "\n\n".join(part for part in parts if part)
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
-    """The columns in which something stands."""
-    kept = [i for i, name in enumerate(HEADER) if name in NEEDED or any(row[i] for row in rows)]
-    least = [name for name in ("shape of input", "PCC") if name in {HEADER[i] for i in kept}]
-    return table([HEADER[i] for i in kept], [[row[i] for i in kept] for row in rows], least=least)
+def about(run: ScriptRun) -> str:
+    """What was run on what, in a line."""
+    rows, columns = run.mesh
+    given = " ".join([run.script, *run.arguments])
+    changed = "".join(f", {name} {value}" for name, value in run.machine.items())
+    devices = counted(len(run.lines), "device")
+    return f"{given} on {run.board}, mesh {rows}x{columns}, numerics {run.numerics}{changed}: {devices}"
+
+
+def ops_table(run: ScriptRun) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of the ops, in the columns in which something stands."""
+    return with_text(HEADER, [*_lines(run)], NEEDED)
+
+
+def of_cycles(run: ScriptRun) -> Iterator[str]:
+    """How many ops were simulated, and which have no cycles."""
+    known = sum(len(taken.devices) for op in run.ops for taken in op.taken if taken.cycles is not None)
+    yield f"{known:,} ops on devices, of which {run.simulated:,} were simulated: the others were alike"
+    if missing := sorted({short(op.op) for op in run.ops if any(taken.cycles is None for taken in op.taken)}):
+        yield f"cycles not modelled, and counted as none: {', '.join(missing)}"
 
 
 def _lines(run: ScriptRun) -> Iterator[tuple[str, ...]]:
@@ -66,11 +78,12 @@ def _line(run: ScriptRun, calls: list[tuple[ScriptOp, list[Taken]]]) -> tuple[st
     told = [(taken.pcc, taken.suspect) for _, one in calls for taken in one if taken.pcc is not None]
     pcc = f"{min(told)[0]:.6f}" + (" suspect" if any(suspect for _, suspect in told) else "") if told else ""
     devices = spans(device for taken in group for device in taken.devices)
-    about = _short(op.op), op.shape, devices, ring, str(len(calls)) if len(calls) > 1 else ""
+    about = short(op.op), op.shape, devices, ring, str(len(calls)) if len(calls) > 1 else ""
     return *about, _times(group), f"{share:.1%}" if slowest.us else "", slowest.bound, _error(op), pcc
 
 
-def _short(op: str) -> str:
+def short(op: str) -> str:
+    """An op's name as tables have room for it."""
     return op.replace("scaled_dot_product_attention", "sdpa")
 
 
@@ -96,7 +109,7 @@ def _shares(run: ScriptRun) -> str:
     return wrapped(f"{run.us:,.1f} us from the first op to the last; of device {run.slowest}, which ends last: {told}")
 
 
-def _trusts(run: ScriptRun) -> Iterator[str]:
+def of_errors(run: ScriptRun) -> Iterator[str]:
     """What the errors in the table are of."""
     kinds = {op.trust.kind: op.trust for op in run.ops if op.trust is not None}
     known = [trust for trust in kinds.values() if trust.mean_error is not None]
