@@ -26,6 +26,7 @@ from tensix_sim.ttnn.collectives import (
     reset_global_semaphore_value,
 )
 from tensix_sim.ttnn.creation import arange, empty, full, full_like, ones, ones_like, rand, zeros, zeros_like
+from tensix_sim.ttnn.decode import update_cache
 from tensix_sim.ttnn.device import (
     CreateDevice,
     Device,
@@ -70,7 +71,13 @@ from tensix_sim.ttnn.distribution import (
     replicate_tensor_to_mesh_mapper,
     shard_tensor_to_mesh_mapper,
 )
-from tensix_sim.ttnn.names import missing
+from tensix_sim.ttnn.names import absent
+from tensix_sim.ttnn.norms import (
+    layer_norm_post_all_gather,
+    layer_norm_pre_all_gather,
+    rms_norm_post_all_gather,
+    rms_norm_pre_all_gather,
+)
 from tensix_sim.ttnn.operations import (
     chunk,
     clone,
@@ -79,9 +86,13 @@ from tensix_sim.ttnn.operations import (
     copy_host_to_device_tensor,
     deallocate,
     fill_cache,
+    interleaved_to_sharded,
+    move,
     permute,
     reallocate,
     reshape,
+    reshard,
+    sharded_to_interleaved,
     slice,
     split,
     to_memory_config,
@@ -89,6 +100,7 @@ from tensix_sim.ttnn.operations import (
     typecast,
     unsqueeze_to_4D,
 )
+from tensix_sim.ttnn.picks import argmax, plus_one, topk
 from tensix_sim.ttnn.reductions import all_reduce, reduce_scatter
 from tensix_sim.ttnn.session import configure
 from tensix_sim.ttnn.tensor import (
@@ -162,6 +174,18 @@ from tensix_sim.ttnn.types import (
 )
 
 __all__ = [
+    "argmax",
+    "interleaved_to_sharded",
+    "layer_norm_post_all_gather",
+    "layer_norm_pre_all_gather",
+    "move",
+    "plus_one",
+    "reshard",
+    "rms_norm_post_all_gather",
+    "rms_norm_pre_all_gather",
+    "sharded_to_interleaved",
+    "topk",
+    "update_cache",
     "CONFIG",
     "CONFIG_OVERRIDES",
     "CONFIG_PATH",
@@ -324,4 +348,4 @@ def __getattr__(name: str) -> Any:
     for made in (configs, glue):
         if name in made.__all__:
             return getattr(made, name)
-    raise AttributeError(missing(name, "ttnn", __all__))
+    raise absent(name, "ttnn", __all__)

@@ -139,11 +139,13 @@ def collective_mesh(op: str, tensor: Tensor, dim: int, memory_config: MemoryConf
         RuntimeError: it has none, or no such dimension.
         NotModelledError: it is sharded, in L1, in rows, or of integers.
     """
-    mesh = common_mesh(op, [tensor], memory_config)
+    mesh = common_mesh(op, [tensor])
     if mesh is None:
         raise RuntimeError(f"{op}: the tensor is on the host; put it on a mesh of devices")
     if tensor.layout is not Layout.TILE or tensor.dtype.value not in FORMATS:
         raise NotModelledError(f"{op}: {tensor.dtype.value} in {tensor.layout.name} layout; it takes tiles of a float format")
+    if tensor.is_sharded() or (memory_config and memory_config.is_sharded()):
+        raise NotModelledError(f"{op}: a sharded tensor; here they must be interleaved")
     if tensor.memory_config().buffer_type is not BufferType.DRAM:
         raise NotModelledError(f"{op}: the tensor is in L1; the simulated readers take it from DRAM")
     rank = len(tensor.shape)

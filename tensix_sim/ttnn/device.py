@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from tensix_sim.arch import Machine, machine
 from tensix_sim.ttnn.clock import CLOCK
-from tensix_sim.ttnn.names import missing
+from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.session import SESSION
 from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.types import (
@@ -468,4 +468,4 @@ def DisablePersistentKernelCache() -> None:  # noqa: N802
 
 
 def __getattr__(name: str) -> NoReturn:
-    raise AttributeError(missing(name, "ttnn.device", __all__))
+    raise absent(name, "ttnn.device", __all__)

@@ -322,11 +322,14 @@ class Tile:
 
 @dataclass(frozen=True)
 class ShardSpec:
-    """How a tensor is cut into shards; sharded tensors are not modelled, and ops refuse them."""
+    """How a tensor is cut into shards of `shape` over cores; ops on such tensors have numbers, and no cycles."""
 
     grid: CoreRangeSet
-    shape: tuple[int, ...]
+    shape: Iterable[int]
     orientation: ShardOrientation = ShardOrientation.ROW_MAJOR
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(self.shape))
 
 
 @dataclass(frozen=True)
