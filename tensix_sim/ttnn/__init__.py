@@ -7,6 +7,12 @@ tensix_sim.ttnn.plugin`. What is not there, or not modelled, is an error. Names 
 from typing import Any
 
 from tensix_sim.ttnn import configs, device, experimental, glue, model_preprocessing, operations, transformer, types
+from tensix_sim.ttnn.apart import (
+    aggregate_as_tensor,
+    combine_device_tensors,
+    get_device_tensors,
+    is_tensor_storage_on_device,
+)
 from tensix_sim.ttnn.around import (
     CONFIG,
     CONFIG_OVERRIDES,
@@ -105,14 +111,10 @@ from tensix_sim.ttnn.reductions import all_reduce, reduce_scatter
 from tensix_sim.ttnn.session import configure
 from tensix_sim.ttnn.tensor import (
     Tensor,
-    aggregate_as_tensor,
     as_tensor,
-    combine_device_tensors,
     from_device,
     from_numpy,
     from_torch,
-    get_device_tensors,
-    is_tensor_storage_on_device,
     to_device,
     to_layout,
     to_numpy,

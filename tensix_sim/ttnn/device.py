@@ -418,14 +418,17 @@ def ReadDeviceProfiler(device: MeshDevice) -> None:  # noqa: N802
     """Read the profiler: calls are recorded as they end, and the pytest plugin writes them with --emit."""
 
 
+FABRICS = FabricConfig.DISABLED, FabricConfig.FABRIC_1D, FabricConfig.FABRIC_1D_RING
+
+
 def set_fabric_config(config: FabricConfig, *args: Any, **kwargs: Any) -> None:
     """Choose the fabric; collectives say themselves whether they go around a ring or along a line.
 
     Raises:
-        NotModelledError: a 2-D fabric.
+        NotModelledError: a 2-D fabric, or a custom one.
     """
-    if config is FabricConfig.FABRIC_2D:
-        raise NotModelledError("FABRIC_2D: collectives here go over 1-D lines and rings")
+    if config not in FABRICS:
+        raise NotModelledError(f"{config.name}: collectives here go over 1-D lines and rings")
 
 
 def begin_trace_capture(device: MeshDevice, cq_id: int = 0) -> int:

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tensix_sim.formats import TILE
+from tensix_sim.ttnn.apart import number_on_devices
 from tensix_sim.ttnn.collectives import GlobalSemaphore, gather
 from tensix_sim.ttnn.configs import demand_config
 from tensix_sim.ttnn.decode import (
@@ -25,7 +26,7 @@ from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.operations import _filled
 from tensix_sim.ttnn.reductions import all_reduce_async, reduce_scatter_minimal_async
 from tensix_sim.ttnn.session import SESSION, recorded
-from tensix_sim.ttnn.tensor import Tensor, number_on_devices
+from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import (
     CoreRangeSet,
     DataType,

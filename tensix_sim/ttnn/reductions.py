@@ -1,7 +1,7 @@
 """Reduce-scatter and all-reduce: along an axis of the mesh each line of devices adds up, over the Ethernet model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,13 +61,18 @@ def reduce_scatter(
     line where it has none; without `num_links` all links between neighbours; sizes of the pipeline as in ttnn. Where parts are no
     whole tiles ttnn puts some thirty ops together, whose cycles are not modelled. A sub-device is the chip.
 
+    Without `cluster_axis` a mesh of rows and columns does so along its columns, and then along its rows, so that its devices have
+    their parts in order; `all_gather` goes the other way about it.
+
     Raises:
         RuntimeError: the board has no such links or cores, or the dimension has no equal parts.
-        NotModelledError: all of a mesh of rows and columns at once.
     """
     SESSION.without_effect("reduce_scatter", subdevice_id=subdevice_id, intermediate_memory_config=intermediate_memory_config)
     along = Along(cluster_axis, topology, num_links, num_workers_per_link, chunks_per_sync, num_buffers_per_channel)
-    return scattered("reduce_scatter", input_tensor, dim, along, memory_config, output_tensor)
+    *first, last = _by_axes("reduce_scatter", input_tensor, along)
+    for one in first:
+        input_tensor = scattered("reduce_scatter", input_tensor, dim, one, memory_config)
+    return scattered("reduce_scatter", input_tensor, dim, last, memory_config, output_tensor)
 
 
 @recorded
@@ -83,14 +88,16 @@ def all_reduce(
     """Give each device the sum of the tensors of all devices of its line: a reduce-scatter and an all-gather, as ttnn has it.
 
     They are along the last dimension that can be dealt in whole tiles. Where there is none the tensors are gathered and added up
-    on each device, in cycles that are not modelled. A sub-device is the chip.
+    on each device, in cycles that are not modelled. A sub-device is the chip. Without `cluster_axis` a mesh of rows and columns does so
+    along its columns, and then along its rows.
 
     Raises:
         RuntimeError: the board has no such links.
-        NotModelledError: all of a mesh of rows and columns at once.
     """
     SESSION.without_effect("all_reduce", subdevice_id=subdevice_id)
-    return summed("all_reduce", input_tensor, Along(cluster_axis, topology, num_links), memory_config)
+    for along in _by_axes("all_reduce", input_tensor, Along(cluster_axis, topology, num_links)):
+        input_tensor = summed("all_reduce", input_tensor, along, memory_config)
+    return input_tensor
 
 
 @recorded
@@ -221,6 +228,15 @@ def summed(op: str, tensor: Tensor, along: Along, memory_config: MemoryConfig | 
     apart = reshape(tensor, [1, *tensor.shape])
     all_of_them = gather_lines("all_gather", apart, 0, along.axis, along.topology, along.links, memory_config, False, None)
     return mapped("moreh_sum", [all_of_them], lambda x: x.sum(0), tensor.dtype, shape=tensor.shape, memory_config=memory_config)
+
+
+def _by_axes(op: str, tensor: Tensor, along: Along) -> list[Along]:
+    """The axes one after the other where none is given and a mesh has two; that of `all_gather` is the other order."""
+    mesh = tensor.device()
+    if along.axis is not None or mesh is None or min(mesh.shape) < 2:
+        return [along]
+    SESSION.note(f"{op}: without cluster_axis it adds up along the columns of the mesh, then along its rows")
+    return [replace(along, axis=0), replace(along, axis=1)]
 
 
 def _lines(

@@ -5,12 +5,13 @@ What the spec's rules refuse is a RuntimeError here, as a failed check is in ttn
 
 from typing import Any, NoReturn
 
+from tensix_sim.ttnn.apart import number_on_devices
 from tensix_sim.ttnn.attention import attend
 from tensix_sim.ttnn.decode_attention import paged_scaled_dot_product_attention_decode, scaled_dot_product_attention_decode
 from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.ring_joint import ring_joint_scaled_dot_product_attention
 from tensix_sim.ttnn.session import SESSION, recorded
-from tensix_sim.ttnn.tensor import Tensor, number_on_devices
+from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import (
     MemoryConfig,
     NotModelledError,
