@@ -6,7 +6,7 @@ tensix_sim.ttnn.plugin`. What is not there, or not modelled, is an error. Names 
 
 from typing import Any
 
-from tensix_sim.ttnn import configs, device, experimental, glue, model_preprocessing, operations, transformer, types
+from tensix_sim.ttnn import configs, device, experimental, glue, kv_cache, model_preprocessing, operations, transformer, types
 from tensix_sim.ttnn.apart import (
     aggregate_as_tensor,
     combine_device_tensors,
@@ -31,7 +31,18 @@ from tensix_sim.ttnn.collectives import (
     create_global_semaphore,
     reset_global_semaphore_value,
 )
-from tensix_sim.ttnn.creation import arange, empty, full, full_like, ones, ones_like, rand, zeros, zeros_like
+from tensix_sim.ttnn.creation import (
+    allocate_tensor_on_device,
+    arange,
+    empty,
+    full,
+    full_like,
+    ones,
+    ones_like,
+    rand,
+    zeros,
+    zeros_like,
+)
 from tensix_sim.ttnn.decode import update_cache
 from tensix_sim.ttnn.device import (
     CreateDevice,
@@ -50,6 +61,7 @@ from tensix_sim.ttnn.device import (
     disable_and_clear_program_cache,
     enable_program_cache,
     end_trace_capture,
+    event_synchronize,
     execute_trace,
     get_arch_name,
     get_device_ids,
@@ -59,11 +71,13 @@ from tensix_sim.ttnn.device import (
     manage_device,
     open_device,
     open_mesh_device,
+    record_event,
     release_trace,
     set_fabric_config,
     synchronize_device,
     using_distributed_env,
     visualize_mesh_device,
+    wait_for_event,
 )
 from tensix_sim.ttnn.distribution import (
     ConcatMesh2dToTensor,
@@ -101,10 +115,13 @@ from tensix_sim.ttnn.operations import (
     sharded_to_interleaved,
     slice,
     split,
+    tilize,
+    tilize_with_zero_padding,
     to_memory_config,
     transpose,
     typecast,
     unsqueeze_to_4D,
+    untilize,
 )
 from tensix_sim.ttnn.picks import argmax, plus_one, topk
 from tensix_sim.ttnn.reductions import all_reduce, reduce_scatter
@@ -176,6 +193,14 @@ from tensix_sim.ttnn.types import (
 )
 
 __all__ = [
+    "allocate_tensor_on_device",
+    "event_synchronize",
+    "record_event",
+    "tilize",
+    "tilize_with_zero_padding",
+    "untilize",
+    "wait_for_event",
+    "kv_cache",
     "argmax",
     "interleaved_to_sharded",
     "layer_norm_post_all_gather",

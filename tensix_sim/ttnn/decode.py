@@ -241,7 +241,7 @@ def _update(op: str, cache: Tensor, new: Tensor, rows: Rows) -> None:
             "Expect input_tensor to be sharded, a user a core: ttnn.to_memory_config",
         ),
         (not cache.is_sharded(), "Only interleaved cache is supported"),
-        (cache.layout is Layout.TILE and new.layout is Layout.TILE, "Expect cache and input_tensor in tile layout"),
+        (cache.layout is Layout.TILE, "Expect cache in tile layout"),
         (new.dtype in EXACT_TYPES, f"Data type of input tensor must be FLOAT32 or BFLOAT16; it is {new.dtype.value}"),
         (not cache.dtype.is_integer, f"the cache is {cache.dtype.value}"),
         (len(new.shape) == len(cache.shape) == 4 and new.shape[0] == 1, f"the input is {list(new.shape)}; 1 comes first"),
@@ -283,6 +283,7 @@ def paged_update_cache(
     refuse(name, mesh_coords=mesh_coords, batch_offset=batch_offset or None)
     SESSION.without_effect(name, compute_kernel_config=compute_kernel_config)
     mesh = common_mesh(name, [cache_tensor, input_tensor])
+    demand(f"{name}:", (input_tensor.layout is Layout.TILE, "Expect input_tensor in tile layout; only the fused op takes rows"))
     _update(name, cache_tensor, input_tensor, Rows(update_idxs, update_idxs_tensor, bool(share_cache), page_table))
     if mesh:
         record(name, mesh, [cache_tensor, input_tensor], None, (bool(share_cache), page_table is None))

@@ -431,6 +431,19 @@ def set_fabric_config(config: FabricConfig, *args: Any, **kwargs: Any) -> None:
         raise NotModelledError(f"{config.name}: collectives here go over 1-D lines and rings")
 
 
+def record_event(device: MeshDevice, cq_id: int = 0, sub_device_ids: Any = None) -> int:
+    """A mark behind the ops so far; as ops do not overlap, nobody has to wait for it."""
+    return SESSION.numbered
+
+
+def wait_for_event(cq_id: int, event: int) -> None:
+    """Nothing to do: ops do not overlap."""
+
+
+def event_synchronize(event: int) -> None:
+    """Wait for all ops: reading a clock does."""
+
+
 def begin_trace_capture(device: MeshDevice, cq_id: int = 0) -> int:
     """Capture ops from now on; they run, too. The number of the trace."""
     return device.begin_capture()

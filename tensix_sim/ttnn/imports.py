@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 SUBMODULES = (
     "device", "experimental", "operations", "transformer", "types", "database", "tracer", "operation_tracer", "cluster", "_ttnn",
-    "model_preprocessing",
+    "model_preprocessing", "kv_cache",
 )  # fmt: skip
 COMPARISONS = ("comp_pcc", "comp_allclose", "comp_allclose_and_pcc", "comp_and_get_pcc", "comp_equal", "comp_shape")
 TESTING = (
@@ -37,6 +37,7 @@ HELPERS: dict[str, tuple[str, ...]] = {
     "tests.tests_common.cache_entries_counter": ("CacheEntriesCounter",),
     "models.common.utility_functions": UTILITIES,
     "models.utility_functions": UTILITIES,
+    "models.common.lightweightmodule": ("LightweightModule",),
     "models.perf.benchmarking_utils": ("BenchmarkData", "BenchmarkProfiler"),
     "models.perf.device_perf_utils": ("check_device_perf", "prep_device_perf_report", "run_device_perf"),
     "tracy": ("Profiler", "signpost"),

@@ -218,8 +218,8 @@ def mapped(op: str, inputs: Sequence[M], values: Callable[..., Array], dtype: Da
 
 
 @recorded
-def reshape(input_tensor: M, shape: Any, *, memory_config: MemoryConfig | None = None) -> M:
-    """The same elements in another shape, of which one size may be -1.
+def reshape(input_tensor: M, shape: Any, padded_shape: Any = None, *, memory_config: MemoryConfig | None = None) -> M:
+    """The same elements in another shape, of which one size may be -1; with a padded shape those of that, without its padding.
 
     A view, and free, where the last two sizes stay, or the last, and rows are whole tiles; else cycles are not modelled.
 
@@ -227,6 +227,10 @@ def reshape(input_tensor: M, shape: Any, *, memory_config: MemoryConfig | None =
         RuntimeError: the number of elements differs.
     """
     old, new = input_tensor.shape, [int(size) for size in shape]
+    if padded_shape is not None and old.volume() == Shape(padded_shape).volume():
+        cut = tuple(np.s_[:size] for size in new)
+        part = moved(lambda arrays: [arrays[0].reshape(tuple(padded_shape))[cut]], input_tensor.dtype)
+        return input_tensor.like(once(lambda held: part(held)[0], input_tensor.shards), new, memory_config=memory_config)
     known = Shape(size for size in new if size != -1).volume()
     if -1 in new and known:
         new[new.index(-1)] = old.volume() // known

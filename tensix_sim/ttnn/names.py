@@ -10,9 +10,9 @@ NEAR = 0.9  # a letter in a name; what is less alike means something else
 ABSENT: dict[str, str] = {
     "planned, after tensors in shards": """
         transformer.flash_multi_latent_attention_decode transformer.paged_flash_multi_latent_attention_decode
-        experimental.llama_rs_create_heads experimental.all_gather_concat kv_cache
-        interleaved_to_sharded_partial sharded_to_interleaved_partial fused_rms_minimal tilize untilize tilize_with_val_padding
-        untilize_with_unpadding""",
+        experimental.llama_rs_create_heads experimental.all_gather_concat
+        interleaved_to_sharded_partial sharded_to_interleaved_partial fused_rms_minimal
+        tilize_with_val_padding untilize_with_unpadding""",
     "planned: the same Ethernet model will carry it": """
         all_broadcast broadcast point_to_point experimental.reduce_scatter_async
         experimental.ring_attention_all_gather_async experimental.all_gather_matmul_async experimental.all_gather_matmul
@@ -37,7 +37,7 @@ ABSENT: dict[str, str] = {
     "out of scope: this simulator has no host runtime, no compiler and no graph of ops": """
         graph core distributed decorators tracing generic_op ProgramDescriptor KernelDescriptor CBDescriptor ttl
         register_python_operation attach_golden_function load_memory_config dump_memory_config program_cache
-        create_global_circular_buffer get_global_semaphore_address dram_prefetcher event record_event wait_for_event create_event
+        create_global_circular_buffer get_global_semaphore_address dram_prefetcher event create_event
         global_circular_buffer profiler fabric fabric_config get_fabric_config""",
 }
 WHY = {name: why for why, names in ABSENT.items() for name in names.split()}

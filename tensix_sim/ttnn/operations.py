@@ -14,7 +14,7 @@ from tensix_sim.ttnn.moves import common_mesh, mapped, rearranged, record
 from tensix_sim.ttnn.moves import reshape as reshape
 from tensix_sim.ttnn.moves import slice as slice
 from tensix_sim.ttnn.session import recorded
-from tensix_sim.ttnn.tensor import Tensor
+from tensix_sim.ttnn.tensor import Tensor, to_layout
 from tensix_sim.ttnn.types import (
     DRAM_MEMORY_CONFIG,
     BufferType,
@@ -23,6 +23,7 @@ from tensix_sim.ttnn.types import (
     CoreRange,
     CoreRangeSet,
     DataType,
+    Layout,
     MemoryConfig,
     ShardOrientation,
     ShardSpec,
@@ -167,6 +168,26 @@ def _placed(op: str, tensor: Tensor, memory_config: MemoryConfig, dtype: DataTyp
     dtype = dtype or tensor.dtype
     cycles = cycles_of_copy(tensor, dtype, memory_config)
     return mapped(op, [tensor], lambda x: x, dtype, memory_config=memory_config, cycles=cycles)
+
+
+def tilize(
+    input_tensor: Tensor,
+    *,
+    memory_config: MemoryConfig | None = None,
+    dtype: DataType | None = None,
+    use_multicore: bool = True,
+) -> Tensor:
+    """As `to_layout` to tiles, which fills them up with zeros."""
+    return to_layout(input_tensor, Layout.TILE, dtype, memory_config)
+
+
+tilize_with_zero_padding = tilize
+
+
+def untilize(input_tensor: Tensor, *, memory_config: MemoryConfig | None = None, use_multicore: bool = True) -> Tensor:
+    """As `to_layout` to rows; a block format becomes bfloat16, as in ttnn."""
+    dtype = DataType.BFLOAT16 if input_tensor.dtype.is_block else input_tensor.dtype
+    return to_layout(input_tensor, Layout.ROW_MAJOR, dtype, memory_config)
 
 
 @recorded
