@@ -72,7 +72,7 @@ def test_every_public_name_has_a_docstring() -> None:
 
 def test_every_public_name_is_tested() -> None:
     """Here, or by a test file in upstream's style; those of made tables by laws over the tables, in test_ttnn_names.py."""
-    names = ("all_gather", "ttnn_names", "ttnn_masks", "ttnn_ring_joint", "ttnn_reductions", "ttnn_movers")
+    names = ("all_gather", "ttnn_names", "ttnn_masks", "ttnn_ring_joint", "ttnn_reductions", "ttnn_movers", "ttnn_decode")
     others = tuple(f"test_{name}.py" for name in names)
     tests = (Path(__file__), *(ROOT / "tests" / name for name in others), ROOT / "examples" / "test_ring_distributed_sdpa.py")
     text = "".join(path.read_text() for path in tests)
@@ -91,7 +91,6 @@ def test_names_and_signatures_are_those_of_ttnn() -> None:
     spec.loader.exec_module(module)
     assert {name: wrong for name, wrong in module.coverage().items() if wrong} == {
         "SDPAProgramConfig": ["no ring_proxy_case"],
-        "transformer.joint_scaled_dot_product_attention": ["not there"],
         "transformer.prepare_sdpa_input": ["not there"],
     }
 
@@ -301,11 +300,11 @@ def test_modules_of_older_tests_are_there() -> None:
 
 
 @pytest.mark.parametrize("how", ["HEIGHT", "WIDTH", "BLOCK"])
-def test_sharded_memory_is_refused(how: str) -> None:
+def test_a_gather_refuses_sharded_memory(how: str) -> None:
     """By name: L1_HEIGHT_SHARDED_MEMORY_CONFIG, L1_WIDTH_SHARDED_MEMORY_CONFIG, L1_BLOCK_SHARDED_MEMORY_CONFIG."""
     sharded = getattr(ttnn, f"L1_{how}_SHARDED_MEMORY_CONFIG")
     with ttnn.manage_device(0) as device, pytest.raises(ttnn.NotModelledError, match="shard"):
-        ttnn.to_memory_config(put(draw(1, 1, 32, 32), device), sharded)
+        ttnn.all_gather(ttnn.to_memory_config(put(draw(1, 1, 32, 32), device), sharded), 3)
 
 
 def test_a_block_format_on_the_host_stays_in_tiles() -> None:

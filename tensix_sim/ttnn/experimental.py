@@ -257,7 +257,7 @@ def minimal_matmul(
     SESSION.without_effect(name, config=config, compute_kernel_config=compute_kernel_config)
     after = activations_of(name, [fused_activation] if fused_activation else None)
     inputs = [input_tensor, weight_tensor, *([] if bias_tensor is None else [bias_tensor])]
-    shape = shape_of_product(name, [tuple(one.shape) for one in inputs])
+    shape = shape_of_product(name, [tuple(one.shape) for one in inputs], False, False)
 
     def product(x: Array, weights: Array, *bias: Array) -> Array:
         result: Array = after(x @ weights + bias[0] if bias else x @ weights)

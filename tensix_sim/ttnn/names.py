@@ -18,7 +18,7 @@ ABSENT: dict[str, str] = {
         experimental.ring_attention_all_gather_async experimental.all_gather_matmul_async experimental.all_gather_matmul
         experimental.matmul_reduce_scatter_async experimental.strided_all_gather_async""",
     "planned, as another attention op": """
-        transformer.joint_scaled_dot_product_attention transformer.flash_mla_prefill transformer.chunked_flash_mla_prefill
+        transformer.flash_mla_prefill transformer.chunked_flash_mla_prefill
         transformer.ring_mla transformer.exp_ring_joint_scaled_dot_product_attention transformer.prepare_sdpa_input""",
     "planned: numbers without cycles": """
         experimental.create_qkv_heads

@@ -88,8 +88,8 @@ def all_reduce(
     """Give each device the sum of the tensors of all devices of its line: a reduce-scatter and an all-gather, as ttnn has it.
 
     They are along the last dimension that can be dealt in whole tiles. Where there is none the tensors are gathered and added up
-    on each device, in cycles that are not modelled. A sub-device is the chip. Without `cluster_axis` a mesh of rows and columns does
-    so along its columns, and then along its rows.
+    on each device, in cycles that are not modelled. A sub-device is the chip. Without `cluster_axis` a mesh of rows and columns
+    does so along its columns, and then along its rows.
 
     Raises:
         RuntimeError: the board has no such links.

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from tensix_sim.ttnn.apart import number_on_devices
 from tensix_sim.ttnn.attention import attend
 from tensix_sim.ttnn.decode_attention import paged_scaled_dot_product_attention_decode, scaled_dot_product_attention_decode
+from tensix_sim.ttnn.joint import joint_scaled_dot_product_attention
 from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.ring_joint import ring_joint_scaled_dot_product_attention
 from tensix_sim.ttnn.session import SESSION, recorded
@@ -23,6 +24,7 @@ from tensix_sim.ttnn.types import (
 
 __all__ = [
     "chunked_scaled_dot_product_attention",
+    "joint_scaled_dot_product_attention",
     "paged_scaled_dot_product_attention_decode",
     "ring_distributed_scaled_dot_product_attention",
     "ring_joint_scaled_dot_product_attention",
