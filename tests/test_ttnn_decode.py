@@ -291,7 +291,7 @@ def test_joint_rows_attend_and_are_attended_to(device: Any) -> None:
         np.testing.assert_allclose(out, golden(q[:, row], k, v, WIDTH**-0.5), atol=0.02)
     with pytest.raises(RuntimeError, match="Joint strategy must be 'rear'"):
         op(*given, joint_strategy="front", program_config=config)
-    with pytest.raises(RuntimeError, match="q, k and v are .* must agree"):
+    with pytest.raises(RuntimeError, match=r"q, k and v are .* must agree"):
         op(given[0], given[4], *given[2:], joint_strategy="rear", program_config=config)
 
 
@@ -378,22 +378,27 @@ def test_a_tensor_says_its_sizes_and_its_numbers(device: Any) -> None:
 # -- norms over devices, sums, picks --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["rms", "layer"])
-def test_a_norm_over_devices_is_that_of_whole_rows(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (ttnn.rms_norm_pre_all_gather, ttnn.rms_norm_post_all_gather),
+        (ttnn.layer_norm_pre_all_gather, ttnn.layer_norm_post_all_gather),
+    ],
+)
+def test_a_norm_over_devices_is_that_of_whole_rows(first: Any, second: Any) -> None:
     """Each sums its part, they gather the sums, each divides its part: NumPy's norm of the row, in float32."""
     mesh = ttnn.open_mesh_device(ttnn.MeshShape(1, 4))
     values, weight = draw(1, 1, 32, 256), draw(1, 1, 8, 32)
     over = {"mesh_mapper": ttnn.ShardTensorToMesh(mesh, 3)}
     x = put(values, mesh, ttnn.float32, **over)
     own = ttnn.from_numpy(weight.reshape(1, 1, 1, 256), ttnn.float32, device=mesh, **over)
-    before = getattr(ttnn, f"{kind}_norm_pre_all_gather")(x, dtype=ttnn.float32)
-    sums = ttnn.all_gather(before, 3)
-    made = getattr(ttnn, f"{kind}_norm_post_all_gather")(x, sums, epsilon=1e-5, weight=own)
-    about = values - values.mean(-1, keepdims=True) if kind == "layer" else values
+    sums = ttnn.all_gather(first(x, dtype=ttnn.float32), 3)
+    made = second(x, sums, epsilon=1e-5, weight=own)
+    about = values - values.mean(-1, keepdims=True) if first is ttnn.layer_norm_pre_all_gather else values
     wanted = about / np.sqrt(np.square(about).mean(-1, keepdims=True) + 1e-5) * weight.reshape(-1)
     np.testing.assert_allclose(ttnn.to_numpy(made, ttnn.ConcatMeshToTensor(mesh, 3)), wanted, rtol=1e-4, atol=1e-5)
     with pytest.raises(RuntimeError, match="stats are"):
-        getattr(ttnn, f"{kind}_norm_post_all_gather")(x, x[:, :, :, :16])
+        second(x, x[:, :, :, :16])
 
 
 def test_picks_are_numpys(device: Any) -> None:

@@ -65,7 +65,7 @@ def test_all_of_a_mesh_adds_up_along_its_columns_and_then_along_its_rows() -> No
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_one_line_stands_for_all(axis: int) -> None:
-    """Lines of a mesh share no link, so a row of an 8x4 takes what a mesh of a row takes, and a column what one of a column does."""
+    """Lines of a mesh share no link, so a row of an 8x4 takes what a mesh of a row does, and a column what one of a column."""
     whole = ttnn.open_mesh_device(ttnn.MeshShape(8, 4))
     alone = ttnn.open_mesh_device(ttnn.MeshShape(*((8, 1) if axis == 0 else (1, 4))))
     for op in (ttnn.reduce_scatter, ttnn.all_gather):
@@ -168,7 +168,7 @@ def test_an_asynchronous_all_reduce_is_the_same() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    """In the op's name: a whole mesh at once by the asynchronous ops, unequal parts, links, workers, semaphores, formats, unknown words."""
+    """In the op's name: all of a mesh at once asynchronously, unequal parts, links, workers, semaphores, formats, unknown words."""
     mesh = ttnn.open_mesh_device(ttnn.MeshShape(2, 4))
     x, _ = spread(mesh, 1, 1, 32, 256)
     minimal = ttnn.experimental.reduce_scatter_minimal_async

@@ -1,4 +1,4 @@
-"""ttnn.transformer.joint_scaled_dot_product_attention: two sequences that attend to both, on a device. NumPy's numbers, no cycles."""
+"""ttnn.transformer.joint_scaled_dot_product_attention: two sequences attend to both, on a device. NumPy's numbers, no cycles."""
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def joint_scaled_dot_product_attention(
     own, joint = (input_tensor_q, input_tensor_k, input_tensor_v), (joint_tensor_q, joint_tensor_k, joint_tensor_v)
     inputs = [*own, *joint]
     mesh = common_mesh(NAME, inputs)
-    batch, heads, rows, width = input_tensor_q.shape
+    *_, rows, width = input_tensor_q.shape
     shapes = [list(one.shape) for one in inputs]
     demand(
         f"{NAME}:",
