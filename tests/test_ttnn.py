@@ -300,11 +300,11 @@ def test_modules_of_older_tests_are_there() -> None:
 
 
 @pytest.mark.parametrize("how", ["HEIGHT", "WIDTH", "BLOCK"])
-def test_a_gather_refuses_sharded_memory(how: str) -> None:
+def test_attention_refuses_sharded_memory(how: str) -> None:
     """By name: L1_HEIGHT_SHARDED_MEMORY_CONFIG, L1_WIDTH_SHARDED_MEMORY_CONFIG, L1_BLOCK_SHARDED_MEMORY_CONFIG."""
     sharded = getattr(ttnn, f"L1_{how}_SHARDED_MEMORY_CONFIG")
-    with ttnn.manage_device(0) as device, pytest.raises(ttnn.NotModelledError, match="shard"):
-        ttnn.all_gather(ttnn.to_memory_config(put(draw(1, 1, 32, 32), device), sharded), 3)
+    with ttnn.manage_device(0) as device, pytest.raises(RuntimeError, match="q is sharded"):
+        ttnn.transformer.scaled_dot_product_attention(*[ttnn.to_memory_config(put(draw(1, 1, 32, 32), device), sharded)] * 3)
 
 
 def test_a_block_format_on_the_host_stays_in_tiles() -> None:

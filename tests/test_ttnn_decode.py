@@ -295,6 +295,23 @@ def test_joint_rows_attend_and_are_attended_to(device: Any) -> None:
         op(given[0], given[4], *given[2:], joint_strategy="rear", program_config=config)
 
 
+def test_the_older_ops_of_encoders_make_attention(device: Any) -> None:
+    """Heads apart, scores, their softmax under a mask, heads together: float64 attention; the softmax in place is the same."""
+    x, mask = draw(2, 32, 3 * 4 * WIDTH), draw(2, 1, 1, 32)
+    q, k, v = ttnn.transformer.split_query_key_value_and_split_heads(put(x, device), num_heads=4)
+    scores, hides = ttnn.matmul(q, k), put(mask, device)
+    shares = ttnn.transformer.attention_softmax(scores, head_size=WIDTH, attention_mask=hides)
+    assert ttnn.transformer.attention_softmax_(scores, head_size=WIDTH, attention_mask=hides) is scores
+    np.testing.assert_array_equal(scores.to_numpy(), shares.to_numpy())
+    out = ttnn.transformer.concatenate_heads(ttnn.matmul(shares, v)).to_numpy()
+    queries, keys, values = (one.reshape(2, 32, 4, WIDTH).swapaxes(1, 2) for one in np.split(x, 3, -1))
+    for batch, row in ((0, 0), (1, 31)):
+        wanted = golden(queries[batch, :, row], keys[batch], values[batch], WIDTH**-0.5, mask[batch, 0])
+        np.testing.assert_allclose(out[batch, row].reshape(4, WIDTH), wanted, atol=0.03)
+    with pytest.raises(RuntimeError, match="Invalid input tensor"):
+        ttnn.transformer.split_query_key_value_and_split_heads(q, num_heads=4)
+
+
 def test_without_numerics_shapes_are_the_same(device: Any) -> None:
     """Of every op of a step."""
     ttnn.configure(numerics="off")
@@ -319,7 +336,7 @@ def test_tensors_in_shards_have_numbers_and_no_cycles(device: Any) -> None:
     assert by_config.memory_config() == by_grid.memory_config() == config
     elsewhere = ttnn.reshard(by_grid, ttnn.L1_WIDTH_SHARDED_MEMORY_CONFIG)
     back = ttnn.sharded_to_interleaved(elsewhere, ttnn.L1_MEMORY_CONFIG, ttnn.float32)
-    assert (back.memory_config(), back.dtype) == (ttnn.L1_MEMORY_CONFIG, ttnn.float32)
+    assert (ttnn.get_memory_config(back), back.dtype) == (ttnn.L1_MEMORY_CONFIG, ttnn.float32)
     np.testing.assert_array_equal(back.to_numpy(), values)
     product = ttnn.linear(by_config, put(weight, device), memory_config=ttnn.DRAM_MEMORY_CONFIG).to_numpy()
     np.testing.assert_allclose(product, values @ weight, rtol=0.01, atol=0.05)

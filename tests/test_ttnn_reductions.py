@@ -118,6 +118,22 @@ def test_parts_that_cut_tiles_have_numbers_and_no_cycles() -> None:
     assert any("reduce_scatter" in note and "not modelled" in note for note in SESSION.notes)
 
 
+@pytest.mark.parametrize("where", [None, ttnn.L1_MEMORY_CONFIG, ttnn.L1_WIDTH_SHARDED_MEMORY_CONFIG])
+def test_rows_and_tensors_in_l1_have_numbers_and_no_cycles(where: Any) -> None:
+    """The numbers of tiles in DRAM; integers can be gathered, too."""
+    mesh = ttnn.open_mesh_device(ttnn.MeshShape(1, 4))
+    x, _ = spread(mesh, 1, 1, 32, 256)
+    there = ttnn.to_memory_config(x, where) if where else ttnn.to_layout(x, ttnn.ROW_MAJOR_LAYOUT)
+    wanted = [parts(op(x, 3)) for op in (ttnn.reduce_scatter, ttnn.all_gather)]
+    SESSION.calls.clear()
+    for op, expected in zip((ttnn.reduce_scatter, ttnn.all_gather), wanted, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(parts(op(there, 3)), expected, strict=True))
+    assert {call.cycles for call in SESSION.calls} == {None}
+    whole = ttnn.from_numpy(np.arange(8, dtype=np.int32).reshape(4, 2), device=mesh, mesh_mapper=ttnn.ShardTensorToMesh(mesh, 0))
+    for part in parts(ttnn.all_gather(whole, 0)):
+        assert part.ravel().tolist() == [*range(8)]
+
+
 def test_hints_of_the_pipeline_change_time_and_not_numbers() -> None:
     """Workers, slots of their muxes, signals, and buffers of the caller's, which need no barrier: each has other cycles."""
     mesh = ttnn.open_mesh_device(ttnn.MeshShape(1, 4))
@@ -168,7 +184,7 @@ def test_an_asynchronous_all_reduce_is_the_same() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    """In the op's name: all of a mesh at once asynchronously, unequal parts, links, workers, semaphores, formats, unknown words."""
+    """In the op's name: all of a mesh asynchronously, unequal parts, links, workers, semaphores, formats, unknown words."""
     mesh = ttnn.open_mesh_device(ttnn.MeshShape(2, 4))
     x, _ = spread(mesh, 1, 1, 32, 256)
     minimal = ttnn.experimental.reduce_scatter_minimal_async
@@ -186,9 +202,9 @@ def test_what_cannot_be_is_refused() -> None:
         minimal(x, dim=3, cluster_axis=1, multi_device_global_semaphore=semaphore)
     with pytest.raises(TypeError, match="unexpected keyword"):
         ttnn.all_reduce(x, axis=1)
-    rows = ttnn.to_layout(x, ttnn.ROW_MAJOR_LAYOUT)
-    with pytest.raises(ttnn.types.NotModelledError, match="tiles of a float format"):
-        ttnn.reduce_scatter(rows, 3, cluster_axis=1)
+    whole = ttnn.from_numpy(np.ones((1, 1, 32, 256), np.int32), device=mesh)
+    with pytest.raises(ttnn.types.NotModelledError, match="sums of int32; it takes a float format"):
+        ttnn.reduce_scatter(whole, 3, cluster_axis=1)
     ttnn.reduce_scatter(x, 3, cluster_axis=1, subdevice_id=ttnn.SubDeviceId(0))
     assert any("subdevice_id" in note and "without effect" in note for note in SESSION.notes)
 

@@ -11,6 +11,7 @@ from tensix_sim.ttnn.apart import (
     aggregate_as_tensor,
     combine_device_tensors,
     get_device_tensors,
+    get_memory_config,
     is_tensor_storage_on_device,
 )
 from tensix_sim.ttnn.around import (
@@ -195,6 +196,7 @@ from tensix_sim.ttnn.types import (
 __all__ = [
     "allocate_tensor_on_device",
     "event_synchronize",
+    "get_memory_config",
     "record_event",
     "tilize",
     "tilize_with_zero_padding",

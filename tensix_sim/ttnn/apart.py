@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.tensor import Tensor
-from tensix_sim.ttnn.types import MeshShape
+from tensix_sim.ttnn.types import MemoryConfig, MeshShape
 
 
 @typed
@@ -21,6 +21,12 @@ def get_device_tensors(tensor: Tensor) -> list[Tensor]:
 def is_tensor_storage_on_device(tensor: Tensor) -> bool:
     """Whether a tensor is on devices."""
     return tensor.device() is not None
+
+
+@typed
+def get_memory_config(tensor: Tensor) -> MemoryConfig | None:
+    """Where a tensor lies on its devices; None on the host."""
+    return tensor.memory_config() if tensor.device() else None
 
 
 def number_on_devices(op: str, what: str, tensor: Tensor) -> int:

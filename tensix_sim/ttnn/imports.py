@@ -35,6 +35,7 @@ HELPERS: dict[str, tuple[str, ...]] = {
     "tests.tt_eager.python_api_testing.sweep_tests.comparison_funcs": COMPARISONS,
     "tests.ttnn.utils_for_testing": TESTING,
     "tests.tests_common.cache_entries_counter": ("CacheEntriesCounter",),
+    "tests.tests_common.skip_reasons": ("LEGACY_CCL_SKIP",),
     "models.common.utility_functions": UTILITIES,
     "models.utility_functions": UTILITIES,
     "models.common.lightweightmodule": ("LightweightModule",),

@@ -23,9 +23,8 @@ ABSENT: dict[str, str] = {
     "planned: numbers without cycles": """
         experimental.create_qkv_heads
         experimental.split_query_key_value_and_split_heads experimental.nlp_create_qkv_heads_segformer experimental.rotate_half
-        experimental.dit_layernorm transformer.split_query_key_value_and_split_heads transformer.concatenate_heads
-        transformer.attention_softmax
-        transformer.attention_softmax_ transformer.rotary_embedding_llama group_norm dump_tensor load_tensor
+        experimental.dit_layernorm
+        transformer.rotary_embedding_llama group_norm dump_tensor load_tensor
         get_golden_function allocate roll stack expand prod var std cumsum""",
     "out of scope: neither attention nor what stands around it": """
         conv1d conv2d conv3d conv_transpose2d Conv1dConfig Conv2dConfig Conv2dSliceConfig

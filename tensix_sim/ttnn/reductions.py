@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from tensix_sim.formats import TILE
+from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.ttnn import configs
 from tensix_sim.ttnn.collectives import (
     GlobalSemaphore,
     collective_mesh,
     cuts_tiles,
     gather_lines,
+    has_cycles,
     joining,
     lines_of,
     meet_and_record,
@@ -175,7 +176,9 @@ def scattered(
     from tensix_sim.gather.reduce_scatter import ReduceScatter
     from tensix_sim.gather.sums import reduced
 
-    mesh, lines = _lines(op, tensor, dim, along.axis, memory_config)
+    mesh, lines = _lines(op, tensor, dim, along.axis)
+    if tensor.dtype.value not in FORMATS:
+        raise NotModelledError(f"{op}: sums of {tensor.dtype.value}; it takes a float format")
     dim, count = dim % len(tensor.shape), len(lines[0])
     if count < 2 or tensor.shape[dim] % count:
         raise RuntimeError(
@@ -191,7 +194,8 @@ def scattered(
         "around" if count % 2 else "halfway", along.barrier, exact=SESSION.settings.numerics == "exact",
     )  # fmt: skip
     cycles = simulated(op, mesh, lines, job)
-    meet_and_record(op, mesh, lines, tensor, None if cuts_tiles(tensor, dim, shape[dim]) else cycles, (dim, along))
+    timed = has_cycles(tensor, memory_config) and not cuts_tiles(tensor, dim, shape[dim])
+    meet_and_record(op, mesh, lines, tensor, cycles if timed else None, (dim, along))
 
     def whole_tiles(x: Array) -> Array:
         """Each part of a tensor filled up with zeros, as the composite does."""
@@ -217,7 +221,7 @@ def scattered(
 
 def summed(op: str, tensor: Tensor, along: Along, memory_config: MemoryConfig | None) -> Tensor:
     """Reduce along each line of devices, each of which gets all."""
-    _, lines = _lines(op, tensor, 0, along.axis, memory_config)
+    _, lines = _lines(op, tensor, 0, along.axis)
     count, rank = len(lines[0]), len(tensor.shape)
     units = [1] * (rank - 2) + [TILE] * 2
     dim = next((d for d in reversed(range(rank)) if tensor.shape[d] % (units[d] * count) == 0), None)
@@ -239,10 +243,8 @@ def _by_axes(op: str, tensor: Tensor, along: Along) -> list[Along]:
     return [replace(along, axis=0), replace(along, axis=1)]
 
 
-def _lines(
-    op: str, tensor: Tensor, dim: int, axis: int | None, memory_config: MemoryConfig | None
-) -> tuple[MeshDevice, list[list[int]]]:
-    mesh = collective_mesh(op, tensor, dim, memory_config)
+def _lines(op: str, tensor: Tensor, dim: int, axis: int | None) -> tuple[MeshDevice, list[list[int]]]:
+    mesh = collective_mesh(op, tensor, dim)
     if axis is None and min(mesh.shape) > 1:
         raise NotModelledError(
             f"{op}: over all of a {mesh.shape}, whose rows upstream joins to one chain by links that are not there; "

@@ -8,6 +8,12 @@ from typing import Any, NoReturn
 from tensix_sim.ttnn.apart import number_on_devices
 from tensix_sim.ttnn.attention import attend
 from tensix_sim.ttnn.decode_attention import paged_scaled_dot_product_attention_decode, scaled_dot_product_attention_decode
+from tensix_sim.ttnn.encoders import (
+    attention_softmax,
+    attention_softmax_,
+    concatenate_heads,
+    split_query_key_value_and_split_heads,
+)
 from tensix_sim.ttnn.joint import joint_scaled_dot_product_attention
 from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.ring_joint import ring_joint_scaled_dot_product_attention
@@ -23,13 +29,17 @@ from tensix_sim.ttnn.types import (
 )
 
 __all__ = [
+    "attention_softmax",
+    "attention_softmax_",
     "chunked_scaled_dot_product_attention",
+    "concatenate_heads",
     "joint_scaled_dot_product_attention",
     "paged_scaled_dot_product_attention_decode",
     "ring_distributed_scaled_dot_product_attention",
     "ring_joint_scaled_dot_product_attention",
     "scaled_dot_product_attention",
     "scaled_dot_product_attention_decode",
+    "split_query_key_value_and_split_heads",
     "windowed_scaled_dot_product_attention",
 ]
 
