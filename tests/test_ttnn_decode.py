@@ -454,6 +454,32 @@ def test_products_and_sums_of_other_programs_are_numpys(device: Any) -> None:
         ttnn.experimental.fast_reduce_nc(put(many, device), dims=[3])
 
 
+def test_tensors_of_tensors_are_numpys(device: Any) -> None:
+    """Repeated, stacked, stretched, cut, bounded; and what a tensor takes in place."""
+    values, other = draw(1, 2, 32, 32), draw(1, 2, 32, 32)
+    x, y = put(values, device, ttnn.float32), put(other, device, ttnn.float32)
+    for made, wanted in (
+        (ttnn.repeat_interleave(x, 3, dim=1), np.repeat(values, 3, 1)),
+        (ttnn.expand(x, [4, -1, 32, 32]), np.broadcast_to(values, (4, 2, 32, 32))),
+        (ttnn.stack([x, y], dim=1), np.stack([values, other], 1)),
+        (ttnn.stack([x, y], dim=-1), np.stack([values, other], -1)),
+        (ttnn.clamp(x, min=-0.5, max=0.25), np.clip(values, -0.5, 0.25)),
+        (ttnn.clip(x, max=0.0), np.minimum(values, 0)),
+        (ttnn.tril(x), np.tril(values)),
+        (ttnn.triu(x, diagonal=2), np.triu(values, 2)),
+    ):
+        np.testing.assert_array_equal(made.to_numpy(), wanted)
+    for op, f in ((ttnn.add_, np.add), (ttnn.sub_, np.subtract), (ttnn.mul_, np.multiply), (ttnn.div_, np.divide)):
+        values = f(values, other)
+        assert op(x, y) is x
+        np.testing.assert_allclose(x.to_numpy(), values, rtol=1e-6)
+    assert (ttnn.subtract_, ttnn.multiply_, ttnn.divide_) == (ttnn.sub_, ttnn.mul_, ttnn.div_)
+    with pytest.raises(RuntimeError, match="clamp: Only one"):
+        ttnn.clamp(x)
+    with pytest.raises(RuntimeError, match="expand: "):
+        ttnn.expand(x, [1, 3, 32, 32])
+
+
 def test_events_need_no_waiting(device: Any) -> None:
     """A mark behind the ops so far: more of them after more ops."""
     first = ttnn.record_event(device, 0)

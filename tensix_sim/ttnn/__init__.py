@@ -127,6 +127,7 @@ from tensix_sim.ttnn.operations import (
 from tensix_sim.ttnn.picks import argmax, plus_one, topk
 from tensix_sim.ttnn.reductions import all_reduce, reduce_scatter
 from tensix_sim.ttnn.session import configure
+from tensix_sim.ttnn.shapes import clamp, clip, expand, repeat_interleave, stack, tril, triu
 from tensix_sim.ttnn.tensor import (
     Tensor,
     as_tensor,
@@ -194,6 +195,13 @@ from tensix_sim.ttnn.types import (
 )
 
 __all__ = [
+    "clamp",
+    "clip",
+    "expand",
+    "repeat_interleave",
+    "stack",
+    "tril",
+    "triu",
     "allocate_tensor_on_device",
     "event_synchronize",
     "get_memory_config",

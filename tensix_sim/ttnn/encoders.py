@@ -26,9 +26,10 @@ def split_query_key_value_and_split_heads(
     Raises:
         RuntimeError: the tensor has not three dimensions, or rows are no equal heads.
     """
-    inputs = [_with_one(one) for one in (input_tensor, kv_input_tensor) if one is not None]
-    more = {"num_heads": num_heads, "num_kv_heads": num_kv_heads, "transpose_k_heads": transpose_key}
-    return nlp_create_qkv_heads(*inputs, **more, memory_config=memory_config)
+    return nlp_create_qkv_heads(
+        _with_one(input_tensor), None if kv_input_tensor is None else _with_one(kv_input_tensor), num_heads=num_heads,
+        num_kv_heads=num_kv_heads, transpose_k_heads=transpose_key, memory_config=memory_config,
+    )  # fmt: skip
 
 
 @recorded

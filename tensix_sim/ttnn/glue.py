@@ -194,6 +194,21 @@ sub, mul, div = subtract, multiply, divide
 ALIASES = {"sub": sub, "mul": mul, "div": div}
 
 
+def _in_place(name: str) -> Callable[..., Any]:
+    def op(input_tensor_a: Any, input_tensor_b: Any, **more: Any) -> Any:
+        input_tensor_a.take_values(MADE_OPS[name](input_tensor_a, input_tensor_b, **more))
+        return input_tensor_a
+
+    op.__name__ = op.__qualname__ = f"{name}_"
+    op.__doc__ = f"As `{name}`, whose result the first tensor takes."
+    return op
+
+
+add_, subtract_, multiply_, divide_ = (_in_place(name) for name in ("add", "subtract", "multiply", "divide"))
+ALIASES |= {"add_": add_, "subtract_": subtract_, "sub_": subtract_, "multiply_": multiply_, "mul_": multiply_}
+ALIASES |= {"divide_": divide_, "div_": divide_}
+
+
 # -- products -----------------------------------------------------------------------------------------------------
 
 
@@ -438,4 +453,6 @@ __all__ += ["UnaryOpType", "embedding", "pad", "repeat", "softmax", "squeeze", "
 def __getattr__(name: str) -> Any:
     if name in MADE_OPS:
         return MADE_OPS[name]
+    if name in ALIASES:
+        return ALIASES[name]
     raise absent(name, "ttnn.operations", __all__)

@@ -25,7 +25,7 @@ ABSENT: dict[str, str] = {
         experimental.split_query_key_value_and_split_heads experimental.nlp_create_qkv_heads_segformer experimental.rotate_half
         experimental.dit_layernorm
         transformer.rotary_embedding_llama group_norm dump_tensor load_tensor
-        get_golden_function allocate roll stack expand prod var std cumsum""",
+        get_golden_function allocate roll prod var std cumsum""",
     "out of scope: neither attention nor what stands around it": """
         conv1d conv2d conv3d conv_transpose2d Conv1dConfig Conv2dConfig Conv2dSliceConfig
         Conv2dL1Full Conv2dL1FullSliceConfig Conv2dDRAMSliceWidth Conv2dDRAMSliceHeight prepare_conv_weights prepare_conv_bias
