@@ -224,8 +224,10 @@ def test_meshes_are_cut_and_counted_row_by_row() -> None:
         mesh.create_submesh(ttnn.MeshShape(1, 8))
     with pytest.raises(RuntimeError, match="needs 64 devices"):
         ttnn.open_mesh_device(ttnn.MeshShape(8, 8))
-    with pytest.raises(ttnn.NotModelledError, match="FABRIC_2D"):
-        ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_2D)
+    for fabric in (one for one in ttnn.FabricConfig if one.name.startswith("FABRIC_2D")):
+        with pytest.raises(ttnn.NotModelledError, match=f"{fabric.name}: collectives here go over"):
+            ttnn.set_fabric_config(fabric)
+    assert (ttnn.Topology.Torus, ttnn.Topology.Mesh) == (ttnn.Topology.Ring, ttnn.Topology.Linear)
     ttnn.close_mesh_device(mesh)
 
 
@@ -608,7 +610,7 @@ import pytest
 import numpy as np
 import ttnn
 from loguru import logger
-from models.common.utility_functions import skip_for_blackhole, run_for_blackhole
+from models.common.utility_functions import skip_for_blackhole, skip_for_grayskull, run_for_blackhole
 from tests.ttnn.utils_for_testing import assert_with_pcc
 
 @skip_for_blackhole("Wormhole")
@@ -626,6 +628,8 @@ def test_mesh(mesh_device, reset_default_device, silicon_arch_name):
 def test_skipped(device):
     pass
 
+@skip_for_grayskull("")
+@pytest.mark.parametrize("device_params", [{"fabric_config": True, "trace_region_size": 30000}], indirect=True)
 def test_error(device, expect_error, is_ci_env):
     with expect_error(RuntimeError, "no trace"):
         ttnn.release_trace(device, 3)

@@ -480,6 +480,27 @@ def test_tensors_of_tensors_are_numpys(device: Any) -> None:
         ttnn.expand(x, [1, 3, 32, 32])
 
 
+def test_a_captured_step_goes_on_from_token_to_token(device: Any) -> None:
+    """Each replay writes the next row, of what its input holds then, as it moves positions on in place; layouts and sums, too."""
+    cache, at = put(np.zeros((USERS, HEADS, ROWS, WIDTH)), device), numbers([10] * USERS, device)
+    new = put(np.ones((1, USERS, HEADS, WIDTH)), device)
+
+    def step() -> Any:
+        rows = ttnn.to_layout(ttnn.to_layout(new, ttnn.ROW_MAJOR_LAYOUT), ttnn.TILE_LAYOUT)
+        token = ttnn.interleaved_to_sharded(ttnn.add_(rows, rows), on_cores())
+        UPDATE(cache, token, update_idxs_tensor=at)
+        return ttnn.plus_one(at)
+
+    trace = ttnn.begin_trace_capture(device)
+    step()
+    ttnn.end_trace_capture(device, trace)
+    for number in (2, 3):
+        ttnn.copy_host_to_device_tensor(put(np.full((1, USERS, HEADS, WIDTH), number), None), new)
+        ttnn.execute_trace(device, trace)
+    assert at.to_numpy().tolist() == [13] * USERS
+    assert cache.to_numpy()[:, :, 9:14, 0].tolist() == [[[0, 2, 4, 6, 0]] * HEADS] * USERS
+
+
 def test_events_need_no_waiting(device: Any) -> None:
     """A mark behind the ops so far: more of them after more ops."""
     first = ttnn.record_event(device, 0)

@@ -421,6 +421,7 @@ def ReadDeviceProfiler(device: MeshDevice) -> None:  # noqa: N802
 FABRICS = FabricConfig.DISABLED, FabricConfig.FABRIC_1D, FabricConfig.FABRIC_1D_RING
 
 
+@typed
 def set_fabric_config(config: FabricConfig, *args: Any, **kwargs: Any) -> None:
     """Choose the fabric; collectives say themselves whether they go around a ring or along a line.
 

@@ -201,7 +201,7 @@ def _in_place(name: str) -> Callable[..., Any]:
 
     op.__name__ = op.__qualname__ = f"{name}_"
     op.__doc__ = f"As `{name}`, whose result the first tensor takes."
-    return op
+    return recorded(op)
 
 
 add_, subtract_, multiply_, divide_ = (_in_place(name) for name in ("add", "subtract", "multiply", "divide"))

@@ -14,7 +14,7 @@ from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.distribution import OURS, Composer, Mapper, composed_shape
 from tensix_sim.ttnn.moves import reshape
 from tensix_sim.ttnn.moves import slice as slice_
-from tensix_sim.ttnn.session import SESSION
+from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.types import (
     DRAM_MEMORY_CONFIG,
@@ -476,7 +476,7 @@ def _in_type(tensor: Tensor, dtype: DataType) -> list[Stored | None]:
     return tensor.shards if dtype is tensor.dtype else each(partial(Stored.of, dtype=dtype), tensor.shards)
 
 
-@typed
+@recorded
 def to_layout(tensor: Tensor, layout: Layout, dtype: DataType | None = None, memory_config: MemoryConfig | None = None) -> Tensor:
     """The same values in another layout. On a device ttnn runs a tilize or untilize op for it, whose cycles are not modelled."""
     tensor.need("to_layout")
