@@ -205,8 +205,10 @@ def _in_place(name: str) -> Callable[..., Any]:
 
 
 add_, subtract_, multiply_, divide_ = (_in_place(name) for name in ("add", "subtract", "multiply", "divide"))
-ALIASES |= {"add_": add_, "subtract_": subtract_, "sub_": subtract_, "multiply_": multiply_, "mul_": multiply_}
-ALIASES |= {"divide_": divide_, "div_": divide_}
+IN_PLACE = {
+    "add_": add_, "subtract_": subtract_, "sub_": subtract_, "multiply_": multiply_, "mul_": multiply_, "divide_": divide_,
+    "div_": divide_,
+}  # fmt: skip
 
 
 # -- products -----------------------------------------------------------------------------------------------------
@@ -446,13 +448,13 @@ def embedding(
     return mapped("embedding", [input_tensor, weight], values, dtype or weight.dtype, **more)
 
 
-__all__ = [*MADE_OPS, *ALIASES]
+__all__ = [*MADE_OPS, *ALIASES, *IN_PLACE]
 __all__ += ["UnaryOpType", "embedding", "pad", "repeat", "softmax", "squeeze", "unsqueeze", "where"]
 
 
 def __getattr__(name: str) -> Any:
     if name in MADE_OPS:
         return MADE_OPS[name]
-    if name in ALIASES:
-        return ALIASES[name]
+    if name in ALIASES | IN_PLACE:
+        return (ALIASES | IN_PLACE)[name]
     raise absent(name, "ttnn.operations", __all__)

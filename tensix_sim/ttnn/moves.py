@@ -143,7 +143,8 @@ def _log_tensor(tensor: Moved) -> OpTensor:
     from tensix_sim.logged import OpTensor
 
     *_, w, z, y, x = (1, 1, 1, 1, *tensor.shape)
-    memory = f"DEV_0_{tensor.memory_config().buffer_type.name}_INTERLEAVED"
+    config = tensor.memory_config()
+    memory = f"DEV_0_{config.buffer_type.name}_{config.memory_layout.name}"
     return OpTensor("", (w, z, y, x), tensor.dtype.value.upper(), memory)
 
 
