@@ -45,6 +45,42 @@ def test_lines_of_a_mesh_add_up_by_themselves(axis: int) -> None:
     assert len(mesh.programs) == 2  # the all-reduce's first program is the reduce-scatter's
 
 
+def test_all_of_a_mesh_adds_up_along_its_columns_and_then_along_its_rows() -> None:
+    """Devices have their parts in order, which a gather puts together; it takes what a reduction along each axis takes."""
+    mesh = ttnn.open_mesh_device(ttnn.MeshShape(2, 4))
+    x, values = spread(mesh, 1, 1, 64, 512)
+    part = ttnn.reduce_scatter(x, 3)
+    both = [call.cycles for call in SESSION.calls]
+    total = values.sum(0)
+    for got, wanted in zip(parts(part), np.split(total, 8, -1), strict=True):
+        np.testing.assert_allclose(got[0], wanted, atol=0.1)
+    SESSION.calls.clear()
+    ttnn.reduce_scatter(ttnn.reduce_scatter(x, 3, cluster_axis=0), 3, cluster_axis=1)
+    assert [call.cycles for call in SESSION.calls] == both
+    for whole in (ttnn.all_gather(part, 3), ttnn.all_reduce(x)):
+        for got in parts(whole):
+            np.testing.assert_allclose(got[0], total, atol=0.1)
+    assert any("all_reduce: without cluster_axis it adds up along the columns" in note for note in SESSION.notes)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_one_line_stands_for_all(axis: int) -> None:
+    """Lines of a mesh share no link, so a row of an 8x4 takes what a mesh of a row does, and a column what one of a column."""
+    whole = ttnn.open_mesh_device(ttnn.MeshShape(8, 4))
+    alone = ttnn.open_mesh_device(ttnn.MeshShape(*((8, 1) if axis == 0 else (1, 4))))
+    for op in (ttnn.reduce_scatter, ttnn.all_gather):
+        took = []
+        for mesh in (whole, alone):
+            SESSION.calls.clear()
+            SESSION.timed.clear()
+            op(spread(mesh, 1, 1, 32, 256)[0], 3, cluster_axis=axis)
+            took.append({call.device: call.cycles for call in SESSION.calls})
+        of_line = list(took[1].values())
+        places = np.arange(32).reshape(8, 4)
+        for line in places.T if axis == 0 else places:
+            assert [took[0][i] for i in line] == of_line
+
+
 def test_an_all_reduce_takes_the_last_dimension_that_goes() -> None:
     """In whole tiles of the last two; where none does it gathers and adds up on each device, and says so."""
     mesh = ttnn.open_mesh_device(ttnn.MeshShape(1, 4))
@@ -80,6 +116,22 @@ def test_parts_that_cut_tiles_have_numbers_and_no_cycles() -> None:
             np.testing.assert_allclose(got[0], values.sum(0), atol=0.05)
     assert all(call.cycles is None for call in SESSION.calls)
     assert any("reduce_scatter" in note and "not modelled" in note for note in SESSION.notes)
+
+
+@pytest.mark.parametrize("where", [None, ttnn.L1_MEMORY_CONFIG, ttnn.L1_WIDTH_SHARDED_MEMORY_CONFIG])
+def test_rows_and_tensors_in_l1_have_numbers_and_no_cycles(where: Any) -> None:
+    """The numbers of tiles in DRAM; integers can be gathered, too."""
+    mesh = ttnn.open_mesh_device(ttnn.MeshShape(1, 4))
+    x, _ = spread(mesh, 1, 1, 32, 256)
+    there = ttnn.to_memory_config(x, where) if where else ttnn.to_layout(x, ttnn.ROW_MAJOR_LAYOUT)
+    wanted = [parts(op(x, 3)) for op in (ttnn.reduce_scatter, ttnn.all_gather)]
+    SESSION.calls.clear()
+    for op, expected in zip((ttnn.reduce_scatter, ttnn.all_gather), wanted, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(parts(op(there, 3)), expected, strict=True))
+    assert {call.cycles for call in SESSION.calls} == {None}
+    whole = ttnn.from_numpy(np.arange(8, dtype=np.int32).reshape(4, 2), device=mesh, mesh_mapper=ttnn.ShardTensorToMesh(mesh, 0))
+    for part in parts(ttnn.all_gather(whole, 0)):
+        assert part.ravel().tolist() == [*range(8)]
 
 
 def test_hints_of_the_pipeline_change_time_and_not_numbers() -> None:
@@ -132,13 +184,14 @@ def test_an_asynchronous_all_reduce_is_the_same() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    """In the op's name: a whole mesh at once, unequal parts, links, workers, semaphores, formats, unknown words."""
+    """In the op's name: all of a mesh asynchronously, unequal parts, links, workers, semaphores, formats, unknown words."""
     mesh = ttnn.open_mesh_device(ttnn.MeshShape(2, 4))
     x, _ = spread(mesh, 1, 1, 32, 256)
     minimal = ttnn.experimental.reduce_scatter_minimal_async
     semaphore = ttnn.create_global_semaphore(mesh, ttnn.num_cores_to_corerangeset(1, ttnn.CoreCoord(8, 8)), 0)
-    with pytest.raises(ttnn.types.NotModelledError, match=r"reduce_scatter: over all of a .*give cluster_axis"):
-        ttnn.reduce_scatter(x, 3)
+    for op in (lambda: minimal(x, dim=3), lambda: ttnn.experimental.all_reduce_async(x)):
+        with pytest.raises(ttnn.types.NotModelledError, match=r"over all of a .*give cluster_axis"):
+            op()
     with pytest.raises(RuntimeError, match=r"reduce_scatter: 1 along dim 1 for 4 devices; equal parts are needed"):
         ttnn.reduce_scatter(x, 1, cluster_axis=1)
     with pytest.raises(RuntimeError, match=r"reduce_scatter: 9 links; galaxy has 4 between two neighbours"):
@@ -149,9 +202,9 @@ def test_what_cannot_be_is_refused() -> None:
         minimal(x, dim=3, cluster_axis=1, multi_device_global_semaphore=semaphore)
     with pytest.raises(TypeError, match="unexpected keyword"):
         ttnn.all_reduce(x, axis=1)
-    rows = ttnn.to_layout(x, ttnn.ROW_MAJOR_LAYOUT)
-    with pytest.raises(ttnn.types.NotModelledError, match="tiles of a float format"):
-        ttnn.reduce_scatter(rows, 3, cluster_axis=1)
+    whole = ttnn.from_numpy(np.ones((1, 1, 32, 256), np.int32), device=mesh)
+    with pytest.raises(ttnn.types.NotModelledError, match="sums of int32; it takes a float format"):
+        ttnn.reduce_scatter(whole, 3, cluster_axis=1)
     ttnn.reduce_scatter(x, 3, cluster_axis=1, subdevice_id=ttnn.SubDeviceId(0))
     assert any("subdevice_id" in note and "without effect" in note for note in SESSION.notes)
 

@@ -6,7 +6,14 @@ tensix_sim.ttnn.plugin`. What is not there, or not modelled, is an error. Names 
 
 from typing import Any
 
-from tensix_sim.ttnn import configs, device, experimental, glue, model_preprocessing, operations, transformer, types
+from tensix_sim.ttnn import configs, device, experimental, glue, kv_cache, model_preprocessing, operations, transformer, types
+from tensix_sim.ttnn.apart import (
+    aggregate_as_tensor,
+    combine_device_tensors,
+    get_device_tensors,
+    get_memory_config,
+    is_tensor_storage_on_device,
+)
 from tensix_sim.ttnn.around import (
     CONFIG,
     CONFIG_OVERRIDES,
@@ -25,7 +32,19 @@ from tensix_sim.ttnn.collectives import (
     create_global_semaphore,
     reset_global_semaphore_value,
 )
-from tensix_sim.ttnn.creation import arange, empty, full, full_like, ones, ones_like, rand, zeros, zeros_like
+from tensix_sim.ttnn.creation import (
+    allocate_tensor_on_device,
+    arange,
+    empty,
+    full,
+    full_like,
+    ones,
+    ones_like,
+    rand,
+    zeros,
+    zeros_like,
+)
+from tensix_sim.ttnn.decode import update_cache
 from tensix_sim.ttnn.device import (
     CreateDevice,
     Device,
@@ -43,6 +62,7 @@ from tensix_sim.ttnn.device import (
     disable_and_clear_program_cache,
     enable_program_cache,
     end_trace_capture,
+    event_synchronize,
     execute_trace,
     get_arch_name,
     get_device_ids,
@@ -52,11 +72,13 @@ from tensix_sim.ttnn.device import (
     manage_device,
     open_device,
     open_mesh_device,
+    record_event,
     release_trace,
     set_fabric_config,
     synchronize_device,
     using_distributed_env,
     visualize_mesh_device,
+    wait_for_event,
 )
 from tensix_sim.ttnn.distribution import (
     ConcatMesh2dToTensor,
@@ -70,7 +92,13 @@ from tensix_sim.ttnn.distribution import (
     replicate_tensor_to_mesh_mapper,
     shard_tensor_to_mesh_mapper,
 )
-from tensix_sim.ttnn.names import missing
+from tensix_sim.ttnn.names import absent
+from tensix_sim.ttnn.norms import (
+    layer_norm_post_all_gather,
+    layer_norm_pre_all_gather,
+    rms_norm_post_all_gather,
+    rms_norm_pre_all_gather,
+)
 from tensix_sim.ttnn.operations import (
     chunk,
     clone,
@@ -79,28 +107,33 @@ from tensix_sim.ttnn.operations import (
     copy_host_to_device_tensor,
     deallocate,
     fill_cache,
+    interleaved_to_sharded,
+    move,
     permute,
     reallocate,
     reshape,
+    reshard,
+    sharded_to_interleaved,
     slice,
     split,
+    tilize,
+    tilize_with_zero_padding,
     to_memory_config,
     transpose,
     typecast,
     unsqueeze_to_4D,
+    untilize,
 )
+from tensix_sim.ttnn.picks import argmax, plus_one, topk
 from tensix_sim.ttnn.reductions import all_reduce, reduce_scatter
 from tensix_sim.ttnn.session import configure
+from tensix_sim.ttnn.shapes import clamp, clip, expand, repeat_interleave, stack, tril, triu
 from tensix_sim.ttnn.tensor import (
     Tensor,
-    aggregate_as_tensor,
     as_tensor,
-    combine_device_tensors,
     from_device,
     from_numpy,
     from_torch,
-    get_device_tensors,
-    is_tensor_storage_on_device,
     to_device,
     to_layout,
     to_numpy,
@@ -162,6 +195,34 @@ from tensix_sim.ttnn.types import (
 )
 
 __all__ = [
+    "clamp",
+    "clip",
+    "expand",
+    "repeat_interleave",
+    "stack",
+    "tril",
+    "triu",
+    "allocate_tensor_on_device",
+    "event_synchronize",
+    "get_memory_config",
+    "record_event",
+    "tilize",
+    "tilize_with_zero_padding",
+    "untilize",
+    "wait_for_event",
+    "kv_cache",
+    "argmax",
+    "interleaved_to_sharded",
+    "layer_norm_post_all_gather",
+    "layer_norm_pre_all_gather",
+    "move",
+    "plus_one",
+    "reshard",
+    "rms_norm_post_all_gather",
+    "rms_norm_pre_all_gather",
+    "sharded_to_interleaved",
+    "topk",
+    "update_cache",
     "CONFIG",
     "CONFIG_OVERRIDES",
     "CONFIG_PATH",
@@ -324,4 +385,4 @@ def __getattr__(name: str) -> Any:
     for made in (configs, glue):
         if name in made.__all__:
             return getattr(made, name)
-    raise AttributeError(missing(name, "ttnn", __all__))
+    raise absent(name, "ttnn", __all__)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tensix_sim.ttnn import device
 from tensix_sim.ttnn.device import MeshDevice
-from tensix_sim.ttnn.names import missing
+from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.session import SESSION
 
 __all__ = [
@@ -112,7 +112,7 @@ def _module(name: str, doc: str, **members: Any) -> ModuleType:
     vars(module).update(members)
 
     def __getattr__(missed: str) -> Any:  # noqa: N807
-        raise AttributeError(missing(missed, f"ttnn.{name}", members))
+        raise absent(missed, f"ttnn.{name}", members)
 
     vars(module)["__getattr__"] = __getattr__
     return module

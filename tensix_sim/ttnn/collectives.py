@@ -107,11 +107,10 @@ def gather_lines(
     into: Tensor | None,
 ) -> Tensor:
     """Gather along each line of devices; `into` takes the result if it is given."""
-    mesh = collective_mesh(op, tensor, dim, memory_config)
+    mesh = collective_mesh(op, tensor, dim)
     lines = lines_of(op, mesh, axis)
-    cycles = (
-        None if cuts_tiles(tensor, dim, tensor.shape[dim]) else _cycles(op, mesh, tensor, dim, lines, topology, links, reverse)
-    )
+    timed = has_cycles(tensor, memory_config) and not cuts_tiles(tensor, dim, tensor.shape[dim])
+    cycles = _cycles(op, mesh, tensor, dim, lines, topology, links, reverse) if timed else None
     meet_and_record(op, mesh, lines, tensor, cycles, (dim, axis, topology, links))
     shards: list[Stored | None] = [None] * len(mesh.ids)
     known: dict[tuple[int, ...], Stored] = {}
@@ -132,24 +131,26 @@ def gather_lines(
     return result
 
 
-def collective_mesh(op: str, tensor: Tensor, dim: int, memory_config: MemoryConfig | None) -> MeshDevice:
+def collective_mesh(op: str, tensor: Tensor, dim: int) -> MeshDevice:
     """The mesh of a tensor that a collective takes.
 
     Raises:
         RuntimeError: it has none, or no such dimension.
-        NotModelledError: it is sharded, in L1, in rows, or of integers.
     """
-    mesh = common_mesh(op, [tensor], memory_config)
+    mesh = common_mesh(op, [tensor])
     if mesh is None:
         raise RuntimeError(f"{op}: the tensor is on the host; put it on a mesh of devices")
-    if tensor.layout is not Layout.TILE or tensor.dtype.value not in FORMATS:
-        raise NotModelledError(f"{op}: {tensor.dtype.value} in {tensor.layout.name} layout; it takes tiles of a float format")
-    if tensor.memory_config().buffer_type is not BufferType.DRAM:
-        raise NotModelledError(f"{op}: the tensor is in L1; the simulated readers take it from DRAM")
     rank = len(tensor.shape)
     if not -rank <= dim < rank:
         raise RuntimeError(f"{op}: dim {dim}; the tensor has {rank} dimensions")
     return mesh
+
+
+def has_cycles(tensor: Tensor, memory_config: MemoryConfig | None) -> bool:
+    """Whether the simulated readers take a tensor: tiles of floats, interleaved in DRAM; others are NumPy's alone."""
+    in_tiles = tensor.layout is Layout.TILE and tensor.dtype.value in FORMATS
+    sharded = tensor.is_sharded() or bool(memory_config and memory_config.is_sharded())
+    return in_tiles and not sharded and tensor.memory_config().buffer_type is BufferType.DRAM
 
 
 def cuts_tiles(tensor: Tensor, dim: int, size: int) -> bool:

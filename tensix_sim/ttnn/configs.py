@@ -10,7 +10,7 @@ from functools import cache
 from math import ceil
 from typing import Any, NoReturn
 
-from tensix_sim.ttnn.names import missing
+from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.signatures import WrongTypeError, typed
 from tensix_sim.ttnn.types import (
     BufferType,
@@ -226,4 +226,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in MADE:
         return made(name)
-    raise AttributeError(missing(name, "ttnn", __all__))
+    raise absent(name, "ttnn", __all__)

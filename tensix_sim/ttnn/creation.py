@@ -41,6 +41,9 @@ def empty(shape: Any, *args: Any, **more: Any) -> Tensor:
     return full(shape, 0.0 if dtype and dtype.is_integer else float("nan"), *args, **more)
 
 
+allocate_tensor_on_device = empty
+
+
 @typed
 def full_like(
     tensor: Tensor,

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from tensix_sim.arch import Machine, machine
 from tensix_sim.ttnn.clock import CLOCK
-from tensix_sim.ttnn.names import missing
+from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.session import SESSION
 from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.types import (
@@ -418,14 +418,31 @@ def ReadDeviceProfiler(device: MeshDevice) -> None:  # noqa: N802
     """Read the profiler: calls are recorded as they end, and the pytest plugin writes them with --emit."""
 
 
+FABRICS = FabricConfig.DISABLED, FabricConfig.FABRIC_1D, FabricConfig.FABRIC_1D_RING
+
+
+@typed
 def set_fabric_config(config: FabricConfig, *args: Any, **kwargs: Any) -> None:
     """Choose the fabric; collectives say themselves whether they go around a ring or along a line.
 
     Raises:
-        NotModelledError: a 2-D fabric.
+        NotModelledError: a 2-D fabric, or a custom one.
     """
-    if config is FabricConfig.FABRIC_2D:
-        raise NotModelledError("FABRIC_2D: collectives here go over 1-D lines and rings")
+    if config not in FABRICS:
+        raise NotModelledError(f"{config.name}: collectives here go over 1-D lines and rings")
+
+
+def record_event(device: MeshDevice, cq_id: int = 0, sub_device_ids: Any = None) -> int:
+    """A mark behind the ops so far; as ops do not overlap, nobody has to wait for it."""
+    return SESSION.numbered
+
+
+def wait_for_event(cq_id: int, event: int) -> None:
+    """Nothing to do: ops do not overlap."""
+
+
+def event_synchronize(event: int) -> None:
+    """Wait for all ops: reading a clock does."""
 
 
 def begin_trace_capture(device: MeshDevice, cq_id: int = 0) -> int:
@@ -468,4 +485,4 @@ def DisablePersistentKernelCache() -> None:  # noqa: N802
 
 
 def __getattr__(name: str) -> NoReturn:
-    raise AttributeError(missing(name, "ttnn.device", __all__))
+    raise absent(name, "ttnn.device", __all__)

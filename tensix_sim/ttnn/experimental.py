@@ -7,91 +7,58 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tensix_sim.formats import TILE
+from tensix_sim.ttnn.apart import number_on_devices
 from tensix_sim.ttnn.collectives import GlobalSemaphore, gather
+from tensix_sim.ttnn.configs import demand_config
+from tensix_sim.ttnn.decode import (
+    nlp_concat_heads_decode,
+    nlp_create_qkv_heads_decode,
+    paged_fused_update_cache,
+    paged_update_cache,
+    rotary_embedding_llama_fused_qk,
+    rotate_tokens,
+)
 from tensix_sim.ttnn.device import MeshDevice
+from tensix_sim.ttnn.glue import activations_of, shape_of_product
+from tensix_sim.ttnn.heads import nlp_concat_heads, nlp_create_qkv_heads
 from tensix_sim.ttnn.movers import cycles_of, rows_of
-from tensix_sim.ttnn.moves import mapped, rearranged
-from tensix_sim.ttnn.names import missing
+from tensix_sim.ttnn.moves import mapped
+from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.operations import _filled
 from tensix_sim.ttnn.reductions import all_reduce_async, reduce_scatter_minimal_async
 from tensix_sim.ttnn.session import SESSION, recorded
-from tensix_sim.ttnn.tensor import Tensor, number_on_devices
-from tensix_sim.ttnn.types import CoreRangeSet, MemoryConfig, Shape, Topology, WormholeComputeKernelConfig, demand, refuse
+from tensix_sim.ttnn.tensor import Tensor
+from tensix_sim.ttnn.types import (
+    CoreRangeSet,
+    DataType,
+    MemoryConfig,
+    Shape,
+    Topology,
+    WormholeComputeKernelConfig,
+    demand,
+    refuse,
+)
 from tensix_sim.ttnn.values import Array, each
 
 __all__ = [
     "all_gather_async",
     "all_gather_async_reversed",
     "all_reduce_async",
+    "fast_reduce_nc",
+    "minimal_matmul",
     "nlp_concat_heads",
+    "nlp_concat_heads_decode",
     "nlp_create_qkv_heads",
+    "nlp_create_qkv_heads_decode",
     "paged_fill_cache",
+    "paged_fused_update_cache",
+    "paged_update_cache",
     "reduce_scatter_minimal_async",
     "rotary_embedding",
+    "rotary_embedding_hf",
     "rotary_embedding_llama",
+    "rotary_embedding_llama_fused_qk",
 ]
-
-
-@recorded
-def nlp_concat_heads(input_tensor: Tensor, *, memory_config: MemoryConfig | None = None) -> Tensor:
-    """[B, heads, S, DH] as [B, 1, S, heads * DH]."""
-
-    def join(arrays: list[Array], unit: int) -> list[Array]:
-        b, heads, rows, width = arrays[0].shape
-        return [arrays[0].swapaxes(1, 2).reshape(b, 1, rows, heads * width)]
-
-    def timed() -> int | None:
-        b, heads, rows, width = input_tensor.shape
-        about = rows_of(rows), heads, rows_of(width), input_tensor.dtype.value, b
-        return cycles_of("concat_heads", [input_tensor], memory_config, *about) if width % TILE == 0 else None
-
-    return rearranged("nlp_concat_heads", [input_tensor], join, memory_config, timed=timed)[0]
-
-
-@recorded
-def nlp_create_qkv_heads(
-    input_tensor: Tensor,
-    input_tensor_kv: Tensor | None = None,
-    *,
-    num_heads: int,
-    num_kv_heads: int | None = None,
-    transpose_k_heads: bool = True,
-    memory_config: MemoryConfig | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """[B, 1, S, (heads + 2 kv_heads) * DH] as q [B, heads, S, DH], k and v [B, kv_heads, S, DH].
-
-    With `transpose_k_heads`, ttnn's default, k is [B, kv_heads, DH, S]; with `input_tensor_kv` the first is of q alone, and that
-    one has K and V.
-
-    Raises:
-        RuntimeError: rows are no equal heads.
-    """
-    kv = num_kv_heads or num_heads
-    q_part, kv_part = (num_heads + 2 * kv, 0) if input_tensor_kv is None else (num_heads, 2 * kv)
-    inputs = [input_tensor] if input_tensor_kv is None else [input_tensor, input_tensor_kv]
-    for tensor, heads in zip(inputs, (q_part, kv_part), strict=False):
-        if tensor.shape[-1] % heads:
-            raise RuntimeError(f"nlp_create_qkv_heads: rows of {tensor.shape[-1]} are no {heads} equal heads")
-    width = input_tensor.shape[-1] // q_part
-    if kv_part and inputs[1].shape[-1] // kv_part != width:
-        raise RuntimeError(f"nlp_create_qkv_heads: heads of {width} in q and of {inputs[1].shape[-1] // kv_part} in k and v")
-
-    def part(arrays: list[Array], unit: int) -> list[Array]:
-        apart = []
-        for array, heads in zip(arrays, (q_part, kv_part), strict=False):
-            b, _, rows, columns = array.shape
-            apart.append(array.reshape(b, rows, heads, columns // heads).swapaxes(1, 2))
-        q, k, v = np.split(np.concatenate(apart, 1), [num_heads, num_heads + kv], 1)
-        return [q, k.swapaxes(-1, -2) if transpose_k_heads else k, v]
-
-    def timed() -> int | None:
-        turned = (num_heads, num_heads + kv) if transpose_k_heads else (0, 0)
-        batch, _, rows, _ = input_tensor.shape
-        about = rows_of(rows), num_heads + 2 * kv, rows_of(width), input_tensor.dtype.value, batch, turned
-        return cycles_of("create_heads", inputs[:1], memory_config, *about) if width % TILE == 0 else None
-
-    q, k, v = rearranged("nlp_create_qkv_heads", inputs, part, memory_config, (num_heads, kv, transpose_k_heads), timed)
-    return q, k, v
 
 
 @recorded
@@ -107,13 +74,15 @@ def rotary_embedding_llama(
 ) -> Tensor:
     """x cos + (x T) sin, T the given matrix of a tile, which turns each pair (a, b) into (-b, a).
 
-    Cycles are not modelled where heads have cosines of their own.
+    In decode mode x is [1, users, heads, DH], cos and sin are of each user, and T may be repeated for each. Cycles are not
+    modelled there, nor where heads have cosines of their own.
 
     Raises:
         RuntimeError: the matrix is not of a tile, or cos and sin have too few rows or other columns.
-        NotModelledError: decode mode.
     """
-    refuse("rotary_embedding_llama", is_decode_mode=is_decode_mode)
+    if is_decode_mode:
+        SESSION.without_effect("rotary_embedding_llama", compute_kernel_config=compute_kernel_config)
+        return rotate_tokens("rotary_embedding_llama", [input_tensor], cos_cache, sin_cache, trans_mat, memory_config)[0]
     *_, heads, rows, width = input_tensor.shape
     for what, cache in (("cos_cache", cos_cache), ("sin_cache", sin_cache)):
         *_, cached_heads, cached_rows, cached_width = cache.shape
@@ -169,6 +138,97 @@ def rotary_embedding(
     cycles = cycles_of("rotary_halves", [input_tensor], memory_config, *about, compute=compute_kernel_config)
     more = {"shape": input_tensor.shape, "memory_config": memory_config, "cycles": cycles}
     return mapped("rotary_embedding", [input_tensor, cos_cache, sin_cache], turn, input_tensor.dtype, **more)
+
+
+@recorded
+def rotary_embedding_hf(
+    input_tensor: Tensor,
+    cos_cache: Tensor,
+    sin_cache: Tensor,
+    *,
+    is_decode_mode: bool = False,
+    memory_config: MemoryConfig | None = None,
+    compute_kernel_config: WormholeComputeKernelConfig | None = None,
+) -> Tensor:
+    """As `rotary_embedding`, in a newer program, whose cycles are not modelled; in decode mode of [1, users, heads, DH].
+
+    There cos and sin are [1, users, 1 or more, DH].
+
+    Raises:
+        RuntimeError: halves are no whole tiles, or cos and sin have too few rows or other columns.
+    """
+    name = "rotary_embedding_hf"
+    SESSION.without_effect(name, compute_kernel_config=compute_kernel_config)
+    *_, rows, width = input_tensor.shape
+    demand(f"{name}:", (width % (2 * TILE) == 0, f"rows of {width}; halves must be whole tiles of {TILE}"))
+    rows = 1 if is_decode_mode else rows
+    for what, cache in (("cos_cache", cos_cache), ("sin_cache", sin_cache)):
+        fits = cache.shape[-1] == width and cache.shape[-2] >= rows and cache.shape[-3] in (1, input_tensor.shape[-3])
+        demand(f"{name}:", (fits, f"{what} {list(cache.shape)} does not go with {list(input_tensor.shape)}"))
+
+    def turn(x: Array, cos: Array, sin: Array) -> Array:
+        first, second = np.split(x, 2, axis=-1)
+        result: Array = x * cos[..., :rows, :] + np.concatenate([-second, first], axis=-1) * sin[..., :rows, :]
+        return result
+
+    more = {"shape": input_tensor.shape, "memory_config": memory_config}
+    return mapped(name, [input_tensor, cos_cache, sin_cache], turn, input_tensor.dtype, **more)
+
+
+@recorded
+def minimal_matmul(
+    input_tensor: Tensor,
+    weight_tensor: Tensor,
+    bias_tensor: Tensor | None = None,
+    fused_activation: Any = None,
+    config: Any = None,
+    memory_config: MemoryConfig | None = None,
+    dtype: DataType | None = None,
+    compute_kernel_config: WormholeComputeKernelConfig | None = None,
+) -> Tensor:
+    """As `ttnn.linear`, in a program of its own, whose cycles are not modelled.
+
+    Raises:
+        RuntimeError: shapes do not go together.
+    """
+    name = "minimal_matmul"
+    demand_config(name, config, ("MinimalMatmulConfig",))
+    SESSION.without_effect(name, config=config, compute_kernel_config=compute_kernel_config)
+    after = activations_of(name, [fused_activation] if fused_activation else None)
+    inputs = [input_tensor, weight_tensor, *([] if bias_tensor is None else [bias_tensor])]
+    shape = shape_of_product(name, [tuple(one.shape) for one in inputs], False, False)
+
+    def product(x: Array, weights: Array, *bias: Array) -> Array:
+        result: Array = after(x @ weights + bias[0] if bias else x @ weights)
+        return result
+
+    return mapped(name, inputs, product, dtype or input_tensor.dtype, shape=shape, memory_config=memory_config)
+
+
+@recorded
+def fast_reduce_nc(
+    input_tensor: Tensor,
+    *,
+    dims: Sequence[int],
+    output: Tensor | None = None,
+    memory_config: MemoryConfig | None = None,
+    compute_kernel_config: WormholeComputeKernelConfig | None = None,
+    sub_core_grids: CoreRangeSet | None = None,
+) -> Tensor:
+    """Sums along the first or the second dimension, or both, of which a 1 is left; cycles are not modelled.
+
+    Raises:
+        RuntimeError: another dimension.
+    """
+    name = "fast_reduce_nc"
+    refuse(name, output=output)
+    SESSION.without_effect(name, compute_kernel_config=compute_kernel_config, sub_core_grids=sub_core_grids)
+    rank = len(input_tensor.shape)
+    axes = tuple(dim % rank for dim in dims)
+    demand(f"{name}:", (axes and max(axes) < rank - 2, f"dims {list(dims)} of {list(input_tensor.shape)}; not the last two"))
+    shape = [1 if i in axes else size for i, size in enumerate(input_tensor.shape)]
+    sums = lambda x: x.sum(axes, keepdims=True)  # noqa: E731
+    return mapped(name, [input_tensor], sums, input_tensor.dtype, shape=shape, memory_config=memory_config)
 
 
 @recorded
@@ -275,4 +335,4 @@ all_gather_async_reversed = _gather_op("all_gather_async_reversed", True, "with 
 
 
 def __getattr__(name: str) -> NoReturn:
-    raise AttributeError(missing(name, "ttnn.experimental", __all__))
+    raise absent(name, "ttnn.experimental", __all__)

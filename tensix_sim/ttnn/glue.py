@@ -19,7 +19,7 @@ from tensix_sim.formats import TILE
 from tensix_sim.ttnn.configs import MATMUL_CONFIGS, NORM_CONFIGS, SOFTMAX_CONFIGS, demand_config
 from tensix_sim.ttnn.movers import cycles_of_norm, cycles_of_pair
 from tensix_sim.ttnn.moves import M, Moved, common_mesh, mapped, reshape
-from tensix_sim.ttnn.names import missing
+from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.products import bits_of, cycles_of, product_spec
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.signatures import WrongTypeError
@@ -112,8 +112,8 @@ def _binary(name: str, f: Callable[[Array, Array], Array]) -> Callable[..., Any]
         use_legacy: bool | None = None,
     ) -> M:
         SESSION.without_effect(name, use_legacy=use_legacy)
-        before, behind = _chain(name, input_tensor_a_activations), _chain(name, input_tensor_b_activations)
-        after = _chain(name, activations)
+        before, behind = activations_of(name, input_tensor_a_activations), activations_of(name, input_tensor_b_activations)
+        after = activations_of(name, activations)
         a, b = input_tensor_a, input_tensor_b
         more: dict[str, Any] = {"memory_config": memory_config}
         of_two = hasattr(b, "shards")
@@ -134,7 +134,7 @@ def _number(op: str, value: Any) -> float:
     return float(value)
 
 
-def _chain(op: str, activations: Sequence[Any] | None) -> Callable[[Any], Any]:
+def activations_of(op: str, activations: Sequence[Any] | None) -> Callable[[Any], Any]:
     """The functions of a list one after the other; each a `UnaryOpType`, one with a parameter, or a name."""
     functions = []
     for one in activations or ():
@@ -169,7 +169,7 @@ def _sum(name: str, f: Callable[..., Array]) -> Callable[..., Any]:
         SESSION.without_effect(name, compute_kernel_config=compute_kernel_config)
         rank = len(input_tensor.shape)
         dims = tuple(range(rank)) if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
-        axes = tuple(one % rank for one in dims if _dim(name, one, rank))
+        axes = tuple(one % rank for one in dims if demand_dim(name, one, rank))
         shape = [1 if i in axes else size for i, size in enumerate(input_tensor.shape) if keepdim or i not in axes]
 
         def values(x: Array) -> Array:
@@ -181,7 +181,7 @@ def _sum(name: str, f: Callable[..., Array]) -> Callable[..., Any]:
     return _named(op, name, f"{name} along a dimension, several, or all; `keepdim` leaves a 1 in their place")
 
 
-def _dim(op: str, dim: int, rank: int) -> bool:
+def demand_dim(op: str, dim: int, rank: int) -> bool:
     demand(f"{op}: dim", (-rank <= dim < rank, f"{dim}; the tensor has {rank} dimensions"))
     return True
 
@@ -192,6 +192,23 @@ MADE_OPS = {
 add, subtract, multiply, divide = (MADE_OPS[name] for name in ("add", "subtract", "multiply", "divide"))
 sub, mul, div = subtract, multiply, divide
 ALIASES = {"sub": sub, "mul": mul, "div": div}
+
+
+def _in_place(name: str) -> Callable[..., Any]:
+    def op(input_tensor_a: Any, input_tensor_b: Any, **more: Any) -> Any:
+        input_tensor_a.take_values(MADE_OPS[name](input_tensor_a, input_tensor_b, **more))
+        return input_tensor_a
+
+    op.__name__ = op.__qualname__ = f"{name}_"
+    op.__doc__ = f"As `{name}`, whose result the first tensor takes."
+    return recorded(op)
+
+
+add_, subtract_, multiply_, divide_ = (_in_place(name) for name in ("add", "subtract", "multiply", "divide"))
+IN_PLACE = {
+    "add_": add_, "subtract_": subtract_, "sub_": subtract_, "multiply_": multiply_, "mul_": multiply_, "divide_": divide_,
+    "div_": divide_,
+}  # fmt: skip
 
 
 # -- products -----------------------------------------------------------------------------------------------------
@@ -218,12 +235,12 @@ def _matrix_product(name: str) -> Callable[..., Any]:
         demand_config(name, program_config, MATMUL_CONFIGS)
         SESSION.without_effect(name, sub_device_id=sub_device_id)
         fused = [one for one in (getattr(program_config, "fused_activation", None), activation) if one]
-        after = _chain(name, fused)
+        after = activations_of(name, fused)
         inputs: list[Any] = [input_tensor_a, input_tensor_b, *([] if bias is None else [bias])]
-        shape = _shape_of_product(name, [tuple(one.shape) for one in inputs], transpose_a, transpose_b)
+        shape = shape_of_product(name, [tuple(one.shape) for one in inputs], transpose_a, transpose_b)
         dtype = dtype or input_tensor_a.dtype
         spec = product_spec(
-            name, common_mesh(name, inputs, memory_config), inputs, (transpose_a, transpose_b),
+            name, common_mesh(name, inputs), inputs, (transpose_a, transpose_b),
             (dtype.value, memory_config or input_tensor_a.memory_config()), [_name(one) for one in fused],
             (program_config, core_grid, compute_kernel_config),
         )  # fmt: skip
@@ -247,7 +264,7 @@ def _matrix_product(name: str) -> Callable[..., Any]:
     )
 
 
-def _shape_of_product(op: str, shapes: list[tuple[int, ...]], *turned: bool) -> tuple[int, ...]:
+def shape_of_product(op: str, shapes: list[tuple[int, ...]], *turned: bool) -> tuple[int, ...]:
     left, right = ((*s[:-2], *(s[:-3:-1] if turn else s[-2:])) for s, turn in zip(shapes[:2], turned, strict=True))
     try:
         if left[-1] != right[-2]:
@@ -280,7 +297,7 @@ def softmax(
     """exp(x) over its sum along `dim`; always of x less its maximum."""
     demand_config("softmax", program_config, SOFTMAX_CONFIGS)
     SESSION.without_effect("softmax", program_config=program_config, compute_kernel_config=compute_kernel_config)
-    _dim("softmax", dim, len(input_tensor.shape))
+    demand_dim("softmax", dim, len(input_tensor.shape))
 
     def f(x: Array) -> Array:
         powers: Array = np.exp(x - x.max(dim, keepdims=True))
@@ -376,7 +393,7 @@ def repeat(input_tensor: M, repeat_dims: Any, *, memory_config: MemoryConfig | N
 
 def unsqueeze(input_tensor: M, dim: int) -> M:
     """A view with a dimension of 1 more."""
-    _dim("unsqueeze", dim, len(input_tensor.shape) + 1)
+    demand_dim("unsqueeze", dim, len(input_tensor.shape) + 1)
     at = dim % (len(input_tensor.shape) + 1)
     return reshape(input_tensor, (*input_tensor.shape[:at], 1, *input_tensor.shape[at:]))
 
@@ -385,7 +402,7 @@ def squeeze(input_tensor: M, dim: int | None = None) -> M:
     """A view without a dimension of 1, or without all."""
     shape = input_tensor.shape
     if dim is not None:
-        _dim("squeeze", dim, len(shape))
+        demand_dim("squeeze", dim, len(shape))
     gone = [i for i, size in enumerate(shape) if size == 1 and dim in (None, i, i - len(shape))]
     return reshape(input_tensor, [size for i, size in enumerate(shape) if i not in gone])
 
@@ -431,11 +448,13 @@ def embedding(
     return mapped("embedding", [input_tensor, weight], values, dtype or weight.dtype, **more)
 
 
-__all__ = [*MADE_OPS, *ALIASES]
+__all__ = [*MADE_OPS, *ALIASES, *IN_PLACE]
 __all__ += ["UnaryOpType", "embedding", "pad", "repeat", "softmax", "squeeze", "unsqueeze", "where"]
 
 
 def __getattr__(name: str) -> Any:
     if name in MADE_OPS:
         return MADE_OPS[name]
-    raise AttributeError(missing(name, "ttnn.operations", __all__))
+    if name in ALIASES | IN_PLACE:
+        return (ALIASES | IN_PLACE)[name]
+    raise absent(name, "ttnn.operations", __all__)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +16,7 @@ from tensix_sim.ttnn.device import is_blackhole, is_wormhole_b0
 from tensix_sim.ttnn.session import SESSION
 from tensix_sim.ttnn.tensor import Tensor, from_torch, to_numpy, to_torch
 from tensix_sim.ttnn.types import DRAM_MEMORY_CONFIG, DataType, Layout, MemoryConfig, NotModelledError
+from tensix_sim.ttnn.values import NUMPY
 
 __all__ = ["is_blackhole", "is_wormhole_b0"]
 TIMING_ONLY = "timing only: numbers were not computed, and not compared"
@@ -130,6 +132,11 @@ def comp_equal(golden: Any, calculated: Any) -> tuple[bool, str]:
     return bool(np.array_equal(a, b)), _deltas(a, b)
 
 
+def comp_shape(golden: Any, calculated: Any) -> tuple[bool, str]:
+    """Whether two tensors have the same shape."""
+    return list(golden.shape) == list(calculated.shape), f"compare shape golden {golden.shape} {calculated.shape}"
+
+
 def check_with_pcc(expected: Any, actual: Any, pcc: float = 0.9999) -> tuple[bool, Any]:
     """As `comp_pcc`; other shapes are a failure, too."""
     if list(expected.shape) != list(actual.shape):
@@ -152,6 +159,25 @@ def assert_equal(expected: Any, actual: Any) -> tuple[bool, str]:
     good, message = comp_equal(expected, actual)
     assert good, message
     return good, message
+
+
+def assert_allclose(expected: Any, actual: Any, rtol: float = 1e-05, atol: float = 1e-08) -> tuple[bool, str]:
+    """Raise if not all elements are close."""
+    good, message = comp_allclose(expected, actual, rtol, atol)
+    assert good, message
+    return good, message
+
+
+def assert_with_ulp(expected: Any, actual: Any, ulp_threshold: float = 10, allow_nonfinite: bool = False) -> tuple[bool, str]:
+    """Raise if an element is further than so many units in the last place."""
+    good, message = comp_ulp(expected, actual, ulp_threshold, allow_nonfinite)
+    assert good, message
+    return good, message
+
+
+def construct_pcc_assert_message(message: Any, expected: Any, actual: Any) -> str:
+    """What a failed comparison says: its message, and both tensors."""
+    return f"{message}\nExpected\n{expected}\nActual\n{actual}"
 
 
 # -- the machine, and markers that skip by it ---------------------------------------------------------------------
@@ -205,7 +231,32 @@ def skip_for_n_dev(n: int, reason_str: str = "") -> Any:
     return _skip(get_num_devices() == n, reason_str or f"Test is not for {n} devices")
 
 
-run_for_wormhole_b0_or_blackhole = partial(_skip, False)  # every board here is one of these
+def skip_for_n_or_less_dev(n: int, reason_str: str = "") -> Any:
+    """A marker that skips a test where there are `n` devices or fewer."""
+    from tensix_sim.ttnn.device import get_num_devices
+
+    return _skip(get_num_devices() <= n, reason_str or f"Test is not for {n} devices or fewer")
+
+
+def run_for_n_dev(n: int, reason_str: str = "") -> Any:
+    """A marker that skips a test where there are not `n` devices."""
+    from tensix_sim.ttnn.device import get_num_devices
+
+    return _skip(get_num_devices() != n, reason_str or f"Test is for {n} devices only")
+
+
+def skip_with_watcher(reason_str: str = "Test is not for the watcher") -> Any:
+    """A marker that skips a test under the watcher."""
+    return _skip(is_watcher_enabled(), reason_str)
+
+
+def is_grayskull() -> bool:
+    """Whether the board has Grayskull chips: none here has."""
+    return False
+
+
+run_for_wormhole_b0_or_blackhole = skip_for_grayskull = partial(_skip, False)  # every board here is one of these
+run_for_grayskull = partial(_skip, True)
 
 
 def divup(a: int, b: int) -> int:
@@ -219,7 +270,7 @@ def roundup(a: int, b: int) -> int:
 
 
 nearest_y = roundup
-nearest_32 = partial(roundup, b=32)
+nearest_32 = roundup32 = partial(roundup, b=32)
 
 
 def torch2tt_tensor(
@@ -254,6 +305,42 @@ def tt_to_torch_tensor(tt_tensor: Tensor) -> Any:
 tt2torch_tensor = tt_to_torch_tensor
 
 
+def torch_to_tt_tensor(py_tensor: Any, device: Any) -> Tensor:
+    """A torch tensor on a device, in tiles."""
+    return torch2tt_tensor(py_tensor, device)
+
+
+def pad_by_zero(
+    x: Any,
+    device: Any = None,
+    tt_memory_config: MemoryConfig = DRAM_MEMORY_CONFIG,
+    tt_dtype: DataType = DataType.BFLOAT16,
+) -> tuple[Tensor, Any]:
+    """A torch tensor of whole tiles, by zeros in its last two dimensions, on a device if there is one; and the shape before."""
+    from torch.nn.functional import pad
+
+    whole = pad(x, (0, -x.shape[-1] % 32, 0, -x.shape[-2] % 32))
+    return torch2tt_tensor(whole, device, tt_memory_config=tt_memory_config, tt_dtype=tt_dtype), x.shape
+
+
+def unpad_from_zero(x: Tensor, desired_shape: Any) -> Any:
+    """The torch tensor of that shape within one that was padded."""
+    return to_torch(x.cpu())[tuple(map(slice, desired_shape))]
+
+
+def tt_dtype_to_torch_dtype(tt_dtype: DataType) -> Any:
+    """What torch calls a data type; of block formats float32."""
+    import torch
+
+    names = {DataType.BFLOAT16: "bfloat16", DataType.UINT16: "int16", DataType.UINT32: "int32"}
+    return getattr(torch, names.get(tt_dtype, tt_dtype.value if tt_dtype.is_integer else "float32"))
+
+
+def tt_dtype_to_np_dtype(tt_dtype: DataType) -> Any:
+    """What NumPy calls a data type; of floats float32."""
+    return NUMPY.get(tt_dtype, np.float32)
+
+
 class CacheEntriesCounter:
     """Counts the programs that a device needs from here on: `measure` a block, then read `total`."""
 
@@ -280,6 +367,17 @@ def torch_random(shape: Any, low: float, high: float, dtype: Any) -> Any:
     if dtype.is_floating_point:
         return torch.empty(shape, dtype=torch.float32).uniform_(low, high).to(dtype)
     return torch.randint(int(low), int(high), shape, dtype=dtype)
+
+
+LEGACY_CCL_SKIP = "upstream no longer tests its older collectives"
+
+
+class LightweightModule:
+    """A module of upstream's models: called, it does what its `forward` does."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What `forward` gives."""
+        return self.forward(*args, **kwargs)  # type: ignore[attr-defined]
 
 
 PROFILER_ARTIFACTS_DIR = Path("generated/profiler")
@@ -315,6 +413,25 @@ class Unrecorded:
 
 
 BenchmarkData = BenchmarkProfiler = Profiler = Unrecorded
+profiler = Unrecorded()
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """Nothing to do: no kernels are compiled, no reports written, and simulated time is in the table."""
+
+
+enable_compilation_reports = disable_compilation_reports = enable_memory_reports = disable_memory_reports = _nothing
+enable_persistent_kernel_cache = disable_persistent_kernel_cache = update_process_id = _nothing
+
+
+def start_measuring_time() -> int:
+    """The host's clock in nanoseconds."""
+    return time.time_ns()
+
+
+def stop_measuring_time(start_time: int) -> int:
+    """Nanoseconds since then."""
+    return time.time_ns() - start_time
 
 
 def signpost(header: str, message: str | None = None) -> None:

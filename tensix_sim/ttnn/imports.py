@@ -14,22 +14,31 @@ from typing import Any, NoReturn
 
 SUBMODULES = (
     "device", "experimental", "operations", "transformer", "types", "database", "tracer", "operation_tracer", "cluster", "_ttnn",
-    "model_preprocessing",
+    "model_preprocessing", "kv_cache",
 )  # fmt: skip
-COMPARISONS = ("comp_pcc", "comp_allclose", "comp_allclose_and_pcc", "comp_and_get_pcc", "comp_equal")
-TESTING = ("assert_equal", "assert_with_pcc", "check_with_pcc", "check_with_pcc_without_tensor_printout")
+COMPARISONS = ("comp_pcc", "comp_allclose", "comp_allclose_and_pcc", "comp_and_get_pcc", "comp_equal", "comp_shape")
+TESTING = (
+    "assert_allclose", "assert_equal", "assert_with_pcc", "assert_with_ulp", "check_with_pcc",
+    "check_with_pcc_without_tensor_printout", "comp_pcc", "construct_pcc_assert_message", "divup", "roundup",
+    "start_measuring_time", "stop_measuring_time", "tt_dtype_to_np_dtype", "tt_dtype_to_torch_dtype", "update_process_id",
+)  # fmt: skip
 UTILITIES = (
-    *COMPARISONS, "comp_ulp", "divup", "is_blackhole", "is_slow_dispatch", "is_watcher_enabled", "is_wormhole_b0", "nearest_32",
-    "nearest_y", "roundup", "run_for_blackhole", "run_for_wormhole_b0", "run_for_wormhole_b0_or_blackhole", "skip_for_blackhole",
-    "skip_for_n_dev", "skip_for_slow_dispatch", "skip_for_wormhole_b0", "torch2tt_tensor", "tt2torch_tensor",
-    "torch_random", "torch_to_tt_tensor_rm", "tt_to_torch_tensor",
+    *COMPARISONS, "comp_ulp", "disable_compilation_reports", "disable_memory_reports", "disable_persistent_kernel_cache", "divup",
+    "enable_compilation_reports", "enable_memory_reports", "enable_persistent_kernel_cache", "is_blackhole", "is_grayskull",
+    "is_slow_dispatch", "is_watcher_enabled", "is_wormhole_b0", "nearest_32", "nearest_y", "pad_by_zero", "profiler", "roundup",
+    "roundup32", "run_for_blackhole", "run_for_grayskull", "run_for_n_dev", "run_for_wormhole_b0",
+    "run_for_wormhole_b0_or_blackhole", "skip_for_blackhole", "skip_for_grayskull", "skip_for_n_dev", "skip_for_n_or_less_dev",
+    "skip_for_slow_dispatch", "skip_for_wormhole_b0", "skip_with_watcher", "torch2tt_tensor", "torch_random",
+    "torch_to_tt_tensor", "torch_to_tt_tensor_rm", "tt2torch_tensor", "tt_to_torch_tensor", "unpad_from_zero",
 )  # fmt: skip
 HELPERS: dict[str, tuple[str, ...]] = {
     "tests.tt_eager.python_api_testing.sweep_tests.comparison_funcs": COMPARISONS,
     "tests.ttnn.utils_for_testing": TESTING,
     "tests.tests_common.cache_entries_counter": ("CacheEntriesCounter",),
+    "tests.tests_common.skip_reasons": ("LEGACY_CCL_SKIP",),
     "models.common.utility_functions": UTILITIES,
     "models.utility_functions": UTILITIES,
+    "models.common.lightweightmodule": ("LightweightModule",),
     "models.perf.benchmarking_utils": ("BenchmarkData", "BenchmarkProfiler"),
     "models.perf.device_perf_utils": ("check_device_perf", "prep_device_perf_report", "run_device_perf"),
     "tracy": ("Profiler", "signpost"),

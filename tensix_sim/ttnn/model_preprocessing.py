@@ -2,7 +2,7 @@
 
 from typing import Any, NoReturn
 
-from tensix_sim.ttnn.names import missing
+from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.tensor import Tensor, from_torch
 from tensix_sim.ttnn.types import DataType, Layout
 
@@ -20,4 +20,4 @@ def preprocess_linear_bias(bias: Any, *, dtype: DataType, layout: Layout = Layou
 
 
 def __getattr__(name: str) -> NoReturn:
-    raise AttributeError(missing(name, "ttnn.model_preprocessing", __all__))
+    raise absent(name, "ttnn.model_preprocessing", __all__)

@@ -1,6 +1,7 @@
 """ttnn's ops around attention as `tensix_sim.movers` has them: which program tensors take, and its cycles.
 
-None where there is no such program: tensors that are not tiles of floats, sums with columns, rows that L1 does not hold.
+None where there is no such program: tensors that are not tiles of floats, or in shards, sums with columns, rows that L1 does not
+hold.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ def cycles_of(
     from tensix_sim.gather.run import run_alone
     from tensix_sim.program import ComputeConfig
 
-    mesh = common_mesh(program, inputs, out)
+    mesh = common_mesh(program, inputs)
     memories = [tensor.memory_config().buffer_type for tensor in inputs]
     memories.append(out.buffer_type if out else memories[0])
-    if mesh is None or not all(map(_in_tiles, inputs)) or not {*memories} <= {BufferType.DRAM, BufferType.L1}:
+    sharded = any(tensor.is_sharded() for tensor in inputs) or bool(out and out.is_sharded())
+    if mesh is None or sharded or not all(map(_in_tiles, inputs)) or not {*memories} <= {BufferType.DRAM, BufferType.L1}:
         return None
     places = tuple(memory.value for memory in memories)
     math = (compute.math_fidelity.value, compute.fp32_dest_acc_en) if compute else ()

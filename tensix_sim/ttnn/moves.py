@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.session import SESSION, Call, Cycles, Op, recorded
-from tensix_sim.ttnn.types import BufferType, DataType, Layout, MemoryConfig, NotModelledError, Shape
+from tensix_sim.ttnn.types import BufferType, DataType, Layout, MemoryConfig, Shape
 from tensix_sim.ttnn.values import Array, Stored, each, moved, once
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def rearranged(
     unless the op is `timed` as a program of its own.
     """
     first = inputs[0]
-    mesh = common_mesh(op, inputs, memory_config)
+    mesh = common_mesh(op, inputs)
     for tensor in inputs:
         if (tensor.dtype, tensor.layout) != (first.dtype, first.layout):
             raise RuntimeError(f"{op}: tensors of {first.dtype.value} and {tensor.dtype.value}, or of other layouts, together")
@@ -88,22 +89,21 @@ def rearranged(
     shards = zip(*([None] * len(shapes) if held is None else held for held in made), strict=True)
     results = [first.like(s, shape, memory_config=memory_config) for s, shape in zip(shards, shapes, strict=True)]
     if mesh:
-        cycles = timed() if timed else _cycles(op, mesh, inputs, shapes, rearrange, about)
+        sharded = any(tensor.is_sharded() for tensor in (*inputs, *results))
+        known = None if sharded else timed if timed else partial(_cycles, op, mesh, inputs, shapes, rearrange, about)
+        cycles = known() if known else None
         record(op, mesh, inputs, cycles, about, results[0])
     return results
 
 
-def common_mesh(op: str, tensors: Sequence[Moved], target: MemoryConfig | None = None) -> MeshDevice | None:
-    """The mesh that holds all tensors, or None where all are on the host; `target` is where the result goes.
+def common_mesh(op: str, tensors: Sequence[Moved]) -> MeshDevice | None:
+    """The mesh that holds all tensors, or None where all are on the host.
 
     Raises:
         RuntimeError: some are elsewhere, or deallocated.
-        NotModelledError: one is sharded, or would be.
     """
     for tensor in tensors:
         tensor.need(op)
-    if any(tensor.is_sharded() for tensor in tensors) or (target and target.is_sharded()):
-        raise NotModelledError(f"{op}: a sharded tensor; here they must be interleaved")
     meshes = [tensor.device() for tensor in tensors]
     if len({None if mesh is None else tuple(mesh.ids) for mesh in meshes}) > 1:
         raise RuntimeError(f"{op}: its tensors are on different devices: {', '.join(map(repr, meshes))}")
@@ -143,7 +143,8 @@ def _log_tensor(tensor: Moved) -> OpTensor:
     from tensix_sim.logged import OpTensor
 
     *_, w, z, y, x = (1, 1, 1, 1, *tensor.shape)
-    memory = f"DEV_0_{tensor.memory_config().buffer_type.name}_INTERLEAVED"
+    config = tensor.memory_config()
+    memory = f"DEV_0_{config.buffer_type.name}_{config.memory_layout.name}"
     return OpTensor("", (w, z, y, x), tensor.dtype.value.upper(), memory)
 
 
@@ -207,7 +208,7 @@ def _page_numbers(i: int, shape: Sequence[int]) -> Array:
 
 def mapped(op: str, inputs: Sequence[M], values: Callable[..., Array], dtype: DataType, **more: Any) -> M:
     """A tensor whose shards are `values` of the inputs' shards, rounded to `dtype`; cycles are not modelled unless given."""
-    mesh = common_mesh(op, inputs, more.get("memory_config"))
+    mesh = common_mesh(op, inputs)
     layout, config = more.get("layout", inputs[0].layout), more.get("memory_config") or inputs[0].memory_config()
     shape = more["shape"] if "shape" in more else np.broadcast_shapes(*(tuple(tensor.shape) for tensor in inputs))
     shards = each(lambda *arrays: Stored.of(values(*arrays), dtype), *(tensor.shards for tensor in inputs))
@@ -218,8 +219,8 @@ def mapped(op: str, inputs: Sequence[M], values: Callable[..., Array], dtype: Da
 
 
 @recorded
-def reshape(input_tensor: M, shape: Any, *, memory_config: MemoryConfig | None = None) -> M:
-    """The same elements in another shape, of which one size may be -1.
+def reshape(input_tensor: M, shape: Any, padded_shape: Any = None, *, memory_config: MemoryConfig | None = None) -> M:
+    """The same elements in another shape, of which one size may be -1; with a padded shape those of that, without its padding.
 
     A view, and free, where the last two sizes stay, or the last, and rows are whole tiles; else cycles are not modelled.
 
@@ -227,6 +228,10 @@ def reshape(input_tensor: M, shape: Any, *, memory_config: MemoryConfig | None =
         RuntimeError: the number of elements differs.
     """
     old, new = input_tensor.shape, [int(size) for size in shape]
+    if padded_shape is not None and old.volume() == Shape(padded_shape).volume():
+        cut = tuple(np.s_[:size] for size in new)
+        part = moved(lambda arrays: [arrays[0].reshape(tuple(padded_shape))[cut]], input_tensor.dtype)
+        return input_tensor.like(once(lambda held: part(held)[0], input_tensor.shards), new, memory_config=memory_config)
     known = Shape(size for size in new if size != -1).volume()
     if -1 in new and known:
         new[new.index(-1)] = old.volume() // known

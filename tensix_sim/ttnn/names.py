@@ -3,32 +3,29 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from tensix_sim.ttnn.types import NotModelledError
+
 NEAR = 0.9  # a letter in a name; what is less alike means something else
 
 ABSENT: dict[str, str] = {
     "planned, after tensors in shards": """
-        transformer.scaled_dot_product_attention_decode transformer.paged_scaled_dot_product_attention_decode
         transformer.flash_multi_latent_attention_decode transformer.paged_flash_multi_latent_attention_decode
-        experimental.nlp_create_qkv_heads_decode experimental.nlp_concat_heads_decode experimental.paged_update_cache
-        experimental.paged_fused_update_cache experimental.rotary_embedding_llama_fused_qk experimental.llama_rs_create_heads
-        experimental.all_gather_concat update_cache kv_cache interleaved_to_sharded sharded_to_interleaved reshard
-        interleaved_to_sharded_partial sharded_to_interleaved_partial fused_rms_minimal tilize untilize tilize_with_val_padding
-        untilize_with_unpadding""",
+        experimental.llama_rs_create_heads experimental.all_gather_concat
+        interleaved_to_sharded_partial sharded_to_interleaved_partial fused_rms_minimal
+        tilize_with_val_padding untilize_with_unpadding""",
     "planned: the same Ethernet model will carry it": """
-        all_broadcast broadcast point_to_point experimental.fast_reduce_nc experimental.reduce_scatter_async
+        all_broadcast broadcast point_to_point experimental.reduce_scatter_async
         experimental.ring_attention_all_gather_async experimental.all_gather_matmul_async experimental.all_gather_matmul
-        experimental.matmul_reduce_scatter_async experimental.strided_all_gather_async rms_norm_pre_all_gather
-        rms_norm_post_all_gather layer_norm_pre_all_gather layer_norm_post_all_gather""",
+        experimental.matmul_reduce_scatter_async experimental.strided_all_gather_async""",
     "planned, as another attention op": """
-        transformer.joint_scaled_dot_product_attention transformer.flash_mla_prefill transformer.chunked_flash_mla_prefill
+        transformer.flash_mla_prefill transformer.chunked_flash_mla_prefill
         transformer.ring_mla transformer.exp_ring_joint_scaled_dot_product_attention transformer.prepare_sdpa_input""",
     "planned: numbers without cycles": """
-        experimental.rotary_embedding_hf experimental.minimal_matmul experimental.create_qkv_heads
+        experimental.create_qkv_heads
         experimental.split_query_key_value_and_split_heads experimental.nlp_create_qkv_heads_segformer experimental.rotate_half
-        experimental.dit_layernorm transformer.split_query_key_value_and_split_heads transformer.concatenate_heads
-        transformer.attention_softmax
-        transformer.attention_softmax_ transformer.rotary_embedding_llama group_norm dump_tensor load_tensor
-        get_golden_function move allocate roll stack expand topk argmax prod var std cumsum""",
+        experimental.dit_layernorm
+        transformer.rotary_embedding_llama group_norm dump_tensor load_tensor
+        get_golden_function allocate roll prod var std cumsum""",
     "out of scope: neither attention nor what stands around it": """
         conv1d conv2d conv3d conv_transpose2d Conv1dConfig Conv2dConfig Conv2dSliceConfig
         Conv2dL1Full Conv2dL1FullSliceConfig Conv2dDRAMSliceWidth Conv2dDRAMSliceHeight prepare_conv_weights prepare_conv_bias
@@ -39,10 +36,20 @@ ABSENT: dict[str, str] = {
     "out of scope: this simulator has no host runtime, no compiler and no graph of ops": """
         graph core distributed decorators tracing generic_op ProgramDescriptor KernelDescriptor CBDescriptor ttl
         register_python_operation attach_golden_function load_memory_config dump_memory_config program_cache
-        create_global_circular_buffer get_global_semaphore_address dram_prefetcher event record_event wait_for_event create_event
+        create_global_circular_buffer get_global_semaphore_address dram_prefetcher event create_event
         global_circular_buffer profiler fabric fabric_config get_fabric_config""",
 }
 WHY = {name: why for why, names in ABSENT.items() for name in names.split()}
+
+
+class AbsentNameError(NotModelledError, AttributeError):
+    """A name that ttnn has, and this simulator has not."""
+
+
+def absent(name: str, where: str, known: Iterable[str]) -> AttributeError:
+    """The error of a name that is not there."""
+    kind = AbsentNameError if f"{where}.{name}".partition(".")[2] in WHY else AttributeError
+    return kind(missing(name, where, known))
 
 
 def missing(name: str, where: str, known: Iterable[str]) -> str:

@@ -14,8 +14,23 @@ from tensix_sim.ttnn.moves import common_mesh, mapped, rearranged, record
 from tensix_sim.ttnn.moves import reshape as reshape
 from tensix_sim.ttnn.moves import slice as slice
 from tensix_sim.ttnn.session import recorded
-from tensix_sim.ttnn.tensor import Tensor
-from tensix_sim.ttnn.types import DataType, MemoryConfig, NotModelledError, demand, refuse
+from tensix_sim.ttnn.tensor import Tensor, to_layout
+from tensix_sim.ttnn.types import (
+    DRAM_MEMORY_CONFIG,
+    BufferType,
+    CoreCoord,
+    CoreGrid,
+    CoreRange,
+    CoreRangeSet,
+    DataType,
+    Layout,
+    MemoryConfig,
+    ShardOrientation,
+    ShardSpec,
+    TensorMemoryLayout,
+    demand,
+    refuse,
+)
 from tensix_sim.ttnn.values import Array, once
 
 # -- moves of tiles -----------------------------------------------------------------------------------------------
@@ -143,23 +158,109 @@ def transpose(input_tensor: Tensor, dim1: int, dim2: int, *, memory_config: Memo
 
 @recorded
 def to_memory_config(tensor: Tensor, memory_config: MemoryConfig, dtype: DataType | None = None) -> Tensor:
-    """The same values elsewhere, or the same tensor where it lies there already; shards are refused.
+    """The same values elsewhere, or the same tensor where it lies there already; from or to shards in cycles not modelled."""
+    if (memory_config, dtype or tensor.dtype) == (tensor.memory_config(), tensor.dtype):
+        return tensor
+    return _placed("to_memory_config", tensor, memory_config, dtype)
+
+
+def _placed(op: str, tensor: Tensor, memory_config: MemoryConfig, dtype: DataType | None) -> Tensor:
+    dtype = dtype or tensor.dtype
+    cycles = cycles_of_copy(tensor, dtype, memory_config)
+    return mapped(op, [tensor], lambda x: x, dtype, memory_config=memory_config, cycles=cycles)
+
+
+def tilize(
+    input_tensor: Tensor,
+    *,
+    memory_config: MemoryConfig | None = None,
+    dtype: DataType | None = None,
+    use_multicore: bool = True,
+) -> Tensor:
+    """As `to_layout` to tiles, which fills them up with zeros."""
+    return to_layout(input_tensor, Layout.TILE, dtype, memory_config)
+
+
+tilize_with_zero_padding = tilize
+
+
+def untilize(input_tensor: Tensor, *, memory_config: MemoryConfig | None = None, use_multicore: bool = True) -> Tensor:
+    """As `to_layout` to rows; a block format becomes bfloat16, as in ttnn."""
+    dtype = DataType.BFLOAT16 if input_tensor.dtype.is_block else input_tensor.dtype
+    return to_layout(input_tensor, Layout.ROW_MAJOR, dtype, memory_config)
+
+
+@recorded
+def interleaved_to_sharded(
+    input_tensor: Tensor,
+    sharded_memory_config: MemoryConfig | CoreRangeSet | CoreGrid | CoreCoord,
+    shard_shape: Any = None,
+    shard_scheme: TensorMemoryLayout | None = None,
+    shard_orientation: ShardOrientation = ShardOrientation.ROW_MAJOR,
+    output_dtype: DataType | None = None,
+    *,
+    keep_l1_aligned: bool = False,
+) -> Tensor:
+    """The same values in shards, of a memory config, or of a grid, a shape and a scheme; cycles are not modelled.
 
     Raises:
-        NotModelledError: a sharded config.
+        RuntimeError: the tensor is in shards, or what is given makes none.
     """
-    if memory_config.is_sharded():
-        raise NotModelledError("to_memory_config: sharded tensors are not modelled; choose an interleaved memory config")
-    dtype = dtype or tensor.dtype
-    if (memory_config, dtype) == (tensor.memory_config(), tensor.dtype):
-        return tensor
-    cycles = cycles_of_copy(tensor, dtype, memory_config)
-    return mapped("to_memory_config", [tensor], lambda x: x, dtype, memory_config=memory_config, cycles=cycles)
+    grid = sharded_memory_config
+    if isinstance(grid, CoreCoord | CoreGrid):
+        grid = CoreRangeSet([CoreRange(CoreCoord(0, 0), CoreCoord(grid.x - 1, grid.y - 1))])
+    if isinstance(grid, CoreRangeSet):
+        demand("interleaved_to_sharded:", (shard_shape and shard_scheme, "a grid goes with shard_shape and shard_scheme"))
+        assert shard_scheme is not None
+        grid = MemoryConfig(shard_scheme, BufferType.L1, ShardSpec(grid, shard_shape, shard_orientation))
+    demand(
+        "interleaved_to_sharded:",
+        (not input_tensor.is_sharded(), "Input tensor must be interleaved; it is in shards"),
+        (grid.is_sharded(), "Output memory config must be sharded; it is interleaved"),
+    )
+    return _placed("interleaved_to_sharded", input_tensor, grid, output_dtype)
+
+
+@recorded
+def sharded_to_interleaved(
+    input_tensor: Tensor,
+    memory_config: MemoryConfig | None = None,
+    output_dtype: DataType | None = None,
+    *,
+    is_l1_aligned: bool = False,
+) -> Tensor:
+    """The same values interleaved, in DRAM if no memory config is given; cycles are not modelled.
+
+    Raises:
+        RuntimeError: the tensor is in no shards, or the result would be.
+    """
+    config = memory_config or DRAM_MEMORY_CONFIG
+    demand(
+        "sharded_to_interleaved:",
+        (input_tensor.is_sharded(), "Input tensor must be sharded; it is interleaved"),
+        (not config.is_sharded(), "Output memory config must be interleaved; it is sharded"),
+    )
+    return _placed("sharded_to_interleaved", input_tensor, config, output_dtype)
+
+
+@recorded
+def reshard(input_tensor: Tensor, output_memory_config: MemoryConfig) -> Tensor:
+    """The same values in other shards; cycles are not modelled.
+
+    Raises:
+        RuntimeError: either is in no shards.
+    """
+    sharded = input_tensor.is_sharded() and output_memory_config.is_sharded()
+    demand("reshard:", (sharded, "input and output must be sharded"))
+    return _placed("reshard", input_tensor, output_memory_config, None)
 
 
 def reallocate(tensor: Tensor, memory_config: MemoryConfig | None = None) -> Tensor:
     """The same tensor: memory here has no holes that it could move into. Another memory config is `to_memory_config`'s."""
     return tensor if memory_config is None else to_memory_config(tensor, memory_config)
+
+
+move = reallocate
 
 
 def deallocate(tensor: Tensor, force: bool = True) -> None:

@@ -197,9 +197,10 @@ def device_params(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def _opening(params: dict[str, Any]) -> dict[str, Any]:
-    """The arguments for opening; the fabric is set, and what has no effect on virtual chips is left out."""
+    """The arguments for opening; the fabric is set, 1-D if any will do, and what has no effect on virtual chips is left out."""
     params = {name: value for name, value in params.items() if name not in NOT_OF_A_DEVICE}
-    ttnn.set_fabric_config(params.pop("fabric_config", None) or ttnn.FabricConfig.DISABLED)
+    fabric = params.pop("fabric_config", None) or ttnn.FabricConfig.DISABLED
+    ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_1D if fabric is True else fabric)
     if (axis := params.pop("dispatch_core_axis", None)) is not None:
         params["dispatch_core_config"] = ttnn.DispatchCoreConfig(axis=axis)
     return params

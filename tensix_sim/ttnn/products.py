@@ -1,7 +1,7 @@
 """ttnn's products as the simulator has them: a spec made of tensors and configs, its rules, its cycles, its bits.
 
 What has no cycles here: activations but relu, kinds of program configs without a program here, tensors that are not tiles of
-floats, batches that only NumPy would put together.
+floats, or in shards, batches that only NumPy would put together.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def product_spec(
 
     memories = [tensor.memory_config() for tensor in inputs[:2]] + [out[1]]
     tiles_of_floats = all(one.layout is Layout.TILE and one.dtype.value in FLOATS for one in inputs) and out[0] in FLOATS
-    somewhere = all(one.buffer_type in (BufferType.DRAM, BufferType.L1) for one in memories)
+    somewhere = all(one.buffer_type in (BufferType.DRAM, BufferType.L1) and not one.is_sharded() for one in memories)
     if mesh is None or not tiles_of_floats or not somewhere or any(one != "relu" for one in activations):
         return None
     program_config, core_grid, compute = configs

@@ -1,18 +1,19 @@
 """Reduce-scatter and all-reduce: along an axis of the mesh each line of devices adds up, over the Ethernet model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tensix_sim.formats import TILE
+from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.ttnn import configs
 from tensix_sim.ttnn.collectives import (
     GlobalSemaphore,
     collective_mesh,
     cuts_tiles,
     gather_lines,
+    has_cycles,
     joining,
     lines_of,
     meet_and_record,
@@ -61,13 +62,18 @@ def reduce_scatter(
     line where it has none; without `num_links` all links between neighbours; sizes of the pipeline as in ttnn. Where parts are no
     whole tiles ttnn puts some thirty ops together, whose cycles are not modelled. A sub-device is the chip.
 
+    Without `cluster_axis` a mesh of rows and columns does so along its columns, and then along its rows, so that its devices have
+    their parts in order; `all_gather` goes the other way about it.
+
     Raises:
         RuntimeError: the board has no such links or cores, or the dimension has no equal parts.
-        NotModelledError: all of a mesh of rows and columns at once.
     """
     SESSION.without_effect("reduce_scatter", subdevice_id=subdevice_id, intermediate_memory_config=intermediate_memory_config)
     along = Along(cluster_axis, topology, num_links, num_workers_per_link, chunks_per_sync, num_buffers_per_channel)
-    return scattered("reduce_scatter", input_tensor, dim, along, memory_config, output_tensor)
+    *first, last = _by_axes("reduce_scatter", input_tensor, along)
+    for one in first:
+        input_tensor = scattered("reduce_scatter", input_tensor, dim, one, memory_config)
+    return scattered("reduce_scatter", input_tensor, dim, last, memory_config, output_tensor)
 
 
 @recorded
@@ -83,14 +89,16 @@ def all_reduce(
     """Give each device the sum of the tensors of all devices of its line: a reduce-scatter and an all-gather, as ttnn has it.
 
     They are along the last dimension that can be dealt in whole tiles. Where there is none the tensors are gathered and added up
-    on each device, in cycles that are not modelled. A sub-device is the chip.
+    on each device, in cycles that are not modelled. A sub-device is the chip. Without `cluster_axis` a mesh of rows and columns
+    does so along its columns, and then along its rows.
 
     Raises:
         RuntimeError: the board has no such links.
-        NotModelledError: all of a mesh of rows and columns at once.
     """
     SESSION.without_effect("all_reduce", subdevice_id=subdevice_id)
-    return summed("all_reduce", input_tensor, Along(cluster_axis, topology, num_links), memory_config)
+    for along in _by_axes("all_reduce", input_tensor, Along(cluster_axis, topology, num_links)):
+        input_tensor = summed("all_reduce", input_tensor, along, memory_config)
+    return input_tensor
 
 
 @recorded
@@ -168,7 +176,9 @@ def scattered(
     from tensix_sim.gather.reduce_scatter import ReduceScatter
     from tensix_sim.gather.sums import reduced
 
-    mesh, lines = _lines(op, tensor, dim, along.axis, memory_config)
+    mesh, lines = _lines(op, tensor, dim, along.axis)
+    if tensor.dtype.value not in FORMATS:
+        raise NotModelledError(f"{op}: sums of {tensor.dtype.value}; it takes a float format")
     dim, count = dim % len(tensor.shape), len(lines[0])
     if count < 2 or tensor.shape[dim] % count:
         raise RuntimeError(
@@ -184,7 +194,8 @@ def scattered(
         "around" if count % 2 else "halfway", along.barrier, exact=SESSION.settings.numerics == "exact",
     )  # fmt: skip
     cycles = simulated(op, mesh, lines, job)
-    meet_and_record(op, mesh, lines, tensor, None if cuts_tiles(tensor, dim, shape[dim]) else cycles, (dim, along))
+    timed = has_cycles(tensor, memory_config) and not cuts_tiles(tensor, dim, shape[dim])
+    meet_and_record(op, mesh, lines, tensor, cycles if timed else None, (dim, along))
 
     def whole_tiles(x: Array) -> Array:
         """Each part of a tensor filled up with zeros, as the composite does."""
@@ -210,7 +221,7 @@ def scattered(
 
 def summed(op: str, tensor: Tensor, along: Along, memory_config: MemoryConfig | None) -> Tensor:
     """Reduce along each line of devices, each of which gets all."""
-    _, lines = _lines(op, tensor, 0, along.axis, memory_config)
+    _, lines = _lines(op, tensor, 0, along.axis)
     count, rank = len(lines[0]), len(tensor.shape)
     units = [1] * (rank - 2) + [TILE] * 2
     dim = next((d for d in reversed(range(rank)) if tensor.shape[d] % (units[d] * count) == 0), None)
@@ -223,10 +234,17 @@ def summed(op: str, tensor: Tensor, along: Along, memory_config: MemoryConfig | 
     return mapped("moreh_sum", [all_of_them], lambda x: x.sum(0), tensor.dtype, shape=tensor.shape, memory_config=memory_config)
 
 
-def _lines(
-    op: str, tensor: Tensor, dim: int, axis: int | None, memory_config: MemoryConfig | None
-) -> tuple[MeshDevice, list[list[int]]]:
-    mesh = collective_mesh(op, tensor, dim, memory_config)
+def _by_axes(op: str, tensor: Tensor, along: Along) -> list[Along]:
+    """The axes one after the other where none is given and a mesh has two; that of `all_gather` is the other order."""
+    mesh = tensor.device()
+    if along.axis is not None or mesh is None or min(mesh.shape) < 2:
+        return [along]
+    SESSION.note(f"{op}: without cluster_axis it adds up along the columns of the mesh, then along its rows")
+    return [replace(along, axis=0), replace(along, axis=1)]
+
+
+def _lines(op: str, tensor: Tensor, dim: int, axis: int | None) -> tuple[MeshDevice, list[list[int]]]:
+    mesh = collective_mesh(op, tensor, dim)
     if axis is None and min(mesh.shape) > 1:
         raise NotModelledError(
             f"{op}: over all of a {mesh.shape}, whose rows upstream joins to one chain by links that are not there; "

@@ -14,14 +14,13 @@ from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.distribution import OURS, Composer, Mapper, composed_shape
 from tensix_sim.ttnn.moves import reshape
 from tensix_sim.ttnn.moves import slice as slice_
-from tensix_sim.ttnn.session import SESSION
+from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.types import (
     DRAM_MEMORY_CONFIG,
     DataType,
     Layout,
     MemoryConfig,
-    MeshShape,
     NotModelledError,
     Shape,
     StorageType,
@@ -229,6 +228,44 @@ class Tensor:
     def cpu(self, blocking: bool = True, cq_id: int | None = None) -> "Tensor":
         """The same on the host."""
         return from_device(self, blocking=blocking)
+
+    def item(self) -> Any:
+        """The value of a tensor of one."""
+        return to_numpy(self).item()
+
+    def to_list(self) -> list[Any]:
+        """The values, as nested lists."""
+        values: list[Any] = to_numpy(self).tolist()
+        return values
+
+    def volume(self) -> int:
+        """Number of elements, without padding."""
+        return self._shape.volume()
+
+    logical_volume = volume
+
+    def physical_volume(self) -> int:
+        """Number of elements in memory."""
+        return self.padded_shape.volume()
+
+    @property
+    def tile(self) -> Tile:
+        """The size of its tiles."""
+        return Tile()
+
+    def get_tile(self) -> Tile:
+        """The size of its tiles."""
+        return Tile()
+
+    def pad_to_tile(self, pad_value: float = 0.0) -> "Tensor":
+        """The last two dimensions filled up to whole tiles."""
+        *outer, rows, columns = self._shape
+        behind = [(0, -size % TILE) for size in (rows, columns)]
+        return glue.pad(self, [*[(0, 0)] * len(outer), *behind], pad_value)
+
+    def unpad_from_tile(self, shape: Any) -> "Tensor":
+        """The first elements, so many of each dimension."""
+        return slice_(self, [0] * len(self._shape), tuple(shape))
 
     def to_torch(self, **more: Any) -> Any:
         """As a torch tensor; see `to_torch`."""
@@ -439,7 +476,7 @@ def _in_type(tensor: Tensor, dtype: DataType) -> list[Stored | None]:
     return tensor.shards if dtype is tensor.dtype else each(partial(Stored.of, dtype=dtype), tensor.shards)
 
 
-@typed
+@recorded
 def to_layout(tensor: Tensor, layout: Layout, dtype: DataType | None = None, memory_config: MemoryConfig | None = None) -> Tensor:
     """The same values in another layout. On a device ttnn runs a tilize or untilize op for it, whose cycles are not modelled."""
     tensor.need("to_layout")
@@ -449,46 +486,3 @@ def to_layout(tensor: Tensor, layout: Layout, dtype: DataType | None = None, mem
     if tensor.device() and layout is not tensor.layout:
         SESSION.note("to_layout on a device: cycles of tilize and untilize are not modelled, and counted as none")
     return tensor.like(_in_type(tensor, dtype), None, dtype, layout, memory_config)
-
-
-@typed
-def get_device_tensors(tensor: Tensor) -> list[Tensor]:
-    """One tensor for each device."""
-    tensor.need("get_device_tensors")
-    mesh = tensor.device()
-    devices = [MeshDevice(MeshShape(1, 1), [i], mesh.board, mesh) for i in mesh.ids] if mesh else [None] * len(tensor.shards)
-    about = tensor.shape, tensor.dtype, tensor.layout
-    return [Tensor.of([a], *about, d, tensor.memory_config()) for a, d in zip(tensor.shards, devices, strict=True)]
-
-
-def is_tensor_storage_on_device(tensor: Tensor) -> bool:
-    """Whether a tensor is on devices."""
-    return tensor.device() is not None
-
-
-def number_on_devices(op: str, what: str, tensor: Tensor) -> int:
-    """The number that a tensor of one element holds, the same on all devices.
-
-    Raises:
-        RuntimeError: it holds no such number.
-    """
-    tensor.need(op)
-    held = {int(one.values().item()) for one in tensor.shards if one is not None and tensor.shape.volume() == 1}
-    if not tensor.dtype.is_integer or len(held) != 1:
-        raise RuntimeError(f"{op}: {what} is {tensor!r}; one integer is needed, the same on all devices")
-    return held.pop()
-
-
-def combine_device_tensors(tensors: Sequence[Tensor]) -> Tensor:
-    """One tensor of the tensors of several devices."""
-    first = tensors[0]
-    devices = [one.device() for one in tensors]
-    mesh = None
-    if devices[0] is not None:
-        ids = [device.ids[0] for device in devices if device]
-        mesh = devices[0].parent or MeshDevice(MeshShape(1, len(ids)), ids, devices[0].board)
-    shards = [one.shards[0] for one in tensors]
-    return Tensor.of(shards, first.shape, first.dtype, first.layout, mesh, first.memory_config())
-
-
-aggregate_as_tensor = combine_device_tensors

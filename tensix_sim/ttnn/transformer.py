@@ -3,13 +3,22 @@
 What the spec's rules refuse is a RuntimeError here, as a failed check is in ttnn.
 """
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
+from tensix_sim.ttnn.apart import number_on_devices
 from tensix_sim.ttnn.attention import attend
-from tensix_sim.ttnn.names import missing
+from tensix_sim.ttnn.decode_attention import paged_scaled_dot_product_attention_decode, scaled_dot_product_attention_decode
+from tensix_sim.ttnn.encoders import (
+    attention_softmax,
+    attention_softmax_,
+    concatenate_heads,
+    split_query_key_value_and_split_heads,
+)
+from tensix_sim.ttnn.joint import joint_scaled_dot_product_attention
+from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.ring_joint import ring_joint_scaled_dot_product_attention
 from tensix_sim.ttnn.session import SESSION, recorded
-from tensix_sim.ttnn.tensor import Tensor, number_on_devices
+from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import (
     MemoryConfig,
     NotModelledError,
@@ -19,14 +28,18 @@ from tensix_sim.ttnn.types import (
     refuse,
 )
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = [
+    "attention_softmax",
+    "attention_softmax_",
     "chunked_scaled_dot_product_attention",
+    "concatenate_heads",
+    "joint_scaled_dot_product_attention",
+    "paged_scaled_dot_product_attention_decode",
     "ring_distributed_scaled_dot_product_attention",
     "ring_joint_scaled_dot_product_attention",
     "scaled_dot_product_attention",
+    "scaled_dot_product_attention_decode",
+    "split_query_key_value_and_split_heads",
     "windowed_scaled_dot_product_attention",
 ]
 
@@ -172,4 +185,4 @@ def chunked_scaled_dot_product_attention(
 
 
 def __getattr__(name: str) -> NoReturn:
-    raise AttributeError(missing(name, "ttnn.transformer", __all__))
+    raise absent(name, "ttnn.transformer", __all__)

@@ -130,10 +130,10 @@ class ThrottleLevel(Enum):
 
 
 class Topology(Enum):
-    """How the devices of a collective are joined: end to end, or in a circle."""
+    """How the devices of a collective are joined: end to end, or in a circle; those of 2-D fabrics mean these, as in ttnn."""
 
-    Ring = "ring"
-    Linear = "line"
+    Ring = Torus = "ring"
+    Linear = Mesh = "line"
 
 
 class FabricConfig(Enum):
@@ -142,7 +142,13 @@ class FabricConfig(Enum):
     DISABLED = "disabled"
     FABRIC_1D = "fabric_1d"
     FABRIC_1D_RING = "fabric_1d_ring"
+    FABRIC_1D_NEIGHBOR_EXCHANGE = "fabric_1d_neighbor_exchange"
     FABRIC_2D = "fabric_2d"
+    FABRIC_2D_TORUS_X = "fabric_2d_torus_x"
+    FABRIC_2D_TORUS_Y = "fabric_2d_torus_y"
+    FABRIC_2D_TORUS_XY = "fabric_2d_torus_xy"
+    FABRIC_2D_DYNAMIC = "fabric_2d_dynamic"
+    CUSTOM = "custom"
 
 
 class FabricReliabilityMode(Enum):
@@ -322,11 +328,14 @@ class Tile:
 
 @dataclass(frozen=True)
 class ShardSpec:
-    """How a tensor is cut into shards; sharded tensors are not modelled, and ops refuse them."""
+    """How a tensor is cut into shards of `shape` over cores; ops on such tensors have numbers, and no cycles."""
 
     grid: CoreRangeSet
-    shape: tuple[int, ...]
+    shape: Iterable[int]
     orientation: ShardOrientation = ShardOrientation.ROW_MAJOR
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(self.shape))
 
 
 @dataclass(frozen=True)

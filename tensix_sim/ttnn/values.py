@@ -81,6 +81,14 @@ class Stored:
         codes = _codes(new.reshape(heads, len(which), block, width).swapaxes(0, 1), self.dtype)
         return replace(self, written={**self.written, **{int(i): one.copy() for i, one in zip(which, codes, strict=True)}})
 
+    def with_tokens(self, places: Sequence[Sequence[int]], tokens: Array) -> "Stored":
+        """The same but for one row of all heads of some blocks, at (block, row), which take tokens [places, heads, width]."""
+        written = dict(self.written)
+        for (block, row), new in zip(places, _codes(tokens, self.dtype), strict=True):
+            written[block] = written.get(block, self.codes[block]).copy()
+            written[block][:, row] = new
+        return replace(self, written=written)
+
     def reshaped(self, shape: Sequence[int]) -> "Stored":
         """The same values in another shape."""
         if not self.shape or not shape or self.shape[-1] != shape[-1]:
