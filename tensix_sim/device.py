@@ -139,11 +139,14 @@ def _run_devices(
         for chip in chips.values():
             chip.on_write = share
         contexts = run(*chips.values(), starts=skew, whole=only is None and len(ring_ids) == len(chips))
-        return [
+        runs = [
             _device_run(job, r, chip, mine, given, only, start)
             for (r, chip), mine, start in zip(chips.items(), contexts, skew, strict=True)
             if r in ring_ids
         ]
+        if any(one.device.accuracy and one.device.accuracy.suspect for one in runs):
+            _blame(job, given, runs)
+        return runs
 
 
 def _chips(ring_ids: Sequence[int], job: Job, numbers: RunNumbers, only: int | None, watched: bool) -> dict[int, Chip]:
@@ -154,6 +157,22 @@ def _chips(ring_ids: Sequence[int], job: Job, numbers: RunNumbers, only: int | N
     if isinstance(g, RingGeometry):
         Fabric(list(chips.values()), engine, g.links, g.topology == "ring")
     return chips
+
+
+def _blame(job: Job, numbers: RunNumbers, runs: Sequence[DeviceRun]) -> None:
+    """Find where the most suspect of some devices is wrong from."""
+    worst = judged(runs).place
+    assert worst is not None
+    (run,) = (run for run in runs if run.device.ring_id == worst.device)
+    assert run.device.accuracy is not None
+    place = worst.model_copy(update={"step": first_wrong(job, worst.device, numbers, worst)})
+    run.device = run.device.model_copy(update={"accuracy": run.device.accuracy.model_copy(update={"place": place})})
+
+
+def judged(runs: Sequence[DeviceRun]) -> Accuracy:
+    """Agreement of devices' rows together with float64 attention, by all rows that were computed again."""
+    moments = [run.moments for run in runs if run.moments is not None]
+    return judge(total(moments).accuracy(), [row for run in runs for row in run.recomputed])
 
 
 def first_wrong(job: Job, ring_id: int, numbers: RunNumbers, place: Beyond) -> str:
@@ -198,9 +217,6 @@ def _device_run(
         if whole and numbers.quantised and not numbers.ideal and not merged:
             again = recomputed(g, chip.program.compute, job.machine, ring_id, inputs, output, by_row)
         accuracy = judge(moments.accuracy(), again)
-        if accuracy.suspect and accuracy.place:
-            step = first_wrong(job, ring_id, numbers, accuracy.place)
-            accuracy = accuracy.model_copy(update={"place": accuracy.place.model_copy(update={"step": step})})
     figures = _figures(g, chip, ring_id, contexts, accuracy, only, start)
     record_bytes(chip)
     for name, link in chip.port.links_by_name().items() if chip.port else ():

@@ -11,12 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 import tensix_sim
-from tensix_sim.accuracy import Accuracy, total
+from tensix_sim.accuracy import Accuracy
 from tensix_sim.config import RunSpec
-from tensix_sim.device import DeviceFigures, DeviceRun, run_device, run_together, slabs_of
+from tensix_sim.device import DeviceFigures, DeviceRun, judged, run_device, run_together, slabs_of
 from tensix_sim.doctor.records import Violation
 from tensix_sim.doctor.report import Report
-from tensix_sim.expected import judge
 from tensix_sim.files import write_json
 from tensix_sim.formats import Values
 from tensix_sim.gather.tail import Tail, run_tail, tail_problems
@@ -101,14 +100,12 @@ class Result(Shown):
     @property
     def accuracy(self) -> Accuracy | None:
         """Agreement of all simulated rows with float64 attention, suspect if a device's is; None with numerics off."""
-        moments = [run.moments for run in self.runs if run.moments is not None]
-        if not moments:
+        if all(run.moments is None for run in self.runs):
             return None
-        judged = judge(total(moments).accuracy(), [row for run in self.runs for row in run.recomputed])
-        by_device = [d.accuracy for d in self.devices if d.accuracy]
-        step = next((a.place.step for a in by_device if a.place and judged.place and a.place.device == judged.place.device), None)
-        place = judged.place and judged.place.model_copy(update={"step": step})
-        return judged.model_copy(update={"suspect": any(a.suspect for a in by_device), "place": place})
+        together, by_device = judged(self.runs), [d.accuracy for d in self.devices if d.accuracy]
+        worst = [a.place for a in by_device if a.place and together.place and a.place.device == together.place.device]
+        suspect = any(a.suspect for a in by_device)
+        return together.model_copy(update={"suspect": suspect, "place": worst[0] if suspect else together.place})
 
     @property
     def trust(self) -> Trust:
