@@ -302,7 +302,8 @@ class DataMovement(Context):
         number, author = self.core.chip.program.tensors.index(tensor), Author(self.history, caller()) if self.watched else None
         for there in port.ahead(step, hops, f"{len(pages)} tiles of {cb.spec.name}"):
             there.store(number, pages, block, author)
-        run = Packets(port.place, step, link, hops, packets, nbytes, number, tuple(pages), self.core.logical)
+        held = pages if isinstance(pages, range) else tuple(pages)
+        run = Packets(port.place, step, link, hops, packets, nbytes, number, held, self.core.logical)
         mux, node = self._mux, port.endpoint(step, link) if self._mux is None else self._mux[0].node
         self._given.append(self._copy(SEND, f"send {tensor.name}", node, nbytes, packets))
         self.queue.told.append(lambda: self._sent(run, mux))
