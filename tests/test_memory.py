@@ -30,7 +30,7 @@ def ends(memory: Hardware, plans: list[Plan], start: int = 0) -> list[int]:
 
     def begin(_: object) -> None:
         for i, plan in enumerate(plans):
-            memory.start(plan, lambda i=i: times.update({i: memory.now}))
+            memory.start(plan, memory.now, lambda i=i: times.update({i: memory.now}))
 
     engine.at(start, begin)
     engine.run()
