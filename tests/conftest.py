@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import programs
 import pytest
@@ -40,3 +41,12 @@ def own_session() -> Iterator[None]:
     SESSION.notes.clear()
     yield
     SESSION.settings.__dict__.update(Settings().__dict__)
+
+
+@pytest.fixture
+def device() -> Iterator[Any]:
+    """A device of ttnn's."""
+    from tensix_sim import ttnn
+
+    with ttnn.manage_device(0) as opened:
+        yield opened

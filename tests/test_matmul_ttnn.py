@@ -23,13 +23,6 @@ def _board() -> Iterator[None]:
     ttnn.configure(board=before[0], numerics=before[1], mesh=before[2])
 
 
-@pytest.fixture
-def device() -> Iterator[Any]:
-    """A device of it."""
-    with ttnn.manage_device(0) as opened:
-        yield opened
-
-
 def put(x: Any, device: Any, dtype: Any = ttnn.bfloat16) -> Any:
     """An array in tiles on a device."""
     return ttnn.from_numpy(x, dtype, layout=ttnn.TILE_LAYOUT, device=device)

@@ -1,6 +1,5 @@
 """A decode step in ttnn: rows of caches, heads, rotation, attention, tensors in shards, norms over devices, picks. By NumPy."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,6 @@ UPDATE, FUSED = ttnn.experimental.paged_update_cache, ttnn.experimental.paged_fu
 def _fresh(own_session: None) -> None:
     """Each test has records, settings and random numbers of its own."""
     RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
-
-
-@pytest.fixture
-def device() -> Iterator[Any]:
-    """One virtual device."""
-    with ttnn.manage_device(0) as opened:
-        yield opened
 
 
 def draw(*shape: int) -> Any:

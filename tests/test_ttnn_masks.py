@@ -1,6 +1,5 @@
 """Masks, sinks, windows, starts and places of attention's tensors, as upstream's tests give them, against NumPy's attention."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,6 @@ CONFIG = ttnn.SDPAProgramConfig(compute_with_storage_grid_size=(8, 8), q_chunk_s
 
 
 pytestmark = pytest.mark.usefixtures("own_session")
-
-
-@pytest.fixture
-def device() -> Iterator[Any]:
-    """One virtual device."""
-    with ttnn.manage_device(0) as opened:
-        yield opened
 
 
 def drawn(

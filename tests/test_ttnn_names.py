@@ -5,7 +5,7 @@ import operator
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,6 @@ SYMBIOTE = yaml.safe_load((Path(__file__).parent / "ttnn_surface.yaml").read_tex
 def _fresh(own_session: None) -> None:
     """Each test has settings, records and random numbers of its own."""
     RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
-
-
-@pytest.fixture
-def device() -> Iterator[Any]:
-    """One virtual device."""
-    with ttnn.manage_device(0) as opened:
-        yield opened
 
 
 def draw(*shape: int) -> Any:
