@@ -5,9 +5,17 @@ from math import ceil
 import pytest
 
 from tensix_sim.arch import machine
+from tensix_sim.formats import BFLOAT16
+from tensix_sim.hw import Chip
+from tensix_sim.hw.engine import Engine
 from tensix_sim.hw.ethernet import Cable, EthernetLink
+from tensix_sim.hw.fabric import Fabric
+from tensix_sim.kernel_api import BufferSpec, DataMovement, Kernel, Program, Tensor, run
+from tensix_sim.program import IDLE
+from tensix_sim.trace import Trace
 
-ETHERNET = machine("galaxy").chip.ethernet
+GALAXY = machine("galaxy")
+ETHERNET = GALAXY.chip.ethernet
 RATE = ETHERNET.rate * ETHERNET.efficiency
 
 
@@ -56,6 +64,55 @@ def test_both_directions_share_a_cable() -> None:
     ends = [link.send(0, 0, 12_000)[1] for _ in range(100) for link in (there, back)]
     assert ends[-1] == pytest.approx(2 * 100 * 12_000 / ETHERNET.duplex_rate, rel=0.01)
     assert ETHERNET.duplex_rate < 2 * RATE
+
+
+@pytest.mark.parametrize(
+    ("since", "ticks", "ends", "free"),
+    [(0, 100, 100, 1100), (850, 100, 950, 1100), (850, 200, 1050, 1150), (1000, 100, 1200, 1200)],
+)
+def test_a_cable_carries_in_the_order_of_times(since: int, ticks: int, ends: int, free: int) -> None:
+    """What comes before that which was asked for first has the time before it, and puts off the end by what is left over."""
+    cable = Cable()
+    assert cable.carry(1000, 100) == 1100
+    assert cable.carry(since, ticks) == ends
+    assert cable.free == free
+
+
+def test_a_signal_waits_for_the_packets_before_it_only() -> None:
+    """Those behind it, which come while those before it are being written, do not hold it up: who waits for them ends later."""
+    out = [Tensor("out", 100, 1, BFLOAT16, output=True) for _ in range(2)]
+    runs = range(0, 8 * GALAXY.chip.dram.banks, GALAXY.chip.dram.banks), *(range(i, i + 1) for i in range(1, 6))
+
+    async def reader(dm: DataMovement, _: None) -> None:
+        (cb,) = dm.cbs("x")
+        for pages in runs:
+            await dm.reserve(cb, len(pages))
+            dm.fill(cb, len(pages), None)
+            dm.push(cb, len(pages))
+
+    async def writer(dm: DataMovement, _: None) -> None:
+        (cb,) = dm.cbs("x")
+        for pages in runs:
+            await dm.wait(cb, len(pages))
+            await dm.send(cb, out[0], pages, 1, 0, 1)
+            dm.pop(cb, len(pages))
+            if pages in (runs[0], runs[-1]):
+                dm.signal("came", 1, 0, 1, (0, 0) if pages == runs[0] else (1, 0))
+
+    async def hearer(dm: DataMovement, _: None) -> None:
+        await dm.semaphore_wait("came", 1)
+
+    x = BufferSpec("x", 16, BFLOAT16, "reader", "writer")
+    sends = (x,), (Kernel("reader", reader, [None, IDLE]), Kernel("writer", writer, [None, IDLE], ethernet=True))
+    hears = (), (Kernel("reader", hearer, [None, None]),)
+    engine = Engine()
+    chips = [
+        Chip(GALAXY, Program((2, 1), *does, (tensor,), semaphores=("came",)), Trace("off"), engine)
+        for does, tensor in zip((sends, hears), out, strict=True)
+    ]
+    Fabric(chips, engine, 1, ring=False)
+    _, there = run(*chips, whole=False)
+    assert there[(0, 0), "reader"].end < there[(1, 0), "reader"].end
 
 
 def test_a_router_takes_a_message_when_its_slots_have_room() -> None:
