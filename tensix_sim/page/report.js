@@ -140,7 +140,7 @@ function drawHead() {
     el("h1", {}, data.title),
     el("div", { class: "quiet" }, data.shape),
     el("div", { class: "quiet" }, data.trust),
-    data.suspicion ? el("div", { class: "suspect" }, data.suspicion) : null,
+    data.suspicion ? el("div", { class: "suspect" }, data.suspicion) : "",
     el("div", { class: "figures" },
       figure(fmt(slowest.cycles), devices.length > 1 ? `cycles, device ${slowest.ring_id}, the slowest` : "cycles"),
       figure(us(slowest.cycles), `at ${fmt(data.clock_hz / 1e6)} MHz`),
@@ -958,13 +958,13 @@ function drawParts(parts) {
 async function drawDevice() {
   drawTabs();
   drawParts({ verdict: drawVerdict, ring: drawRing, slices: drawSlices, cores: drawCores, floor: drawFloor, time: drawTimeFrame, budget: drawBudget, source: drawSource, roofline: drawRoofline, path: drawPath });
+  drawContents();
   await drawTime();
 }
 async function drawAll() {
   readPalette();
   drawFoot();
   drawParts({ head: drawHead, ops: drawOps, tail: drawTail, config: drawConfig, l1: drawL1, accuracy: drawAccuracy });
-  drawContents();
   await drawDevice();
 }
 function setTheme(theme) {
