@@ -1,1 +1,1 @@
-"""Kernels: the SDPA showpiece and two small programs to learn from. They use the kernel API and nothing else."""
+"""Kernels: SDPA, products, collectives, moves of tiles, and small programs to learn from. They use the kernel API and nothing else."""

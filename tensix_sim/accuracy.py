@@ -44,6 +44,17 @@ class Beyond(BaseModel):
     expected: float
     step: str | None = None
 
+    def text(self, device: int | None = None) -> str:
+        """The same in a sentence; `device` is its number, if not the ring position."""
+        first, last = self.rows
+        rows = f"row {first}" if first == last else f"rows {first} to {last}"
+        where = f"page {self.page}, core ({self.core[0]},{self.core[1]})"
+        return (
+            f"accuracy is not what these formats give: {rows} of head {self.head}, batch {self.batch}, device "
+            f"{self.device if device is None else device} ({where}), relative L2 {self.rel_l2:.1%}, expected {self.expected:.1%}"
+            + (f"; wrong from {self.step} on" if self.step else "")
+        )
+
 
 class Sampled(BaseModel):
     """So many rows were compared, `of` so many. `standard_error`: of their relative L2 error as an estimate of all rows'."""
@@ -81,16 +92,7 @@ class Accuracy(BaseModel):
 
     def suspicion(self, device: int | None = None) -> str | None:
         """What is suspect, in a sentence; None where nothing is. `device` is its number, if not the ring position."""
-        if not self.suspect or self.place is None:
-            return None
-        at, (first, last) = self.place, self.place.rows
-        rows = f"row {first}" if first == last else f"rows {first} to {last}"
-        where = f"page {at.page}, core ({at.core[0]},{at.core[1]})"
-        return (
-            f"accuracy is not what these formats give: {rows} of head {at.head}, batch {at.batch}, device "
-            f"{at.device if device is None else device} ({where}), relative L2 {at.rel_l2:.1%}, expected {at.expected:.1%}"
-            + (f"; wrong from {at.step} on" if at.step else "")
-        )
+        return self.place.text(device) if self.suspect and self.place else None
 
 
 @dataclass(frozen=True)

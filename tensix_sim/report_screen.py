@@ -1,4 +1,4 @@
-"""What `report` prints: the verdict, slices that came over links, kernels by line."""
+"""What `report` prints: what is suspect, the verdict, slices that came over links, kernels by line."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,15 @@ from tensix_sim.analysis import Verdict, in_groups
 from tensix_sim.analysis.listing import Listing
 from tensix_sim.analysis.slices import alike, slices_of
 from tensix_sim.job import Job
+from tensix_sim.summary import suspicion
 from tensix_sim.text import columns, few, screen_width, table, wrapped
 from tensix_sim.trace import Run
 
 
 def report_screen(run: Run, verdicts: Sequence[Verdict], listed: Sequence[Listing]) -> str:
     """All of it, as far as there is any."""
-    parts = [verdict_screen(verdicts), slices_screen(run), *map(listing_screen, listed)]
+    suspect = wrapped(suspicion(run) or "")
+    parts = [suspect, verdict_screen(verdicts), slices_screen(run), *map(listing_screen, listed)]
     return "\n\n".join(filter(None, parts))
 
 

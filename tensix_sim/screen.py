@@ -11,7 +11,7 @@ from tensix_sim.config import RunSpec
 from tensix_sim.device import DeviceFigures, Spread
 from tensix_sim.gather.tail import Tail
 from tensix_sim.presets import Preset
-from tensix_sim.sdpa.op import Op
+from tensix_sim.sdpa.op import Op, positions
 from tensix_sim.simulation import Result
 from tensix_sim.text import few, shown, table, wrapped
 from tensix_sim.trace import LANES, LaneWait, Run
@@ -372,6 +372,8 @@ def tune_screen(t: "Tuning") -> str:
     """The front, the fastest first, beside the given config; what to use, as ttnn code; and how far to trust it."""
     spec = t.space.spec
     heading = f"{spec.op} on {spec.board}, {spec.inputs.seq_len} tokens: {t.legal} legal configs of {', '.join(t.space.varied)}"
+    if Op.of(spec).ring and len(ran := positions(spec)) < spec.ring_size:
+        heading += f"; only position{'s' * (len(ran) > 1)} {few(ran)} of {spec.ring_size} ran: others may take longer"
     names = t.space.varied
     others = [] if t.given is None or t.given.spec in [m.spec for m in t.front] else [t.given]
     measured = [*t.front, *others]

@@ -9,11 +9,15 @@ from click.testing import CliRunner, Result
 from specs import raw
 
 from tensix_sim import simulate
+from tensix_sim.accuracy import Beyond
 from tensix_sim.analysis import ProfileError, compare, read_side
+from tensix_sim.analysis.compare import of_run
 from tensix_sim.analysis.profile import read_profile
 from tensix_sim.cli import main
 from tensix_sim.config import load_spec
 from tensix_sim.page import comparison_page, write_comparison
+from tensix_sim.screen import compare_screen
+from tensix_sim.trace import open_run
 
 RING = raw(numerics="off")
 HEADER = (
@@ -78,6 +82,17 @@ def test_a_run_against_itself_has_no_changes(folder: Path) -> None:
     same = compare(read_side(folder / "a"), read_side(folder / "a"))
     assert not same.settings
     assert not any(change.by for d in same.devices for change in [d.cycles, *d.path, *d.waits, *d.figures])
+
+
+def test_wrong_numbers_are_told_above_the_times(folder: Path) -> None:
+    """Of either side that is suspect, with its name; the times of a run whose numbers are wrong may be of less work."""
+    run = open_run(folder / "a")
+    place = Beyond(device=1, batch=0, head=1, rows=(3, 3), page=5, core=(1, 0), rel_l2=0.7, expected=0.02, step="V chunk 3")
+    accuracy = {"rel_l2": 0.5, "rmse": 0.1, "max_abs": 1.0, "suspect": True, "place": place.model_dump()}
+    wrong = replace(run, summary=run.summary | {"accuracy": accuracy})
+    screen = " ".join(compare_screen(compare(of_run(run, "right"), of_run(wrong, "wrong"))).split())
+    assert f"wrong: {place.text()}" in screen
+    assert "right: accuracy" not in screen
 
 
 def test_devices_of_one_side_alone_are_told(folder: Path, tmp_path: Path) -> None:

@@ -132,12 +132,16 @@ def test_the_slices_of_a_joint_ring_are_listed(tmp_path: Path) -> None:
     dom = used(tmp_path / "joint.html", """
       note("rows", [...document.querySelectorAll("#slices tbody tr")].map((row) => [...row.cells].map((cell) => cell.textContent.replace(/,/g, ""))));
       note("hidden", document.getElementById("slices").hidden);
+      note("contents", [...document.querySelectorAll("#contents a")].map((link) => link.textContent));
+      note("head", text("#head"));
     """, fragment="device=1&core=0,0")  # fmt: skip # noqa: E501
     found = arrivals(RingGeometry.of(run.spec), 1, run.traces[1])
     assert [row[:5] for row in told(dom, "rows")] == [
         [str(one.slice), f"the chips {one.side}", str(one.hops), *map(str, one.landed)] for one in found
     ]
     assert not told(dom, "hidden")
+    assert "Slices" in told(dom, "contents")
+    assert "null" not in told(dom, "head")
 
 
 def test_sums_of_what_is_in_view_add_up_to_it(report: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from programs import run
+from programs import rows, run
 
 from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT16
@@ -22,6 +22,8 @@ from tensix_sim.kernel_api import (
     Tensor,
     context,
 )
+from tensix_sim.kernel_api.matrix import Matrix
+from tensix_sim.kernels import softmax
 
 P100 = machine("p100a")
 
@@ -116,6 +118,23 @@ def test_a_kernel_that_polls_is_told_of(what: str, monkeypatch: pytest.MonkeyPat
         run(P100, kernels(reader=reader, writer=writer))
     assert "core (0,0) BRISC waits for semaphore go to reach 1" in str(caught.value)
     assert re.search(rf"core \(0,0\) NCRISC at {re.escape(__file__)}:\d+", caught.value.__notes__[0])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda e: e[:, :, :-1], "core (0,0) exps: Exp makes 3 tiles, and its values are of 2"),
+        (lambda e: np.concatenate([e, e]), "core (0,0) exps: Exp makes 3 tiles, and its values are of 6"),
+        (lambda e: e.reshape(32, 96), "core (0,0) exps: values of tiles are [rows, 32, columns, 32 or 1]; these are [32, 96]"),
+    ],
+)
+def test_a_verbs_values_are_of_the_tiles_that_it_makes(wrong: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verb of one's own that computes too few tiles, too many, or no tiles, is named where it is done."""
+    keep = Matrix.keep
+    monkeypatch.setattr(softmax.Exp, "values", lambda verb, units: keep(verb.out, wrong(verb.x.whole().copy())))
+    with pytest.raises(SimulationError, match=re.escape(said)) as failed:
+        run(P100, rows((1, 1))[0])
+    assert "TRISC at" in str(failed.value.__notes__)
 
 
 def test_a_kernel_that_takes_other_arguments_is_none() -> None:

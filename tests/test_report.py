@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from specs import raw
 
 from tensix_sim import simulate
+from tensix_sim.accuracy import Beyond
 from tensix_sim.analysis import RelievedRun, Tried, Verdict, budgets, critical_path, merged
 from tensix_sim.analysis.budget import DONE
 from tensix_sim.analysis.listing import listings, shown_lines
@@ -28,7 +29,7 @@ from tensix_sim.page import describe, page, write_pngs, write_report
 from tensix_sim.page.data import SEVERAL
 from tensix_sim.page.families import FAMILIES, family
 from tensix_sim.page.packing import deltas, pack, unpack
-from tensix_sim.report_screen import listing_screen
+from tensix_sim.report_screen import listing_screen, report_screen
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sources import ROOT
 from tensix_sim.trace import RISCS, Cause, Run, Trace, open_run
@@ -275,6 +276,17 @@ def test_names_cannot_break_out_of_the_page(run: Run) -> None:
     found = re.search(r'id="data">(.*?)</script>', text, re.DOTALL)
     assert found
     assert json.loads(found[1])["verdicts"][0]["text"] == nasty
+
+
+def test_a_suspect_run_says_so_before_anything_else(run: Run) -> None:
+    """The sentence of the screen of `run` begins what `report` prints and heads the page; a run that is not suspect has none."""
+    place = Beyond(device=2, batch=0, head=1, rows=(3, 3), page=5, core=(1, 0), rel_l2=0.7, expected=0.02, step="V chunk 3")
+    accuracy = (run.summary["accuracy"] or {}) | {"suspect": True, "place": place.model_dump(mode="json")}
+    wrong = replace(run, summary={**run.summary, "accuracy": accuracy})
+    assert " ".join(report_screen(wrong, [], []).split()).startswith(place.text())
+    assert place.text().endswith("wrong from V chunk 3 on")
+    assert describe(wrong)["suspicion"] == place.text()
+    assert describe(run)["suspicion"] is None
 
 
 def test_the_same_run_gives_the_same_bytes(run: Run, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tensix_sim.arch import Machine
+from tensix_sim.arch import Machine, machine
 from tensix_sim.config import RunSpec
+from tensix_sim.doctor.check import check
 from tensix_sim.hw import SimulationError
 from tensix_sim.hw.engine import DeadlockError
 from tensix_sim.kernel_api import DataMovement
@@ -358,3 +359,12 @@ def test_a_device_that_never_starts_is_found_from_its_neighbours(monkeypatch) ->
     with pytest.raises(DeadlockError, match=r"device 1 core .* waits for semaphore slices of the chips after") as failed:
         simulate(spec(SMALL, ring_ids=[1]))
     assert "BRISC waits for semaphore slices over this link" in str(failed.value)
+
+
+def test_a_run_says_how_its_slices_travel() -> None:
+    """Left to the op: around a ring where the board has one of that size, a line where not, over all links of a neighbour."""
+    for board, topology in (("galaxy", "ring"), ("t3000", "line")):
+        effective = check({**SMALL, "board": board}).effective
+        links = machine(board).links_per_neighbour
+        assert (effective["topology"], effective["num_links"]) == (topology, links)
+    assert check({**SMALL, "num_links": 1, "topology": "line"}).effective.items() >= {"num_links": 1, "topology": "line"}.items()

@@ -270,6 +270,18 @@ def test_a_comparison_adds_up() -> None:
     assert found.verdict == "ring takes 48.0% less than plain: 50.0 to 26.0 us; attention -28.0, collectives +3.0, products +1.0"
 
 
+def test_a_comparison_names_the_settings_that_differ_and_no_others() -> None:
+    """A number of the machine that both replaced alike is not among them; one that one side left alone is the machine's own."""
+    run = made(("linear", [((0, 1), 0, 10.0)]))
+    one = run.model_copy(update={"machine": {"dram.bank_rate": 30, "noc.link_rate": 16}, "numerics": "off"})
+    other = run.model_copy(update={"machine": {"dram.bank_rate": 30}, "board": "t3000", "numerics": "fast"})
+    notes = compare_scripts(one, other, ("one", "other")).notes
+    assert notes == (
+        f"board: {run.board} and t3000", "numerics: off and fast", "noc.link_rate: 16 and the machine's own",
+    )  # fmt: skip
+    assert compare_scripts(one, one, ("one", "one")).notes == ()
+
+
 def test_limits_and_refusals_have_their_exit_codes(folder: Path, tmp_path: Path) -> None:
     """4 where a figure goes too far, 2 where what is asked for is not of a script, 3 where the script fails."""
     run = read_script(folder)

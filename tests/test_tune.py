@@ -469,6 +469,13 @@ def test_a_gain_that_is_too_small_to_tell_is_no_advice(monkeypatch: pytest.Monke
     assert found.recommended.spec.program_config.as_ttnn in screen
 
 
+def test_a_sweep_of_some_positions_says_so() -> None:
+    """The slowest of those that ran counts, which the slowest of all need not be among; nothing is said where all ran."""
+    some, every = (tune_screen(tune(quick(ring_ids=ids), accuracy=False)) for ids in ([1], "all"))
+    assert "only position 1 of 2 ran: others may take longer" in " ".join(some.split())
+    assert "others may take longer" not in every
+
+
 @pytest.mark.slow
 def test_the_next_lower_fidelity_is_tried() -> None:
     """Of the winner, outside the space and after it: as a plain run takes, with its error; not where fidelity varies."""

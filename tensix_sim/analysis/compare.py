@@ -13,7 +13,7 @@ from tensix_sim.gather.tail import OPS
 from tensix_sim.job import Job
 from tensix_sim.logged import WORK, told_by
 from tensix_sim.sdpa.geometry import Geometry
-from tensix_sim.summary import read_run
+from tensix_sim.summary import read_run, suspicion
 from tensix_sim.text import brief, flat, near
 from tensix_sim.trace import LANES, RISCS, Run, Totals, Trace
 from tensix_sim.trust import tells, too_small, trust
@@ -334,7 +334,7 @@ def of_run(run: Run, name: str) -> Side:
         job.op.codes[0],
         chip.name,
         told_by(job),
-        [],
+        [f"{name}: {said}"] if (said := suspicion(run)) else [],
         trust(job.spec, max(devices.values(), key=lambda device: device["cycles"])).text,
         _totals(run, chip.clock_hz),
         {d: _path(job.geometry, trace) for d, trace in run.traces.items()},

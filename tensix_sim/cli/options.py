@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from tensix_sim.cli.console import fail, need
-from tensix_sim.text import MOST_TOLD, clipped
+from tensix_sim.text import MOST_TOLD, clipped, counted
 from tensix_sim.user_errors import UsageError
 
 if TYPE_CHECKING:
@@ -189,4 +189,4 @@ def _piped() -> dict[str, Any]:
 def _refuse(report: "Report") -> NoReturn:
     lines = [f"- {violation.message}" for violation in report.violations]
     more = [f"- and {len(lines) - MOST_TOLD:,} more"] if len(lines) > MOST_TOLD else []
-    fail("\n".join([f"illegal: {len(lines)} rules broken", *lines[:MOST_TOLD], *more]), 1)
+    fail("\n".join([f"illegal: {counted(len(lines), 'rule')} broken", *lines[:MOST_TOLD], *more]), 1)

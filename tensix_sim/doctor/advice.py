@@ -146,11 +146,12 @@ def _chunks(c: Case) -> Iterator[Advice]:
     size = Size(quantity="least cycles", unit="cycles", now=now.cycles)
     if change:
         then = c.put(change)
-        better = _floor(then)
+        better, at_work = _floor(then), then.geometry.deal.active_cores
+        work = "" if at_work == g.deal.active_cores else f", {at_work} of {g.cores} cores work, and"
         named = " and ".join(f"{key.rpartition('.')[2]} {value}" for key, value in change.items() if key != GRID)
         size = size.model_copy(update={"then": better.cycles})
         parts.append(
-            f"with {named}, {then.geometry.deal.active_cores} of {g.cores} cores work, and the least cycles fall "
+            f"with {named}{work} the least cycles fall "
             f"{now.cycles / better.cycles:.1f}x, from {now.cycles:,} ({now.binds}) to {better.cycles:,} ({better.binds})"
         )
     else:

@@ -19,6 +19,7 @@ from tensix_sim.hw.silicon import LONGEST
 from tensix_sim.sdpa.case import Case, make_machine
 from tensix_sim.sdpa.keys import FIDELITY, SEQ_LEN, Change, Fault
 from tensix_sim.sdpa.op import compute_kernel, positions
+from tensix_sim.sdpa.ring_joint import RingGeometry
 from tensix_sim.text import key_text
 
 __all__ = ["Report", "check", "examine"]
@@ -126,6 +127,7 @@ def _effective(c: Case) -> dict[str, Any]:
         "q_chunks": g.nq,
         "k_chunks": g.nk,
         **({"ring_axis": c.ring_axis} if c.op.ring else {}),
+        **({"topology": g.topology, "num_links": g.links} if isinstance(g, RingGeometry) else {}),
         "l1_bytes": sum(buffer.bytes for buffer in g.buffers) + c.l1_tensor_bytes,
         "l1_budget": c.number("l1.limit") - c.l1_base,
     }

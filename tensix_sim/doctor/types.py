@@ -84,7 +84,7 @@ def _type_faults(error: ValidationError, raw: Mapping[str, Any]) -> dict[str, Fa
         elif problem["type"] == "missing":
             found[key] = Fault({key: _lookup(raw, key)}, "is required" if _lookup(raw, key) is None else "has too few items")
         else:
-            wrong = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+            wrong = problem["msg"].removeprefix("Input ").removeprefix("Value error, ").replace("a valid tuple", "a list")
             said = found[key].rule.split(", or ") if key in found else []
             wrong = ", or ".join(said if wrong in said else [*said, wrong])
             found[key] = Fault({key: _lookup(raw, key)}, wrong)

@@ -61,7 +61,7 @@ def opener(opened: Callable[[Any], Any], kinds: Mapping[str, np.dtype[Any]]) -> 
 @cache
 def _say_why() -> None:
     """Why a run takes long to begin."""
-    logging.getLogger("tensix_sim").warning("compiling the simulator's loops, as once after each install: up to half a minute")
+    logging.getLogger("tensix_sim").warning("compiling loops that this install has not run yet: up to half a minute")
 
 
 def _once(dispatcher: Any) -> Any:

@@ -95,6 +95,8 @@ class Compute(Context):
                     self._altered.push(out, known.tiles)
             if self.values:
                 known.verb.values(self._units)
+                if out is not None:
+                    _check_kept(known, out)
                 if self.core.witnessed:
                     _show(*operands, *options.values())
         if len(self._given) >= BATCH:
@@ -218,6 +220,14 @@ class Compute(Context):
         self._trace.units[name] = unit
         vector = cycles if unit == "sfpu" else 0
         return self._operation(SPEND_ON_PACK, name=self._named(name), cycles=cycles, vector=vector)
+
+
+def _check_kept(known: Operation, out: CircularBuffer) -> None:
+    """A verb's values must be of as many tiles as it makes."""
+    tiles = out.values
+    if tiles.memory is None and (more := sum(block.shape[0] * block.shape[2] for block in tiles.blocks) - out.front):
+        verb = type(known.verb).__name__
+        raise SimulationError(f"{out.label}: {verb} makes {known.tiles} tiles, and its values are of {known.tiles + more}")
 
 
 def _show(*operands: Any) -> None:

@@ -75,7 +75,15 @@ class Matrix:
         self._scaler = block
 
     def keep(self, block: Values) -> None:
-        """Take the values of tiles that are pushed."""
+        """Take the values of tiles that are pushed.
+
+        Raises:
+            SimulationError: they are no tiles.
+        """
+        if block.ndim != 4 or block.shape[1] != TILE:
+            raise SimulationError(
+                f"{self.label}: values of tiles are [rows, 32, columns, 32 or 1]; these are {list(block.shape)}"
+            )
         self.cb.values.keep(block, self.cb.pushed)
 
     def replace(self, block: Values) -> None:

@@ -26,6 +26,7 @@ from tensix_sim.job import Job
 from tensix_sim.page.families import DONE, FAMILIES, GAP, OTHER_WAIT, Family, family
 from tensix_sim.page.packing import deltas, pack
 from tensix_sim.program import BufferSpec, Program
+from tensix_sim.summary import suspicion
 from tensix_sim.text import flat, shown
 from tensix_sim.trace import LANES, RISCS, SPAN, Cause, Line, Run, Trace, What
 from tensix_sim.trace.table import Records
@@ -85,6 +86,7 @@ def describe(run: Run, verdicts: Sequence[Verdict] = (), spans: int = SPANS) -> 
         "spec": _settings(run.summary["spec"]),
         "notes": [str(note) for note in job.report.warnings],
         "accuracy": run.summary["accuracy"],
+        "suspicion": suspicion(run),
         "trust": trust(spec, max(summary, key=lambda device: device["cycles"])).text,
         "error": run.summary.get("error"),
         "tail": _tail(run.summary),

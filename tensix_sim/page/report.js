@@ -140,6 +140,7 @@ function drawHead() {
     el("h1", {}, data.title),
     el("div", { class: "quiet" }, data.shape),
     el("div", { class: "quiet" }, data.trust),
+    data.suspicion ? el("div", { class: "suspect" }, data.suspicion) : "",
     el("div", { class: "figures" },
       figure(fmt(slowest.cycles), devices.length > 1 ? `cycles, device ${slowest.ring_id}, the slowest` : "cycles"),
       figure(us(slowest.cycles), `at ${fmt(data.clock_hz / 1e6)} MHz`),
@@ -902,7 +903,7 @@ function drawAccuracy() {
     el("div", { class: "scroll" }, el("table", {}, head("device", ">PCC", ">relative L2", ">RMSE", ">largest error", ">worst row, relative L2"),
       el("tbody", {}, devices.filter((d) => d.accuracy).map((d) => row(String(d.ring_id), d.accuracy)), row("all", data.accuracy)))),
     data.accuracy.sampled ? el("p", { class: "note" }, `All figures, the worst row too, are of ${fmt(data.accuracy.sampled.rows)} of ${fmt(data.accuracy.sampled.of)} rows, 32 of each Q chunk; relative L2 ± ${percent(data.accuracy.sampled.standard_error ?? NaN, 3)}.`) : "",
-    data.accuracy.suspect ? el("p", { class: "note" }, `Accuracy is not what these formats give: furthest beyond it are rows ${data.accuracy.place.rows.join(" to ")} of head ${data.accuracy.place.head}, batch ${data.accuracy.place.batch}, device ${data.accuracy.place.device}: relative L2 ${percent(data.accuracy.place.rel_l2)}, expected ${percent(data.accuracy.place.expected)}${data.accuracy.place.step ? `; wrong from ${data.accuracy.place.step} on` : ""}.`) : "",
+    data.suspicion ? el("p", { class: "suspect" }, data.suspicion) : "",
     data.error ? errorByStage(data.error) : "");
 }
 function drawTail() {
@@ -957,13 +958,13 @@ function drawParts(parts) {
 async function drawDevice() {
   drawTabs();
   drawParts({ verdict: drawVerdict, ring: drawRing, slices: drawSlices, cores: drawCores, floor: drawFloor, time: drawTimeFrame, budget: drawBudget, source: drawSource, roofline: drawRoofline, path: drawPath });
+  drawContents();
   await drawTime();
 }
 async function drawAll() {
   readPalette();
   drawFoot();
   drawParts({ head: drawHead, ops: drawOps, tail: drawTail, config: drawConfig, l1: drawL1, accuracy: drawAccuracy });
-  drawContents();
   await drawDevice();
 }
 function setTheme(theme) {

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from tensix_sim.script.run import OP_KINDS, ScriptRun
-from tensix_sim.text import table, wrapped
+from tensix_sim.script.screen import short
+from tensix_sim.text import shown, table, wrapped
 from tensix_sim.trust import too_small
 from tensix_sim.user_errors import UsageError
+
+UNCHANGED = "the machine's own"  # of a number that one of two runs replaces
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,18 @@ def compare_scripts(before: ScriptRun, after: ScriptRun, names: tuple[str, str])
     shares = before.shares(), after.shares()
     kinds = tuple(OpChange(name, *(share[name] for share in shares)) for name in (*OP_KINDS, "waits"))
     notes = [said for said in (too_small(before.us, after.us),) if said]
-    settings = (("mesh", before.mesh, after.mesh), ("arguments", before.arguments, after.arguments))
-    notes += [f"{name}: {' '.join(map(str, a))} and {' '.join(map(str, b))}" for name, a, b in settings if a != b]
-    changed = [
-        f"{name}: {before.machine.get(name)} and {after.machine.get(name)}" for name in {**before.machine, **after.machine}
-    ]
+    settings = _settings(before), _settings(after)
+    for key in dict.fromkeys([*settings[0], *settings[1]]):
+        was, became = (of.get(key, UNCHANGED) for of in settings)
+        notes += [f"{key}: {was} and {became}"] if was != became else []
     ops = tuple(_aligned(_slowest(before), _slowest(after)))
-    return ScriptComparison(*names, (before.us, after.us), kinds, ops, (*notes, *changed))
+    return ScriptComparison(*names, (before.us, after.us), kinds, ops, tuple(notes))
+
+
+def _settings(run: ScriptRun) -> dict[str, str]:
+    """What a script was run with, by name, as a person reads it."""
+    of_all = {"script": run.script, "arguments": " ".join(run.arguments) or "none", "board": run.board, "numerics": run.numerics}
+    return of_all | {"mesh": shown(run.mesh)} | {name: shown(value) for name, value in run.machine.items()}
 
 
 def _slowest(run: ScriptRun) -> list[tuple[str, float]]:
@@ -95,4 +103,4 @@ def comparison_screen(found: ScriptComparison, everything: bool = False) -> str:
 
 
 def _row(one: OpChange) -> tuple[str, ...]:
-    return one.op, *(f"{us:,.1f}" if us else "" for us in (one.before, one.after)), f"{one.by:+,.1f}"
+    return short(one.op), *(f"{us:,.1f}" if us else "" for us in (one.before, one.after)), f"{one.by:+,.1f}"
