@@ -3,6 +3,7 @@
 These models know which values exist; `tensix_sim.doctor.check` and `rules` know which of them go together.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -443,15 +444,19 @@ def spec_in(file: BinaryIO, name: str) -> dict[str, Any]:
     return raw
 
 
+PYTHON_TUPLE = re.compile(r"\A\s*\(([\d\s,]*)\)\s*\Z")
+
+
 def _put(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
+    key = key.strip()
     *parents, leaf = key.split(".")
     if not (equals and leaf and all(parents)):
         raise SpecError(("--set", override, "is not of the form key=value"))
     if len(parents) >= MOST_NESTED:
         raise SpecError((key, text, f"the key has {len(parents) + 1:,} parts; none has more than {MOST_NESTED}"))
     try:
-        value = read_yaml(text)
+        value = read_yaml(PYTHON_TUPLE.sub(r"[\1]", {"None": "null"}.get(text.strip(), text)))  # as `check` prints what it offers
     except NotYamlError as error:
         raise SpecError((key, text, f"as a value of YAML, it {error}")) from error
     place = raw

@@ -288,10 +288,13 @@ def test_yaml_and_mapping_give_the_same_spec(tmp_path: Path) -> None:
         ("paged_kv.block_size=64", ("paged_kv", "block_size"), 64),
         ("machine.dram.banks=7", ("machine",), {"dram.banks": 7}),
         ("ring_ids=[0, 2]", ("ring_ids",), (0, 2)),
+        ("program_config.compute_with_storage_grid_size = (7, 9)", ("program_config", "compute_with_storage_grid_size"), (7, 9)),
+        ("mesh = None", ("mesh",), None),
+        ("board = 't3000'", ("board",), "t3000"),
     ],
 )
 def test_an_override_changes_one_key(override: str, key: tuple[str, ...], value: Any) -> None:
-    """The value is YAML; a part that is not there yet is made."""
+    """The value is YAML, or as `check` prints what it offers; a part that is not there yet is made."""
     made: Any = load_spec(BUILT_IN, [override])
     for name in key:
         made = getattr(made, name)
