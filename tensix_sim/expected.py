@@ -29,6 +29,10 @@ Errors = NDArray[np.float64]
 Positions = NDArray[np.int64]  # of rows in the sequence
 TilePlace = tuple[int, int, int, int]  # batch, head, slab of the device, tile row of it
 
+SPREAD = 2, 6  # tile rows of a device that are computed again, at least and at most, one in 32; and the worst by two measures
+MARGIN = 0.5  # of its expected error that a row may err more; of n rows, 1 / sqrt(n) of that (docs/numerics.md)
+FLOOR = 2.0**-9  # of a row's size, one rounding to bfloat16: an error that is never suspect
+
 
 class Quantity(NamedTuple):
     """Something that a core holds on the way to a tile row of its output: one of the `rows` of a matrix of tiles, or all."""
@@ -39,11 +43,6 @@ class Quantity(NamedTuple):
 
 
 Told = Callable[[Quantity], None]
-
-
-SPREAD = 2, 6  # tile rows of a device that are computed again, at least and at most, one in 32; and the worst by two measures
-MARGIN = 0.5  # of its expected error that a row may err more; of n rows, 1 / sqrt(n) of that (docs/numerics.md)
-FLOOR = 2.0**-9  # of a row's size, one rounding to bfloat16: an error that is never suspect
 
 
 @dataclass(frozen=True)

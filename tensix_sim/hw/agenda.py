@@ -12,7 +12,7 @@ compiled = jit.compiler(tables)
 
 # A RISC, pushed tiles, popped tiles, a semaphore, RISCs that wait for one, a transfer of no RISC, and what Python does
 RESUME, RECEIVE, ACKNOWLEDGE, RAISE, CHANGED, START, CALL = range(7)
-STARVED, FULL, SENT, SIGNALLED, LANDED, NOTED, UNRESERVED, MISSING, CALLED = range(1, 10)  # what there is to tell of a RISC
+STARVED, FULL, LANDED, NOTED, UNRESERVED, MISSING, CALLED = range(1, 8)  # what there is to tell of a RISC
 ORDER_BITS = 30  # of an entry: its number within all of them; the cycle is above
 
 

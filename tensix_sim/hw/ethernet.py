@@ -7,7 +7,7 @@ packet have their own times, and a router sends on what has come while the rest 
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -151,6 +151,15 @@ def stream_of(sent: Packets | Signal, worker: Coord) -> Stream:
     return sent.origin, sent.step, sent.link, worker
 
 
+@dataclass
+class Coming:
+    """What came so far of a stream: runs of packets, those whose writes are under way, and signals behind some of these."""
+
+    runs: int = 0
+    landing: list[int] = field(default_factory=list)
+    held: list[tuple[Signal, int]] = field(default_factory=list)  # and behind how many runs
+
+
 class Port:
     """A chip's side of the Ethernet: the links to its neighbours, and what becomes of the packets that come to its routers.
 
@@ -177,9 +186,7 @@ class Port:
         self._tensors = tensors
         self._store, self._land_in = store, land
         self._semaphores = semaphores
-        self._taken: Counter[Stream] = Counter()  # runs so far, and
-        self._landing: defaultdict[Stream, list[int]] = defaultdict(list)  # those whose writes are under way
-        self._held: defaultdict[Stream, list[tuple[Signal, int]]] = defaultdict(list)  # and behind how many each was sent
+        self._coming: defaultdict[Stream, Coming] = defaultdict(Coming)
         self._signals: Counter[int] = Counter()  # so far, by counter of the trace
 
     def join(self, after: "Port") -> None:
@@ -272,25 +279,23 @@ class Port:
         """Write packets that come at a cycle to the chip's memory."""
         node = self.endpoint(-packets.step, packets.link)
         plan = self._hardware.plan("write", 1, node, self._tensors[packets.tensor], packets.pages, 0)
-        here = stream_of(packets, packets.core)
-        number = self._taken[here]
-        self._taken[here] += 1
-        self._landing[here].append(number)
-        self._hardware.start(plan, time, partial(self._land, packets, number))
+        stream = self._coming[stream_of(packets, packets.core)]
+        self._hardware.start(plan, time, partial(self._land, packets, stream, stream.runs))
+        stream.landing.append(stream.runs)
+        stream.runs += 1
 
-    def _land(self, packets: Packets, number: int) -> None:
+    def _land(self, packets: Packets, stream: Coming, number: int) -> None:
         """The tiles are in the chip's memory; what their worker sent after them may be given now."""
         self._land_in(self._tensors[packets.tensor], packets.pages)
-        here = stream_of(packets, packets.core)
-        self._landing[here].remove(number)
-        held, self._held[here] = self._held[here], []
+        stream.landing.remove(number)
+        held, stream.held = stream.held, []
         for signal, behind in held:
             self._give(signal, behind)
 
     def signal(self, signal: Signal, now: int) -> None:
         """Send a signal behind all that the link has to send."""
         there, left = self.neighbours[signal.step], self.link_of(signal.step, signal.link).behind(now)
-        behind = there._taken[stream_of(signal, signal.sender)]
+        behind = there._coming[stream_of(signal, signal.sender)].runs
         arrive = partial(there.arrive_signal, signal._replace(hops=signal.hops - 1), behind)
         self._hardware.pass_on(there._hardware, left + self.spec.hop_cycles, arrive)
 
@@ -302,9 +307,9 @@ class Port:
 
     def _give(self, signal: Signal, behind: int) -> None:
         """Raise the semaphore, when what its worker sent before it has landed."""
-        here = stream_of(signal, signal.sender)
-        if any(number < behind for number in self._landing[here]):
-            self._held[here].append((signal, behind))
+        stream = self._coming[stream_of(signal, signal.sender)]
+        if any(number < behind for number in stream.landing):
+            stream.held.append((signal, behind))
         else:
             self._raise(signal)
 

@@ -6,7 +6,7 @@ NCRISC and BRISC live at the agenda's clock; `threads` has the operations of the
 from typing import Any
 
 from tensix_sim.hw import agenda, buffers, bursts, jit, tables, threads
-from tensix_sim.hw.agenda import FULL, NOTED, RAISE, RESUME, SENT, SIGNALLED, STARVED, UNRESERVED, begin, plan, record
+from tensix_sim.hw.agenda import FULL, NOTED, RAISE, RESUME, STARVED, UNRESERVED, begin, plan, record
 from tensix_sim.hw.buffers import await_semaphore, push, set_semaphore
 from tensix_sim.hw.bursts import start_transfer
 from tensix_sim.hw.engine import TICKS
@@ -105,7 +105,7 @@ def _operate(chip: Any, net: Any, r: int, op: Any) -> int:
         for place in range(op.raises, op.raises_end, 2):
             plan(chip, chip.state[0].now + chip.lists[place + 1], RAISE, chip.lists[place], op.value)
     elif kind == SIGNAL and risc.step == 0:
-        risc.step, chip.state[0].why = 1, SIGNALLED
+        risc.step, chip.state[0].why = 1, NOTED
         return TELLS
     return DONE
 
@@ -177,7 +177,7 @@ def _move(chip: Any, net: Any, r: int, op: Any) -> int:
         _spent_moving(chip, r, op)
     if op.kind == MOVE:
         return DONE
-    risc.step, chip.state[0].why = 2, SENT
+    risc.step, chip.state[0].why = 2, NOTED
     return TELLS
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tensix_sim.ttnn.configs import SOFTMAX_CONFIGS, demand_config
+from tensix_sim.ttnn.glue import shares
 from tensix_sim.ttnn.heads import nlp_concat_heads, nlp_create_qkv_heads
 from tensix_sim.ttnn.moves import mapped, reshape
 from tensix_sim.ttnn.session import SESSION, recorded
@@ -62,14 +63,11 @@ def attention_softmax(
     scale = np.float32(1.0 if head_size is None else head_size**-0.5)
     inputs = [input_tensor, *([] if attention_mask is None else [attention_mask])]
 
-    def shares(x: Array, *mask: Array) -> Array:
-        x = x * scale + mask[0] if mask else x * scale
-        powers = np.exp(x - x.max(-1, keepdims=True))
-        result: Array = powers / powers.sum(-1, keepdims=True)
-        return result
+    def scaled(x: Array, *mask: Array) -> Array:
+        return shares(x * scale + mask[0] if mask else x * scale)
 
     more = {"shape": input_tensor.shape, "memory_config": memory_config}
-    return mapped("attention_softmax", inputs, shares, input_tensor.dtype, **more)
+    return mapped("attention_softmax", inputs, scaled, input_tensor.dtype, **more)
 
 
 @recorded

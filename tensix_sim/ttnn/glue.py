@@ -77,9 +77,10 @@ UnaryOpType = Enum("UnaryOpType", {name.upper(): name for name in UNARY})  # typ
 UnaryOpType.__doc__ = "A function of one tensor, by its name: what can be fused into another op."
 
 
-def _named(
+def named(
     function: Callable[..., Any], name: str, doc: str, cost: str = "; rounded once, cycles are not modelled"
 ) -> Callable[..., Any]:
+    """An op under its name, with what a docstring says of it and of its cycles."""
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"{doc}{cost}."
     return recorded(function)
@@ -96,7 +97,7 @@ def _unary(name: str, f: Callable[[Array], Array]) -> Callable[..., Any]:
         SESSION.without_effect(name, fast_and_approximate_mode=fast_and_approximate_mode, vector_mode=vector_mode)
         return mapped(name, [input_tensor], f, input_tensor.dtype, memory_config=memory_config)
 
-    return _named(op, name, f"{name} of each element")
+    return named(op, name, f"{name} of each element")
 
 
 def _binary(name: str, f: Callable[[Array, Array], Array]) -> Callable[..., Any]:
@@ -125,7 +126,7 @@ def _binary(name: str, f: Callable[[Array, Array], Array]) -> Callable[..., Any]
         inputs: list[M] = [a, b]
         return mapped(name, inputs, lambda x, y: after(f(before(x), behind(y))), dtype or a.dtype, **more)
 
-    return _named(op, name, f"{name} of two tensors, or of a tensor and a number, by element, with functions before and after")
+    return named(op, name, f"{name} of two tensors, or of a tensor and a number, by element, with functions before and after")
 
 
 def _number(op: str, value: Any) -> float:
@@ -178,10 +179,15 @@ def _sum(name: str, f: Callable[..., Array]) -> Callable[..., Any]:
 
         return mapped(name, [input_tensor], values, input_tensor.dtype, shape=shape, memory_config=memory_config)
 
-    return _named(op, name, f"{name} along a dimension, several, or all; `keepdim` leaves a 1 in their place")
+    return named(op, name, f"{name} along a dimension, several, or all; `keepdim` leaves a 1 in their place")
 
 
 def demand_dim(op: str, dim: int, rank: int) -> bool:
+    """Hold a dimension to being one of so many, counted from the front or, below 0, from the end.
+
+    Raises:
+        RuntimeError: it is none.
+    """
     demand(f"{op}: dim", (-rank <= dim < rank, f"{dim}; the tensor has {rank} dimensions"))
     return True
 
@@ -199,9 +205,7 @@ def _in_place(name: str) -> Callable[..., Any]:
         input_tensor_a.take_values(MADE_OPS[name](input_tensor_a, input_tensor_b, **more))
         return input_tensor_a
 
-    op.__name__ = op.__qualname__ = f"{name}_"
-    op.__doc__ = f"As `{name}`, whose result the first tensor takes."
-    return recorded(op)
+    return named(op, f"{name}_", f"As `{name}`, whose result the first tensor takes", cost="")
 
 
 add_, subtract_, multiply_, divide_ = (_in_place(name) for name in ("add", "subtract", "multiply", "divide"))
@@ -259,12 +263,17 @@ def _matrix_product(name: str) -> Callable[..., Any]:
     if name == "matmul":
         parameters = inspect.signature(op).parameters
         vars(op)["__signature__"] = inspect.Signature([one for one in parameters.values() if one.name != "bias"])
-    return _named(
+    return named(
         op, name, "The product of matrices, plus a bias and a function of that, by NumPy, or `exact` as its kernels have it", ""
     )
 
 
 def shape_of_product(op: str, shapes: list[tuple[int, ...]], *turned: bool) -> tuple[int, ...]:
+    """The shape of a product of two tensors, each with its last two dimensions `turned` or not; a bias may come third.
+
+    Raises:
+        RuntimeError: the shapes do not go together.
+    """
     left, right = ((*s[:-2], *(s[:-3:-1] if turn else s[-2:])) for s, turn in zip(shapes[:2], turned, strict=True))
     try:
         if left[-1] != right[-2]:
@@ -299,12 +308,14 @@ def softmax(
     SESSION.without_effect("softmax", program_config=program_config, compute_kernel_config=compute_kernel_config)
     demand_dim("softmax", dim, len(input_tensor.shape))
 
-    def f(x: Array) -> Array:
-        powers: Array = np.exp(x - x.max(dim, keepdims=True))
-        shares: Array = powers / powers.sum(dim, keepdims=True)
-        return shares
+    return mapped("softmax", [input_tensor], lambda x: shares(x, dim), input_tensor.dtype, memory_config=memory_config)
 
-    return mapped("softmax", [input_tensor], f, input_tensor.dtype, memory_config=memory_config)
+
+def shares(x: Array, dim: int = -1) -> Array:
+    """exp(x) over its sum along a dimension."""
+    powers: Array = np.exp(x - x.max(dim, keepdims=True))
+    result: Array = powers / powers.sum(dim, keepdims=True)
+    return result
 
 
 def _norm(name: str, centred: bool) -> Callable[..., Any]:
@@ -345,7 +356,7 @@ def _norm(name: str, centred: bool) -> Callable[..., Any]:
         result: M = mapped(name, inputs, f, dtype, **more)
         return result
 
-    return _named(op, name, "Rows over the root of their mean square" + (" about their mean" if centred else ""))
+    return named(op, name, "Rows over the root of their mean square" + (" about their mean" if centred else ""))
 
 
 MADE_OPS |= {"rms_norm": _norm("rms_norm", False), "layer_norm": _norm("layer_norm", True)}

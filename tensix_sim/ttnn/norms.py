@@ -11,8 +11,9 @@ import numpy as np
 
 from tensix_sim.formats import TILE
 from tensix_sim.ttnn.configs import NORM_CONFIGS, demand_config
+from tensix_sim.ttnn.glue import named
 from tensix_sim.ttnn.moves import mapped
-from tensix_sim.ttnn.session import SESSION, recorded
+from tensix_sim.ttnn.session import SESSION
 from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import DataType, MemoryConfig, WormholeComputeKernelConfig, demand
 from tensix_sim.ttnn.values import Array
@@ -45,7 +46,7 @@ def _sums(name: str, centred: bool) -> Callable[..., Tensor]:
 
         return mapped(name, inputs, sums, dtype, shape=shape, memory_config=memory_config)
 
-    return _named(op, name, "Sums of squares of rows" + (", and of their elements" if centred else ""))
+    return named(op, name, "Sums of squares of rows" + (", and of their elements" if centred else ""))
 
 
 def _norm(name: str, centred: bool) -> Callable[..., Tensor]:
@@ -86,13 +87,7 @@ def _norm(name: str, centred: bool) -> Callable[..., Tensor]:
         dtype = dtype or input_tensor.dtype
         return mapped(name, inputs, normed, dtype, shape=input_tensor.shape, memory_config=memory_config)
 
-    return _named(op, name, "Rows over the root of their mean square, of the sums that all devices have made, gathered")
-
-
-def _named(op: Callable[..., Tensor], name: str, doc: str) -> Callable[..., Tensor]:
-    op.__name__ = op.__qualname__ = name
-    op.__doc__ = f"{doc}; rounded once, cycles are not modelled."
-    return recorded(op)
+    return named(op, name, "Rows over the root of their mean square, of the sums that all devices have made, gathered")
 
 
 rms_norm_pre_all_gather = _sums("rms_norm_pre_all_gather", False)

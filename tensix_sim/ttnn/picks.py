@@ -60,18 +60,18 @@ def topk(
     mesh, shape = common_mesh("topk", [input_tensor]), list(input_tensor.shape)
     demand_dim("topk", dim, len(shape))
     demand("topk:", (0 < k <= shape[dim], f"k = {k} of {shape[dim]}"))
+    types = input_tensor.dtype, DataType.UINT16 if shape[dim] < 1 << 16 else DataType.UINT32
 
     def found(x: Array) -> tuple[Stored, Stored]:
         order = np.argsort(-x if largest else x, dim, kind="stable")
         first = np.take(order, range(k), dim)
-        of_type = DataType.UINT16 if shape[dim] < 1 << 16 else DataType.UINT32
-        return Stored.of(np.take_along_axis(x, first, dim), input_tensor.dtype), Stored.of(first, of_type)
+        return Stored.of(np.take_along_axis(x, first, dim), types[0]), Stored.of(first, types[1])
 
     made = each(found, input_tensor.shards)
     shape[dim] = k
     values, places = (
         input_tensor.like([one and one[i] for one in made], shape, dtype, memory_config=memory_config)
-        for i, dtype in enumerate((input_tensor.dtype, DataType.UINT16 if input_tensor.shape[dim] < 1 << 16 else DataType.UINT32))
+        for i, dtype in enumerate(types)
     )
     if mesh:
         record("topk", mesh, [input_tensor], None, (k, dim, largest), values)

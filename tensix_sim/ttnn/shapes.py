@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tensix_sim.ttnn.glue import demand_dim, unsqueeze
+from tensix_sim.ttnn.glue import demand_dim, named, unsqueeze
 from tensix_sim.ttnn.moves import mapped
 from tensix_sim.ttnn.operations import concat
 from tensix_sim.ttnn.session import recorded
@@ -61,9 +61,7 @@ def _triangle(name: str, cut: Callable[..., Array], doc: str) -> Callable[..., T
         config = {"memory_config": memory_config}
         return mapped(name, [input_tensor], lambda x: cut(x, diagonal), input_tensor.dtype, **config)
 
-    op.__name__ = op.__qualname__ = name
-    op.__doc__ = f"{doc} a diagonal of the last two dimensions, zeros elsewhere. Cycles are not modelled."
-    return recorded(op)
+    return named(op, name, f"{doc} a diagonal of the last two dimensions, zeros elsewhere", cost=". Cycles are not modelled")
 
 
 tril, triu = _triangle("tril", np.tril, "What is on and below"), _triangle("triu", np.triu, "What is on and above")
