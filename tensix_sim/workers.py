@@ -144,9 +144,9 @@ def worker_processes(
                 'outside `if __name__ == "__main__":`; jobs=1 needs no workers'
             ) from error
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()
+            pool.shutdown(cancel_futures=True)  # and waits: Python's own exit trips over a pool that is just closing
             raise
 
 

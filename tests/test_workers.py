@@ -1,8 +1,13 @@
 """Batches: the longest call first, results in the order of the calls, progress by the work that is done."""
 
+import multiprocessing
+import threading
+import time
+from contextlib import suppress
+
 import pytest
 
-from tensix_sim.workers import run_all
+from tensix_sim.workers import run_all, worker_processes
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 9])
@@ -29,3 +34,13 @@ def test_progress_is_the_share_of_the_work() -> None:
     shares: list[float] = []
     run_all(abs, [(1,), (2,), (3,)], progress=shares.append, work=[1, 8, 1])
     assert shares == pytest.approx([0.8, 0.9, 1.0])
+
+
+def test_an_interrupt_leaves_nothing_of_the_workers() -> None:
+    """Neither a process, nor a thread of the pool, over whose end Python's own exit would trip."""
+    before = set(threading.enumerate())
+    with suppress(KeyboardInterrupt), worker_processes(2) as submit:
+        submit(time.sleep, [(600,)] * 4)
+        raise KeyboardInterrupt
+    assert set(threading.enumerate()) == before
+    assert multiprocessing.active_children() == []
