@@ -27,6 +27,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from tensix_sim.cli import main as command_line
+from tensix_sim.cli.console import progress
 from tensix_sim.walls import SHIPPED
 from tensix_sim.workers import run_all
 
@@ -310,10 +311,14 @@ def main() -> None:
     cases = [
         (kind, seed) for kind in KINDS if given.only in (None, kind) for seed in range(given.first, given.first + given.count)
     ]
-    judged = run_all(judge, cases, given.jobs)
-    for (kind, seed), one in zip(cases, judged, strict=True):
+
+    def learn(i: int, one: Judged) -> None:
+        kind, seed = cases[i]
         for said in one.wrong:
-            print(f"{kind} {seed}: {said}")
+            print(f"{kind} {seed}: {said}", flush=True)
+
+    with progress("inputs") as told:
+        judged = run_all(judge, cases, given.jobs, told, learn=learn)
     for kind in dict.fromkeys(kind for kind, _ in cases):
         of_kind = [one for (other, _), one in zip(cases, judged, strict=True) if other == kind]
         outcomes = Counter(one.codes for one in of_kind)

@@ -42,6 +42,12 @@ RIGHT = ""  # the name of no fault
 
 
 SUMS = {"rl": "line", "rr": "ring"}
+GRID = "compute_with_storage_grid_size"
+PRODUCTS: dict[str, Raw] = {
+    "p2": {"kind": "2d", GRID: [2, 2], "in0_block_w": 2, "per_core_M": 2, "per_core_N": 2, "out_subblock_w": 2},
+    "p1": {"kind": "1d", GRID: [4, 1], "in0_block_w": 2, "per_core_M": 4},
+    "pm": {"kind": "multi_core", GRID: [2, 2]},
+}  # fmt: skip
 PROGRAMS = {"add": (8, 8), "mm": (8, 4), "sm": (8, 6)}  # of users, and the tiles of their first tensor
 
 
@@ -92,6 +98,25 @@ def run_sum(name: str) -> Raw:
     return {"out": out, "cycles": cycles, "suspect": not error < 0.05, "said": f"relative L2 {error:.4f}"}
 
 
+def run_product(name: str) -> Raw:
+    """The same of a product with a bias, in two blocks of columns, which is otherwise not watched."""
+    from tensix_sim.matmul.geometry import MatmulGeometry
+    from tensix_sim.matmul.program import program
+    from tensix_sim.matmul.run import drawn
+    from tensix_sim.matmul.spec import MatmulSpec
+
+    given = {"m": 128, "k": 256, "n": 128, "numerics": "fast", "bias": name != "pm", "program_config": PRODUCTS[name]}
+    spec = MatmulSpec.model_validate(given)
+    a, b, bias = drawn(spec)
+    made = program(MatmulGeometry.of(spec), a, b, bias)
+    right = a[0].astype(float) @ b[0] + (0 if bias is None else bias)
+    (contexts,) = api.run(Chip(spec.on, made, Trace("off")))
+    (out,) = made.outputs
+    error = float(np.linalg.norm(out.values - right) / np.linalg.norm(right))
+    cycles = [max(context.end for context in contexts.values())]
+    return {"out": out.values, "cycles": cycles, "suspect": not error < 0.05, "said": f"relative L2 {error:.4f}"}
+
+
 def run_user(name: str) -> Raw:
     """The same of a user's program, which compares with NumPy itself."""
     from tensix_sim.kernels import block_matmul, eltwise_add, softmax
@@ -122,6 +147,9 @@ def run_user(name: str) -> Raw:
     return {"out": out.values, "cycles": cycles, "suspect": not error < 0.05, "said": f"relative L2 {error:.4f}"}
 
 
+RUNS = dict.fromkeys(SUMS, run_sum) | dict.fromkeys(PRODUCTS, run_product)
+
+
 def outcome(name: str, config: str) -> Raw:
     """What becomes of a fault in a config: an error's text; of a program's numbers, what is written on the way."""
     if name != RIGHT:
@@ -139,7 +167,7 @@ def attempt(config: str) -> Raw:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
-            made = run_op(SPECS[config]) if config in SPECS else run_sum(config) if config in SUMS else run_user(config)
+            made = run_op(SPECS[config]) if config in SPECS else RUNS.get(config, run_user)(config)
         except Exception as error:
             made["error"] = f"{type(error).__name__}, exit {getattr(error, 'exit_code', 1)}"
             said = [str(error), *getattr(error, "__notes__", [])]

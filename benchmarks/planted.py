@@ -406,5 +406,8 @@ SPECS: dict[str, Raw] = {
     "g": spec(board="galaxy", ring_size=4),
     "ax": spec(heads=2, kv_heads=1, rows=512, numerics="exact"),
     "bx": spec(heads=2, kv_heads=1, rows=512, numerics="exact", kernel="streaming"),
+    "m": spec(rows=256, kernel="streaming", inputs={"attn_mask": "random", "attention_sink": "random"}, **KEYS),
+    "w": spec(rows=256, kernel="legacy", cu_window_seqlens=[0, 64, 192, 256], **KEYS),
+    "t": spec(rows=256, kernel="legacy", chunk_start_idx_tensor=True, **PAGED),
     **joint_specs(spec),
 }

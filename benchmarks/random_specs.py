@@ -3,7 +3,7 @@
 Of each: `check` does not raise; it says legal exactly when a run with numerics off completes; every change that it offers
 or advises is legal; no run takes less than its floor. Prints what failed, and how long checks took, each the best of three.
 
-    python benchmarks/random_specs.py [--count N] [--jobs N]
+    python benchmarks/random_specs.py [--count N] [--first SEED] [--jobs N]
 """
 
 import argparse
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from tensix_sim import check, simulate
 from tensix_sim.arch import BOARDS
+from tensix_sim.cli.console import progress
 from tensix_sim.job import IllegalConfigError
 from tensix_sim.workers import run_all
 
@@ -206,13 +207,18 @@ def main():
     """Judge random specs, print each broken promise and how long checks take; exit code 1 if any broke or was slow."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     began = time.perf_counter()
-    judged = run_all(judge, [(seed,) for seed in range(options.count)], options.jobs)
-    for seed, one in enumerate(judged):
+
+    def learn(i: int, one: Judged) -> None:
         for said in one.wrong:
-            print(f"seed {seed}: {said}")
+            print(f"seed {options.first + i}: {said}", flush=True)
+
+    seeds = range(options.first, options.first + options.count)
+    with progress("specs") as told:
+        judged = run_all(judge, [(seed,) for seed in seeds], options.jobs, told, learn=learn)
     milliseconds = sorted(1e3 * one.seconds for one in judged)
     legal, offers = sum(one.legal for one in judged), sum(one.offers for one in judged)
     failed, slow = sum(bool(one.wrong) for one in judged), sum(ms > BUDGET_MS for ms in milliseconds)
