@@ -26,10 +26,10 @@ class ExpectedError(BaseModel):
 
 
 class Beyond(BaseModel):
-    """Where a run is furthest beyond its expected error: first and last of these rows, by their position in the sequence.
+    """Where a run is furthest from what is expected: first and last of these rows, by their position in the sequence.
 
-    They are in the tiles of the device's output from `page` on, which logical core `core` makes. `step` is the first on the way
-    to them that is wrong, where that is known.
+    They are in the tiles of the device's output from `page` on, which logical core `core` makes. Of the values of their tile row
+    a part `others` is not what was computed again. `step` is the first on the way to them that is wrong, where that is known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,6 +42,7 @@ class Beyond(BaseModel):
     core: tuple[int, int]
     rel_l2: float
     expected: float
+    others: float
     step: str | None = None
 
     def text(self, device: int | None = None) -> str:
@@ -50,8 +51,9 @@ class Beyond(BaseModel):
         rows = f"row {first}" if first == last else f"rows {first} to {last}"
         where = f"page {self.page}, core ({self.core[0]},{self.core[1]})"
         return (
-            f"accuracy is not what these formats give: {rows} of head {self.head}, batch {self.batch}, device "
+            f"numbers are not what the spec gives: {rows} of head {self.head}, batch {self.batch}, device "
             f"{self.device if device is None else device} ({where}), relative L2 {self.rel_l2:.1%}, expected {self.expected:.1%}"
+            f", {self.others:.0%} of {'its tile row' if first == last else 'these'} not as computed again"
             + (f"; wrong from {self.step} on" if self.step else "")
         )
 
@@ -74,8 +76,8 @@ class Sampled(BaseModel):
 class Accuracy(BaseModel):
     """Agreement with the reference; `worst_row` is the largest relative L2 error of one output row.
 
-    All figures are of the rows that were `sampled`, or else of all. A run is `suspect` if its error is more than its formats
-    give (`expected.judge`).
+    All figures are of the rows that were `sampled`, or else of all. A run is `suspect` if it is not what its spec gives
+    (`expected.judge`).
     """
 
     model_config = ConfigDict(frozen=True)

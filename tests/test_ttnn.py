@@ -529,7 +529,7 @@ def test_wrong_numbers_are_marked_and_noted(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(Mask, "right", 1)
         attend(q, k, v)
     assert [call.suspect for call in SESSION.calls] == [False, False, True, True]
-    assert any(re.search("not what these formats give: row.* of head .*, device 1", note) for note in SESSION.notes)
+    assert any(re.search("not what the spec gives: row.* of head .*, device 1", note) for note in SESSION.notes)
 
 
 def test_attention_refuses_values_that_are_not_finite() -> None:

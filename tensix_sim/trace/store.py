@@ -38,7 +38,7 @@ from tensix_sim.user_errors import UserError
 
 SUMMARY = "summary.json"
 TAIL = "tail-"  # files of what follows the op on a device
-SCHEMA = 1  # of a summary; another one is not read
+SCHEMA = 2  # of a summary; another one is not read
 TEXTS = (  # that have the run's id near their start
     "trace.pftrace", "trace.json", "trace.json.gz", "cores.csv", "transfers.csv", "report.html",
 )  # fmt: skip
