@@ -13,7 +13,7 @@ Raw = dict[str, Any]
 GATHER, READ, WRITE, COMPUTE, TOLD = (
     f"sdpa/ring_joint/{name}.py" for name in ("gather", "reader", "writer", "streaming", "args")
 )
-TELL = "await dm.semaphore_wait(MET, k * (a.links - 1))\n            tell(dm, a)"
+TELL = "await dm.semaphore_wait(MET, k * len(a.others))\n        tell(dm, a)"
 ROW_SEND = "await send_to_all(dm, cb, a.own.chunk.N * cols, a.row.others, NEXT, BEFORE)"
 SEND = "await dm.send(cb, run.target, run.places, a.step, a.link, 1, a.packet_tiles)"
 FLUSH, LAST = "await flush(dm, a, cbs, saving)", "await write_out(dm, a, cbs.out, place)"
@@ -28,6 +28,8 @@ JOINT_FAULTS = {
     "J05": dropped("gather: tell", GATHER, "tell(dm, a)", "j j1"),
     "J06": doubled("gather: tell", GATHER, "tell(dm, a)", "j j1"),
     "J07": dropped("gather: raise of the first link's core", GATHER, "dm.semaphore_increase(a.first, MET)", "j"),
+    "J49": dropped("gather: release of the other links", GATHER, "dm.semaphore_increase(core, RELEASED)", "j"),
+    "J50": dropped("gather: wait for the release", GATHER, "await dm.semaphore_wait(RELEASED, k)", "j j1"),
     "J08": dropped("gather: signal behind a slice", GATHER, "dm.signal(a.landed, a.step, a.link, 1, dm.core.logical)", "j j1"),
     "J09": Fault("gather: signal to the core beside", GATHER, "1, dm.core.logical)", "1, a.first)", "j"),
     "J10": dropped("gather: packets of a slice", GATHER, SEND, "j j1"),

@@ -164,7 +164,9 @@ def key_chunks(g: Geometry, device: int, own: Positions, tile_row: int) -> Itera
     last = int(own[q_chunk : q_chunk + g.M * TILE][-1])
     for s, _ in ring_order(g.R, device, g.topology == "line"):
         keys = np.concatenate([np.arange(slab.start, slab.stop) for slab in g.slabs(s)])
-        yield from _chunks(g, np.where(keys < g.n, keys, -1), 0, int((keys <= last if g.causal else keys < g.n).sum()))
+        diagonal = g.causal and s == device  # of which a Q chunk is multiplied with all columns up to its own last one
+        end = q_chunk + g.M * TILE if diagonal else int((keys <= last if g.causal else keys < g.n).sum())
+        yield from _chunks(g, np.where(keys < g.n, keys, -1), 0, end)
         if s == g.R - 1:
             yield from _chunks(g, g.n + np.arange(g.L), 0, g.L)
 

@@ -74,6 +74,7 @@ RIGHT: dict[str, Raw] = {
     "joint ring": joint(),
     "joint ring, joint rows, a line": joint(kv_heads=4, joint_len=40, logical_n=475, topology="line", is_causal=False),
     "joint ring, chunks that are not whole": joint(k=96, is_causal=False),
+    "joint ring, a Q chunk beyond its slice": joint(S=320, R=2, q=192, k=256),
     "joint ring, balanced": joint(is_balanced=True),
     "joint ring, rows wait in L1": joint(heads=2, kv_heads=2, S=256, R=2),
 }  # fmt: skip

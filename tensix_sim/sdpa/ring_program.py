@@ -229,9 +229,10 @@ def _gather_args(g: RingGeometry, ring_id: int, m: DeviceMemory, told: Sequence[
             slices, comes = slices_sent(g, ring_id, step)
             counts = SLICES[0] if step == BACKWARD else SLICES[1]
             counts_own = step == BACKWARD and link == 0 and comes > 0
+            first, *others = g.gather_cores[step == BACKWARD :: 2]
             yield GatherArgs(
-                step, link, g.links, tuple(tuple(_share(g, m, s, s == ring_id, link)) for s in slices), comes, PACKET_TILES,
-                _run_tiles(g), IN_FLIGHT * PACKET_TILES, g.gather_cores[step == BACKWARD], counts, tuple(told), counts_own,
+                step, link, tuple(tuple(_share(g, m, s, s == ring_id, link)) for s in slices), comes, PACKET_TILES,
+                _run_tiles(g), IN_FLIGHT * PACKET_TILES, first, tuple(others), counts, tuple(told), counts_own,
             )  # fmt: skip
 
 

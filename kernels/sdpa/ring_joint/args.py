@@ -162,18 +162,18 @@ class GatherArgs:
     """A gather core's part: its link and direction, and of each slice that it sends its packets.
 
     It sends `step`, 1 to the next chip and -1 to the one before: its own slice and what has come from behind, but the last of
-    `receives`. The first link's core, `first`, tells the `told` cores of the chip when all of `links` have a slice.
+    `receives`. The first link's core, `first`, tells the `told` cores of the chip when it and the `others` have a slice.
     """
 
     step: int
     link: int
-    links: int
     sent: tuple[tuple[HeadShare, ...], ...]  # a slice each
     receives: int
     packet_tiles: int
     run_tiles: int
     in_flight: int
     first: tuple[int, int]
+    others: tuple[tuple[int, int], ...]
     counts: str  # semaphore of the `told`
     told: tuple[tuple[int, int], ...]
     counts_own: bool  # whether its own slice counts as one, when it has been sent

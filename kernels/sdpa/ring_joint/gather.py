@@ -1,12 +1,12 @@
 """Gather cores: K and V of each slice, packet by packet, from the chip behind to the chip ahead, over one link in one direction.
 
 A slice is read from where it lies on the chip, its own or one that has come, and lands in the next chip's DRAM at its place.
-Behind its last packet goes a signal. When it has come over all links, the chip's compute cores are told.
+Behind its last packet goes a signal. When it has come over all links, the chip's compute cores are told, and all send it on.
 """
 
 from tensix_sim.kernel_api import DataMovement
 from tensix_sim.kernels.sdpa.ring_joint.args import GatherArgs
-from tensix_sim.kernels.sdpa.ring_joint.semaphores import MET
+from tensix_sim.kernels.sdpa.ring_joint.semaphores import MET, RELEASED
 
 
 async def gather_reader(dm: DataMovement, a: GatherArgs) -> None:
@@ -14,13 +14,21 @@ async def gather_reader(dm: DataMovement, a: GatherArgs) -> None:
     await read_slice(dm, a, 0)
     for k in range(1, a.receives + 1):
         await dm.semaphore_wait(a.landed, k)
-        if dm.core.logical == a.first:
-            await dm.semaphore_wait(MET, k * (a.links - 1))
-            tell(dm, a)
-        else:
-            dm.semaphore_increase(a.first, MET)
+        await meet(dm, a, k)
         await read_slice(dm, a, k)
     dm.semaphore_set(a.landed, 0)
+
+
+async def meet(dm: DataMovement, a: GatherArgs, k: int) -> None:
+    """The cores of all links wait for each other at the first one's, which tells of the slice."""
+    if dm.core.logical == a.first:
+        await dm.semaphore_wait(MET, k * len(a.others))
+        tell(dm, a)
+        for core in a.others:
+            dm.semaphore_increase(core, RELEASED)
+    else:
+        dm.semaphore_increase(a.first, MET)
+        await dm.semaphore_wait(RELEASED, k)
 
 
 async def read_slice(dm: DataMovement, a: GatherArgs, k: int) -> None:
