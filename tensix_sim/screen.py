@@ -252,12 +252,17 @@ def compare_screen(c: "Comparison") -> str:
 
 def baseline_screen(found: "Sequence[Comparison]") -> str:
     """Several runs beside a baseline, a line each, then the settings in which any differs."""
-    header = ("run", "cycles", "us", "change", "most of the critical path")
-    base = found[0]
-    rows = [(base.before, f"{base.walls[0]:,}", f"{base.times[0]:,.1f}", "baseline", _most_of_path(base, "before"))]
+    base, numbers = found[0], any(c.accuracy for c in found)
+
+    def pcc(c: "Comparison", side: str) -> list[str]:
+        return ["".join(f"{getattr(one, side):.6f}" for one in c.accuracy if one.what == "PCC")] if numbers else []
+
+    header = ("run", "cycles", "us", "change", *["PCC"] * numbers, "most of the critical path")
+    rest = *pcc(base, "before"), _most_of_path(base, "before")
+    rows = [(base.before, f"{base.walls[0]:,}", f"{base.times[0]:,.1f}", "baseline", *rest)]
     for c in found:
         change = f"{c.times[1] / c.times[0] - 1:+.1%}{' ?' if c.clear is False else ''}"
-        rows.append((c.after, f"{c.walls[1]:,}", f"{c.times[1]:,.1f}", change, _most_of_path(c, "after")))
+        rows.append((c.after, f"{c.walls[1]:,}", f"{c.times[1]:,.1f}", change, *pcc(c, "after"), _most_of_path(c, "after")))
     best = min(found, key=lambda c: c.times[1])
     answer = best.verdict if best.times[1] < best.times[0] else f"none of {len(found)} runs is faster than {base.before}"
     parts = [wrapped(answer), *(wrapped(f"FAILED: {c.after}: {limit.text}") for c in found for limit in c.limits)]

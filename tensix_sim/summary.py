@@ -30,8 +30,12 @@ class TailFigures(BaseModel):
 
 
 class Judged(BaseModel):
-    """What a run's accuracy says of itself: whether it is suspect, and where."""
+    """A run's accuracy as it is read back: figures, None where they were not finite; whether it is suspect, and where."""
 
+    pcc: float | None
+    rmse: float | None
+    rel_l2: float | None
+    max_abs: float | None
     suspect: bool = False
     place: Beyond | None = None
 
@@ -82,8 +86,8 @@ def read_run(folder: str | PathLike[str]) -> Run:
 
 def suspicion(run: Run) -> str | None:
     """What is suspect about a run's numbers, in a sentence; None where nothing is."""
-    judged = Judged.model_validate(run.summary["accuracy"] or {})
-    return judged.place.text() if judged.suspect and judged.place else None
+    judged = run.summary["accuracy"] and Judged.model_validate(run.summary["accuracy"])
+    return judged.place.text() if judged and judged.suspect and judged.place else None
 
 
 def _numbers(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
