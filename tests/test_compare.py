@@ -10,7 +10,7 @@ from specs import raw
 
 from tensix_sim import simulate
 from tensix_sim.accuracy import Beyond
-from tensix_sim.analysis import ProfileError, compare, read_side
+from tensix_sim.analysis import FigureChange, ProfileError, compare, read_side
 from tensix_sim.analysis.compare import of_run
 from tensix_sim.analysis.profile import read_profile
 from tensix_sim.cli import main
@@ -109,6 +109,12 @@ def test_numbers_that_both_have_are_compared(folder: Path, tmp_path: Path) -> No
     beside = command(tmp_path / "LoFi", tmp_path / "HiFi4", folder / "a").stdout
     assert all(f"{one['pcc']:.6f}" in beside for one in (low, high))
     assert "PCC" not in command(tmp_path / "LoFi", folder / "a").stdout
+
+
+@pytest.mark.parametrize("what", ["cycles", "microseconds", "PCC", "FPU, share of the grid"])
+def test_what_rounds_to_no_change_has_no_minus(what: str) -> None:
+    """A change that is less than what is shown of it."""
+    assert not [text for text in FigureChange(what, 10_000.0, 10_000.0 - 1e-7).texts if text.startswith("-")]
 
 
 def test_devices_of_one_side_alone_are_told(folder: Path, tmp_path: Path) -> None:

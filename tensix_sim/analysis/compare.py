@@ -49,12 +49,12 @@ class FigureChange:
     def texts(self) -> tuple[str, str, str, str]:
         """Before, after, the change, and the change as a share of what was before, for people."""
         if self.is_share:
-            return f"{self.before:.1%}", f"{self.after:.1%}", f"{100 * self.by:+.1f} points", ""
+            return f"{self.before:.1%}", f"{self.after:.1%}", f"{100 * self.by:+z.1f} points", ""
         has_share = bool(self.before) and self.what != PCC
         times = self.after / self.before if has_share else 0
-        share = f"{times:.0f}x" if times > MANY else f"{times - 1:+.1%}" if has_share else ""
+        share = f"{times:.0f}x" if times > MANY else f"{times - 1:+z.1%}" if has_share else ""
         digits = DIGITS.get(self.what, 0)
-        return f"{self.before:,.{digits}f}", f"{self.after:,.{digits}f}", f"{self.by:+,.{digits}f}", share
+        return f"{self.before:,.{digits}f}", f"{self.after:,.{digits}f}", f"{self.by:+z,.{digits}f}", share
 
 
 @dataclass(frozen=True)
