@@ -52,10 +52,12 @@ def run_screen(result: Result) -> str:
 
 
 def saved_screen(run: Run) -> str:
-    """The same of a run that was read back: its devices, and where the cycles went."""
+    """The same of a run that was read back: its devices, where the cycles went, and how accurate the numbers are."""
     devices = [DeviceFigures.model_validate(device) for device in run.summary["devices"]]
     told = wrapped(trust(run.spec, max(run.summary["devices"], key=lambda d: d["cycles"])).text)
-    return "\n\n".join([_heading(run.spec), _devices(devices), _slowest_waits(devices), told])
+    figures = run.summary["accuracy"]
+    numbers = [_accuracy(Accuracy.model_validate(figures))] if figures else []
+    return "\n\n".join([_heading(run.spec), _devices(devices), _slowest_waits(devices), told, *numbers])
 
 
 def program_screen(title: str, figures: Mapping[str, Any], waits: Mapping[LaneWait, float]) -> str:

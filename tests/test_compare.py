@@ -88,11 +88,32 @@ def test_wrong_numbers_are_told_above_the_times(folder: Path) -> None:
     """Of either side that is suspect, with its name; the times of a run whose numbers are wrong may be of less work."""
     run = open_run(folder / "a")
     place = Beyond(device=1, batch=0, head=1, rows=(3, 3), page=5, core=(1, 0), rel_l2=0.7, expected=0.02, step="V chunk 3")
-    accuracy = {"pcc": 0.8, "rel_l2": 0.5, "rmse": 0.1, "max_abs": 1.0, "suspect": True, "place": place.model_dump()}
+    accuracy = {
+        "pcc": 0.8,
+        "rel_l2": 0.5,
+        "rmse": 0.1,
+        "max_abs": 1.0,
+        "worst_row": 0.7,
+        "suspect": True,
+        "place": place.model_dump(),
+    }
     wrong = replace(run, summary=run.summary | {"accuracy": accuracy})
     screen = " ".join(compare_screen(compare(of_run(run, "right"), of_run(wrong, "wrong"))).split())
     assert f"wrong: {place.text()}" in screen
     assert "right: accuracy" not in screen
+
+
+def test_a_figure_that_was_not_finite_is_not_compared(folder: Path, tmp_path: Path) -> None:
+    """JSON has null for it; the other figures are, and the run's screen has it as NaN. One that is missing is one message."""
+    simulate(load_spec(RING, ["numerics=fast"])).write(tmp_path / "run")
+    path = tmp_path / "run" / "summary.json"
+    summary = json.loads(path.read_text())
+    path.write_text(json.dumps(summary | {"accuracy": summary["accuracy"] | {"rel_l2": None}}))
+    side = read_side(tmp_path / "run")
+    assert [change.what for change in compare(side, side).accuracy] == ["PCC"]
+    assert "relative L2 nan%" in str(open_run(tmp_path / "run"))
+    path.write_text(json.dumps(summary | {"accuracy": {}}))
+    assert "accuracy.pcc: Field required" in command(tmp_path / "run", folder / "a").stderr
 
 
 def test_numbers_that_both_have_are_compared(folder: Path, tmp_path: Path) -> None:
