@@ -13,7 +13,7 @@ from tensix_sim.gather.tail import Tail
 from tensix_sim.presets import Preset
 from tensix_sim.sdpa.op import Op, positions
 from tensix_sim.simulation import Result
-from tensix_sim.text import few, shown, table, wrapped
+from tensix_sim.text import counted, few, shown, table, wrapped
 from tensix_sim.trace import LANES, LaneWait, Run
 from tensix_sim.trust import ratio_error, tells, trust
 
@@ -72,8 +72,8 @@ def program_screen(title: str, figures: Mapping[str, Any], waits: Mapping[LaneWa
 def _heading(spec: RunSpec) -> str:
     given = spec.inputs
     return wrapped(
-        f"{spec.op} on {spec.board}: {given.batch} x {given.q_heads} heads x {given.seq_len} tokens, "
-        f"{given.kv_heads} KV heads, head_dim {given.head_dim}, {given.dtype}{_kind(spec)}"
+        f"{spec.op} on {spec.board}: {given.batch} x {counted(given.q_heads, 'head')} x {given.seq_len} tokens, "
+        f"{counted(given.kv_heads, 'KV head')}, head_dim {given.head_dim}, {given.dtype}{_kind(spec)}"
     )
 
 
