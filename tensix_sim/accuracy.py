@@ -3,13 +3,17 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import nan, sqrt
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from tensix_sim.formats import TILE
 
+MaybeNan = Annotated[
+    float, BeforeValidator(lambda value: nan if value is None else value)
+]  # NaN, which JSON lacks, is null there
 Rows = NDArray[np.float32]
 Pieces = Sequence[tuple[int, int]]  # of the rows of a head: from, up to
 LEAST = -1e30  # for -inf in a mask, which the chip takes for a huge number: a query that sees no key sees all alike
@@ -65,7 +69,7 @@ class Sampled(BaseModel):
 
     rows: int
     of: int
-    standard_error: float
+    standard_error: MaybeNan
 
     @property
     def text(self) -> str:
@@ -82,11 +86,11 @@ class Accuracy(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    pcc: float
-    rmse: float
-    rel_l2: float
-    max_abs: float
-    worst_row: float
+    pcc: MaybeNan
+    rmse: MaybeNan
+    rel_l2: MaybeNan
+    max_abs: MaybeNan
+    worst_row: MaybeNan
     suspect: bool = False
     expected: ExpectedError | None = None
     place: Beyond | None = None

@@ -13,7 +13,7 @@ from tensix_sim.gather.tail import Tail
 from tensix_sim.presets import Preset
 from tensix_sim.sdpa.op import Op, positions
 from tensix_sim.simulation import Result
-from tensix_sim.text import few, shown, table, wrapped
+from tensix_sim.text import counted, few, shown, table, wrapped
 from tensix_sim.trace import LANES, LaneWait, Run
 from tensix_sim.trust import ratio_error, tells, trust
 
@@ -52,10 +52,12 @@ def run_screen(result: Result) -> str:
 
 
 def saved_screen(run: Run) -> str:
-    """The same of a run that was read back: its devices, and where the cycles went."""
+    """The same of a run that was read back: its devices, where the cycles went, and how accurate the numbers are."""
     devices = [DeviceFigures.model_validate(device) for device in run.summary["devices"]]
     told = wrapped(trust(run.spec, max(run.summary["devices"], key=lambda d: d["cycles"])).text)
-    return "\n\n".join([_heading(run.spec), _devices(devices), _slowest_waits(devices), told])
+    figures = run.summary["accuracy"]
+    numbers = [_accuracy(Accuracy.model_validate(figures))] if figures else []
+    return "\n\n".join([_heading(run.spec), _devices(devices), _slowest_waits(devices), told, *numbers])
 
 
 def program_screen(title: str, figures: Mapping[str, Any], waits: Mapping[LaneWait, float]) -> str:
@@ -70,8 +72,8 @@ def program_screen(title: str, figures: Mapping[str, Any], waits: Mapping[LaneWa
 def _heading(spec: RunSpec) -> str:
     given = spec.inputs
     return wrapped(
-        f"{spec.op} on {spec.board}: {given.batch} x {given.q_heads} heads x {given.seq_len} tokens, "
-        f"{given.kv_heads} KV heads, head_dim {given.head_dim}, {given.dtype}{_kind(spec)}"
+        f"{spec.op} on {spec.board}: {given.batch} x {counted(given.q_heads, 'head')} x {given.seq_len} tokens, "
+        f"{counted(given.kv_heads, 'KV head')}, head_dim {given.head_dim}, {given.dtype}{_kind(spec)}"
     )
 
 
@@ -252,12 +254,17 @@ def compare_screen(c: "Comparison") -> str:
 
 def baseline_screen(found: "Sequence[Comparison]") -> str:
     """Several runs beside a baseline, a line each, then the settings in which any differs."""
-    header = ("run", "cycles", "us", "change", "most of the critical path")
-    base = found[0]
-    rows = [(base.before, f"{base.walls[0]:,}", f"{base.times[0]:,.1f}", "baseline", _most_of_path(base, "before"))]
+    base, numbers = found[0], any(c.accuracy for c in found)
+
+    def pcc(c: "Comparison", side: str) -> list[str]:
+        return ["".join(f"{getattr(one, side):.6f}" for one in c.accuracy if one.what == "PCC")] if numbers else []
+
+    header = ("run", "cycles", "us", "change", *["PCC"] * numbers, "most of the critical path")
+    rest = *pcc(base, "before"), _most_of_path(base, "before")
+    rows = [(base.before, f"{base.walls[0]:,}", f"{base.times[0]:,.1f}", "baseline", *rest)]
     for c in found:
         change = f"{c.times[1] / c.times[0] - 1:+.1%}{' ?' if c.clear is False else ''}"
-        rows.append((c.after, f"{c.walls[1]:,}", f"{c.times[1]:,.1f}", change, _most_of_path(c, "after")))
+        rows.append((c.after, f"{c.walls[1]:,}", f"{c.times[1]:,.1f}", change, *pcc(c, "after"), _most_of_path(c, "after")))
     best = min(found, key=lambda c: c.times[1])
     answer = best.verdict if best.times[1] < best.times[0] else f"none of {len(found)} runs is faster than {base.before}"
     parts = [wrapped(answer), *(wrapped(f"FAILED: {c.after}: {limit.text}") for c in found for limit in c.limits)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tensix_sim.accuracy import Beyond
+from tensix_sim.accuracy import Accuracy
 from tensix_sim.arch.model import UnknownNameError
 from tensix_sim.device import DeviceFigures
 from tensix_sim.error import Explanation
@@ -29,19 +29,12 @@ class TailFigures(BaseModel):
     ops: list[Moved]
 
 
-class Judged(BaseModel):
-    """What a run's accuracy says of itself: whether it is suspect, and where."""
-
-    suspect: bool = False
-    place: Beyond | None = None
-
-
 class Summary(BaseModel):
     """What `Result.summary` gives, its spec and its id aside, which `open_run` and `Run.spec` know."""
 
     effective: dict[str, Any]
     devices: list[DeviceFigures]
-    accuracy: Judged | None
+    accuracy: Accuracy | None
     error: Explanation | None = None
     tail: TailFigures | None = None
     wall_seconds: float
@@ -82,8 +75,8 @@ def read_run(folder: str | PathLike[str]) -> Run:
 
 def suspicion(run: Run) -> str | None:
     """What is suspect about a run's numbers, in a sentence; None where nothing is."""
-    judged = Judged.model_validate(run.summary["accuracy"] or {})
-    return judged.place.text() if judged.suspect and judged.place else None
+    figures = run.summary["accuracy"]
+    return Accuracy.model_validate(figures).suspicion() if figures else None
 
 
 def _numbers(value: Any, key: str = "") -> Iterator[tuple[str, float]]:

@@ -10,7 +10,7 @@ from specs import raw
 
 from tensix_sim import simulate
 from tensix_sim.accuracy import Beyond
-from tensix_sim.analysis import ProfileError, compare, read_side
+from tensix_sim.analysis import FigureChange, ProfileError, compare, read_side
 from tensix_sim.analysis.compare import of_run
 from tensix_sim.analysis.profile import read_profile
 from tensix_sim.cli import main
@@ -88,11 +88,54 @@ def test_wrong_numbers_are_told_above_the_times(folder: Path) -> None:
     """Of either side that is suspect, with its name; the times of a run whose numbers are wrong may be of less work."""
     run = open_run(folder / "a")
     place = Beyond(device=1, batch=0, head=1, rows=(3, 3), page=5, core=(1, 0), rel_l2=0.7, expected=0.02, step="V chunk 3")
-    accuracy = {"rel_l2": 0.5, "rmse": 0.1, "max_abs": 1.0, "suspect": True, "place": place.model_dump()}
+    accuracy = {
+        "pcc": 0.8,
+        "rel_l2": 0.5,
+        "rmse": 0.1,
+        "max_abs": 1.0,
+        "worst_row": 0.7,
+        "suspect": True,
+        "place": place.model_dump(),
+    }
     wrong = replace(run, summary=run.summary | {"accuracy": accuracy})
     screen = " ".join(compare_screen(compare(of_run(run, "right"), of_run(wrong, "wrong"))).split())
     assert f"wrong: {place.text()}" in screen
     assert "right: accuracy" not in screen
+
+
+def test_a_figure_that_was_not_finite_is_not_compared(folder: Path, tmp_path: Path) -> None:
+    """JSON has null for it; the other figures are, and the run's screen has it as NaN. One that is missing is one message."""
+    simulate(load_spec(RING, ["numerics=fast"])).write(tmp_path / "run")
+    path = tmp_path / "run" / "summary.json"
+    summary = json.loads(path.read_text())
+    path.write_text(json.dumps(summary | {"accuracy": summary["accuracy"] | {"rel_l2": None}}))
+    side = read_side(tmp_path / "run")
+    assert [change.what for change in compare(side, side).accuracy] == ["PCC"]
+    assert "relative L2 nan%" in str(open_run(tmp_path / "run"))
+    path.write_text(json.dumps(summary | {"accuracy": {}}))
+    assert "accuracy.pcc: Field required" in command(tmp_path / "run", folder / "a").stderr
+
+
+def test_numbers_that_both_have_are_compared(folder: Path, tmp_path: Path) -> None:
+    """PCC and relative L2 of LoFi beside HiFi4 are what the runs say of themselves; of one run alone there is no line."""
+    for fidelity in ("LoFi", "HiFi4"):
+        changes = [f"compute_kernel_config.math_fidelity={fidelity}", "numerics=fast"]
+        simulate(load_spec(RING, changes)).write(tmp_path / fidelity)
+    low, high = (open_run(tmp_path / fidelity).summary["accuracy"] for fidelity in ("LoFi", "HiFi4"))
+    assert low["pcc"] < high["pcc"]
+    screen = command(tmp_path / "LoFi", tmp_path / "HiFi4").stdout
+    rows = {line[:11].strip(): line[11:].split() for line in screen.splitlines()}
+    assert rows["PCC"][:2] == [f"{low['pcc']:.6f}", f"{high['pcc']:.6f}"]
+    assert rows["relative L2"][:2] == [f"{low['rel_l2']:.5f}", f"{high['rel_l2']:.5f}"]
+    beside = command(tmp_path / "LoFi", tmp_path / "HiFi4", folder / "a").stdout
+    assert all(f"{one['pcc']:.6f}" in beside for one in (low, high))
+    assert "PCC" not in command(tmp_path / "LoFi", folder / "a").stdout
+
+
+@pytest.mark.parametrize("what", ["cycles", "microseconds", "PCC", "FPU, share of the grid"])
+def test_what_rounds_to_no_change_has_no_minus(what: str) -> None:
+    """A change that is less than what is shown of it."""
+    assert not [text for text in FigureChange(what, 10_000.0, 10_000.0 - 1e-7).texts if text.startswith("-")]
 
 
 def test_devices_of_one_side_alone_are_told(folder: Path, tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def test_what_is_searched_is_counted_and_gone_to(report: Path, result: Result) -
     """As many spans and cycles as the trace has on that core; Enter shows and pins the first, Shift and Enter the last."""
     dom = used(report, """
       const find = document.getElementById("find");
+      search(find.placeholder.replace(" …", "")); note("example", text("#found"));
       find.value = "math matmul"; find.dispatchEvent(new Event("input"));
       note("found", text("#found"));
       press(find, "Enter"); note("first", text("#pinned"));
@@ -81,6 +82,7 @@ def test_what_is_searched_is_counted_and_gone_to(report: Path, result: Result) -
     spans = [span for span in trace.spans((x, y), "math") if span["name"] == name]
     cycles = sum(int(span["end"] - span["start"]) for span in spans)
     assert noted(dom, "found") == f"{len(spans):,} spans, {cycles:,} cycles"
+    assert re.fullmatch(r"[\d,]+ spans, [\d,]+ cycles", noted(dom, "example"))
     assert f"from {spans[0]['start']:,} to {spans[0]['end']:,}" in noted(dom, "first")
     assert f"from {spans[-1]['start']:,} to {spans[-1]['end']:,}" in noted(dom, "last")
     assert noted(dom, "none") == "nothing of that name"

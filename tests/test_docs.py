@@ -35,7 +35,8 @@ from click.testing import CliRunner
 import tensix_sim
 from tensix_sim.arch import BOARDS, machine
 from tensix_sim.cli import main
-from tensix_sim.config import BUILT_IN
+from tensix_sim.config import BUILT_IN, load_spec
+from tensix_sim.job import Job
 from tensix_sim.schema import spec_schema
 from tensix_sim.sdpa.op import OPS
 
@@ -323,6 +324,32 @@ def test_what_is_made_is_up_to_date(page: Path, name: str, text: str) -> None:
 def test_all_that_can_be_made_is_shown() -> None:
     """Each table has its place."""
     assert sorted(name for _, name, _ in PARTS) == sorted(MADE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {}, {"paged_kv": {"block_size": 32}}, {"op": "sdpa", "inputs.attention_sink": "random"},
+        {"op": "sdpa", "is_causal": False, "cu_window_seqlens": [0, 64, 8192]},
+        {"op": "chunked_sdpa", "paged_kv": {"block_size": 32}, "chunk_start_idx": 0, "chunk_start_idx_tensor": True},
+        {"op": "ring_joint_sdpa"}, {"op": "ring_joint_sdpa", "compute_kernel_config.fp32_dest_acc_en": False},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_buffer_of_an_op_is_in_the_table(changes: dict[str, Any]) -> None:
+    """Of whatever op and kernel, those of gather cores too."""
+    settings = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+    job = Job.legal(load_spec(BUILT_IN.model_dump(), ["mesh=null", "kernel=null", *settings]))
+    told = re.findall(r"^\| (`[^|]*`) [^|]*\|", (ROOT / "docs/kernels.md").read_text(), re.MULTILINE)
+    named = {name for cell in told for name in re.findall(r"`(\w+)`", cell)}
+    assert {buffer.name for buffer in job.geometry.buffers} <= named
+    assert "packets" in named
+
+
+def test_every_table_by_op_has_all_ops() -> None:
+    """On the page of the spec."""
+    headers = re.findall(r"^\|.*\| chunked_sdpa \|$", (ROOT / "docs/spec.md").read_text(), re.MULTILINE)
+    assert [tuple(cell.strip() for cell in header.split("|")[2:-1]) for header in headers] == [tuple(OPS)] * 2
 
 
 # -- the machine's numbers ----------------------------------------------------------------------------------

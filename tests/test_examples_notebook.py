@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import tensix_sim
 
 ROOT = Path(tensix_sim.__file__).parents[1]
 NOTEBOOK = ROOT / "examples/attention.ipynb"
+SCREEN = re.compile("<pre>(.*?)</pre>", re.DOTALL)
 
 
 def run() -> tuple[Any, Any]:
@@ -32,12 +34,13 @@ def run() -> tuple[Any, Any]:
 
 
 def said(notebook: Any) -> list[str]:
-    """What each cell shows as text, without what differs between releases of pandas and matplotlib."""
+    """What each cell shows as text or as a screen, without what differs between releases of pandas and matplotlib."""
     shown = []
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
-            text = output.get("text") or output.get("data", {}).get("text/plain", "")
-            shown.append("" if text.startswith("<") else text)
+            data = output.get("data", {})
+            text = output.get("text") or data.get("text/plain", "")
+            shown += ["" if text.startswith("<") else text, *SCREEN.findall(data.get("text/html", ""))]
     return shown
 
 

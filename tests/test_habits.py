@@ -50,9 +50,11 @@ def narrow():
 
 @pytest.mark.parametrize("words", [(), ("run",), ("compare",)])
 def test_dash_h_is_help(command, words: tuple[str, ...]) -> None:
-    """Of the program and of a command; no command's line in the list is cut."""
+    """Of the program and of a command; each command is a line of the list, which is not cut."""
     assert command(*words, "-h").stdout == command(*words, "--help").stdout != ""
-    assert not [line for line in command("-h").stdout.splitlines()[1:] if line.endswith("...")]
+    listed = command("-h").stdout.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == sorted(main.commands)
+    assert not [line for line in listed if line.endswith("...")]
 
 
 @pytest.mark.parametrize("module", ["tensix_sim", "tensix_sim.cli"])

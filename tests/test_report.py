@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from specs import raw
 
 from tensix_sim import simulate
-from tensix_sim.accuracy import Beyond
+from tensix_sim.accuracy import Accuracy, Beyond
 from tensix_sim.analysis import RelievedRun, Tried, Verdict, budgets, critical_path, merged
 from tensix_sim.analysis.budget import DONE
 from tensix_sim.analysis.listing import listings, shown_lines
@@ -281,8 +281,8 @@ def test_names_cannot_break_out_of_the_page(run: Run) -> None:
 def test_a_suspect_run_says_so_before_anything_else(run: Run) -> None:
     """The sentence of the screen of `run` begins what `report` prints and heads the page; a run that is not suspect has none."""
     place = Beyond(device=2, batch=0, head=1, rows=(3, 3), page=5, core=(1, 0), rel_l2=0.7, expected=0.02, step="V chunk 3")
-    accuracy = (run.summary["accuracy"] or {}) | {"suspect": True, "place": place.model_dump(mode="json")}
-    wrong = replace(run, summary={**run.summary, "accuracy": accuracy})
+    accuracy = Accuracy(pcc=0.8, rmse=0.1, rel_l2=0.5, max_abs=1.0, worst_row=0.7, suspect=True, place=place)
+    wrong = replace(run, summary={**run.summary, "accuracy": accuracy.model_dump(mode="json")})
     assert " ".join(report_screen(wrong, [], []).split()).startswith(place.text())
     assert place.text().endswith("wrong from V chunk 3 on")
     assert describe(wrong)["suspicion"] == place.text()

@@ -137,7 +137,10 @@ def test_the_page_of_a_program_of_ones_own_has_what_applies(tmp_path: Path) -> N
 
 
 def test_the_page_of_a_script_has_its_ops_and_finds_them(tmp_path: Path) -> None:
-    """The table of ops, a time line for each device, the budget; a click on an op finds its calls on both devices."""
+    """The table of ops, a time line for each device, the budget; a click on an op finds its calls on both devices.
+
+    What stands in the empty field as an example is found, too.
+    """
     taken = (Taken(devices=(0, 1), start_ns=0, cycles=1000, us=1.0), Taken(devices=(1,), start_ns=1000, cycles=500, us=0.5))
     shape = {"shape": "1x1x32x32"}
     ops = tuple(
@@ -147,13 +150,16 @@ def test_the_page_of_a_script_has_its_ops_and_finds_them(tmp_path: Path) -> None
     run = ScriptRun(**about, mesh=(1, 2), cores=64, numerics="off", clock_hz=10**9, simulated=2, ops=ops)
     write_script_report(run, tmp_path / "page.html")
     click = """
+  const find = document.getElementById("find"), found = document.getElementById("found");
+  search(find.placeholder.replace(" …", ""));
+  root.dataset.example = found.textContent;
   document.querySelector("#ops tr.pick").click();
-  setTimeout(() => (root.dataset.found = document.getElementById("found").textContent), 300);
+  setTimeout(() => (root.dataset.found = found.textContent), 300);
 """
     dom, console = browse(tmp_path / "page.html", 1400, click)
     assert console == ""
     assert noted(dom, "failed") == ""
-    assert noted(dom, "found") == "2 spans, 2,000 cycles"
+    assert noted(dom, "example") == noted(dom, "found") == "2 spans, 2,000 cycles"
     assert int(noted(dom, "overflow")) <= 0
     drawn_whole(dom, ("ops", "time", "budget"))
     assert "Every lane adds up to the wall, 1,500 cycles" in dom

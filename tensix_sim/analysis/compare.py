@@ -20,7 +20,8 @@ from tensix_sim.trust import tells, too_small, trust
 from tensix_sim.user_errors import UsageError
 
 FPU, SFPU, DRAM = UTILISATIONS.values()
-TIME = "microseconds"
+TIME, PCC, REL_L2 = "microseconds", "PCC", "relative L2"
+DIGITS = {TIME: 1, PCC: 6, REL_L2: 5}  # of what is no whole number
 MANY = 10  # times as much, from where a percentage says little
 ALIKE = 0.01  # of a device's cycles
 LIMIT = re.compile(r"([A-Za-z]\w*)([<>])([+-]?[0-9]+(?:\.[0-9]+)?)(%?)")
@@ -48,11 +49,12 @@ class FigureChange:
     def texts(self) -> tuple[str, str, str, str]:
         """Before, after, the change, and the change as a share of what was before, for people."""
         if self.is_share:
-            return f"{self.before:.1%}", f"{self.after:.1%}", f"{100 * self.by:+.1f} points", ""
-        times = self.after / self.before if self.before else 0
-        share = f"{times:.0f}x" if times > MANY else f"{times - 1:+.1%}" if self.before else ""
-        digits = 1 if self.what == TIME else 0
-        return f"{self.before:,.{digits}f}", f"{self.after:,.{digits}f}", f"{self.by:+,.{digits}f}", share
+            return f"{self.before:.1%}", f"{self.after:.1%}", f"{100 * self.by:+z.1f} points", ""
+        has_share = bool(self.before) and self.what != PCC
+        times = self.after / self.before if has_share else 0
+        share = f"{times:.0f}x" if times > MANY else f"{times - 1:+z.1%}" if has_share else ""
+        digits = DIGITS.get(self.what, 0)
+        return f"{self.before:,.{digits}f}", f"{self.after:,.{digits}f}", f"{self.by:+z,.{digits}f}", share
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Side:
     waits: dict[int, dict[str, float]] = field(default_factory=dict)
     error: dict[str, float] = field(default_factory=dict)  # its size, and the share of its square that each stage causes
     tail: dict[str, float] = field(default_factory=dict)  # cycles of what follows the op, stage by stage, and of all of it
+    accuracy: dict[str, float] = field(default_factory=dict)  # of all devices' numbers, against float64
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ class Comparison:
     walls: tuple[int, int] = (0, 0)  # cycles of the slowest device, before and after
     times: tuple[float, float] = (0.0, 0.0)  # microseconds
     limits: list["Limit"] = field(default_factory=list)  # that were set and are broken
+    accuracy: list[FigureChange] = field(default_factory=list)
 
     @property
     def time_differs(self) -> bool:
@@ -176,7 +180,7 @@ class Comparison:
     @property
     def of_all_devices(self) -> list[tuple[str, list[FigureChange]]]:
         """What both sides have of all devices together, each under its title."""
-        groups = (("after the op", self.tail), ("error by stage", self.errors))
+        groups = (("against float64", self.accuracy), ("after the op", self.tail), ("error by stage", self.errors))
         return [(title, changes) for title, changes in groups if changes]
 
 
@@ -208,6 +212,7 @@ def compare(before: Side, after: Side, limits: Sequence[str] = ()) -> Comparison
         (max(before.cycles.values()), max(after.cycles.values())),
         (1e6 * walls[0], 1e6 * walls[1]),
         [Limit.of(rule, before, after) for rule in limits if Limit.of(rule, before, after).broken],
+        _in_order(before.accuracy, after.accuracy),
     )
 
 
@@ -261,8 +266,8 @@ def _device(d: int, before: Side, after: Side) -> DeviceChange:
 
 
 def _in_order(before: Mapping[str, float], after: Mapping[str, float]) -> list[FigureChange]:
-    """All figures, as they come; nothing if one side has none."""
-    return [FigureChange(what, value, after[what]) for what, value in before.items()] if after else []
+    """The figures that both have, as they come."""
+    return [FigureChange(what, value, after[what]) for what, value in before.items() if what in after]
 
 
 def _changes(before: Mapping[str, float] | None, after: Mapping[str, float] | None) -> list[FigureChange]:
@@ -341,17 +346,23 @@ def of_run(run: Run, name: str) -> Side:
         {d: device["waits"] for d, device in devices.items()},
         _error(run.summary.get("error")),
         _tail(run.summary.get("tail")),
+        _finite(run.summary["accuracy"], {PCC: "pcc", REL_L2: "rel_l2"}),
     )
 
 
 def _totals(run: Run, clock_hz: int) -> dict[str, float]:
     """Of the slowest device the time, of all together the bytes, of a core L1, and the error where there are numbers."""
-    devices, accuracy = run.summary["devices"], run.summary["accuracy"]
+    devices = run.summary["devices"]
     wall = max(device["cycles"] for device in devices)
     moved = {name: sum(device[name] for device in devices) for name in ("dram_read_bytes", "dram_write_bytes")}
     of_l1 = {"l1_bytes": run.summary["effective"]["l1_bytes"]}
-    errors = {name: accuracy[name] for name in ("rel_l2", "rmse", "max_abs")} if accuracy else {}
+    errors = _finite(run.summary["accuracy"], {name: name for name in ("rel_l2", "rmse", "max_abs")})
     return {"cycles": wall, "us": 1e6 * wall / clock_hz, **moved, **of_l1, **errors}
+
+
+def _finite(accuracy: Mapping[str, Any] | None, names: Mapping[str, str]) -> dict[str, float]:
+    """Figures of an accuracy under their names; no value that was not finite."""
+    return {name: accuracy[key] for name, key in names.items() if accuracy[key] is not None} if accuracy else {}
 
 
 def _error(error: Mapping[str, Any] | None) -> dict[str, float]:

@@ -39,7 +39,7 @@ def _within(ctx: click.Context, param: click.Parameter, name: str | None) -> str
     return name
 
 
-@click.command(short_help="Run the op of SPEC, or of the built-in example; or a script of ttnn.")
+@click.command(short_help="Run the op of SPEC or of the example, or a script of ttnn.")
 @spec_options
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @JSON

@@ -133,8 +133,10 @@ function step(by) {
   if (span.start < state.from || span.end > state.to) look(span.start - room / 2, span.end + room / 2);
   pin(span);
 }
+/** What can be looked for: on the page of a script its first op. */
+const hint = () => data.ops?.rows[0]?.[data.ops.header.indexOf("op")] ?? "math wait";
 const searchField = () => [
-  el("label", {}, "find", el("input", { type: "search", id: "find", placeholder: "math wait, matmul …", value: desk.query, "aria-label": "find spans by lane and name; Enter goes to the next",
+  el("label", {}, "find", el("input", { type: "search", id: "find", placeholder: `${hint()} …`, value: desk.query, "aria-label": "find spans by lane and name; Enter goes to the next",
     oninput: (event) => search(event.target.value),
     onkeydown: (event) => {
       if (event.key === "Enter") step(event.shiftKey ? -1 : 1);

@@ -888,7 +888,7 @@ function drawL1() {
     draw("text", { x: x(k * 1024), y: 54, "text-anchor": k ? (x(k * 1024) > full - 30 ? "end" : "middle") : "start" }, k ? fmt(k) : "0 KiB")]);
   const rows = buffers.map((b) => el("tr", {}, number(String(b.index)), el("td", {}, b.name), number(fmt(b.tiles)), el("td", {}, b.format), number(fmt(b.bytes)), number(fmt(b.address)), el("td", { class: "n" }, percent(b.bytes / (size - base)), meter(b.bytes / (size - base)))));
   const total = buffers.reduce((sum, b) => sum + b.bytes, 0);
-  rows.push(el("tr", { class: "sum" }, number(""), el("td", {}, "sum"), number(""), el("td"), number(fmt(total)), number(fmt(end)), number(percent(total / (size - base)))));
+  rows.push(el("tr", { class: "sum" }, number(""), el("td", {}, "sum"), number(""), el("td"), number(fmt(total)), number(`up to ${fmt(end)}`), number(percent(total / (size - base)))));
   body("l1").replaceChildren(
     el("p", { class: "note" }, `Circular buffers of every core: ${kib(total)} of the ${kib(size - base)} that programs may use.`),
     picture(full, 60, "L1 by address", marks, axis),
