@@ -312,7 +312,7 @@ def test_two_slices_of_one_link_do_not_count_for_two_links(monkeypatch) -> None:
     assert accuracy is not None
     assert not accuracy.suspect
     monkeypatch.setattr(ring_joint, "gather_reader", meet_without_release)
-    with pytest.raises(SimulationError, match="read of page \\d+ of gathered K, which .* writes; it has waited for nothing"):
+    with pytest.raises(SimulationError, match=r"read of page \d+ of gathered K, which .* writes; it has waited for nothing"):
         simulate(tiny)
 
 

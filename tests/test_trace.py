@@ -302,6 +302,15 @@ def test_counters_go_forward() -> None:
     assert check_counts(trace) == "b tiles: cycle 6 comes after cycle 7"
 
 
+def test_bins_of_bytes_have_a_width() -> None:
+    """One does not begin where the one before it does."""
+    trace = Trace()
+    for time in (0, 64, 64):
+        assert check_counts(trace) is None
+        trace.count(trace.series("noc0", "bytes"), time, 1)
+    assert check_counts(trace) == "noc0 bytes: cycle 64 comes after cycle 64"
+
+
 # -- where the cycles went ----------------------------------------------------------------------------------
 
 

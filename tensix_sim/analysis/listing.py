@@ -73,7 +73,10 @@ class Listing:
 
 
 def listings(traces: Sequence[Trace]) -> list[Listing]:
-    """Files of kernels, those with the most cycles at work first, each with the cycles of all cores of all traces."""
+    """Files of kernels, those with the most cycles at work first, each with the cycles of all cores of all traces.
+
+    None where no core ever works.
+    """
     spent: dict[str, dict[tuple[int, str], Counter[What]]] = {}
     sources: dict[str, str] = {}
     life = 0
@@ -84,7 +87,7 @@ def listings(traces: Sequence[Trace]) -> list[Listing]:
         for (lane, line), by_name in totals.by_lane().items():
             if line.file:
                 spent.setdefault(line.file, {}).setdefault((line.number, lane), Counter()).update(by_name)
-    found = [Listing(file, life, _listed(sources.get(file, ""), by_line)) for file, by_line in spent.items()]
+    found = [Listing(file, life, _listed(sources.get(file, ""), by_line)) for file, by_line in spent.items() if life]
     return sorted(found, key=lambda listing: -sum(sum(line.busy.values()) for line in listing.lines))
 
 

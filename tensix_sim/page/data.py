@@ -153,7 +153,7 @@ def foot(machine: Machine, run: str = "", again: str = "") -> dict[str, Any]:
 
 def _again(run: Run) -> str:
     given = run.spec.model_dump(mode="json", exclude_defaults=True)
-    given["inputs"] |= {name: file for name in "qkv" if (file := run.summary["spec"]["inputs"][name])}
+    given["inputs"] |= {name: file for name in "qkv" if (file := run.summary["spec"]["inputs"].get(name))}
     return f"echo {quote(json.dumps(given))} | tensix-sim run -"
 
 

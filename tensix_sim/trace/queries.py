@@ -103,14 +103,15 @@ def _misfit(names: list[str], before: int, expected: int, span: Records) -> str:
 
 
 def check_counts(trace: Trace) -> str | None:
-    """Say where a counter first goes back in time; None if none does."""
+    """Say where a counter first goes back in time, or one of bytes in bins stands still; None if none does."""
     reached = np.full(len(trace.counters), np.iinfo(np.int64).min)
+    least = np.array([series.unit == "bytes" for series in trace.counters], np.int64)
     for block in trace.count_blocks():
         order, first, last = _grouped(block["series"])
         rows = block[order]
         before = np.roll(rows["time"], 1)
         before[first] = reached[rows["series"][first]]
-        bad = np.flatnonzero(rows["time"] < before)
+        bad = np.flatnonzero(rows["time"] < before + least[rows["series"]])
         if len(bad):
             i = bad[np.argmin(order[bad])]
             label = trace.counters[rows["series"][i]].label

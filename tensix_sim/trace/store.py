@@ -222,6 +222,8 @@ def load(path: Path, spill_rows: int = 1 << 20) -> Trace:
             trace.sources.update((str(name), str(text)) for name, text in json.loads(words["sources"][0]).items())
             for line in words["lines"]:
                 number, _, name = line.partition(" ")
+                if int(number) < 1 or not name:
+                    raise ValueError(f"line {number} of {name or 'no file'}")
                 trace.line(name, int(number), "")
             for counter in words["counters"]:
                 label, unit = counter.split("\t")
