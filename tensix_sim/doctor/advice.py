@@ -25,7 +25,7 @@ from tensix_sim.sdpa.keys import (
     START_TENSOR,
     Change,
 )
-from tensix_sim.sdpa.op import ring_is_even
+from tensix_sim.sdpa.op import positions, ring_is_even
 
 LONG_RUN_STEPS = 10_000_000  # of one device
 WORTHWHILE = 1.1  # least cycles this close count as equal; of equals larger chunks win, for a step costs more than they count
@@ -160,7 +160,7 @@ def _chunks(c: Case) -> Iterator[Advice]:
 
 
 def _floor(c: Case) -> Floor:
-    return Work(c.geometry).floor(c.on.chip)
+    return Work(c.geometry).floor(c.on.chip, positions(c.spec))
 
 
 def _of_least_floor(c: Case, now: Floor, changes: Iterable[Change]) -> Change:

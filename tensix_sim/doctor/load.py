@@ -118,10 +118,9 @@ class Work:
         """The core of a device with most scores to compute."""
         return int(self.of_cores(self.tiles)[ring_id].argmax())
 
-    def floor(self, chip: ChipSpec, ring_ids: Sequence[int] | None = None) -> Floor:
-        """The least cycles of the slowest device, of the whole ring or of `ring_ids`."""
-        g, b = self.g, self.g.blocks
-        devices = list(range(g.R) if ring_ids is None else ring_ids)
+    def floor(self, chip: ChipSpec, ring_ids: Sequence[int]) -> Floor:
+        """The least cycles of the slowest of some devices."""
+        g, b, devices = self.g, self.g.blocks, list(ring_ids)
         cost = chip.tensix
         products = (g.D + g.E) * (cost.mvmul_cycles * g.fidelity_phases + cost.matmul_issue_cycles)
         difference = cost.eltwise_cycles + cost.eltwise_overhead
@@ -186,7 +185,7 @@ def load(g: Geometry, chip: ChipSpec, ring_ids: tuple[int, ...]) -> Load | None:
         device_steps=_tuple(steps.sum(axis=1)),
         slowest_steps=_tuple(steps.max(axis=1)),
         scores=work.scores,
-        floor=work.floor(chip),
+        floor=work.floor(chip, ring_ids),
     )
 
 

@@ -83,11 +83,14 @@ class Case:
             raise InvalidOperandError(key)
 
     def put(self, change: Change) -> "Case":
-        """Make a case with other values, which are then valid."""
+        """Make a case with other values, which are then valid; the op's own program config is that on another board."""
         spec = self.spec
         for key, value in change.items():
             spec = _put(spec, key.split("."), value)
         on = make_machine(spec)[0] if "board" in change else self.on
+        if not self.program_given and not any(key.startswith("program_config") for key in change):
+            none = spec.model_copy(update={"program_config": None})
+            spec = spec.model_copy(update={"program_config": program_config(none, on)})
         return Case(spec, on, self.invalid - change.keys(), self.program_given)
 
     def fault(self, rule: str, *keys: str) -> Fault:
