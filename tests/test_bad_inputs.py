@@ -20,13 +20,14 @@ from tensix_sim.yaml_text import NotYamlError, read_yaml
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
 SLOW = ("--set", "machine.dram.bank_rate=0.03")
+ONCE_BROKEN = {"traces": (1152, 1225, 2578, 2592), "run_folders": (1089,)}
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and pipes")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_damage_ends_in_a_traceback(kind: str) -> None:
     """Nor in what a terminal obeys, nor in a long screen; `check` agrees with `run`. A sample of `benchmarks/bad_inputs.py`."""
-    assert not [said for seed in range(10) for said in judge(kind, seed).wrong]
+    assert not [said for seed in (*range(10), *ONCE_BROKEN.get(kind, ())) for said in judge(kind, seed).wrong]
 
 
 # -- specs -------------------------------------------------------------------------------------------------------------
