@@ -87,7 +87,9 @@ def test_a_run_against_itself_has_no_changes(folder: Path) -> None:
 def test_wrong_numbers_are_told_above_the_times(folder: Path) -> None:
     """Of either side that is suspect, with its name; the times of a run whose numbers are wrong may be of less work."""
     run = open_run(folder / "a")
-    place = Beyond(device=1, batch=0, head=1, rows=(3, 3), page=5, core=(1, 0), rel_l2=0.7, expected=0.02, step="V chunk 3")
+    place = Beyond(
+        device=1, batch=0, head=1, rows=(3, 3), page=5, core=(1, 0), rel_l2=0.7, expected=0.02, others=1.0, step="V chunk 3"
+    )
     accuracy = {
         "pcc": 0.8,
         "rel_l2": 0.5,

@@ -280,7 +280,9 @@ def test_names_cannot_break_out_of_the_page(run: Run) -> None:
 
 def test_a_suspect_run_says_so_before_anything_else(run: Run) -> None:
     """The sentence of the screen of `run` begins what `report` prints and heads the page; a run that is not suspect has none."""
-    place = Beyond(device=2, batch=0, head=1, rows=(3, 3), page=5, core=(1, 0), rel_l2=0.7, expected=0.02, step="V chunk 3")
+    place = Beyond(
+        device=2, batch=0, head=1, rows=(3, 3), page=5, core=(1, 0), rel_l2=0.7, expected=0.02, others=1.0, step="V chunk 3"
+    )
     accuracy = Accuracy(pcc=0.8, rmse=0.1, rel_l2=0.5, max_abs=1.0, worst_row=0.7, suspect=True, place=place)
     wrong = replace(run, summary={**run.summary, "accuracy": accuracy.model_dump(mode="json")})
     assert " ".join(report_screen(wrong, [], []).split()).startswith(place.text())
