@@ -92,10 +92,8 @@ def run_sum(name: str) -> Raw:
     rng = np.random.default_rng(0)
     xs = [to_format(rng.standard_normal(op.shape).astype(np.float32), op.format) for _ in range(op.devices)]
     done = run_collective(op, machine("galaxy"), xs)
-    out, right = np.concatenate(done.outputs, 3), np.sum(xs, axis=0, dtype=np.float64)
-    error = float(np.linalg.norm(out - right) / np.linalg.norm(right))
-    cycles = [figures.cycles for figures in done.figures]
-    return {"out": out, "cycles": cycles, "suspect": not error < 0.05, "said": f"relative L2 {error:.4f}"}
+    right = np.sum(xs, axis=0, dtype=np.float64)
+    return compared(np.concatenate(done.outputs, 3), right, [figures.cycles for figures in done.figures])
 
 
 def run_product(name: str) -> Raw:
@@ -112,9 +110,7 @@ def run_product(name: str) -> Raw:
     right = a[0].astype(float) @ b[0] + (0 if bias is None else bias)
     (contexts,) = api.run(Chip(spec.on, made, Trace("off")))
     (out,) = made.outputs
-    error = float(np.linalg.norm(out.values - right) / np.linalg.norm(right))
-    cycles = [max(context.end for context in contexts.values())]
-    return {"out": out.values, "cycles": cycles, "suspect": not error < 0.05, "said": f"relative L2 {error:.4f}"}
+    return compared(out.values, right, [max(context.end for context in contexts.values())])
 
 
 def run_user(name: str) -> Raw:
@@ -142,9 +138,13 @@ def run_user(name: str) -> Raw:
         program, right = softmax.program(x, out, (2, 2)), e / e.sum(axis=1, keepdims=True)
     chip = Chip(machine("n150"), program, Trace("off"))
     (contexts,) = api.run(chip)
-    error = float(np.linalg.norm(out.values - right) / np.linalg.norm(right))
-    cycles = [max(context.end for context in contexts.values())]
-    return {"out": out.values, "cycles": cycles, "suspect": not error < 0.05, "said": f"relative L2 {error:.4f}"}
+    return compared(out.values, right, [max(context.end for context in contexts.values())])
+
+
+def compared(out: Any, right: Any, cycles: list[int]) -> Raw:
+    """Output and cycles, suspect where it is too far from what is right."""
+    error = float(np.linalg.norm(out - right) / np.linalg.norm(right))
+    return {"out": out, "cycles": cycles, "suspect": not error < 0.05, "said": f"relative L2 {error:.4f}"}
 
 
 RUNS = dict.fromkeys(SUMS, run_sum) | dict.fromkeys(PRODUCTS, run_product)

@@ -68,30 +68,27 @@ def slips(text: str) -> Iterator[tuple[str, str]]:
         was = " ".join(text[begin:end].split())
         return f"line {node.lineno}: {was[:60]} -> {new[:70]}", text[:begin] + new + text[end:]
 
-    def source(node: ast.AST) -> str:
-        return ast.unparse(node)
-
     for function in ast.walk(ast.parse(text)):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             for node in (node for statement in function.body for node in ast.walk(statement)):
                 match node:
                     case ast.Expr(value=ast.Await(value=call)):
                         yield put(node, "pass")
-                        yield put(node, f"{source(node)}; {source(node)}")
-                        yield put(node, source(call))
+                        yield put(node, f"{ast.unparse(node)}; {ast.unparse(node)}")
+                        yield put(node, ast.unparse(call))
                     case ast.Expr(value=ast.Call()):
                         yield put(node, "pass")
-                        yield put(node, f"{source(node)}; {source(node)}")
+                        yield put(node, f"{ast.unparse(node)}; {ast.unparse(node)}")
                     case ast.Constant(value=int(value)) if not isinstance(value, bool):
                         yield put(node, str(value + 1))
                     case ast.Constant(value=bool(value)):
                         yield put(node, str(not value))
                     case ast.If(test=test) | ast.IfExp(test=test):
-                        yield put(test, f"(not ({source(test)}))")
+                        yield put(test, f"(not ({ast.unparse(test)}))")
                     case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in TURNED:
-                        yield put(node, f"({source(left)} {TURNED[type(op)]} {source(right)})")
+                        yield put(node, f"({ast.unparse(left)} {TURNED[type(op)]} {ast.unparse(right)})")
                     case ast.BinOp(left=left, op=op, right=right) if type(op) in TURNED:
-                        yield put(node, f"({source(left)} {TURNED[type(op)]} {source(right)})")
+                        yield put(node, f"({ast.unparse(left)} {TURNED[type(op)]} {ast.unparse(right)})")
 
 
 def planted(files: list[str]) -> list[str]:
@@ -120,8 +117,9 @@ def main() -> None:
     configs = sorted({config for _, config in asked})
     right = {config: made for _, config, made in faults.outcomes([(faults.RIGHT, config) for config in configs], options.jobs)}
     for name, config, made in faults.outcomes(asked, options.jobs):
-        verdict = "not started" if ", exit" in made.get("error", "") else ""
-        verdict = "named" if "exit 3" in made.get("error", "") else verdict or faults.judge(AS_GOOD, right[config], made)
+        verdict = faults.judge(AS_GOOD, right[config], made)
+        if verdict.startswith("UNCAUGHT") and ", exit" in verdict:
+            verdict = "not started"
         verdicts[verdict] += 1
         silent += verdict.startswith("UNCAUGHT")
         if options.all or verdict == "as good" or verdict.startswith("UNCAUGHT"):

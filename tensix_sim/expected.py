@@ -342,7 +342,8 @@ def judge(accuracy: Accuracy, tile_rows: Sequence[TileRow]) -> Accuracy:
     most, t, part = max(parts, key=lambda one: one[0])
     most = max(most, _excess(error.sum(), expected.sum(), size.sum(), len(size)))
     odd = max(tile_rows, key=lambda t: t.others - t.ties)
-    if most <= 1 and odd.others > odd.ties:
+    is_odd = odd.others > odd.ties
+    if most <= 1 and is_odd:
         t, part = odd, slice(None)
     place = Beyond(
         device=t.device,
@@ -357,7 +358,7 @@ def judge(accuracy: Accuracy, tile_rows: Sequence[TileRow]) -> Accuracy:
     )
     worst_row = max(_relative(*row) for row in zip(expected, size, strict=True))
     given = ExpectedError(rel_l2=_relative(expected, size), worst_row=worst_row)
-    return accuracy.model_copy(update={"suspect": bool(most > 1 or odd.others > odd.ties), "expected": given, "place": place})
+    return accuracy.model_copy(update={"suspect": bool(most > 1 or is_odd), "expected": given, "place": place})
 
 
 def _excess(error: Any, expected: Any, size: Any, rows: int = 1) -> Any:

@@ -12,7 +12,7 @@ from tensix_sim.arch.model import UnknownNameError
 from tensix_sim.config import BUILT_IN, RunSpec
 from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.program import BufferSpec
-from tensix_sim.sdpa.geometry import Geometry, pages, program_config
+from tensix_sim.sdpa.geometry import Geometry, own_program_config, pages, program_config
 from tensix_sim.sdpa.keys import (
     ATTN_MASK,
     BATCH,
@@ -87,10 +87,11 @@ class Case:
         spec = self.spec
         for key, value in change.items():
             spec = _put(spec, key.split("."), value)
-        on = make_machine(spec)[0] if "board" in change else self.on
-        if not self.program_given and not any(key.startswith("program_config") for key in change):
-            none = spec.model_copy(update={"program_config": None})
-            spec = spec.model_copy(update={"program_config": program_config(none, on)})
+        on = self.on
+        if "board" in change:
+            on = make_machine(spec)[0]
+            if not self.program_given and not any(key.startswith("program_config") for key in change):
+                spec = spec.model_copy(update={"program_config": own_program_config(on)})
         return Case(spec, on, self.invalid - change.keys(), self.program_given)
 
     def fault(self, rule: str, *keys: str) -> Fault:

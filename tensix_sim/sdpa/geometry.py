@@ -38,10 +38,13 @@ def spec_machine(spec: RunSpec) -> Machine:
 
 
 def program_config(spec: RunSpec, on: Machine) -> SDPAProgramConfig:
-    """Take the given program config, or the op's own where there is none: the smallest chunks on the full grid."""
-    return spec.program_config or SDPAProgramConfig(
-        compute_with_storage_grid_size=on.grid, q_chunk_size=OP_CHUNK_SIZE, k_chunk_size=OP_CHUNK_SIZE
-    )
+    """Take the given program config, or the op's own where there is none."""
+    return spec.program_config or own_program_config(on)
+
+
+def own_program_config(on: Machine) -> SDPAProgramConfig:
+    """The op's own program config: the smallest chunks on the full grid."""
+    return SDPAProgramConfig(compute_with_storage_grid_size=on.grid, q_chunk_size=OP_CHUNK_SIZE, k_chunk_size=OP_CHUNK_SIZE)
 
 
 def compute_config(spec: RunSpec) -> ComputeConfig:
