@@ -112,10 +112,7 @@ def run_device(
 
 
 def run_together(job: Job, progress: Progress = unwatched, numbers: RunNumbers = AS_GIVEN) -> list[DeviceRun]:
-    """Simulate the devices of a job whose K and V travel, on one clock.
-
-    Those of the ring that it does not name have their part in what travels, and their own attention is not in its way.
-    """
+    """Simulate all devices of a job whose K and V travel, on one clock: those that it names."""
     return _run(job.ring_ids, job, progress, numbers, None)
 
 
@@ -138,24 +135,22 @@ def _run_devices(
     with threadpool_limits(1), np.errstate(all="ignore"):  # what overflows is found in the output
         for chip in chips.values():
             chip.on_write = share
-        contexts = run(*chips.values(), starts=skew, whole=only is None and len(ring_ids) == len(chips))
-        runs = [
-            _device_run(job, r, chip, mine, given, only, start)
-            for (r, chip), mine, start in zip(chips.items(), contexts, skew, strict=True)
-            if r in ring_ids
-        ]
+        contexts = dict(zip(chips, run(*chips.values(), starts=skew, whole=only is None), strict=True))
+        starts = dict(zip(chips, skew, strict=True))
+        runs = [_device_run(job, r, chips[r], contexts[r], given, only, starts[r]) for r in ring_ids]
         if any(one.device.accuracy and one.device.accuracy.suspect for one in runs):
             _blame(job, given, runs)
         return runs
 
 
 def _chips(ring_ids: Sequence[int], job: Job, numbers: RunNumbers, only: int | None, watched: bool) -> dict[int, Chip]:
-    """The devices of a run on one clock, those that have their part in what travels among them."""
+    """The devices of a run on one clock, all whose K and V travel among them, or one alone that stands for all."""
     g, engine = job.geometry, Engine()
-    present = range(g.R) if job.op.travels else ring_ids
-    chips = {r: _chip(job, r, numbers, only, engine, watched, r in ring_ids) for r in present}
+    alone = job.alike and len(ring_ids) == 1
+    present = range(g.R) if job.op.travels and not alone else ring_ids
+    chips = {r: _chip(job, r, numbers, only, engine, watched, alone) for r in present}
     if isinstance(g, RingGeometry):
-        Fabric(list(chips.values()), engine, g.links, g.topology == "ring")
+        Fabric(list(chips.values()), engine, g.links, g.topology == "ring", present[0])
     return chips
 
 
@@ -177,7 +172,7 @@ def judged(runs: Sequence[DeviceRun]) -> Accuracy:
 
 def first_wrong(job: Job, ring_id: int, numbers: RunNumbers, place: Beyond) -> str:
     """The step that made a place of a device's output wrong, by running all again."""
-    chips = _chips(job.ring_ids if job.op.travels else (ring_id,), job, numbers, None, True)
+    chips = _chips(job.ring_ids if job.together else (ring_id,), job, numbers, None, True)
     program, core = chips[ring_id].program, chips[ring_id].cores[place.core]
     inputs = numbers.of(job.spec)
     assert inputs is not None
@@ -187,13 +182,13 @@ def first_wrong(job: Job, ring_id: int, numbers: RunNumbers, place: Beyond) -> s
     return witness.first_wrong
 
 
-def _chip(job: Job, ring_id: int, numbers: RunNumbers, only: int | None, engine: Engine, watched: bool, attends: bool) -> Chip:
+def _chip(job: Job, ring_id: int, numbers: RunNumbers, only: int | None, engine: Engine, watched: bool, alone: bool) -> Chip:
     """A device with its program."""
     trace = Trace(job.spec.trace)
     trace.notes["queue_id"] = str(job.spec.queue_id)
     launch = job.machine.chip.launch_cycles if job.spec.launch == "modelled" else 0
     label = f"device {ring_id} " if job.op.travels else ""
-    return Chip(job.machine, job.program(ring_id, numbers, only, attends), trace, engine, label, watched, launch)
+    return Chip(job.machine, job.program(ring_id, numbers, only, alone), trace, engine, label, watched, launch)
 
 
 def _device_run(

@@ -13,6 +13,7 @@ from tensix_sim.sdpa.geometry import Geometry, spec_machine
 from tensix_sim.sdpa.inputs import RunNumbers
 from tensix_sim.sdpa.op import Op, positions
 from tensix_sim.sdpa.resolve import geometry_of, program_of
+from tensix_sim.sdpa.ring_joint import RingGeometry
 from tensix_sim.user_errors import UserError
 
 
@@ -72,6 +73,16 @@ class Job:
         """Ring positions to simulate."""
         return positions(self.spec)
 
-    def program(self, ring_id: int, numbers: RunNumbers, only: int | None = None, attends: bool = True) -> Program:
+    @property
+    def together(self) -> bool:
+        """Whether its devices are simulated on one clock: each depends on the others, and not all are alike or all are wanted."""
+        return self.op.travels and not (self.alike and len(self.ring_ids) < self.spec.ring_size)
+
+    @property
+    def alike(self) -> bool:
+        """Whether a device's neighbours do as it does, so that it can stand for them."""
+        return isinstance(self.geometry, RingGeometry) and self.geometry.alike
+
+    def program(self, ring_id: int, numbers: RunNumbers, only: int | None = None, alone: bool = False) -> Program:
         """The program of a device, of all its cores or of one with the others idle; see `sdpa.resolve.program_of`."""
-        return program_of(self.spec, self.geometry, self.machine, ring_id, numbers, only, attends)
+        return program_of(self.spec, self.geometry, self.machine, ring_id, numbers, only, alone)

@@ -1,5 +1,6 @@
 """What is measured of a spec, in any process, and kept in a store: one number each."""
 
+from functools import lru_cache
 from math import lcm
 from typing import Literal
 
@@ -25,11 +26,14 @@ def measure(what: Figure, spec: RunSpec, ring_id: int) -> float:
 
 
 def _cycles(spec: RunSpec, ring_id: int) -> int:
-    """Cycles of a device, the others of its ring on one clock with it where K and V travel."""
     job = Job.legal(spec)
-    if not job.op.travels:
-        return run_device(job, ring_id).device.cycles
-    return next(run.device.cycles for run in run_together(job) if run.device.ring_id == ring_id)
+    return _cycles_together(spec.model_dump_json())[ring_id] if job.together else run_device(job, ring_id).device.cycles
+
+
+@lru_cache(maxsize=8)
+def _cycles_together(spec: str) -> dict[int, int]:
+    """Cycles of devices that are simulated on one clock, of which each will be asked for; of a spec as JSON."""
+    return {run.device.ring_id: run.device.cycles for run in run_together(Job.legal(RunSpec.model_validate_json(spec)))}
 
 
 def chunk_pairs(spec: RunSpec) -> int:

@@ -207,10 +207,10 @@ def simulate(
     began = time.perf_counter()
     values = values_digest(job.spec, inputs.given if inputs else ())
     count, numbers = len(job.ring_ids), RunNumbers(inputs)
-    if isinstance(jobs, str):
-        runs = run_all(run_device, [(job, r, unwatched, numbers) for r in job.ring_ids], jobs, progress)
-    elif job.op.travels:
+    if job.together:
         runs = run_together(job, progress, numbers)
+    elif isinstance(jobs, str):
+        runs = run_all(run_device, [(job, r, unwatched, numbers) for r in job.ring_ids], jobs, progress)
     elif min(jobs, count) > 1 and _seconds(job) > WORTH_PROCESSES:
         runs = _in_processes(job, jobs, progress, numbers)
     else:

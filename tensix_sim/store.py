@@ -10,6 +10,7 @@ from math import isfinite
 from pathlib import Path
 
 from tensix_sim.config import RunSpec
+from tensix_sim.sdpa.op import Op
 from tensix_sim.sources import version_of
 from tensix_sim.text import brief
 from tensix_sim.user_errors import UserError
@@ -91,7 +92,8 @@ def writable_store(path: Path) -> Path | str:
 
 def _key(what: str, spec: RunSpec) -> str:
     """All of a spec that what is measured depends on, and the contents of the files that it names: of a time, the page table."""
-    unneeded = {"ring_ids", "ring_id", "queue_id", "trace"} | ({"numerics", "reference"} if what != "error" else set())
+    named = set() if Op.of(spec).travels else {"ring_ids", "ring_id"}  # a device of all, or one alone
+    unneeded = {"queue_id", "trace"} | named | ({"numerics", "reference"} if what != "error" else set())
     files = [spec.paged_kv.page_table_file if spec.paged_kv else None]
     if what == "error":
         files += [spec.inputs.q, spec.inputs.k, spec.inputs.v]

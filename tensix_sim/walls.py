@@ -119,7 +119,7 @@ class Row(BaseModel):
     def assumption(self) -> str:
         """What had to be assumed, as a sentence; empty where all was published."""
         if OPS.get(self.op, SDPA).travels:
-            return f"one of {self.ring_size} devices attends, all gather"
+            return f"one device stands for all {self.ring_size}"
         return "" if self.grid_x and self.grid_y else f"grid {self.grid[0]}x{self.grid[1]} assumed"
 
     @property

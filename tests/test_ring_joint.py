@@ -321,7 +321,7 @@ def test_two_calls_in_a_row_need_two_sets_of_semaphores(second: str, monkeypatch
     """A chip may begin the second while its neighbour ends the first: then a slice's signal is lost, or taken for another's."""
 
     def again(a: GatherArgs) -> GatherArgs:
-        return replace(a, landed=second, told=(), counts_own=False)
+        return replace(a, landed=second, told=(), counts_own=False, sent=((),) * len(a.sent))  # no packets, for cores still read
 
     async def read_twice(dm: DataMovement, a: GatherArgs) -> None:
         await gather.gather_reader(dm, a)
@@ -337,7 +337,7 @@ def test_two_calls_in_a_row_need_two_sets_of_semaphores(second: str, monkeypatch
     who = r"device \d core \(\d,\d\)"
     lost = rf"{who} semaphore {LANDED}: set to 0 by {who} BRISC at .*, and raised by {who} NCRISC at .*; either may come first"
     with pytest.raises(SimulationError, match=lost) if second == LANDED else nullcontext():
-        simulate(spec(SMALL, num_links=1, is_causal=True, ring_ids=[0]))  # which reads its own slice alone
+        simulate(spec(SMALL, num_links=1))
 
 
 def test_a_reader_that_waits_for_no_slice_is_an_error(monkeypatch) -> None:
@@ -377,8 +377,34 @@ def test_a_device_that_never_starts_is_found_from_its_neighbours(monkeypatch) ->
 
     monkeypatch.setattr(ring_program, "build", build)
     with pytest.raises(DeadlockError, match=r"device 1 core .* waits for semaphore slices of the chips after") as failed:
-        simulate(spec(SMALL, ring_ids=[1]))
+        simulate(spec(SMALL))
     assert "BRISC waits for semaphore slices over this link" in str(failed.value)
+
+
+@pytest.mark.parametrize("ring", [2, 3, 4, 8])
+@pytest.mark.parametrize(("joint", "is_balanced", "numerics"), [(0, False, "exact"), (32, False, "fast"), (0, True, "fast")])
+def test_a_device_that_stands_for_its_neighbours_is_as_among_them(ring, joint, is_balanced, numerics) -> None:
+    """Its output to the bit, its bytes over every link, and where all do the same at any time its cycles."""
+    given = spec(
+        SMALL, {"seq_len": 128 * ring}, ring_size=ring, joint_len=joint, is_causal=is_balanced, is_balanced=is_balanced,
+        numerics=numerics,
+    )  # fmt: skip
+    among = simulate(given)
+    for r in range(ring):
+        alone = simulate(given.model_copy(update={"ring_ids": (r,)}))
+        np.testing.assert_array_equal(alone.outputs[r], among.outputs[r])
+        assert alone.devices[0].ethernet_bytes == among.devices[r].ethernet_bytes
+        if not is_balanced and not joint:
+            assert alone.devices[0].cycles == among.devices[r].cycles
+
+
+@pytest.mark.parametrize("what", [{"is_causal": True}, {"topology": "line"}, {"what_if": {"start_skew": (0, 5_000, 0, 0)}}])
+def test_a_device_unlike_its_neighbours_is_simulated_among_them(what) -> None:
+    """Whichever are named: on a line, where causal slices are not balanced, and where devices start at their own times."""
+    given = spec(SMALL, numerics="off", **what)
+    among = simulate(given)
+    named = simulate(given.model_copy(update={"ring_ids": (2, 1)}))
+    assert [device.cycles for device in named.devices] == [among.devices[r].cycles for r in (2, 1)]
 
 
 def test_a_run_says_how_its_slices_travel() -> None:

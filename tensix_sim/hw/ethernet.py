@@ -229,7 +229,7 @@ class Port:
         port: Port | None = self
         for hop in range(max(hops, 1)):
             port = port and port.neighbours.get(step)
-            if hops < 1 or port is None or port is self:
+            if hops < 1 or port is None or (port is self and hop):
                 there = f"{hop} are there {WAY[step]}" if hops > 0 else "at least 1"
                 raise SimulationError(f"device {self.place}: {what} sent to the next {hops} chips; {there}")
             yield port

@@ -16,12 +16,12 @@ def geometry_of(spec: RunSpec, on: Machine | None = None) -> Geometry:
 
 
 def program_of(
-    spec: RunSpec, g: Geometry, on: Machine, ring_id: int, numbers: RunNumbers, only: int | None = None, attends: bool = True
+    spec: RunSpec, g: Geometry, on: Machine, ring_id: int, numbers: RunNumbers, only: int | None = None, alone: bool = False
 ) -> Program:
     """The program of device `ring_id`, of all cores or `only` one, the others idle; without values if numerics are off.
 
-    One that does not attend has a part in what travels, and no more.
+    One whose K and V travel may be `alone`, and its neighbours do as it does.
     """
     if isinstance(g, RingGeometry):
-        return ring_program.build(spec, g, on, ring_id, numbers, only, attends)
+        return ring_program.build(spec, g, on, ring_id, numbers, only, alone)
     return program.build(spec, g, on, ring_id, numbers, only)

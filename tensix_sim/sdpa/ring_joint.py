@@ -159,6 +159,11 @@ class RingGeometry(Geometry):
     # -- who computes what ------------------------------------------------------------------------------
 
     @property
+    def alike(self) -> bool:
+        """Whether all devices have as much to do at any time, but for padding at the end of the sequence."""
+        return self.topology == "ring" and (self.balanced or not self.causal) and not self.what_if.start_skew
+
+    @property
     def may_chain(self) -> bool:
         """Whether the op passes K and V on, what-ifs aside."""
         return self.B == 1 and not self.shares_rows

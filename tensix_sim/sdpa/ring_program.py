@@ -2,6 +2,8 @@
 
 In memory a device has its slices of Q, K and V; persistent buffers, where the slices of others land at their places; the output,
 which holds what is running of Q chunks until they are finished; their maxima and sums; and the joint rows.
+A device that is `alone` stands for its neighbours: a slice that it sends comes back in the place of one that they send, whose
+values lie there from the start.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +13,7 @@ import numpy as np
 
 from tensix_sim.arch import Machine
 from tensix_sim.config import RunSpec
-from tensix_sim.formats import BFLOAT16, TILE, Values
+from tensix_sim.formats import BFLOAT16, TILE, Format, Values
 from tensix_sim.hw.ethernet import BACKWARD, FORWARD, packets_in_a_run
 from tensix_sim.kernels import sdpa
 from tensix_sim.kernels.sdpa import ring_joint
@@ -21,7 +23,7 @@ from tensix_sim.kernels.sdpa.ring_joint.semaphores import SEMAPHORES, SLICES
 from tensix_sim.program import IDLE, BufferSpec, Kernel, Program, Tensor
 from tensix_sim.sdpa.chains import chain_links
 from tensix_sim.sdpa.geometry import compute_config
-from tensix_sim.sdpa.inputs import RunNumbers
+from tensix_sim.sdpa.inputs import InputValues, RunNumbers
 from tensix_sim.sdpa.op import Op
 from tensix_sim.sdpa.program import tensor
 from tensix_sim.sdpa.ring_joint import RingGeometry, ring_order
@@ -58,21 +60,21 @@ def build(
     ring_id: int,
     numbers: RunNumbers,
     only: int | None = None,
-    attends: bool = True,
+    alone: bool = False,
 ) -> Program:
-    """The program of a device, whose compute cores, or all but `only` one, are idle where it does not attend.
+    """The program of a device, among all of its ring or `alone`, of all its compute cores or `only` one.
 
     Raises:
         ValueError: the board has no room for the gather cores.
     """
-    memory = _memory(spec, g, ring_id, numbers)
+    memory = _memory(spec, g, ring_id, numbers, alone)
     args = _compute_args(spec, g, machine, ring_id, memory, only)
     grid = _bounds(g)
     core_of = {core: i for i, core in enumerate(g.core_places)}
-    told = tuple(core for core, i in core_of.items() if attends and args[i] is not IDLE)
-    gathers = dict(zip(g.gather_cores, _gather_args(g, ring_id, memory, told), strict=True))
+    told = tuple(core for core, i in core_of.items() if args[i] is not IDLE)
+    gathers = dict(zip(g.gather_cores, _gather_args(g, ring_id, memory, told, alone), strict=True))
     cores = [(x, y) for y in range(grid[1]) for x in range(grid[0])]
-    computing = [args[core_of[core]] if attends and core in core_of else IDLE for core in cores]
+    computing = [args[core_of[core]] if core in core_of else IDLE for core in cores]
     gathering = [gathers.get(core, IDLE) for core in cores]
     held = max(HELD * PACKET_TILES, 2 * _run_tiles(g))
     packets = BufferSpec("packets", held, g.blocks.k, "writer", "reader", cores=frozenset(gathers))
@@ -103,7 +105,7 @@ def _bounds(g: RingGeometry) -> tuple[int, int]:
 # -- memory ---------------------------------------------------------------------------------------------------------
 
 
-def _memory(spec: RunSpec, g: RingGeometry, ring_id: int, numbers: RunNumbers) -> DeviceMemory:
+def _memory(spec: RunSpec, g: RingGeometry, ring_id: int, numbers: RunNumbers, alone: bool) -> DeviceMemory:
     values = numbers.of(spec)
     heads, kv_heads, b = g.B * g.NQH, g.B * g.NKH, g.blocks
     rows = _rows(g, ring_id)
@@ -111,6 +113,12 @@ def _memory(spec: RunSpec, g: RingGeometry, ring_id: int, numbers: RunNumbers) -
 
     def blank(rows: int, cols: int) -> Values | None:
         return None if values is None else np.full((rows * TILE, cols * TILE), np.nan, np.float32)
+
+    def gathered(name: str, cols: int, fmt: Format) -> Tensor:
+        label, values = f"gathered {name}", blank(kv_heads * every, cols)
+        if values is not None and alone:
+            values = tensor(label, kv_heads, every, cols, fmt, _of_all(g, name, numbers.of(spec)), numbers.quantised).values
+        return Tensor(label, kv_heads * every, cols, fmt, values=values, output=True, scratch=True)
 
     all_rows, every = g.Sqt + g.Lt, g.R * g.Sqt
     columns = (2 if b.streaming else 1) * heads * all_rows
@@ -127,12 +135,18 @@ def _memory(spec: RunSpec, g: RingGeometry, ring_id: int, numbers: RunNumbers) -
         tensor("Q", heads, g.Sqt, g.D, b.q, q, numbers.quantised),
         tensor("K", kv_heads, g.Sqt, g.D, b.k, k, numbers.quantised),
         tensor("V", kv_heads, g.Sqt, g.E, b.v, v, numbers.quantised),
-        Tensor("gathered K", kv_heads * every, g.D, b.k, values=blank(kv_heads * every, g.D), output=True, scratch=True),
-        Tensor("gathered V", kv_heads * every, g.E, b.v, values=blank(kv_heads * every, g.E), output=True, scratch=True),
+        gathered("K", g.D, b.k),
+        gathered("V", g.E, b.v),
         Tensor("output", heads * g.Sqt, g.E, BFLOAT16, values=blank(heads * g.Sqt, g.E), output=True),
         Tensor("statistics", columns, 1, BFLOAT16, values=blank(columns, 1), output=True, scratch=True),
         joint,
     )
+
+
+def _of_all(g: RingGeometry, name: str, values: InputValues | None) -> Values:
+    """K or V of all slices, one behind the other."""
+    whole: Values = getattr(values, name.lower())
+    return whole[:, :, np.concatenate([_rows(g, s) for s in range(g.R)])]
 
 
 def _rows(g: RingGeometry, ring_id: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
@@ -222,17 +236,21 @@ def slices_sent(g: RingGeometry, ring_id: int, step: int) -> tuple[list[int], in
     return [(ring_id - step * k) % g.R for k in range(sends)], comes
 
 
-def _gather_args(g: RingGeometry, ring_id: int, m: DeviceMemory, told: Sequence[tuple[int, int]]) -> Iterator[GatherArgs]:
+def _gather_args(
+    g: RingGeometry, ring_id: int, m: DeviceMemory, told: Sequence[tuple[int, int]], alone: bool
+) -> Iterator[GatherArgs]:
     """Of each link the core that sends back, then the one that sends on, as the gather counts its directions."""
     for link in range(g.links):
         for step in (FORWARD, BACKWARD):
             slices, comes = slices_sent(g, ring_id, step)
+            further = -step if alone else 0  # where a slice lands that a neighbour sends
+            shares = (tuple(_share(g, m, s, (s + further) % g.R, s == ring_id, link)) for s in slices)
             counts = SLICES[0] if step == BACKWARD else SLICES[1]
             counts_own = step == BACKWARD and link == 0 and comes > 0
             first, *others = g.gather_cores[step == BACKWARD :: 2]
             yield GatherArgs(
-                step, link, tuple(tuple(_share(g, m, s, s == ring_id, link)) for s in slices), comes, PACKET_TILES,
-                _run_tiles(g), IN_FLIGHT * PACKET_TILES, first, tuple(others), counts, tuple(told), counts_own,
+                step, link, tuple(shares), comes, PACKET_TILES, _run_tiles(g), IN_FLIGHT * PACKET_TILES, first, tuple(others),
+                counts, tuple(told), counts_own,
             )  # fmt: skip
 
 
@@ -241,13 +259,12 @@ def _run_tiles(g: RingGeometry) -> int:
     return PACKET_TILES * max(IN_FLIGHT, packets_in_a_run(packets))
 
 
-def _share(g: RingGeometry, m: DeviceMemory, s: int, own: bool, link: int) -> Iterator[HeadShare]:
-    """K of all heads, then V: a link's share of a slice."""
+def _share(g: RingGeometry, m: DeviceMemory, s: int, to: int, own: bool, link: int) -> Iterator[HeadShare]:
+    """K of all heads, then V: a link's share of slice `s`, which lands in the place of slice `to`."""
     for mine, gathered in ((m.k, m.gathered_k), (m.v, m.gathered_v)):
         pages = g.Sqt * mine.tile_cols
         each, more = divmod(pages, g.links)
         first, share = link * each + min(link, more), each + (link < more)
         for head in range(g.B * g.NKH):
-            there = (head * g.R + s) * pages + first
-            here = head * pages + first if own else there
-            yield HeadShare(mine if own else gathered, here, gathered, there, share)
+            here = (head if own else head * g.R + s) * pages + first
+            yield HeadShare(mine if own else gathered, here, gathered, (head * g.R + to) * pages + first, share)
