@@ -93,16 +93,16 @@ def measure(spec: RunSpec) -> Worth:
 
 
 def measure_joint(spec: RunSpec, links: int) -> Joint:
-    """The same work by the joint ring, in balanced slices, so many links between two neighbours; one device stands for all."""
+    """The same work by the joint ring, in balanced slices, the links between two neighbours being so many."""
     spec = spec.model_copy(update={"machine": {**spec.machine, "links_per_neighbour": links}})
     try:
-        (device,) = simulate(sliced(spec).model_copy(update={"ring_ids": (0,)})).devices
+        result = simulate(sliced(spec))
     except IllegalConfigError as error:
         return Joint(links, problem=error.report.violations[0].message)
-    tail = run_tail(_alike(spec), [device.cycles] * spec.ring_size, [None] * spec.ring_size)
-    sent = sum(device.ethernet_bytes.values())
+    tail = run_tail(_alike(spec), [device.cycles for device in result.devices], [None] * spec.ring_size)
+    sent = max(sum(device.ethernet_bytes.values()) for device in result.devices)
     held = _kv_bytes(spec) + _kv_bytes(spec) // spec.ring_size
-    return Joint(links, device.duration_us, tail.duration_us, sent, held)
+    return Joint(links, max(device.duration_us for device in result.devices), tail.duration_us, sent, held)
 
 
 def sliced(spec: RunSpec) -> RunSpec:
