@@ -160,8 +160,8 @@ class RingGeometry(Geometry):
 
     @property
     def alike(self) -> bool:
-        """Whether all devices have as much to do at any time, but for padding at the end of the sequence."""
-        return self.topology == "ring" and (self.balanced or not self.causal) and not self.what_if.start_skew
+        """Whether all devices have the same to do at any time, but for padding at the end of the sequence."""
+        return self.topology == "ring" and not self.causal and not self.what_if.start_skew
 
     @property
     def may_chain(self) -> bool:
