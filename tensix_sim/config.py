@@ -127,6 +127,9 @@ class Inputs(Strict):
         default=None, description="As `q`: [batch, kv_heads, kv_len, head_dim], in sequence order, paged or not."
     )
     v: str | None = Field(default=None, description="As `k`.")
+    joint: Annotated[tuple[str, str, str], Field(strict=False)] | None = Field(
+        default=None, description="Files of joint rows of Q, K and V: .npy, floats, [batch, heads, joint_len, head_dim]."
+    )
     attn_mask: str | None = Field(
         default=None,
         description="Added to the scaled scores: random (a quarter is hidden), causal, or an .npy file of floats: "
@@ -152,6 +155,11 @@ class Inputs(Strict):
     def attn_mask_file(self) -> str | None:
         """Path of the mask, if it comes from a file."""
         return None if self.attn_mask in MASKS else self.attn_mask
+
+    @property
+    def files(self) -> tuple[str | None, ...]:
+        """Paths of all values, None for those that are drawn."""
+        return self.q, self.k, self.v, *(self.joint or ()), self.attn_mask_file, self.attention_sink_file
 
     @property
     def dtypes(self) -> tuple[FormatName, FormatName, FormatName]:
@@ -180,7 +188,7 @@ class Inputs(Strict):
         """The same of other sizes, so that values are drawn, and a mask is one for all."""
         mask = None if self.attn_mask is None else "causal" if self.attn_mask == "causal" else "random"
         sink = None if self.attention_sink is None else "random"
-        drawn = {"q": None, "k": None, "v": None, "attn_mask": mask, "attention_sink": sink}
+        drawn = dict.fromkeys(("q", "k", "v", "joint")) | {"attn_mask": mask, "attention_sink": sink}
         return self.model_copy(update=drawn | {"attn_mask_batch": 1, "attn_mask_heads": 1} | sizes)
 
     @model_validator(mode="before")

@@ -43,7 +43,7 @@ def values_digest(spec: RunSpec, given: Iterable[NDArray[np.generic] | None] = (
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     table, inputs = spec.paged_kv.page_table_file if spec.paged_kv else None, spec.inputs
-    for path in () if arrays else (inputs.q, inputs.k, inputs.v, table, inputs.attn_mask_file, inputs.attention_sink_file):
+    for path in () if arrays else (table, *inputs.files):
         if path:
             with open(path, "rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -96,7 +96,7 @@ def _key(what: str, spec: RunSpec) -> str:
     unneeded = {"queue_id", "trace"} | named | ({"numerics", "reference"} if what != "error" else set())
     files = [spec.paged_kv.page_table_file if spec.paged_kv else None]
     if what == "error":
-        files += [spec.inputs.q, spec.inputs.k, spec.inputs.v]
+        files += spec.inputs.files
     given = spec.model_dump(mode="json", exclude=unneeded)
     given["contents"] = [_digest(path, Path(path).stat().st_mtime_ns) for path in files if path]
     return json.dumps(given, sort_keys=True)

@@ -194,7 +194,7 @@ def _values(schema: dict[str, Any]) -> str:
         case {"type": "number", "minimum": least, "maximum": most}:
             return f"{least} to {most}"
         case {"type": "array", "prefixItems": items}:
-            return f"[{', '.join('ab'[: len(items)])}]" if "prefixItems" not in items[0] else "[[a, b], [a, b]]"
+            return f"[{', '.join('abc'[: len(items)])}]" if "prefixItems" not in items[0] else "[[a, b], [a, b]]"
         case {"type": "array", "items": item}:
             return f"list of {_values(item)}"
         case {"type": "object"}:

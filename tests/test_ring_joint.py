@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -181,6 +182,24 @@ def test_slices_merged_by_their_log_sum_exps_are_attention(given, kv_heads) -> N
     compute = {"math_fidelity": "HiFi4", "fp32_dest_acc_en": True}
     result = simulate(spec(SMALL, {"kv_heads": kv_heads}, config, compute_kernel_config=compute, **given))
     assert [d.accuracy.pcc >= 0.999 for d in result.devices if d.accuracy] == [True] * 4
+
+
+def test_joint_rows_come_from_files(tmp_path: Path) -> None:
+    """The drawn ones by way of files make the same run; one missing, too short or not finite is refused by its name."""
+    given = spec(SMALL, joint_len=40)
+    joint = make_inputs(given).joint
+    assert joint is not None
+    paths = [tmp_path / f"{name}.npy" for name in "qkv"]
+    for path, rows in zip(paths, joint, strict=True):
+        np.save(path, rows)
+    of_files = spec(SMALL, {"joint": [str(path) for path in paths]}, joint_len=40)
+    drawn, read = simulate(given), simulate(of_files)
+    np.testing.assert_array_equal(read.outputs[1], drawn.outputs[1])
+    assert (read.devices, read.values == drawn.values) == (drawn.devices, False)
+    paths[0].unlink()
+    np.save(paths[1], joint[1][:, :, :-1])
+    np.save(paths[2], np.full_like(joint[2], np.inf))
+    assert [violation.found for violation in check(of_files).violations] == [{"inputs.joint": str(path)} for path in paths]
 
 
 def test_a_slice_whose_keys_weigh_nothing_changes_nothing() -> None:

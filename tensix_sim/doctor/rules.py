@@ -24,6 +24,8 @@ from tensix_sim.sdpa.keys import (
     FP32_DEST,
     GRID,
     HEAD_DIM,
+    JOINT,
+    JOINT_FILES,
     K_CHUNK,
     KV_HEADS,
     KV_LEN,
@@ -317,6 +319,21 @@ def _values_of_files_fit_their_format(c: Case) -> Iterator[Fault]:
             yield Fault({f"inputs.{name}": path}, wrong)
 
 
+def _joint_files_fit(c: Case) -> Iterator[Fault]:
+    heads = c[Q_HEADS], c[KV_HEADS], c[KV_HEADS]
+    for path, n, dtype in zip(c[JOINT_FILES] or (), heads, c.dtypes, strict=False):
+        expected = (c[BATCH], n, c[JOINT], c[HEAD_DIM])
+        try:
+            rows = open_array(path, rank=4, kind="f")
+        except ValueError as error:
+            yield Fault({JOINT_FILES: path}, str(error))
+            continue
+        if rows.shape != expected:
+            yield Fault({JOINT_FILES: path}, f"has shape {rows.shape}; with these heads and joint_len it must be {expected}")
+        if wrong := misfits(rows, FORMATS[dtype]):
+            yield Fault({JOINT_FILES: path}, wrong)
+
+
 def _mask_file_fits(c: Case) -> Iterator[Fault]:
     path = c["inputs"].attn_mask_file
     if path is None or c[ATTN_MASK] is None:
@@ -378,4 +395,7 @@ def _blocks_are_distinct(c: Case, used: "np.ndarray[Any, np.dtype[Any]]") -> Ite
         yield c.fault(f"names {last:,} blocks; K and V of so many do not fit the chip's DRAM", TABLE, BLOCK)
 
 
-FILE_RULES = (_files_agree, _values_of_files_fit_their_format, _mask_file_fits, _sink_file_fits, _page_table_finds_every_row)
+FILE_RULES = (
+    _files_agree, _values_of_files_fit_their_format, _joint_files_fit, _mask_file_fits, _sink_file_fits,
+    _page_table_finds_every_row,
+)  # fmt: skip

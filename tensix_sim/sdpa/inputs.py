@@ -77,7 +77,7 @@ def make_inputs(spec: RunSpec) -> InputValues:
     With a prefix, Q is the last `seq_len` rows of what a dense run over prefix and new tokens would draw.
     """
     given = spec.inputs
-    prefix, joint = spec.prefix, None
+    prefix = spec.prefix
     if given.q and given.k and given.v:
         q, k, v = (np.ascontiguousarray(np.load(path), np.float32) for path in (given.q, given.k, given.v))
     else:
@@ -85,12 +85,21 @@ def make_inputs(spec: RunSpec) -> InputValues:
         shapes = (given.q_heads, prefix + given.seq_len), (given.kv_heads, spec.kv_len), (given.kv_heads, spec.kv_len)
         q, k, v = (_draw(rng, (given.batch, heads, rows, given.head_dim), given.outliers) for heads, rows in shapes)
         q = np.ascontiguousarray(q[:, :, prefix:])
-    if spec.joint_len:
+    return InputValues(q, k, v, page_table(spec), attn_mask(spec), attention_sink(spec), joint_rows(spec))
+
+
+def joint_rows(spec: RunSpec) -> tuple[Values, Values, Values] | None:
+    """Joint rows of Q [B, NQH, L, DH], K and V [B, NKH, L, DH], from their files or drawn."""
+    given = spec.inputs
+    if not spec.joint_len:
+        return None
+    if given.joint:
+        q, k, v = (np.ascontiguousarray(np.load(path), np.float32) for path in given.joint)
+    else:
         rng = np.random.default_rng(given.seed + 2)
         heads = (given.q_heads, given.kv_heads, given.kv_heads)
-        jq, jk, jv = (_draw(rng, (given.batch, n, spec.joint_len, given.head_dim), given.outliers) for n in heads)
-        joint = jq, jk, jv
-    return InputValues(q, k, v, page_table(spec), attn_mask(spec), attention_sink(spec), joint)
+        q, k, v = (_draw(rng, (given.batch, n, spec.joint_len, given.head_dim), given.outliers) for n in heads)
+    return q, k, v
 
 
 def attn_mask(spec: RunSpec) -> Values | None:
@@ -166,9 +175,11 @@ def mask_misfits(mask: NDArray[Any], fmt: Format) -> str | None:
 
 
 def input_misfits(spec: RunSpec, inputs: InputValues) -> dict[str, str]:
-    """Which of q, k, v, the mask and the sinks the spec's formats cannot hold, and what is wrong with each."""
+    """Which of q, k, v, joint rows, the mask and the sinks the spec's formats cannot hold, and what is wrong with each."""
     formats = dict(zip("qkv", spec.inputs.dtypes, strict=True))
     found = {name: misfits(getattr(inputs, name), FORMATS[dtype]) for name, dtype in formats.items()}
+    for name, rows in zip("qkv", inputs.joint or (), strict=False):
+        found[f"joint {name}"] = misfits(rows, FORMATS[formats[name]])
     if inputs.attn_mask is not None and not spec.cu_window_seqlens:
         found["attn_mask"] = mask_misfits(inputs.attn_mask, FORMATS[spec.inputs.attn_mask_dtype])
     if inputs.sink is not None:

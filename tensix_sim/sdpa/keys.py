@@ -16,6 +16,7 @@ KV_DTYPE, K_DTYPE, V_DTYPE = DTYPES = ("inputs.kv_dtype", "inputs.k_dtype", "inp
 ATTN_MASK, MASK_DTYPE = "inputs.attn_mask", "inputs.attn_mask_dtype"
 MASK_BATCH, MASK_HEADS = OF_MASK = ("inputs.attn_mask_batch", "inputs.attn_mask_heads")
 SINK, SINK_DTYPE = "inputs.attention_sink", "inputs.attention_sink_dtype"
+JOINT_FILES = "inputs.joint"
 SCALE = "scale"
 CAUSAL, WINDOW = "is_causal", "sliding_window_size"
 WINDOWS = "cu_window_seqlens"

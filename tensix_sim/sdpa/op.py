@@ -25,6 +25,7 @@ from tensix_sim.sdpa.keys import (
     GRID,
     INPUTS_IN,
     JOINT,
+    JOINT_FILES,
     K_CHUNK,
     KERNEL,
     KV_HEADS,
@@ -61,7 +62,7 @@ MORE_L1 = 2_000  # derived from five published failures (#57941): what a program
 # keys that not every op takes
 OF_SOME_OPS = (
     RING_SIZE, RING_IDS, RING_ID, MESH, PAGED, PREFIX, CAUSAL, WINDOW, ATTN_MASK, SINK, START_TENSOR, WINDOWS, *PLACES,
-    TOPOLOGY, LINKS, LOGICAL, JOINT, BALANCED,
+    TOPOLOGY, LINKS, LOGICAL, JOINT, BALANCED, JOINT_FILES,
 )  # fmt: skip
 
 
@@ -359,7 +360,7 @@ RING_JOINT_SDPA = Op(
     name="ring_joint_sdpa",
     ttnn_name="ring_joint_scaled_dot_product_attention",
     codes=("RingJointSDPADeviceOperation", "RingJointScaledDotProductAttention"),
-    takes=(RING_SIZE, MESH, RING_ID, RING_IDS, CAUSAL, BALANCED, TOPOLOGY, LINKS, LOGICAL, JOINT, *DTYPES),
+    takes=(RING_SIZE, MESH, RING_ID, RING_IDS, CAUSAL, BALANCED, TOPOLOGY, LINKS, LOGICAL, JOINT, JOINT_FILES, *DTYPES),
     rules=(
         ring_order_is_known,
         _position_lies_on_the_ring,
