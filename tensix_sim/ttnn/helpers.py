@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tensix_sim.ttnn.device import is_blackhole, is_wormhole_b0
+from tensix_sim.ttnn.device import get_num_devices, is_blackhole, is_wormhole_b0
 from tensix_sim.ttnn.session import SESSION
 from tensix_sim.ttnn.tensor import Tensor, from_torch, to_numpy, to_torch
 from tensix_sim.ttnn.types import DRAM_MEMORY_CONFIG, DataType, Layout, MemoryConfig, NotModelledError
@@ -147,32 +147,29 @@ def check_with_pcc(expected: Any, actual: Any, pcc: float = 0.9999) -> tuple[boo
 check_with_pcc_without_tensor_printout = check_with_pcc
 
 
-def assert_with_pcc(expected: Any, actual: Any, pcc: float = 0.9999) -> tuple[bool, Any]:
-    """Raise if the correlation is below `pcc`."""
-    good, message = check_with_pcc(expected, actual, pcc)
+def _held(good: bool, message: Any) -> tuple[bool, Any]:
     assert good, message
     return good, message
+
+
+def assert_with_pcc(expected: Any, actual: Any, pcc: float = 0.9999) -> tuple[bool, Any]:
+    """Raise if the correlation is below `pcc`."""
+    return _held(*check_with_pcc(expected, actual, pcc))
 
 
 def assert_equal(expected: Any, actual: Any) -> tuple[bool, str]:
     """Raise if two tensors are not equal."""
-    good, message = comp_equal(expected, actual)
-    assert good, message
-    return good, message
+    return _held(*comp_equal(expected, actual))
 
 
 def assert_allclose(expected: Any, actual: Any, rtol: float = 1e-05, atol: float = 1e-08) -> tuple[bool, str]:
     """Raise if not all elements are close."""
-    good, message = comp_allclose(expected, actual, rtol, atol)
-    assert good, message
-    return good, message
+    return _held(*comp_allclose(expected, actual, rtol, atol))
 
 
 def assert_with_ulp(expected: Any, actual: Any, ulp_threshold: float = 10, allow_nonfinite: bool = False) -> tuple[bool, str]:
     """Raise if an element is further than so many units in the last place."""
-    good, message = comp_ulp(expected, actual, ulp_threshold, allow_nonfinite)
-    assert good, message
-    return good, message
+    return _held(*comp_ulp(expected, actual, ulp_threshold, allow_nonfinite))
 
 
 def construct_pcc_assert_message(message: Any, expected: Any, actual: Any) -> str:
@@ -226,22 +223,16 @@ def skip_for_slow_dispatch(reason_str: str = "Test is not for slow dispatch") ->
 
 def skip_for_n_dev(n: int, reason_str: str = "") -> Any:
     """A marker that skips a test where there are `n` devices."""
-    from tensix_sim.ttnn.device import get_num_devices
-
     return _skip(get_num_devices() == n, reason_str or f"Test is not for {n} devices")
 
 
 def skip_for_n_or_less_dev(n: int, reason_str: str = "") -> Any:
     """A marker that skips a test where there are `n` devices or fewer."""
-    from tensix_sim.ttnn.device import get_num_devices
-
     return _skip(get_num_devices() <= n, reason_str or f"Test is not for {n} devices or fewer")
 
 
 def run_for_n_dev(n: int, reason_str: str = "") -> Any:
     """A marker that skips a test where there are not `n` devices."""
-    from tensix_sim.ttnn.device import get_num_devices
-
     return _skip(get_num_devices() != n, reason_str or f"Test is for {n} devices only")
 
 

@@ -12,7 +12,7 @@ from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.session import SESSION, Call, Cycles, Op, recorded
 from tensix_sim.ttnn.types import BufferType, DataType, Layout, MemoryConfig, Shape
-from tensix_sim.ttnn.values import Array, Stored, each, moved, once
+from tensix_sim.ttnn.values import Array, Stored, apart, each, moved, once
 
 if TYPE_CHECKING:
     from tensix_sim.logged import OpTensor
@@ -86,7 +86,7 @@ def rearranged(
     blank = [np.broadcast_to(np.float32(0), tensor.shape) for tensor in inputs]
     shapes = [array.shape for array in rearrange(blank, 1)]
     made = once(moved(lambda arrays: rearrange(arrays, 1), first.dtype), *(tensor.shards for tensor in inputs))
-    shards = zip(*([None] * len(shapes) if held is None else held for held in made), strict=True)
+    shards = apart(made, len(shapes))
     results = [first.like(s, shape, memory_config=memory_config) for s, shape in zip(shards, shapes, strict=True)]
     if mesh:
         sharded = any(tensor.is_sharded() for tensor in (*inputs, *results))

@@ -146,6 +146,11 @@ def each(change: Callable[..., Made], *shards: Sequence[Stored | None]) -> list[
     return once(lambda *held: change(*(one.values() for one in held)), *shards)
 
 
+def apart(made: Sequence[Sequence[Stored] | None], results: int) -> list[list[Stored | None]]:
+    """The shards of each of so many results, of what each device has of all of them."""
+    return [[None if one is None else one[i] for one in made] for i in range(results)]
+
+
 def is_torch(value: Any) -> bool:
     """Whether it is a torch tensor, without importing torch."""
     return type(value).__module__.partition(".")[0] == "torch"
