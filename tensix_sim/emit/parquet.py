@@ -33,7 +33,7 @@ def write(emission: Emission, folder: Path) -> list[Path]:
     Columns are those of `Trace.frame`, and `ring_id`; the run's id stands in the schema.
     """
     arrow, parquet = packages()
-    kinds: list[Recorded] = ["spans", "counters", *(["transfers"] if emission.spec.trace == "transfers" else [])]  # type: ignore[list-item]
+    kinds: list[Recorded] = ["spans", "counters", *(["transfers"] if emission.job.spec.trace == "transfers" else [])]  # type: ignore[list-item]
     written = []
     for device, trace in emission.devices:
         for kind in kinds:
