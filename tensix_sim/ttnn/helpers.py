@@ -413,6 +413,7 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 enable_compilation_reports = disable_compilation_reports = enable_memory_reports = disable_memory_reports = _nothing
 enable_persistent_kernel_cache = disable_persistent_kernel_cache = update_process_id = _nothing
+signpost = clear_profiler_runtime_artifacts = _nothing  # of upstream's profiler logs: there are none here
 
 
 def start_measuring_time() -> int:
@@ -423,14 +424,6 @@ def start_measuring_time() -> int:
 def stop_measuring_time(start_time: int) -> int:
     """Nanoseconds since then."""
     return time.time_ns() - start_time
-
-
-def signpost(header: str, message: str | None = None) -> None:
-    """A mark in upstream's profiler log; there is none here."""
-
-
-def clear_profiler_runtime_artifacts() -> None:
-    """Remove upstream's profiler logs; there are none here."""
 
 
 # -- a logger, where loguru is not installed ------------------------------------------------------------------------

@@ -123,7 +123,8 @@ def record(
     if cycles is None:
         SESSION.note(f"{op}: its cycles are not modelled, and its numbers are rounded once, at the end")
     number, clock = SESSION.number(), mesh.machine.chip.clock_hz
-    each = [one if isinstance(one, Cycles) or one is None else Cycles(one) for one in _on_each(cycles, len(mesh.ids))]
+    listed = cycles if isinstance(cycles, Sequence) else [cycles] * len(mesh.ids)
+    each = [one if isinstance(one, Cycles) or one is None else Cycles(one) for one in listed]
     shape = "x".join(map(str, inputs[0].shape))
     SESSION.ops[number] = _logged(inputs, output, each[0])
     for device, count in zip(mesh.ids, each, strict=True):
@@ -146,10 +147,6 @@ def _log_tensor(tensor: Moved) -> OpTensor:
     config = tensor.memory_config()
     memory = f"DEV_0_{config.buffer_type.name}_{config.memory_layout.name}"
     return OpTensor("", (w, z, y, x), tensor.dtype.value.upper(), memory)
-
-
-def _on_each(cycles: int | Sequence[int] | None, devices: int) -> Sequence[int | None]:
-    return cycles if isinstance(cycles, Sequence) else [cycles] * devices
 
 
 def _cycles(
