@@ -120,23 +120,21 @@ def _squared_errors(spec: RunSpec, ideal: Sequence[str]) -> Errors:
         output = outputs[ring_id]
         assert output is not None
         out = output[b][:, slab * g.Sc : (slab + 1) * g.Sc]
-        error = np.empty(out.shape[:2])
-        for head, start, expected in attention(*seen):
-            stop = start + len(expected)
-            error[head, start:stop] = ((out[head, start:stop] - expected) ** 2).sum(axis=1)
-        parts.append(error)
+        parts.append(((out - _reference(*seen)) ** 2).sum(axis=2))
     return np.array(parts)
 
 
 def _squared_sizes(spec: RunSpec) -> Errors:
     """Squared size of each row of the reference [slab, head, row]."""
-    parts = []
-    for g, _, _, rows, seen in _slabs(spec, make_inputs(spec)):
-        size = np.empty((g.NQH, rows.stop - rows.start))
-        for head, start, expected in attention(*seen):
-            size[head, start : start + len(expected)] = (expected**2).sum(axis=1)
-        parts.append(size)
-    return np.array(parts)
+    return np.array([(_reference(*seen) ** 2).sum(axis=2) for *_, seen in _slabs(spec, make_inputs(spec))])
+
+
+def _reference(q: Any, k: Any, v: Any, *seen: Any) -> Any:
+    """Float64 attention [head, row, element] of what `attention` takes."""
+    out = np.empty(q.shape[:2] + v.shape[2:], np.float64)
+    for head, start, values in attention(q, k, v, *seen):
+        out[head, start : start + len(values)] = values
+    return out
 
 
 def _error_of_inputs(spec: RunSpec) -> float:
@@ -144,10 +142,7 @@ def _error_of_inputs(spec: RunSpec) -> float:
     inputs, blocks = make_inputs(spec), geometry_of(spec).blocks
     moments = []
     for _, _, _, _, (q, k, v, *seen) in _slabs(spec, inputs):
-        out = np.empty(q.shape[:2] + v.shape[2:], np.float64)
-        quantised = to_format(q, blocks.q), to_format(k, blocks.k), to_format(v, blocks.v)
-        for head, start, values in attention(*quantised, *seen):
-            out[head, start : start + len(values)] = values
+        out = _reference(to_format(q, blocks.q), to_format(k, blocks.k), to_format(v, blocks.v), *seen)
         moments.append(compare_with_reference(q, k, v, out, *seen))
     return total(moments).accuracy().rel_l2
 

@@ -106,7 +106,7 @@ def _bounds(g: RingGeometry) -> tuple[int, int]:
 def _memory(spec: RunSpec, g: RingGeometry, ring_id: int, numbers: RunNumbers) -> DeviceMemory:
     values = numbers.of(spec)
     heads, kv_heads, b = g.B * g.NQH, g.B * g.NKH, g.blocks
-    rows = _rows(g, ring_id)
+    rows = np.concatenate([np.arange(rows.start, rows.stop) for rows in g.slabs(ring_id)])  # of the sequence, in its order
     q, k, v = (None if values is None else getattr(values, name)[:, :, rows] for name in "qkv")
 
     def blank(rows: int, cols: int) -> Values | None:
@@ -133,11 +133,6 @@ def _memory(spec: RunSpec, g: RingGeometry, ring_id: int, numbers: RunNumbers) -
         Tensor("statistics", columns, 1, BFLOAT16, values=blank(columns, 1), output=True, scratch=True),
         joint,
     )
-
-
-def _rows(g: RingGeometry, ring_id: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    """Rows of the sequence that a device has, in its order."""
-    return np.concatenate([np.arange(rows.start, rows.stop) for rows in g.slabs(ring_id)])
 
 
 # -- compute cores ---------------------------------------------------------------------------------------------------
