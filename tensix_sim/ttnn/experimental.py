@@ -19,7 +19,7 @@ from tensix_sim.ttnn.decode import (
     rotate_tokens,
 )
 from tensix_sim.ttnn.device import MeshDevice
-from tensix_sim.ttnn.glue import activations_of, shape_of_product
+from tensix_sim.ttnn.glue import activations_of, named, shape_of_product
 from tensix_sim.ttnn.heads import nlp_concat_heads, nlp_create_qkv_heads
 from tensix_sim.ttnn.movers import cycles_of, rows_of
 from tensix_sim.ttnn.moves import mapped
@@ -298,17 +298,16 @@ def _gather_op(name: str, reverse: bool, order: str) -> Callable[..., Tensor]:
         config = memory_config or (None if buffer is None else buffer.memory_config())
         return gather(name, input_tensor, dim, cluster_axis, topology, num_links, config, reverse, buffer)
 
-    op.__name__ = op.__qualname__ = name
-    op.__doc__ = (
+    doc = (
         f"As `ttnn.all_gather`, {order}, into a given output buffer if there is one. Its semaphores, two in a list, need "
         "nothing done; sizes of the pipeline, and a sub-device, which is the chip, have no effect. By place it takes what any of "
-        "ttnn's three forms does."
+        "ttnn's three forms does"
     )
-    by_keyword = recorded(op)
+    by_keyword = named(op, name, doc, "")
 
     @wraps(op)
-    def either(input_tensor: Tensor, *places: Any, **named: Any) -> Tensor:
-        return by_keyword(input_tensor, **_by_place(name, places), **named)
+    def either(input_tensor: Tensor, *places: Any, **others: Any) -> Any:
+        return by_keyword(input_tensor, **_by_place(name, places), **others)
 
     return either
 

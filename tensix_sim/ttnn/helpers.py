@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -196,29 +196,20 @@ def _skip(where: bool, reason: str = "Test is not for this board") -> Any:
     return pytest.mark.skipif(where, reason=reason)
 
 
-def skip_for_blackhole(reason_str: str = "Test is not for Blackhole") -> Any:
-    """A marker that skips a test on Blackhole boards."""
-    return _skip(is_blackhole(), reason_str)
+def _by_board(where: Callable[[], bool], usual: str) -> Callable[..., Any]:
+    def marker(reason_str: str = usual) -> Any:
+        """A marker that skips a test on some boards, or in some surroundings; asked when it is used."""
+        return _skip(where(), reason_str)
+
+    return marker
 
 
-def skip_for_wormhole_b0(reason_str: str = "Test is not for Wormhole B0") -> Any:
-    """A marker that skips a test on Wormhole boards."""
-    return _skip(is_wormhole_b0(), reason_str)
-
-
-def run_for_blackhole(reason_str: str = "Test is for Blackhole only") -> Any:
-    """A marker that skips a test on other boards than Blackhole ones."""
-    return _skip(not is_blackhole(), reason_str)
-
-
-def run_for_wormhole_b0(reason_str: str = "Test is for Wormhole B0 only") -> Any:
-    """A marker that skips a test on other boards than Wormhole ones."""
-    return _skip(not is_wormhole_b0(), reason_str)
-
-
-def skip_for_slow_dispatch(reason_str: str = "Test is not for slow dispatch") -> Any:
-    """A marker that skips a test under slow dispatch."""
-    return _skip(is_slow_dispatch(), reason_str)
+skip_for_blackhole = _by_board(is_blackhole, "Test is not for Blackhole")
+skip_for_wormhole_b0 = _by_board(is_wormhole_b0, "Test is not for Wormhole B0")
+run_for_blackhole = _by_board(lambda: not is_blackhole(), "Test is for Blackhole only")
+run_for_wormhole_b0 = _by_board(lambda: not is_wormhole_b0(), "Test is for Wormhole B0 only")
+skip_for_slow_dispatch = _by_board(is_slow_dispatch, "Test is not for slow dispatch")
+skip_with_watcher = _by_board(is_watcher_enabled, "Test is not for the watcher")
 
 
 def skip_for_n_dev(n: int, reason_str: str = "") -> Any:
@@ -234,11 +225,6 @@ def skip_for_n_or_less_dev(n: int, reason_str: str = "") -> Any:
 def run_for_n_dev(n: int, reason_str: str = "") -> Any:
     """A marker that skips a test where there are not `n` devices."""
     return _skip(get_num_devices() != n, reason_str or f"Test is for {n} devices only")
-
-
-def skip_with_watcher(reason_str: str = "Test is not for the watcher") -> Any:
-    """A marker that skips a test under the watcher."""
-    return _skip(is_watcher_enabled(), reason_str)
 
 
 def is_grayskull() -> bool:
