@@ -80,7 +80,7 @@ def explain(spec: RunSpec, jobs: Jobs = 1, progress: Progress = unwatched) -> Ex
     cumulative = [tuple(names[: i + 1]) for i in range(len(names))]
     sets: list[tuple[str, ...]] = list(dict.fromkeys([(), *alone, *cumulative]))
     errors = run_all(_squared_errors, [(spec, ideal) for ideal in sets], jobs, progress)
-    sizes = _squared_sizes(spec)
+    sizes = np.array([(_reference(*seen) ** 2).sum(axis=2) for *_, seen in _slabs(spec, make_inputs(spec))])  # as the errors
     norm = sizes.sum()
     found = {ideal: float(np.sqrt(e.sum() / norm)) for ideal, e in zip(sets, errors, strict=True)}
     whole = found[()]
@@ -122,11 +122,6 @@ def _squared_errors(spec: RunSpec, ideal: Sequence[str]) -> Errors:
         out = output[b][:, slab * g.Sc : (slab + 1) * g.Sc]
         parts.append(((out - _reference(*seen)) ** 2).sum(axis=2))
     return np.array(parts)
-
-
-def _squared_sizes(spec: RunSpec) -> Errors:
-    """Squared size of each row of the reference [slab, head, row]."""
-    return np.array([(_reference(*seen) ** 2).sum(axis=2) for *_, seen in _slabs(spec, make_inputs(spec))])
 
 
 def _reference(q: Any, k: Any, v: Any, *seen: Any) -> Any:
@@ -226,8 +221,7 @@ def _sampled_chunk(spec: RunSpec, keys: int, heads: int, wide: bool) -> RunSpec:
 
 def _length_error(spec: RunSpec) -> LengthError:
     run = run_device(Job.legal(spec), 0)
-    moments = run.moments or Moments()
-    accuracy = moments.accuracy()
+    accuracy = (run.moments or Moments()).accuracy()
     return LengthError(
         keys=spec.kv_len,
         fp32_dest_acc_en=spec.effective_compute_config.fp32_dest_acc_en,

@@ -26,10 +26,6 @@ def tensor_columns(which: str) -> tuple[str, ...]:
     return (*(f"{which}_{axis}_PAD[LOGICAL]" for axis in AXES), f"{which}_LAYOUT", f"{which}_DATATYPE", f"{which}_MEMORY")
 
 
-def _kernel_sizes(*cores: str) -> tuple[str, ...]:
-    return tuple(f"{core} MAX KERNEL SIZE [B]" for core in cores)
-
-
 # In the order of tt-metal tools/tracy/process_ops_logs.py, OPS_CSV_HEADER
 COLUMNS = (
     "OP CODE", "OP TYPE", "GLOBAL CALL COUNT", "DEVICE ID", "DEVICE ARCH", "ATTRIBUTES", "MATH FIDELITY", "CORE COUNT",
@@ -45,10 +41,10 @@ COLUMNS = (
     *tensor_columns("INPUT_0"), *tensor_columns("INPUT_1"), *tensor_columns("INPUT_2"), *tensor_columns("OUTPUT_0"),
     "METAL TRACE ID", "METAL TRACE REPLAY SESSION ID", "COMPUTE KERNEL SOURCE", "COMPUTE KERNEL HASH",
     "DATA MOVEMENT KERNEL SOURCE", "DATA MOVEMENT KERNEL HASH", "PROGRAM HASH", "PROGRAM CACHE HIT",
-    *_kernel_sizes(
+    *(f"{core} MAX KERNEL SIZE [B]" for core in (
         "TENSIX DM 0", "TENSIX DM 1", "TENSIX COMPUTE 0", "TENSIX COMPUTE 1", "TENSIX COMPUTE 2", "ACTIVE ETH DM 0",
         "ACTIVE ETH DM 1", "IDLE ETH DM 0", "IDLE ETH DM 1",
-    ),
+    )),
     "PM IDEAL [ns]", "PM COMPUTE [ns]", "PM BANDWIDTH [ns]", "PM REQ I BW", "PM REQ O BW", "PM FPU UTIL (%)", "NOC UTIL (%)",
     "MULTICAST NOC UTIL (%)", "DRAM BW UTIL (%)", "DRAM BW UTIL PER CTRL (%)", "ETH BW UTIL (%)", "NPE CONG IMPACT (%)",
     "Avg SFPU util on full grid (%)", "Avg FPU util on full grid (%)", "Avg Math util on full grid (%)",
