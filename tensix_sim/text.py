@@ -46,7 +46,7 @@ def grouped(items: Iterable[One], key: Callable[[One], Key]) -> dict[Key, list[O
 
 
 def grouped_by_likeness(items: Iterable[One], alike: Callable[[One, One], bool]) -> list[list[One]]:
-    """What is told once: each item with those before it of whose first one it is a like."""
+    """What is told once: an item goes to the first group whose first item it is like, or begins one."""
     groups: list[list[One]] = []
     for item in items:
         group = next((group for group in groups if alike(group[0], item)), None)
