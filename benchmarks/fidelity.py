@@ -3,6 +3,7 @@
 `python benchmarks/fidelity.py [RESULT.json]`: runs `validate`, or takes what `tensix-sim validate --json` wrote.
 """
 
+import csv
 import json
 import os
 import sys
@@ -97,10 +98,13 @@ def main(path: str | None) -> None:
 
 
 def keep(told: dict[str, Any]) -> None:
-    """Write the shipped predictions."""
+    """Write the shipped predictions, which `walls.shipped` reads."""
     found = {row["id"]: row for row in told["rows"]}
     fields = ("predicted_cycles", "predicted_fpu_cycles", "predicted_sfpu_cycles", "bound")
-    w.write_shipped([w.Prediction(row, *(found[row.id][name] for name in fields)) for row in w.read_rows()])
+    with w.PREDICTED.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("id", "cycles", "fpu_cycles", "sfpu_cycles", "bound"))
+        table.writerows((row.id, *(found[row.id][name] for name in fields)) for row in w.read_rows())
 
 
 def groups(told: dict[str, Any]) -> list[str]:

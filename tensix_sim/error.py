@@ -80,7 +80,7 @@ def explain(spec: RunSpec, jobs: Jobs = 1, progress: Progress = unwatched) -> Ex
     cumulative = [tuple(names[: i + 1]) for i in range(len(names))]
     sets: list[tuple[str, ...]] = list(dict.fromkeys([(), *alone, *cumulative]))
     errors = run_all(_squared_errors, [(spec, ideal) for ideal in sets], jobs, progress)
-    sizes = _squared_sizes(spec)
+    sizes = np.array([(_reference(*seen) ** 2).sum(axis=2) for *_, seen in _slabs(spec, make_inputs(spec))])  # as the errors
     norm = sizes.sum()
     found = {ideal: float(np.sqrt(e.sum() / norm)) for ideal, e in zip(sets, errors, strict=True)}
     whole = found[()]
@@ -120,23 +120,16 @@ def _squared_errors(spec: RunSpec, ideal: Sequence[str]) -> Errors:
         output = outputs[ring_id]
         assert output is not None
         out = output[b][:, slab * g.Sc : (slab + 1) * g.Sc]
-        error = np.empty(out.shape[:2])
-        for head, start, expected in attention(*seen):
-            stop = start + len(expected)
-            error[head, start:stop] = ((out[head, start:stop] - expected) ** 2).sum(axis=1)
-        parts.append(error)
+        parts.append(((out - _reference(*seen)) ** 2).sum(axis=2))
     return np.array(parts)
 
 
-def _squared_sizes(spec: RunSpec) -> Errors:
-    """Squared size of each row of the reference [slab, head, row]."""
-    parts = []
-    for g, _, _, rows, seen in _slabs(spec, make_inputs(spec)):
-        size = np.empty((g.NQH, rows.stop - rows.start))
-        for head, start, expected in attention(*seen):
-            size[head, start : start + len(expected)] = (expected**2).sum(axis=1)
-        parts.append(size)
-    return np.array(parts)
+def _reference(q: Any, k: Any, v: Any, *seen: Any) -> Any:
+    """Float64 attention [head, row, element] of what `attention` takes."""
+    out = np.empty(q.shape[:2] + v.shape[2:], np.float64)
+    for head, start, values in attention(q, k, v, *seen):
+        out[head, start : start + len(values)] = values
+    return out
 
 
 def _error_of_inputs(spec: RunSpec) -> float:
@@ -144,10 +137,7 @@ def _error_of_inputs(spec: RunSpec) -> float:
     inputs, blocks = make_inputs(spec), geometry_of(spec).blocks
     moments = []
     for _, _, _, _, (q, k, v, *seen) in _slabs(spec, inputs):
-        out = np.empty(q.shape[:2] + v.shape[2:], np.float64)
-        quantised = to_format(q, blocks.q), to_format(k, blocks.k), to_format(v, blocks.v)
-        for head, start, values in attention(*quantised, *seen):
-            out[head, start : start + len(values)] = values
+        out = _reference(to_format(q, blocks.q), to_format(k, blocks.k), to_format(v, blocks.v), *seen)
         moments.append(compare_with_reference(q, k, v, out, *seen))
     return total(moments).accuracy().rel_l2
 
@@ -231,8 +221,7 @@ def _sampled_chunk(spec: RunSpec, keys: int, heads: int, wide: bool) -> RunSpec:
 
 def _length_error(spec: RunSpec) -> LengthError:
     run = run_device(Job.legal(spec), 0)
-    moments = run.moments or Moments()
-    accuracy = moments.accuracy()
+    accuracy = (run.moments or Moments()).accuracy()
     return LengthError(
         keys=spec.kv_len,
         fp32_dest_acc_en=spec.effective_compute_config.fp32_dest_acc_en,

@@ -7,7 +7,7 @@ import math
 import re
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
@@ -62,7 +62,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if in_place:
             yield written
         else:
-            _remove_dead(target)
+            remove_dead(target.parent, HALF_WRITTEN.format(re.escape(target.name)), Path.unlink)
             written.touch()
             with locked(written):
                 yield written
@@ -76,12 +76,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def _remove_dead(target: Path) -> None:
-    """Remove half-written files of a name that no process has locked."""
-    for path in target.parent.iterdir():
-        if re.fullmatch(HALF_WRITTEN.format(re.escape(target.name)), path.name):
+def remove_dead(folder: Path, names: str, remove: Callable[[Path], object]) -> None:
+    """Remove what killed runs left half-written in a folder, by a pattern of its names: what no process has locked."""
+    for path in folder.iterdir():
+        if re.fullmatch(names, path.name):
             with suppress(OSError), locked(path, wait=False):
-                path.unlink()
+                remove(path)
 
 
 def try_target(path: Path) -> None:

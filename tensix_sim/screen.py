@@ -242,14 +242,15 @@ def compare_screen(c: "Comparison") -> str:
     parts.append("\n".join([table(header, rows), *(f"device {d}: only in {name}" for d, name in c.only.items())]))
     if d := c.slowest:
         if d.path:
-            title = f"critical path of device {d.device}"
-            parts.append(table((title, "before", "after", "change", ""), map(_change_row, [*d.main_path(PATH), d.cycles])))
-        for title, changes in d.moved:
-            moved = [_change_row(change) for change in changes[:MOVED]]
-            parts.append(table((title, "before", "after", "change", ""), [*moved, *_rest(len(changes) - MOVED, 5)]))
-    for title, changes in c.of_all_devices:
-        parts.append(table((title, "before", "after", "change", ""), map(_change_row, changes)))
+            parts.append(_changed(f"critical path of device {d.device}", [*d.main_path(PATH), d.cycles]))
+        parts += [_changed(title, changes[:MOVED], len(changes) - MOVED) for title, changes in d.moved]
+    parts += [_changed(title, changes) for title, changes in c.of_all_devices]
     return "\n\n".join([*parts, "everything, device by device: --all"])
+
+
+def _changed(title: str, changes: "Iterable[FigureChange]", left: int = 0) -> str:
+    """Figures before and after, and how many more there are."""
+    return table((title, "before", "after", "change", ""), [*((c.what, *c.texts) for c in changes), *_rest(left, 5)])
 
 
 def baseline_screen(found: "Sequence[Comparison]") -> str:
@@ -306,15 +307,11 @@ def compare_all_screen(c: "Comparison") -> str:
         )
     parts += [f"device {d}: only in {name}" for d, name in c.only.items()]
     for device in c.devices:
-        header = f"device {device.device}"
-        parts.append(table((header, "before", "after", "change", ""), map(_change_row, device.measures)))
+        parts.append(_changed(f"device {device.device}", device.measures))
         if device.path:
-            rows = [_change_row(change) for change in [*device.main_path(SHOWN), device.cycles]]
-            parts.append(table(("critical path", "before", "after", "change", ""), rows))
-        for title, changes in device.moved:
-            parts.append(table((title, "before", "after", "change", ""), map(_change_row, changes)))
-    for title, changes in c.of_all_devices:
-        parts.append(table((title, "before", "after", "change", ""), map(_change_row, changes)))
+            parts.append(_changed("critical path", [*device.main_path(SHOWN), device.cycles]))
+        parts += [_changed(title, changes) for title, changes in device.moved]
+    parts += [_changed(title, changes) for title, changes in c.of_all_devices]
     return "\n\n".join(parts)
 
 
@@ -369,10 +366,6 @@ def _joint_parts(found: "Sequence[Worth]") -> list[str]:
     title = "ring_joint_sdpa, balanced causal slices, a 16-bit DST, the same tail in bfloat16; K and V in each device's DRAM"
     problems = dict.fromkeys(f"joint ring, {w.seq_len:,} tokens: {j.problem}" for w in found for j in w.joint if j.problem)
     return [wrapped(title), table(header, rows), *map(wrapped, problems)]
-
-
-def _change_row(c: "FigureChange") -> tuple[str, ...]:
-    return c.what, *c.texts
 
 
 def tune_screen(t: "Tuning") -> str:

@@ -1,16 +1,18 @@
 """Text as the faces lay it out: values as people write them, tables, and lines that are not too long."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from difflib import get_close_matches
 from importlib import import_module
 from textwrap import wrap
-from typing import Any
+from typing import Any, TypeVar
 
 WIDTH = 110
 screen_width = ContextVar("screen_width", default=WIDTH)  # a narrower terminal's own, once a command knows it
 NEAR = 3  # names that are offered in place of an unknown one
+One = TypeVar("One")
+Key = TypeVar("Key")
 SIZE = re.compile("([1-9][0-9]{0,11})([kM])")
 MOST_TOLD = 50  # of what is wrong at once
 
@@ -33,6 +35,23 @@ def shown(value: Any, times: str = "x", none: str = "none") -> str:
         sizes = len(value) < 4 and all(isinstance(item, int) for item in value)
         return (times if sizes else ", ").join(shown(item, times, none) for item in value)
     return none if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def grouped(items: Iterable[One], key: Callable[[One], Key]) -> dict[Key, list[One]]:
+    """What shares a line: items of the same key together, keys in the order of their first ones."""
+    groups: dict[Key, list[One]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def grouped_by_likeness(items: Iterable[One], alike: Callable[[One, One], bool]) -> list[list[One]]:
+    """What is told once: an item goes to the first group whose first item it is like, or begins one."""
+    groups: list[list[One]] = []
+    for item in items:
+        group = next((group for group in groups if alike(group[0], item)), None)
+        groups.append([item]) if group is None else group.append(item)
+    return groups
 
 
 def printable(text: str) -> str:

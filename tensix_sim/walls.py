@@ -257,14 +257,6 @@ def shipped() -> tuple[Prediction, ...]:
     )
 
 
-def write_shipped(predictions: Sequence[Prediction]) -> None:
-    """Keep predictions of the shipped rows for `shipped`."""
-    with PREDICTED.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("id", "cycles", "fpu_cycles", "sfpu_cycles", "bound"))
-        table.writerows((p.row.id, p.cycles, p.fpu_cycles, p.sfpu_cycles, p.bound) for p in predictions)
-
-
 def binds(device: Mapping[str, Any]) -> str:
     """What a device's wall is bound by, of an entry of a summary's `devices`: idle cores (straggler), memory or compute."""
     cores = device["kernel_cycles_per_core"]

@@ -5,9 +5,9 @@ from collections import defaultdict
 from statistics import mean, median
 
 import pytest
+from collective_walls import SHIPPED, read_walls
 
 from tensix_sim.arch import machine
-from tensix_sim.gather.walls import SHIPPED, read_walls
 from tensix_sim.trust import trust_of_op
 
 WALLS = {wall.id: wall for wall in read_walls()}

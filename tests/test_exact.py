@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import specification as s
 
 from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT4_B, BFLOAT8_B, BFLOAT16, FLOAT32, Format, decode, encode, pack_to_format, to_format
 from tensix_sim.hw import bitwise, exact
-from tensix_sim.hw import specification as s
 from tensix_sim.hw.exact import Exact
 from tensix_sim.program import ComputeConfig
 

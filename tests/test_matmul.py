@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from specification import fpu, packer
 
 from tensix_sim.formats import TILE, to_format
-from tensix_sim.hw.specification import fpu, packer
 from tensix_sim.matmul import MatmulConfig, MatmulSpec, simulate
 from tensix_sim.matmul.choice import chosen
 from tensix_sim.matmul.geometry import MatmulGeometry

@@ -6,8 +6,7 @@ from itertools import combinations
 from statistics import mean
 
 import pytest
-
-from tensix_sim.matmul.walls import SHIPPED, MatmulWall, read_walls
+from matmul_walls import SHIPPED, MatmulWall, read_walls
 
 WALLS = {wall.id: wall for wall in read_walls()}
 JUDGED = [wall for wall in WALLS.values() if wall.family in ("oob-wh 2D", "oob-wh 1D", "jp-00 2D", "jp-16 2D")]

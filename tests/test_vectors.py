@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import specification as s
 from numpy.typing import NDArray
 
 from tensix_sim.arch import machine
 from tensix_sim.formats import BFLOAT16, FLOAT32
 from tensix_sim.hw import bitwise, exact
-from tensix_sim.hw import specification as s
 from tensix_sim.hw.exact import Exact
 from tensix_sim.program import ComputeConfig
 

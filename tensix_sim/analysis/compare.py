@@ -14,7 +14,7 @@ from tensix_sim.job import Job
 from tensix_sim.logged import WORK, told_by
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.summary import read_run, suspicion
-from tensix_sim.text import brief, flat, near
+from tensix_sim.text import brief, flat, grouped_by_likeness, near
 from tensix_sim.trace import LANES, RISCS, Run, Totals, Trace
 from tensix_sim.trust import tells, too_small, trust
 from tensix_sim.user_errors import UsageError
@@ -171,11 +171,7 @@ class Comparison:
     @property
     def alike(self) -> list[list[DeviceChange]]:
         """Devices in groups that differ by no more than `ALIKE`, before and after."""
-        groups: list[list[DeviceChange]] = []
-        for d in self.devices:
-            group = next((g for g in groups if _alike(g[0].cycles, d.cycles)), None)
-            groups.append([d]) if group is None else group.append(d)
-        return groups
+        return grouped_by_likeness(self.devices, lambda a, b: _alike(a.cycles, b.cycles))
 
     @property
     def of_all_devices(self) -> list[tuple[str, list[FigureChange]]]:

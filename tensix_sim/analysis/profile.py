@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -169,7 +170,7 @@ class _Sheet:
 
     def __init__(self, path: Path, lines: _Lines, first: str | None = None) -> None:
         self.path, self.before = path, lines.number if first is None else 0
-        source: Iterator[str] = lines if first is None else _again(first, lines)
+        source: Iterator[str] = lines if first is None else chain([first], lines)
         self.rows = csv.reader(source, skipinitialspace=True, strict=True)
         self.header = [name.strip() for name in next(self._parsed(), [])]
 
@@ -195,11 +196,6 @@ class _Sheet:
             yield from self.rows
         except csv.Error as error:
             raise ProfileError(f"{self.path}, line {self.before + self.rows.line_num}: no CSV: {error}") from error
-
-
-def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
 
 
 # -- calls -------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from tensix_sim.analysis.reliefs import (
 from tensix_sim.config import FidelityName, FormatName, RunSpec
 from tensix_sim.doctor.load import Work, countable
 from tensix_sim.doctor.nearest import grids, k_chunk_sizes, q_chunk_sizes
-from tensix_sim.doctor.rules import faults
+from tensix_sim.doctor.rules import is_legal
 from tensix_sim.sdpa.case import Case
 from tensix_sim.sdpa.geometry import spec_machine
 from tensix_sim.sdpa.keys import DTYPE, FIDELITY, FP32_DEST, GRID, K_CHUNK, K_DTYPE, KV_DTYPE, Q_CHUNK, V_DTYPE, Change
@@ -58,13 +58,9 @@ def remedies(spec: RunSpec, ring_id: int, causes: Sequence[str]) -> Iterator[Rem
     case = Case.of(plain, spec_machine(plain))
     kinds = [kind for i, cause in enumerate(causes) for kind in _kinds(cause)[: None if i == 0 else 1]]
     for kind in dict.fromkeys(kinds):
-        for change in islice((change for change in kind(case) if _is_legal(case, change)), OF_A_KIND):
+        for change in islice((change for change in kind(case) if is_legal(case, change)), OF_A_KIND):
             changed = case.put(change)
             yield Remedy(change, changed.spec, _least(changed, ring_id), _note(case, change))
-
-
-def _is_legal(c: Case, change: Change) -> bool:
-    return not any(faults(c.put(change)))
 
 
 def _least(c: Case, ring_id: int) -> int:
@@ -116,7 +112,7 @@ def _half_and_twice(c: Case, key: str, sizes: Callable[[Case, int], list[int]]) 
     for wanted in (now // 2, 2 * now):
         near = sorted(sizes(c, wanted), key=lambda size: abs(size - wanted))
         side = [size for size in near if (size - now) * (wanted - now) > 0 and max(size, now) >= OTHER_SIZE * min(size, now)]
-        yield from islice((change for change in ({key: size} for size in side) if _is_legal(c, change)), 1)
+        yield from islice((change for change in ({key: size} for size in side) if is_legal(c, change)), 1)
 
 
 def _q_chunks_by_deal(c: Case) -> list[Change]:

@@ -8,6 +8,7 @@ import numpy as np
 from tensix_sim.kernels.sdpa.ring_joint.semaphores import LANDED, SLICES
 from tensix_sim.sdpa.geometry import Geometry
 from tensix_sim.sdpa.ring_joint import RingGeometry, ring_order
+from tensix_sim.text import grouped_by_likeness
 from tensix_sim.trace import Cause, Trace
 from tensix_sim.trace.queries import Cycles
 
@@ -80,15 +81,7 @@ ALIKE = 0.02  # of the wall: arrivals and waits that differ by less are told onc
 
 def alike(of_devices: dict[int, list[SliceArrival]], wall: int) -> list[list[int]]:
     """Devices to which slices come from as far, as late, and with as long waits, together."""
-    groups: list[list[int]] = []
-    for ring_id, found in of_devices.items():
-        same = (group for group in groups if _same(of_devices[group[0]], found, ALIKE * wall))
-        group = next(same, None)
-        if group is None:
-            groups.append([ring_id])
-        else:
-            group.append(ring_id)
-    return groups
+    return grouped_by_likeness(of_devices, lambda a, b: _same(of_devices[a], of_devices[b], ALIKE * wall))
 
 
 def _same(some: list[SliceArrival], others: list[SliceArrival], slack: float) -> bool:

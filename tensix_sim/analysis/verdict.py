@@ -16,6 +16,7 @@ from tensix_sim.config import RunSpec
 from tensix_sim.device import DeviceFigures
 from tensix_sim.measure import chunk_pairs, measure
 from tensix_sim.store import Store
+from tensix_sim.text import grouped_by_likeness
 from tensix_sim.trace import Trace
 from tensix_sim.trust import tells, trust
 from tensix_sim.workers import Jobs, Progress, run_all, unwatched
@@ -105,11 +106,7 @@ class Verdict:
 
 def in_groups(found: Sequence[Verdict]) -> list[list[Verdict]]:
     """Verdicts that say the same: of devices bound alike, whose cycles and first gain are within `ALIKE`; the slowest first."""
-    groups: list[list[Verdict]] = []
-    for v in sorted(found, key=lambda v: -v.cycles):
-        group = next((g for g in groups if _same(g[0], v)), None)
-        groups.append([v]) if group is None else group.append(v)
-    return groups
+    return grouped_by_likeness(sorted(found, key=lambda v: -v.cycles), _same)
 
 
 def _same(a: Verdict, b: Verdict) -> bool:

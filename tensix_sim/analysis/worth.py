@@ -99,7 +99,9 @@ def measure_joint(spec: RunSpec, links: int) -> Joint:
         result = simulate(sliced(spec))
     except IllegalConfigError as error:
         return Joint(links, problem=error.report.violations[0].message)
-    tail = run_tail(_alike(spec), [device.cycles for device in result.devices], [None] * spec.ring_size)
+    # that leaves rows where balanced slices of the joint ring leave theirs, bfloat16 as they are
+    alike = Job.legal(spec.model_copy(update={"inputs": spec.inputs.model_copy(update={"dtype": "bfloat16"})}))
+    tail = run_tail(alike, [device.cycles for device in result.devices], [None] * spec.ring_size)
     sent = max(sum(device.ethernet_bytes.values()) for device in result.devices)
     held = _kv_bytes(spec) + _kv_bytes(spec) // spec.ring_size
     return Joint(links, max(device.duration_us for device in result.devices), tail.duration_us, sent, held)
@@ -110,11 +112,6 @@ def sliced(spec: RunSpec) -> RunSpec:
     compute = spec.effective_compute_config.model_copy(update={"fp32_dest_acc_en": False})
     own = {"is_causal": True, "is_balanced": True, "compute_kernel_config": compute, "kernel": None}
     return RING_JOINT_SDPA.adopt(spec).model_copy(update=own)
-
-
-def _alike(spec: RunSpec) -> Job:
-    """A job that leaves rows where balanced slices of the joint ring leave theirs, bfloat16 as they are."""
-    return Job.legal(spec.model_copy(update={"inputs": spec.inputs.model_copy(update={"dtype": "bfloat16"})}))
 
 
 def _kv_bytes(spec: RunSpec) -> int:

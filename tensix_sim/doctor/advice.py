@@ -6,7 +6,7 @@ from tensix_sim.config import OP_CHUNK_SIZE
 from tensix_sim.doctor.load import Work, countable
 from tensix_sim.doctor.nearest import grids, q_chunk_sizes
 from tensix_sim.doctor.records import Advice, Floor, Size
-from tensix_sim.doctor.rules import faults
+from tensix_sim.doctor.rules import is_legal
 from tensix_sim.doctor.settings import IGNORED
 from tensix_sim.formats import TILE
 from tensix_sim.sdpa.blocks import Blocks
@@ -107,11 +107,7 @@ def _negative_scale(c: Case) -> Iterator[Advice]:
 
 def _first_legal(c: Case, changes: Iterable[Change]) -> Change:
     """Find the first change after which no rule is broken; an empty one if there is none."""
-    return next((change for change in changes if _is_legal(c, change)), {})
-
-
-def _is_legal(c: Case, change: Change) -> bool:
-    return not any(faults(c.put(change)))
+    return next((change for change in changes if is_legal(c, change)), {})
 
 
 # -- of legal shapes ----------------------------------------------------------------------------------------
@@ -166,7 +162,7 @@ def _floor(c: Case) -> Floor:
 def _of_least_floor(c: Case, now: Floor, changes: Iterable[Change]) -> Change:
     """Choose the legal change with the largest chunks of those whose floor is near the least; none if little is gained."""
     floors = [(change, _floor(c.put(change)).cycles) for change in changes]
-    gaining = [(change, cycles) for change, cycles in floors if cycles * WORTHWHILE <= now.cycles and _is_legal(c, change)]
+    gaining = [(change, cycles) for change, cycles in floors if cycles * WORTHWHILE <= now.cycles and is_legal(c, change)]
     least = min((cycles for _, cycles in gaining), default=0)
     near = [(change, cycles) for change, cycles in gaining if cycles <= WORTHWHILE * least]
     return max(near, key=lambda pair: (_area(c, pair[0]), -pair[1]), default=({}, 0))[0]
@@ -264,7 +260,7 @@ def _wide_dst(c: Case) -> Iterator[Advice]:
         costs.append(f"scores and row sums are float32: buffers take {abs(more):,} B {'more' if more >= 0 else 'less'} of L1")
     size = Size(quantity="windows of products a step", unit="windows", now=windows(now))
     change: Change = {}
-    if countable(c.geometry) and _is_legal(c, {FP32_DEST: False}) and (least := _floor(narrow).cycles) < _floor(c).cycles:
+    if countable(c.geometry) and is_legal(c, {FP32_DEST: False}) and (least := _floor(narrow).cycles) < _floor(c).cycles:
         change = {FP32_DEST: False}
         size = Size(quantity="least cycles", unit="cycles", now=_floor(c).cycles, then=least)
         costs.append(f"without it, less accurate, the least cycles are {least:,} instead of {_floor(c).cycles:,}")

@@ -51,7 +51,8 @@ from tensix_sim.sdpa.keys import (
 from tensix_sim.sdpa.op import MAX_RING, OPS
 
 
-def _divisors(n: int) -> set[int]:
+def divisors(n: int) -> set[int]:
+    """All numbers that divide `n`."""
     return {d for small in range(1, isqrt(n) + 1) if n % small == 0 for d in (small, n // small)}
 
 
@@ -64,7 +65,7 @@ def _chunk_sizes(rows: int, near: int) -> list[int]:
     """Whole tiles that divide `rows`; any whole tiles where finding the divisors would take long."""
     if rows % TILE or rows > 10**9:
         return _around(near, TILE)
-    return [TILE * d for d in _divisors(rows // TILE)]
+    return [TILE * d for d in divisors(rows // TILE)]
 
 
 def q_chunk_sizes(c: Case, near: int) -> list[int]:
@@ -155,7 +156,7 @@ CANDIDATES: dict[str, Callable[[Case, int], Iterable[Any]]] = {
     SEQ_LEN: _sequence_lengths,
     HEAD_DIM: lambda c, near: [*_around(near, TILE), *_around(TILE, TILE)],
     Q_HEADS: lambda c, near: [*_around(near, c[KV_HEADS]), *_around(1, c[KV_HEADS])],
-    KV_HEADS: lambda c, near: _divisors(min(c[Q_HEADS], 10**9)),
+    KV_HEADS: lambda c, near: divisors(min(c[Q_HEADS], 10**9)),
     Q_CHUNK: q_chunk_sizes,
     K_CHUNK: k_chunk_sizes,
     GRID: _grids,

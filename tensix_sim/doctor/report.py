@@ -32,7 +32,23 @@ class Report(Record):
 
     def text(self) -> str:
         """Say it all: what is wrong, advice, what the kernels would use, who computes what, how L1 is laid out."""
-        return _drawn(self)
+        count = len(self.violations)
+        verdict = f"illegal, {count} {'rules' if count > 1 else 'rule'} broken" if count else "legal"
+        wrong = [wrapped(violation.message, "- ") for violation in self.violations[:MOST_TOLD]]
+        if count > MOST_TOLD:
+            wrong.append(f"- and {count - MOST_TOLD:,} more")
+        parts: list[Iterable[str]] = [[f"{verdict}: {self.subject}" if self.subject else verdict, *wrong]]
+        if advice := [wrapped(str(advice), "- ") for advice in _worth_a_line(self)]:
+            parts.append(["advice", *advice])
+        if self.settings:
+            parts.append(_settings(self.settings))
+        if self.effective:
+            parts.append(_effective(self.effective))
+        if self.load:
+            parts.append(_load(self.load))
+        if self.l1 and self.l1_map:
+            parts.append(_l1(self.l1, self.l1_map))
+        return "\n\n".join("\n".join(part) for part in parts)
 
     def __str__(self) -> str:
         return self.text()
@@ -43,27 +59,6 @@ class Report(Record):
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(self.text())}</pre>"
-
-
-def _drawn(report: Report) -> str:
-    """Say it all, each part after an empty line."""
-    count = len(report.violations)
-    verdict = f"illegal, {count} {'rules' if count > 1 else 'rule'} broken" if count else "legal"
-    wrong = [wrapped(violation.message, "- ") for violation in report.violations[:MOST_TOLD]]
-    if count > MOST_TOLD:
-        wrong.append(f"- and {count - MOST_TOLD:,} more")
-    parts: list[Iterable[str]] = [[f"{verdict}: {report.subject}" if report.subject else verdict, *wrong]]
-    if advice := [wrapped(str(advice), "- ") for advice in _worth_a_line(report)]:
-        parts.append(["advice", *advice])
-    if report.settings:
-        parts.append(_settings(report.settings))
-    if report.effective:
-        parts.append(_effective(report.effective))
-    if report.load:
-        parts.append(_load(report.load))
-    if report.l1 and report.l1_map:
-        parts.append(_l1(report.l1, report.l1_map))
-    return "\n\n".join("\n".join(part) for part in parts)
 
 
 def _worth_a_line(report: Report) -> Iterator[Advice]:

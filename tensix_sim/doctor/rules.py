@@ -40,6 +40,7 @@ from tensix_sim.sdpa.keys import (
     SINK_DTYPE,
     TABLE,
     WINDOWS,
+    Change,
     Fault,
 )
 from tensix_sim.sdpa.op import default_of
@@ -213,6 +214,11 @@ def faults(c: Case) -> Iterator[tuple[str, Fault]]:
         shaped = False
         yield found
     yield from broken(c, (*RESOURCE_RULES, *WHAT_IF_RULES) if shaped else RESOURCE_RULES)
+
+
+def is_legal(c: Case, change: Change) -> bool:
+    """Whether a case breaks no rule after a change; its files are not asked."""
+    return not any(faults(c.put(change)))
 
 
 def shape_rules(c: Case) -> set[str]:

@@ -67,7 +67,8 @@ def _used(c: Case, key: str) -> Used:
     value = c[key]
     match key:
         case "kernel":
-            return compute_kernel(c.spec).name, "" if value else _kernel_choice(c)
+            why = c.op.why_kernel or f"as ttnn chooses with a {32 if c[FP32_DEST] else 16}-bit DST"
+            return compute_kernel(c.spec).name, "" if value else why
         case "scale":
             rule = "" if value is not None else "1 / sqrt(head_dim); "
             return c.geometry.scale, f"{rule}as bfloat16 in the correction"
@@ -110,10 +111,6 @@ def _used_compute(c: Case, key: str) -> Used:
         case "compute_kernel_config.fp32_dest_acc_en" if wide:
             return value, "DST of 4 tiles instead of 8" + ("" if c.op.kernel.wide_dst else ", and the legacy kernel")
     return value, ""
-
-
-def _kernel_choice(c: Case) -> str:
-    return c.op.why_kernel or f"as ttnn chooses with a {32 if c[FP32_DEST] else 16}-bit DST"
 
 
 def _used_pages(c: Case) -> Used:

@@ -35,7 +35,7 @@ def emit(run: Run, kinds: Iterable[str], folder: Path, name: str | None = None) 
     if not wanted:
         return []
     emission = Emission(run)
-    check_kinds(wanted, emission.spec.trace)
+    check_kinds(wanted, emission.job.spec.trace)
     folder.mkdir(parents=True, exist_ok=True)
     results = f"ops_perf_results_{name or folder.resolve().name}.csv"
     write: dict[str, Callable[[], list[Path]]] = {
@@ -53,7 +53,7 @@ def emit(run: Run, kinds: Iterable[str], folder: Path, name: str | None = None) 
 def _of(emission: Emission) -> tuple[Devices, int, str]:
     """What every trace of a run has: what its devices did, their clock, the run's id."""
     run = emission.run
-    return sorted(run.traces.items()), emission.machine.chip.clock_hz, run.id
+    return sorted(run.traces.items()), emission.job.machine.chip.clock_hz, run.id
 
 
 def _chrome(emission: Emission, path: Path) -> Path:

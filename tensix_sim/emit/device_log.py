@@ -25,9 +25,11 @@ END_OF_ZONE = 1 << 16  # beside the zone's own number, in a timer id
 
 def write(emission: Emission, path: Path) -> Path:
     """Write the log of all devices; a device is a PCIe slot."""
-    chip = emission.machine.chip
+    chip = emission.job.machine.chip
     with atomic(path) as file:
-        file.write(f"ARCH: {chip.name}, CHIP_FREQ[MHz]: {chip.clock_hz // 10**6}, Max Compute Cores: {emission.machine.cores}\n")
+        file.write(
+            f"ARCH: {chip.name}, CHIP_FREQ[MHz]: {chip.clock_hz // 10**6}, Max Compute Cores: {emission.job.machine.cores}\n"
+        )
         file.write(", ".join(COLUMNS) + "\n")
         rows = csv.writer(file, lineterminator="\n")
         for device, trace in emission.devices:
@@ -37,7 +39,7 @@ def write(emission: Emission, path: Path) -> Path:
 
 
 def _rows(emission: Emission, totals: Totals, ring_id: int) -> Iterator[tuple[object, ...]]:
-    compute = compute_kernel(emission.spec).file
+    compute = compute_kernel(emission.job.spec).file
     for i in sorted(range(len(totals.lanes)), key=lambda i: totals.lanes[i].rank):
         core, risc = totals.lanes[i]
         kind = "TRISC" if risc.startswith("TRISC") else risc
@@ -47,7 +49,7 @@ def _rows(emission: Emission, totals: Totals, ring_id: int) -> Iterator[tuple[ob
             events.append((3, end, _waited_for_buffers(totals, i, risc), SUMS[risc], "ZONE_TOTAL"))
         events.append((2 | END_OF_ZONE, end, 0, f"{kind}-KERNEL", "ZONE_END"))
         events.append((1 | END_OF_ZONE, end, 0, f"{kind}-FW", "ZONE_END"))
-        place = (ring_id, *emission.machine.worker(core), risc)
+        place = (ring_id, *emission.job.machine.worker(core), risc)
         file = KERNEL_FILES.get(risc, compute)
         for timer, time, data, zone, what in events:
             yield (*place, timer, time, data, host_id(ring_id), "", "", zone, what, 0, file, f"{{'{MARK}': '{emission.run.id}'}}")

@@ -46,14 +46,14 @@ def write_traces(emission: Emission, folder: Path) -> list[Path]:
 def _events(emission: Emission, trace: Trace, ring_id: int) -> Iterator[dict[str, Any]]:
     """The events of each data-movement RISC, within its kernel's zone."""
     totals, moved = Totals.of(trace), _on_nocs(trace)
-    noc = emission.machine.chip.noc
+    noc = emission.job.machine.chip.noc
     by_kind: dict[What, int] = {"READ": noc.read_issue_cycles, "WRITE": noc.write_issue_cycles}
     gaps = np.array([by_kind.get(name, 0) for name in trace.names], np.int64)
     own = {"op_name": emission.op_code, "run_host_id": host_id(ring_id)}
     movers = [i for i, lane in enumerate(trace.lanes) if not lane.risc.startswith("TRISC")]
-    for i in sorted(movers, key=lambda i: (emission.machine.worker(trace.lanes[i].core), trace.lanes[i].risc)):
+    for i in sorted(movers, key=lambda i: (emission.job.machine.worker(trace.lanes[i].core), trace.lanes[i].risc)):
         core, risc = trace.lanes[i]
-        x, y = emission.machine.worker(core)
+        x, y = emission.job.machine.worker(core)
         here = {"proc": risc, "sx": x, "sy": y}
         zone = here | {"zone": f"{risc}-KERNEL", MARK: emission.run.id}
         yield zone | {"zone_phase": "begin", "timestamp": int(totals.start[i])} | own
@@ -95,12 +95,12 @@ def write_timeline(emission: Emission, device: Mapping[str, Any], trace: Trace, 
     transfers = _merged(_on_nocs(trace), width)
     steps = _Steps(emission, wall, width)
     listed = [steps.add(i, trace, ends, *rest) for i, (ends, rest) in enumerate(transfers)]
-    chip = emission.machine.chip
+    chip = emission.job.machine.chip
     nocs = {f"NOC{noc}": steps.utilisation(noc) for noc in (0, 1)}
     timeline = {
         "common_info": {
             "version": "1.0.0",
-            "mesh_device": emission.spec.board,
+            "mesh_device": emission.job.spec.board,
             "arch": chip.name,
             "cycles_per_timestep": width,
             "congestion_model_name": "tensix_sim",
@@ -140,7 +140,7 @@ class _Steps:
     """The timesteps of a timeline: bytes on each link, and which transfers are under way."""
 
     def __init__(self, emission: Emission, wall: int, width: int) -> None:
-        self.spec = emission.machine.chip.noc
+        self.spec = emission.job.machine.chip.noc
         self.nocs = (Noc(0, self.spec), Noc(1, self.spec))
         self.wall, self.width = wall, width
         self.count = -(-wall // width)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tensix_sim.emit.run import Emission
 from tensix_sim.files import atomic_path
@@ -30,25 +29,21 @@ def packages() -> tuple[Any, Any]:
 def write(emission: Emission, folder: Path) -> list[Path]:
     """`spans-<ring_id>.parquet` and `counters-<ring_id>.parquet` of each device, and its transfers if the trace has them.
 
-    Columns are those of `Trace.frame`, and `ring_id`; the run's id stands in the schema.
+    Columns are those of `Trace.frame`, texts as places in a list of them, and `ring_id`; the run's id stands in the schema.
     """
     arrow, parquet = packages()
-    kinds: list[Recorded] = ["spans", "counters", *(["transfers"] if emission.spec.trace == "transfers" else [])]  # type: ignore[list-item]
+    kinds: list[Recorded] = ["spans", "counters", *(["transfers"] if emission.job.spec.trace == "transfers" else [])]  # type: ignore[list-item]
     written = []
     for device, trace in emission.devices:
         for kind in kinds:
             columns = trace.columns(kind)
             rows = len(next(iter(columns.values())))
             of_device = np.full(rows, device["ring_id"], np.int32)
-            packed = {name: _packed(arrow, values) for name, values in {"ring_id": of_device, **columns}.items()}
-            table = arrow.table(packed).replace_schema_metadata({MARK: emission.run.id})
+            arrays = {name: arrow.array(values) for name, values in {"ring_id": of_device, **columns}.items()}
+            texts = {name: arrays[name].dictionary_encode() for name, values in columns.items() if values.dtype == object}
+            table = arrow.table(arrays | texts).replace_schema_metadata({MARK: emission.run.id})
             path = folder / f"{kind}-{device['ring_id']}.parquet"
             with atomic_path(path) as target:
                 parquet.write_table(table, target, compression="zstd")
             written.append(path)
     return written
-
-
-def _packed(arrow: Any, values: NDArray[Any]) -> Any:
-    """A column; texts as places in a list of them."""
-    return arrow.array(values).dictionary_encode() if values.dtype == object else arrow.array(values)

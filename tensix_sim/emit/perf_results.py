@@ -13,7 +13,7 @@ from tensix_sim.emit.device_log import buffer_waits
 from tensix_sim.emit.run import CALL, Emission, TailOp, host_id
 from tensix_sim.files import atomic
 from tensix_sim.formats import TILE
-from tensix_sim.logged import OpTensor
+from tensix_sim.logged import OpTensor, attributes, tensors
 from tensix_sim.sdpa.op import compute_kernel
 from tensix_sim.trace import RISCS, Totals, Trace
 from tensix_sim.trace.folder import MARK
@@ -24,10 +24,6 @@ AXES = "WZYX"
 def tensor_columns(which: str) -> tuple[str, ...]:
     """Columns of a tensor, such as INPUT_0."""
     return (*(f"{which}_{axis}_PAD[LOGICAL]" for axis in AXES), f"{which}_LAYOUT", f"{which}_DATATYPE", f"{which}_MEMORY")
-
-
-def _kernel_sizes(*cores: str) -> tuple[str, ...]:
-    return tuple(f"{core} MAX KERNEL SIZE [B]" for core in cores)
 
 
 # In the order of tt-metal tools/tracy/process_ops_logs.py, OPS_CSV_HEADER
@@ -45,10 +41,10 @@ COLUMNS = (
     *tensor_columns("INPUT_0"), *tensor_columns("INPUT_1"), *tensor_columns("INPUT_2"), *tensor_columns("OUTPUT_0"),
     "METAL TRACE ID", "METAL TRACE REPLAY SESSION ID", "COMPUTE KERNEL SOURCE", "COMPUTE KERNEL HASH",
     "DATA MOVEMENT KERNEL SOURCE", "DATA MOVEMENT KERNEL HASH", "PROGRAM HASH", "PROGRAM CACHE HIT",
-    *_kernel_sizes(
+    *(f"{core} MAX KERNEL SIZE [B]" for core in (
         "TENSIX DM 0", "TENSIX DM 1", "TENSIX COMPUTE 0", "TENSIX COMPUTE 1", "TENSIX COMPUTE 2", "ACTIVE ETH DM 0",
         "ACTIVE ETH DM 1", "IDLE ETH DM 0", "IDLE ETH DM 1",
-    ),
+    )),
     "PM IDEAL [ns]", "PM COMPUTE [ns]", "PM BANDWIDTH [ns]", "PM REQ I BW", "PM REQ O BW", "PM FPU UTIL (%)", "NOC UTIL (%)",
     "MULTICAST NOC UTIL (%)", "DRAM BW UTIL (%)", "DRAM BW UTIL PER CTRL (%)", "ETH BW UTIL (%)", "NPE CONG IMPACT (%)",
     "Avg SFPU util on full grid (%)", "Avg FPU util on full grid (%)", "Avg Math util on full grid (%)",
@@ -59,7 +55,7 @@ COLUMNS = (
 def write(emission: Emission, path: Path) -> Path:
     """Write the rows, op by op."""
     with atomic(path) as file:
-        more = [name for i in range(3, len(emission.tensors[0])) for name in tensor_columns(f"INPUT_{i}")]
+        more = [name for i in range(3, len(tensors(emission.job)[0])) for name in tensor_columns(f"INPUT_{i}")]
         before = COLUMNS.index(tensor_columns("OUTPUT_0")[0])
         rows = csv.DictWriter(file, [*COLUMNS[:before], *more, *COLUMNS[before:]], restval="", lineterminator="\n")
         rows.writeheader()
@@ -74,12 +70,12 @@ def write(emission: Emission, path: Path) -> Path:
 
 
 def _row(emission: Emission, device: Mapping[str, Any], trace: Trace) -> dict[str, object]:
-    spec = emission.spec
-    row = _call(emission, emission.op_code, CALL, device["ring_id"], emission.attributes)
-    row |= _span(emission, 0, device["cycles"], waited=0) | _tensors(*emission.tensors)
+    spec = emission.job.spec
+    row = _call(emission, emission.op_code, CALL, device["ring_id"], attributes(emission.job))
+    row |= _span(emission, 0, device["cycles"], waited=0) | _tensors(*tensors(emission.job))
     row |= {
         "MATH FIDELITY": spec.effective_compute_config.math_fidelity,
-        "CORE COUNT": emission.geometry.cores,
+        "CORE COUNT": emission.job.geometry.cores,
         "COMPUTE KERNEL SOURCE": f"['{compute_kernel(spec).file}']",
         "DATA MOVEMENT KERNEL SOURCE": "['kernels/sdpa/reader.py'; 'kernels/sdpa/writer.py']",
         "PROGRAM CACHE HIT": "",
@@ -89,14 +85,14 @@ def _row(emission: Emission, device: Mapping[str, Any], trace: Trace) -> dict[st
 
 def _tail_row(emission: Emission, op: TailOp, call: int, moved: Mapping[str, Any], waited: int) -> dict[str, object]:
     """An op that moves tiles on one device: its time, its bytes, its links."""
-    chip, tail = emission.machine.chip, emission.run.summary["tail"]
+    chip, tail = emission.job.machine.chip, emission.run.summary["tail"]
     gathers = {"cluster_axis": "1", "num_links": str(tail["links"]), "topology": f"Topology::{tail['topology'].title()}"}
     row = _call(emission, op.code, call, moved["device"], {"dim": "2"} | (gathers if moved["ethernet_bytes"] else {}))
     row |= _span(emission, moved["start"], moved["cycles"], waited) | _tensors(op.inputs, op.output)
     wall, least = max(1, moved["cycles"]), (moved["dram_read_bytes"] + moved["dram_write_bytes"]) / chip.dram.rate
     busiest = max(moved["ethernet_bytes"].values(), default=0) / chip.ethernet.rate
     return row | {
-        "CORE COUNT": emission.machine.cores,
+        "CORE COUNT": emission.job.machine.cores,
         "PM BANDWIDTH [ns]": emission.ns(least),
         "DRAM BW UTIL (%)": round(100 * least / wall, 3),
         "ETH BW UTIL (%)": round(100 * busiest / wall, 3),
@@ -111,9 +107,9 @@ def _call(emission: Emission, code: str, call: int, ring_id: int, attributes: Ma
         "OP TYPE": "tt_dnn_device",
         "GLOBAL CALL COUNT": host_id(ring_id, call),
         "DEVICE ID": ring_id,
-        "DEVICE ARCH": emission.machine.chip.name,
+        "DEVICE ARCH": emission.job.machine.chip.name,
         "ATTRIBUTES": f"{{{written}}}",
-        "AVAILABLE WORKER CORE COUNT": emission.machine.cores,
+        "AVAILABLE WORKER CORE COUNT": emission.job.machine.cores,
         "HOST START TS": 0,
         MARK: emission.run.id,
     }
@@ -166,10 +162,10 @@ def _times(emission: Emission, device: Mapping[str, Any], totals: Totals) -> dic
 
 def _model(emission: Emission, device: Mapping[str, Any]) -> dict[str, object]:
     """The least time that ttnn's count of useful work and the bytes that moved to and from DRAM allow; utilisations, per cent."""
-    chip, wall = emission.machine.chip, max(1, device["cycles"])
+    chip, wall = emission.job.machine.chip, max(1, device["cycles"])
     read, written = device["dram_read_bytes"], device["dram_write_bytes"]
     ideal, bandwidth = emission.ns(device["ideal_cycles"]), emission.ns((read + written) / chip.dram.rate)
-    of_grid = 100 * device["active_cores"] / emission.geometry.cores / wall
+    of_grid = 100 * device["active_cores"] / emission.job.geometry.cores / wall
     banks = [100 * device["servers"].get(f"dram bank {bank}", 0.0) for bank in range(chip.dram.banks)]
     return {
         "PM IDEAL [ns]": max(ideal, bandwidth),

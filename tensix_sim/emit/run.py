@@ -6,12 +6,9 @@ from functools import cached_property
 from typing import Any
 
 from tensix_sim.analysis.profile import DEVICE_BITS
-from tensix_sim.arch import Machine
-from tensix_sim.config import RunSpec
 from tensix_sim.gather.tail import OPS
 from tensix_sim.job import Job
-from tensix_sim.logged import OpTensor, attributes, tensors
-from tensix_sim.sdpa.geometry import Geometry
+from tensix_sim.logged import OpTensor, tensors
 from tensix_sim.trace import Run, Trace
 
 TAIL_CODES = ("SplitDeviceOperation", "AllGatherAsync", "AllGatherAsyncReversed", "ConcatDeviceOperation")  # of `tail.OPS`
@@ -40,21 +37,6 @@ class Emission:
         return Job.legal(self.run.spec)
 
     @property
-    def spec(self) -> RunSpec:
-        """The spec of the run."""
-        return self.job.spec
-
-    @property
-    def machine(self) -> Machine:
-        """The board, with the spec's what-ifs."""
-        return self.job.machine
-
-    @property
-    def geometry(self) -> Geometry:
-        """Its shapes."""
-        return self.job.geometry
-
-    @property
     def op_code(self) -> str:
         """Name of the op in ttnn's logs."""
         return self.job.op.codes[0]
@@ -70,32 +52,22 @@ class Emission:
         """What followed the op, in its order; nothing if nothing did."""
         if "tail" not in self.run.summary:
             return []
-        g, output = self.geometry, self.tensors[1]
+        g, output = self.job.geometry, tensors(self.job)[1]
 
         def rows(name: str, count: int) -> OpTensor:
             return replace(output, name=name, shape=(g.B, g.NQH, count, output.shape[3]))
 
         slab, half, whole = rows("slab", g.Sc), rows("half", g.S // 2), rows("sequence", g.S)
-        tensors = (([output], slab), ([slab], half), ([slab], half), ([half, half], whole))
+        moves = (([output], slab), ([slab], half), ([slab], half), ([half, half], whole))
         moved = self.run.summary["tail"]["ops"]
         return [
             TailOp(code, inputs, result, [one for one in moved if one["op"] == op])
-            for op, code, (inputs, result) in zip(OPS, TAIL_CODES, tensors, strict=True)
+            for op, code, (inputs, result) in zip(OPS, TAIL_CODES, moves, strict=True)
         ]
 
     def ns(self, cycles: float) -> int:
         """Nanoseconds of some cycles of the chip's clock."""
-        return round(cycles * 1e9 / self.machine.chip.clock_hz)
-
-    @property
-    def tensors(self) -> tuple[list[OpTensor], OpTensor]:
-        """Inputs, and the output of a device."""
-        return tensors(self.job)
-
-    @property
-    def attributes(self) -> dict[str, str]:
-        """The op's arguments."""
-        return attributes(self.job)
+        return round(cycles * 1e9 / self.job.machine.chip.clock_hz)
 
 
 def host_id(ring_id: int, call: int = CALL) -> int:

@@ -18,7 +18,7 @@ from tensix_sim.emit import device_log, npe, perf_results
 from tensix_sim.emit.run import Emission, host_id
 from tensix_sim.files import atomic_path, write_text
 from tensix_sim.formats import FORMATS, TILE
-from tensix_sim.logged import OpTensor
+from tensix_sim.logged import OpTensor, attributes, tensors
 from tensix_sim.sdpa.op import Op
 from tensix_sim.trace.folder import MARK
 
@@ -80,7 +80,7 @@ def write(emission: Emission, folder: Path, results: str) -> list[Path]:
         perf_results.write(emission, performance / results),
     ]
     timelines = performance / "npe_viz"
-    if emission.spec.trace == "transfers":
+    if emission.job.spec.trace == "transfers":
         return written + _write_timelines(emission, timelines)
     (timelines / MANIFEST).unlink(missing_ok=True)  # of another run, whose timelines would pass for this one's
     return written
@@ -88,10 +88,12 @@ def write(emission: Emission, folder: Path, results: str) -> list[Path]:
 
 def _write_cluster(emission: Emission, path: Path) -> Path:
     """The chips of the run in a row, as ring positions, and the links between neighbours; channels are numbered as they come."""
-    rings, links = [device["ring_id"] for device, _ in emission.devices], emission.machine.links_per_neighbour
-    neighbours = [(a, (a + 1) % emission.geometry.R) for a in rings if (a + 1) % emission.geometry.R in rings and len(rings) > 1]
+    rings, links = [device["ring_id"] for device, _ in emission.devices], emission.job.machine.links_per_neighbour
+    neighbours = [
+        (a, (a + 1) % emission.job.geometry.R) for a in rings if (a + 1) % emission.job.geometry.R in rings and len(rings) > 1
+    ]
     described = {
-        "arch": dict.fromkeys(rings, emission.machine.chip.name),
+        "arch": dict.fromkeys(rings, emission.job.machine.chip.name),
         "chips": {ring_id: [ring_id, 0, 0, 0] for ring_id in rings},
         "chips_with_mmio": [],
         "ethernet_connections": [
@@ -125,18 +127,18 @@ def _rows(emission: Emission) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """(table, row) of all that is known of the op."""
     slowest = max(device["cycles"] for device, _ in emission.devices)
     yield "operations", (OPERATION, emission.op_code, emission.ns(slowest) / 1e9)
-    for name, value in emission.attributes.items():
+    for name, value in attributes(emission.job).items():
         yield "operation_arguments", (OPERATION, name, value)
     yield "report_metadata", ("schema_version", "1")
     yield "report_metadata", (MARK, emission.run.id)
     rings = [device["ring_id"] for device, _ in emission.devices]
     for ring_id in rings:
         yield "devices", _device(emission, ring_id)
-    inputs, output = emission.tensors
+    inputs, output = tensors(emission.job)
     dram_end = 0
     for i, tensor in enumerate([*inputs, output]):
         size, in_dram = _bytes_per_bank(emission, tensor), "DRAM" in tensor.memory
-        address, kind = (dram_end, DRAM) if in_dram else (emission.machine.chip.l1.size - size, L1)
+        address, kind = (dram_end, DRAM) if in_dram else (emission.job.machine.chip.l1.size - size, L1)
         about = str(list(tensor.shape)), f"DataType.{tensor.dtype}", "Layout.TILE", _memory(in_dram)
         yield "tensors", (i, *about, rings[0], address, kind)
         yield ("output_tensors", (OPERATION, 0, i)) if tensor is output else ("input_tensors", (OPERATION, i, i))
@@ -149,7 +151,7 @@ def _rows(emission: Emission) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 
 def _device(emission: Emission, ring_id: int) -> tuple[int, ...]:
-    machine, chip = emission.machine, emission.machine.chip
+    machine, chip = emission.job.machine, emission.job.machine.chip
     cores, free = machine.cores, chip.l1.size - chip.l1.base
     return (
         ring_id, chip.noc.rows, chip.noc.columns, machine.grid[1], machine.grid[0], chip.l1.size, cores, free, chip.l1.base,
@@ -164,7 +166,7 @@ def _memory(in_dram: bool) -> str:
 
 def _bytes_per_bank(emission: Emission, tensor: OpTensor) -> int:
     """Bytes of the fullest bank, pages dealt out one by one."""
-    chip, machine = emission.machine.chip, emission.machine
+    chip, machine = emission.job.machine.chip, emission.job.machine
     w, z, y, x = tensor.shape
     pages = w * z * -(-y // TILE) * (x // TILE)
     banks = chip.dram.banks if "DRAM" in tensor.memory else machine.cores
@@ -173,9 +175,9 @@ def _bytes_per_bank(emission: Emission, tensor: OpTensor) -> int:
 
 def _graph(emission: Emission, rings: list[int]) -> list[dict[str, Any]]:
     """The captured graph: the op between its start and end, with its circular buffers on each device."""
-    columns, rows = emission.geometry.grid
+    columns, rows = emission.job.geometry.grid
     cores = f"{{[(x=0,y=0) - (x={columns - 1},y={rows - 1})]}}"
-    l1 = L1Buffer.table(emission.geometry.buffers, emission.machine.chip.l1.base + Op.of(emission.spec).l1_more)
+    l1 = L1Buffer.table(emission.job.geometry.buffers, emission.job.machine.chip.l1.base + Op.of(emission.job.spec).l1_more)
     buffers = [
         ("circular_buffer_allocate", {
             "address": str(b.address), "size": str(b.bytes), "core_range_set": cores, "device_id": str(ring_id),
@@ -184,9 +186,9 @@ def _graph(emission: Emission, rings: list[int]) -> list[dict[str, Any]]:
         for ring_id in rings
         for b in l1
     ]  # fmt: skip
-    op = {"name": emission.op_code}
+    op, inputs = {"name": emission.op_code}, str(len(tensors(emission.job)[0]))
     steps: list[tuple[str, dict[str, str]]] = [
-        ("capture_start", {}), ("function_start", op | {"inputs": str(len(emission.tensors[0]))}), *buffers, ("function_end", op),
+        ("capture_start", {}), ("function_start", op | {"inputs": inputs}), *buffers, ("function_end", op),
         ("capture_end", {}),
     ]  # fmt: skip
     last = len(steps) - 1

@@ -90,13 +90,11 @@ class AllGather(Wired):
 
     def _program(self, on: Machine, i: int, values: Values | None) -> Program:
         rows, cols = prod(self.tiles[:-1]), self.tiles[-1]
-        blank = None if values is None else np.full((rows * self.devices * TILE, cols * TILE), np.nan, np.float32)
         flat = None if values is None else np.ascontiguousarray(values.reshape(rows * TILE, cols * TILE), np.float32)
-        if self.dim % len(self.shape) == len(self.shape) - 1:
-            blank = None if blank is None else blank.reshape(rows * TILE, -1)
-            out = Tensor("gathered", rows, cols * self.devices, self.format, values=blank, output=True)
-        else:
-            out = Tensor("gathered", rows * self.devices, cols, self.format, values=blank, output=True)
+        beside = self.dim % len(self.shape) == len(self.shape) - 1
+        size = (rows, cols * self.devices) if beside else (rows * self.devices, cols)
+        blank = None if values is None else np.full((size[0] * TILE, size[1] * TILE), np.nan, np.float32)
+        out = Tensor("gathered", *size, self.format, values=blank, output=True)
         source = Tensor("slice", rows, cols, self.format, values=flat)
         packet_tiles = max(1, (self.packet_bytes or on.chip.ethernet.packet_bytes) // self.format.tile_bytes)
         packets = -(-source.pages // (self.links * packet_tiles))

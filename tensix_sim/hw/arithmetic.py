@@ -25,14 +25,13 @@ from tensix_sim.formats import (
     src_b_high,
     truncate_bf16,
 )
-from tensix_sim.hw import passes
-from tensix_sim.hw.specification import patterns, sfpu
+from tensix_sim.hw import llk, passes
 from tensix_sim.program import ComputeConfig
 
 # Schraudolph's exp as the LLK has it: the bits of exp(x) are round(A x + B) << 15 (ckernel_sfpu_exp.h), a 16-bit integer
 EXP_A = 256 / log(2)
-EXP_B = float(np.uint32(sfpu.EXP_B).view(np.float32))
-EXP_21F = np.array([sfpu.LN2_RECIPROCAL, *sfpu.EXP_21F], np.uint32).view(np.float32)
+EXP_B = float(np.uint32(llk.EXP_B).view(np.float32))
+EXP_21F = np.array([llk.LN2_RECIPROCAL, *llk.EXP_21F], np.uint32).view(np.float32)
 LOG2_E = EXP_21F[0]
 HIDDEN = np.float32(-(2.0**100))  # for -inf, which the chip takes for a huge number: less itself it is 0, not NaN
 
@@ -189,8 +188,8 @@ class Arithmetic:
         bits = x.view(np.uint32)
         exponent = bits >> 23 & 0xFF
         size = np.where(exponent < 253, (253 - exponent) << 23 | self.seeds[bits >> 16 & 127] << 16, 0)
-        size = np.where(exponent == 0, patterns.INFINITY, size)
-        return np.asarray(bits & patterns.SIGN | size, np.uint32).view(np.float32)
+        size = np.where(exponent == 0, llk.INFINITY, size)
+        return np.asarray(bits & llk.SIGN | size, np.uint32).view(np.float32)
 
     def accumulate_tile(self, onto: Values, tile: Values, tile_format: Format, fmt: Format) -> None:
         """Add a tile of the mask to tiles of `onto`, in `fmt`, by accumulating packs, in place."""
@@ -230,5 +229,5 @@ def older_reciprocal(x: Values, steps: int) -> Values:
         inverse = inverse * (np.float32(2) - size * inverse)
     found = inverse.view(np.uint32)
     exponent = (found >> 23).astype(np.int32) + 126 - (bits >> 23 & 0xFF)
-    result = np.where(exponent < 0, 0, bits & patterns.SIGN | exponent << 23 | found & 0x7FFFFF)
+    result = np.where(exponent < 0, 0, bits & llk.SIGN | exponent << 23 | found & 0x7FFFFF)
     return result.astype(np.uint32).view(np.float32)

@@ -1,4 +1,4 @@
-"""`numerics: exact`: values bit for bit as the chip has them; `bitwise` has the arithmetic, `specification` says what it is."""
+"""`numerics: exact`: values bit for bit as the chip has them; by `bitwise`, which is held to `tests/specification`."""
 
 import numpy as np
 

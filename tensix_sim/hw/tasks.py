@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
+from tensix_sim.text import grouped
+
 PACKAGE = Path(__file__).resolve().parents[1]
 NOT_A_KERNEL = (*(str(PACKAGE / part) for part in ("hw/", "kernel_api/", "formats.py")), str(Path(np.__file__).parent))
 MOST_LINES = 8  # of a chain of waits, and of others that wait
@@ -124,9 +126,7 @@ def _followed(task: Task, stuck: dict[str, Task]) -> tuple[list[Task], str]:
 
 def standing(first: Sequence[Task], others: Iterable[Task], heading: str) -> list[str]:
     """A line for each of some kernels, and under a heading for others; those that say the same on other cores are counted."""
-    kinds: dict[str, list[Task]] = {}
-    for task in (*first, *others):
-        kinds.setdefault(CORE.sub("", task.says()), []).append(task)
+    kinds = grouped((*first, *others), lambda task: CORE.sub("", task.says()))
     lines: tuple[list[str], list[str]] = [], []
     for alike in kinds.values():
         same = len({task.label for task in alike}) - 1

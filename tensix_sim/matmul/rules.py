@@ -4,16 +4,16 @@ Source: tt-metal `matmul_device_operation.cpp`, 001cea9a; that blocks divide the
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from math import isqrt
 from typing import Any
 
 from pydantic import ValidationError
 
 from tensix_sim.arch import BOARDS
 from tensix_sim.arch.model import UnknownNameError
+from tensix_sim.doctor.nearest import divisors
 from tensix_sim.doctor.records import Violation
 from tensix_sim.matmul.geometry import MatmulGeometry
-from tensix_sim.matmul.spec import UPSTREAM, MatmulSpec
+from tensix_sim.matmul.spec import MatmulSpec
 from tensix_sim.sdpa.keys import Change, Fault
 
 C = "program_config."
@@ -231,16 +231,12 @@ def _near(g: MatmulGeometry, key: str, value: int | None) -> list[int]:
     (x, y), reuse = c.compute_with_storage_grid_size, c.kind == "reuse"
     cores = x * y
     tried = {
-        INNER: _divisors(g.inner), BLOCK_H: _divisors(c.per_core_M), BLOCK_W: _divisors(c.per_core_N),
-        SUB_H: _divisors(g.block.oh), SUB_W: _divisors(g.block.ow),
-        CORE_M: _divisors(g.spec.tiles[0]) if reuse else {-(-g.rows // n) for n in range(1, cores + 1)},
-        CORE_N: _divisors(g.cols) if reuse else {-(-g.cols // n) for n in range(1, cores + 1)},
+        INNER: divisors(g.inner), BLOCK_H: divisors(c.per_core_M), BLOCK_W: divisors(c.per_core_N),
+        SUB_H: divisors(g.block.oh), SUB_W: divisors(g.block.ow),
+        CORE_M: divisors(g.spec.tiles[0]) if reuse else {-(-g.rows // n) for n in range(1, cores + 1)},
+        CORE_N: divisors(g.cols) if reuse else {-(-g.cols // n) for n in range(1, cores + 1)},
     }  # fmt: skip
     return sorted(tried.get(key, set()) - {value or near}, key=lambda other: abs(other - near))
-
-
-def _divisors(n: int) -> set[int]:
-    return {d for small in range(1, isqrt(n) + 1) if n % small == 0 for d in (small, n // small)}
 
 
 def _changed(spec: MatmulSpec, change: Change) -> MatmulSpec:
@@ -257,6 +253,3 @@ def _changed(spec: MatmulSpec, change: Change) -> MatmulSpec:
         else:
             raw[key] = value
     return MatmulSpec.model_validate(raw)
-
-
-__all__ = ["UPSTREAM", "check", "faults"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tensix_sim.microbench.entries import Entry, Point, points, reason
-from tensix_sim.text import columns
+from tensix_sim.text import columns, grouped
 from tensix_sim.walls import sizes
 
 __all__ = ["SHIPPED", "Point", "compare", "summary", "table"]
@@ -55,10 +55,8 @@ def summary(points: list[Point], left_out: dict[str, list[str]]) -> dict[str, An
 
 def _groups(points: list[Point]) -> list[tuple[tuple[str, str], list[float]]]:
     """Errors by group and chip, in that order."""
-    found: dict[tuple[str, str], list[float]] = {}
-    for point in points:
-        found.setdefault((point.group, point.chip), []).append(point.error)
-    return sorted(found.items())
+    found = grouped(points, lambda point: (point.group, point.chip))
+    return [(group, [point.error for point in found[group]]) for group in sorted(found)]
 
 
 def table(points: list[Point], left_out: dict[str, list[str]]) -> str:

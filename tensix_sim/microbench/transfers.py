@@ -108,11 +108,7 @@ def banks_rate(m: Machine, cores: int, direction: Direction, noc: int, careful: 
 
     Cores lie beside their bank (`careful`), or anywhere: then the mean of some draws.
     """
-    banks = m.chip.dram.banks
-    if careful:
-        draws = [[core for bank in range(banks) for core in nearest(m, bank, direction, noc, cores // banks)]]
-    else:
-        draws = [Random(seed).sample(workers(m, m.grid), cores) for seed in range(SEEDS)]
+    banks, draws = m.chip.dram.banks, _draws(m, cores, direction, noc, careful)
 
     def pages(i: int) -> range:
         first = i * banks // cores
@@ -121,13 +117,17 @@ def banks_rate(m: Machine, cores: int, direction: Direction, noc: int, careful: 
     return mean([rate(m, [Moving(core, pages(i), size, noc, direction) for i, core in enumerate(draw)]) for draw in draws])
 
 
+def _draws(m: Machine, cores: int, direction: Direction, noc: int, beside: bool) -> list[list[Coord]]:
+    """Cores beside their banks, as many for each; or some draws of any."""
+    if not beside:
+        return [Random(seed).sample(workers(m, m.grid), cores) for seed in range(SEEDS)]
+    banks = m.chip.dram.banks
+    return [[core for bank in range(banks) for core in nearest(m, bank, direction, noc, cores // banks)]]
+
+
 def streams_rate(m: Machine, in_flight: int, beside: bool) -> float:
     """Bytes a cycle of a reader for each bank, which has `in_flight` packets of 16 KiB of that bank under way at any time."""
-    size, count, banks = 1 << 14, 128, m.chip.dram.banks
-    if beside:
-        draws = [[nearest(m, bank, "read", 0, 1)[0] for bank in range(banks)]]
-    else:
-        draws = [Random(seed).sample(workers(m, m.grid), banks) for seed in range(SEEDS)]
+    size, count, draws = 1 << 14, 128, _draws(m, m.chip.dram.banks, "read", 0, beside)
     # each packet in flight is a stream of its own, one at a time
     return mean(
         [

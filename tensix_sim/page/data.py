@@ -214,12 +214,11 @@ def _chip(machine: Machine) -> dict[str, Any]:
 
 
 def _settings(nested: Mapping[str, Any]) -> list[list[str]]:
-    """Keys with dots and values as text."""
-    return [[key, shown(value, " x " if _is_pair(value) else ", ")] for key, value in flat(nested).items()]
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2
+    """Keys with dots and values as text, pairs as sizes."""
+    return [
+        [key, shown(value, " x " if isinstance(value, list | tuple) and len(value) == 2 else ", ")]
+        for key, value in flat(nested).items()
+    ]
 
 
 def _device(figures: Mapping[str, Any], trace: Trace | None, job: Job, names: Names, spans: int) -> dict[str, Any]:

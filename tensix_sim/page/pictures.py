@@ -22,6 +22,7 @@ from tensix_sim.tuning import Tuning
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
 Data = Mapping[str, Any]
 INK, QUIET, LINE, NODE, ACCENT = "#0b0b0b", "#52514e", "#e4e2da", "#eceae4", "#2a78d6"
@@ -96,11 +97,10 @@ def _shades() -> Any:
     return LinearSegmentedColormap.from_list("share", [LOW, HIGH])
 
 
-def _legend(axes: Axes, data: Data, used: set[str], columns: int = 4) -> None:
+def _patches(data: Data, used: set[str]) -> list[Patch]:
     from matplotlib.patches import Patch
 
-    patches = [Patch(color=f["light"], label=f["label"]) for f in data["families"] if f["key"] in used]
-    axes.legend(handles=patches, ncols=columns, loc="upper left", bbox_to_anchor=(0, -0.14), frameon=False, fontsize=8)
+    return [Patch(color=f["light"], label=f["label"]) for f in data["families"] if f["key"] in used]
 
 
 def _devices(data: Data, device: Data) -> Figure:
@@ -187,7 +187,8 @@ def _budget(data: Data, device: Data) -> Figure:
     axes.invert_yaxis()
     axes.set_xlim(0, device["wall"])
     _in_cycles(axes)
-    _legend(axes, data, used)
+    patches = _patches(data, used)
+    axes.legend(handles=patches, ncols=4, loc="upper left", bbox_to_anchor=(0, -0.14), frameon=False, fontsize=8)
     return figure
 
 
@@ -219,10 +220,7 @@ def _time(data: Data, device: Data) -> Figure:
         _strip(axes, f"{flow['name']}, B per cycle", max(1.0, float(rates.max(initial=0))))
     all_axes[-1].set_xlim(0, device["wall"])
     _in_cycles(all_axes[-1])
-    from matplotlib.patches import Patch
-
-    patches = [Patch(color=f["light"], label=f["label"]) for f in data["families"] if f["key"] in used - {DONE}]
-    figure.legend(handles=patches, loc="outside lower left", ncols=5, frameon=False, fontsize=8)
+    figure.legend(handles=_patches(data, used - {DONE}), loc="outside lower left", ncols=5, frameon=False, fontsize=8)
     return figure
 
 
@@ -367,13 +365,8 @@ def _lengths(tunings: Sequence[Tuning]) -> Figure:
         chosen = "/".join(str(t.winner.settings[name]) for name in t.space.varied)
         gain = f"{high / low:.2f}x\n" if t.given else ""
         ax.annotate(f"{gain}{chosen}", (t.space.spec.inputs.seq_len, low), (6, -20), textcoords="offset points", fontsize=8)
-    ax.set(xscale="log", yscale="log", xlabel="tokens", ylabel="microseconds, slowest device", xticks=lengths)
-    ax.set_xticklabels([f"{n // 1024}k" if n % 1024 == 0 else f"{n:,}" for n in lengths])
-    ax.minorticks_off()
+    _over_lengths(ax, lengths, xlabel="tokens", ylabel="microseconds, slowest device")
     ax.margins(x=0.1, y=0.12)  # room for what the first and the last point say
-    ax.grid(color=LINE, linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.legend(frameon=False)
     return fig
 
 
@@ -395,12 +388,17 @@ def _length_errors(errors: Sequence[LengthError]) -> Figure:
         line = [e for e in errors if e.fp32_dest_acc_en is wide]
         ax.plot([e.keys for e in line], [100 * e.rel_l2 for e in line], "o-", color=color, label=f"{32 if wide else 16}-bit DST")
     keys = sorted({e.keys for e in errors})
-    ax.set(xscale="log", yscale="log", xlabel="keys", ylabel="relative L2 error, %", xticks=keys)
-    ax.set_xticklabels([f"{n // 1024}k" if n % 1024 == 0 else f"{n:,}" for n in keys])
-    ax.minorticks_off()
+    _over_lengths(ax, keys, xlabel="keys", ylabel="relative L2 error, %")
     ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if ax.get_ylim()[0] <= t <= ax.get_ylim()[1]]
     ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+    return fig
+
+
+def _over_lengths(ax: Axes, lengths: Sequence[int], **labels: str) -> None:
+    """Logarithmic axes with the lengths at their ticks, and a legend of the lines that are drawn."""
+    ax.set(xscale="log", yscale="log", xticks=lengths, **labels)
+    ax.set_xticklabels([f"{n // 1024}k" if n % 1024 == 0 else f"{n:,}" for n in lengths])
+    ax.minorticks_off()
     ax.grid(color=LINE, linewidth=0.6)
     ax.set_axisbelow(True)
     ax.legend(frameon=False)
-    return fig

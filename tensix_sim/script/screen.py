@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tensix_sim.script.run import OP_KINDS, ScriptOp, ScriptRun, Taken
 from tensix_sim.script.what_ifs import what_ifs_screen
-from tensix_sim.text import counted, spans, table, with_text, wrapped
+from tensix_sim.text import counted, grouped, spans, table, with_text, wrapped
 
 HEADER = ("op", "shape of input", "devices", "ring", "calls", "us", "of all", "bound by", "error (worst)", "PCC")
 NEEDED = ("op", "us")
@@ -61,9 +61,7 @@ def _lines(run: ScriptRun) -> Iterator[tuple[str, ...]]:
 
 def _groups(op: ScriptOp) -> list[list[Taken]]:
     """What it took on all devices; apart for each place in a ring, where these differ."""
-    by_place: dict[int | None, list[Taken]] = {}
-    for taken in op.taken:
-        by_place.setdefault(taken.ring_id, []).append(taken)
+    by_place = grouped(op.taken, lambda taken: taken.ring_id)
     times = [taken.us or 0 for taken in op.taken]
     differ = max(times) > (1 + ALIKE) * min(times)
     return [*by_place.values()] if differ else [[*op.taken]]

@@ -174,6 +174,11 @@ def _mesh_tells_the_position(c: Asked) -> Iterator[Fault]:
         yield c.fault(rule, RING_SIZE, MESH)
 
 
+POSITION_RULES = (
+    _position_lies_on_the_ring, _positions_are_distinct, _positions_lie_on_the_ring, _mesh_tells_the_position,
+)  # fmt: skip
+
+
 def _sequence_has_a_tile_for_each_slab(c: Asked) -> Iterator[Fault]:
     least = 2 * TILE * c[RING_SIZE]
     if c[SEQ_LEN] < least:
@@ -237,10 +242,7 @@ RING_DISTRIBUTED_SDPA = Op(
     takes_unshown=(WINDOW,),  # of tt-metal's OLMo branch
     rules=(
         ring_is_even,
-        _position_lies_on_the_ring,
-        _positions_are_distinct,
-        _positions_lie_on_the_ring,
-        _mesh_tells_the_position,
+        *POSITION_RULES,
         _sequence_has_a_tile_for_each_slab,
         _sequence_makes_equal_slabs,
         _q_chunks_fill_a_slab,
@@ -363,10 +365,7 @@ RING_JOINT_SDPA = Op(
     takes=(RING_SIZE, MESH, RING_ID, RING_IDS, CAUSAL, BALANCED, TOPOLOGY, LINKS, LOGICAL, JOINT, JOINT_FILES, *DTYPES),
     rules=(
         ring_order_is_known,
-        _position_lies_on_the_ring,
-        _positions_are_distinct,
-        _positions_lie_on_the_ring,
-        _mesh_tells_the_position,
+        *POSITION_RULES,
         _board_has_the_ring,
         _links_are_there,
         _gather_cores_have_room,

@@ -9,8 +9,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
+from tensix_sim.files import remove_dead
 from tensix_sim.host import exchange, locked
 
 # Names within a run's folder that `run`, its --emit and `report` give; what has another is the user's
@@ -46,7 +48,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         _refuse_foreign(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.parent):
-            _remove_dead(target)
+            names = rf"\.{re.escape(target.name)}\.new-[0-9a-f]{{8}}"
+            remove_dead(target.parent, names, partial(shutil.rmtree, ignore_errors=True))
             new.mkdir()
             alive.enter_context(locked(new))
         try:
@@ -110,11 +113,3 @@ def _take_name(new: Path, target: Path) -> None:
             old.rename(target)
             raise
         old.rename(new)
-
-
-def _remove_dead(target: Path) -> None:
-    """Remove what runs into this name left when they were killed: folders that nobody has locked."""
-    for path in target.parent.iterdir():
-        if re.fullmatch(rf"\.{re.escape(target.name)}\.new-[0-9a-f]{{8}}", path.name):
-            with suppress(OSError), locked(path, wait=False):
-                shutil.rmtree(path, ignore_errors=True)

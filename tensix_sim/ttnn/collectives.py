@@ -1,6 +1,6 @@
 """All-gathers: along an axis of the mesh each line of devices gathers, over the Ethernet model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import BufferType, CoreRangeSet, Layout, MemoryConfig, NotModelledError, Topology
-from tensix_sim.ttnn.values import Stored, joined
+from tensix_sim.ttnn.values import Stored, joined, once
 
 if TYPE_CHECKING:
     from tensix_sim.gather.run import Collective
@@ -112,23 +112,34 @@ def gather_lines(
     timed = has_cycles(tensor, memory_config) and not cuts_tiles(tensor, dim, tensor.shape[dim])
     cycles = _cycles(op, mesh, tensor, dim, lines, topology, links, reverse) if timed else None
     meet_and_record(op, mesh, lines, tensor, cycles, (dim, axis, topology, links))
-    shards: list[Stored | None] = [None] * len(mesh.ids)
-    known: dict[tuple[int, ...], Stored] = {}
-    for line in lines:
-        shards_of_line = [tensor.shards[i] for i in (line[::-1] if reverse else line)]
-        held = [array for array in shards_of_line if array is not None]
-        key = tuple(map(id, held))
-        if held and key not in known:
-            known[key] = joined(lambda arrays: np.concatenate(arrays, dim), held)
-        for i in line:
-            shards[i] = known.get(key)
     shape = list(tensor.shape)
     shape[dim] *= len(lines[0])
+
+    def gathered(held: Sequence[Stored]) -> Sequence[Stored]:
+        return [joined(lambda arrays: np.concatenate(arrays, dim), held[::-1] if reverse else held)] * len(held)
+
+    return dealt(tensor, lines, gathered, shape, memory_config, into)
+
+
+def dealt(
+    tensor: Tensor,
+    lines: list[list[int]],
+    change: Callable[[Sequence[Stored]], Sequence[Stored]],
+    shape: Sequence[int],
+    memory_config: MemoryConfig | None,
+    into: Tensor | None,
+) -> Tensor:
+    """What `change` makes for the devices of each line from what these hold; `into` takes it if it is given."""
+    shards: list[Stored | None] = [None] * len(tensor.shards)
+    held = ([tensor.shards[i] for i in line] for line in lines)
+    for line, made in zip(lines, once(lambda *of_line: change(of_line), *zip(*held, strict=True)), strict=True):
+        for i, one in zip(line, made or (), strict=False):
+            shards[i] = one
     result = tensor.like(shards, shape, memory_config=memory_config)
-    if into is not None:
-        into.take_values(result)
-        return into
-    return result
+    if into is None:
+        return result
+    into.take_values(result)
+    return into
 
 
 def collective_mesh(op: str, tensor: Tensor, dim: int) -> MeshDevice:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from tensix_sim.text import columns, spans
+from tensix_sim.text import columns, grouped, spans
 from tensix_sim.ttnn.session import Call
 
 LAYOUT = "<51 <22 <14 >5 >14 >13 >10 >9"
@@ -12,9 +12,7 @@ HEAD = columns(LAYOUT, "op", "shape of input", "devices", "ring", "cycles", "us"
 
 def lines(calls: Iterable[Call]) -> Iterator[str]:
     """A line for each op and the devices on which it took the same, with the worst of their accuracies; equal ones count."""
-    alike: dict[tuple[object, ...], list[Call]] = {}
-    for call in calls:
-        alike.setdefault((call.number, call.op, call.shape, call.ring_id, call.cycles), []).append(call)
+    alike = grouped(calls, lambda call: (call.number, call.op, call.shape, call.ring_id, call.cycles))
     for line, count in Counter(_line(group) for group in alike.values()).items():
         yield line if count == 1 else f"{line}   x{count}"
 

@@ -258,6 +258,26 @@ def _update(op: str, cache: Tensor, new: Tensor, rows: Rows) -> None:
     cache.shards = once(written, cache.shards, new.shards, places)
 
 
+def _paged_update(
+    op: str,
+    tensors: Sequence[Tensor],
+    rows: Rows,
+    demanded: tuple[object, str],
+    batch_offset: int,
+    mesh_coords: Any,
+    compute_kernel_config: WormholeComputeKernelConfig | None,
+) -> None:
+    """Update caches, each with the tokens that follow it among the tensors, if what the op demands of them holds."""
+    refuse(op, mesh_coords=mesh_coords, batch_offset=batch_offset or None)
+    SESSION.without_effect(op, compute_kernel_config=compute_kernel_config)
+    mesh = common_mesh(op, tensors)
+    demand(f"{op}:", demanded)
+    for cache, new in zip(tensors[::2], tensors[1::2], strict=True):
+        _update(op, cache, new, rows)
+    if mesh:
+        record(op, mesh, tensors, None, (rows.shared, rows.table is None))
+
+
 @recorded
 def paged_update_cache(
     cache_tensor: Tensor,
@@ -279,14 +299,10 @@ def paged_update_cache(
     Raises:
         RuntimeError: shapes, positions or places do not fit.
     """
-    name = "paged_update_cache"
-    refuse(name, mesh_coords=mesh_coords, batch_offset=batch_offset or None)
-    SESSION.without_effect(name, compute_kernel_config=compute_kernel_config)
-    mesh = common_mesh(name, [cache_tensor, input_tensor])
-    demand(f"{name}:", (input_tensor.layout is Layout.TILE, "Expect input_tensor in tile layout; only the fused op takes rows"))
-    _update(name, cache_tensor, input_tensor, Rows(update_idxs, update_idxs_tensor, bool(share_cache), page_table))
-    if mesh:
-        record(name, mesh, [cache_tensor, input_tensor], None, (bool(share_cache), page_table is None))
+    rows = Rows(update_idxs, update_idxs_tensor, bool(share_cache), page_table)
+    demanded = input_tensor.layout is Layout.TILE, "Expect input_tensor in tile layout; only the fused op takes rows"
+    options = batch_offset, mesh_coords, compute_kernel_config
+    _paged_update("paged_update_cache", [cache_tensor, input_tensor], rows, demanded, *options)
     return cache_tensor
 
 
@@ -310,19 +326,12 @@ def paged_fused_update_cache(
     Raises:
         RuntimeError: as there, or cores hold tokens of both.
     """
-    name = "paged_fused_update_cache"
-    refuse(name, mesh_coords=mesh_coords, batch_offset=batch_offset or None)
-    SESSION.without_effect(name, compute_kernel_config=compute_kernel_config)
     tensors = [cache_tensor1, input_tensor1, cache_tensor2, input_tensor2]
-    mesh = common_mesh(name, tensors)
+    rows = Rows(update_idxs, update_idxs_tensor, bool(share_cache), page_table)
     specs = [one.memory_config().shard_spec for one in (input_tensor1, input_tensor2)]
     apart = None in specs or not _meet(*(spec.grid for spec in specs if spec))
-    demand(f"{name}:", (apart, "input_tensor1 and input_tensor2 must not overlap: their shards lie on the same cores"))
-    rows = Rows(update_idxs, update_idxs_tensor, bool(share_cache), page_table)
-    _update(name, cache_tensor1, input_tensor1, rows)
-    _update(name, cache_tensor2, input_tensor2, rows)
-    if mesh:
-        record(name, mesh, tensors, None, (bool(share_cache), page_table is None))
+    demanded = apart, "input_tensor1 and input_tensor2 must not overlap: their shards lie on the same cores"
+    _paged_update("paged_fused_update_cache", tensors, rows, demanded, batch_offset, mesh_coords, compute_kernel_config)
     return cache_tensor1, cache_tensor2
 
 

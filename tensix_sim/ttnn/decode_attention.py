@@ -5,6 +5,7 @@ Source: tt-metal's `sdpa_decode_nanobind.cpp`, as its tests call it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -45,13 +46,20 @@ def _attention(
     op: str,
     qkv: tuple[Tensor, Tensor, Tensor],
     table: Tensor | None,
-    step: Step,
-    positions: list[Array | None],
+    is_causal: bool,
+    cur_pos: tuple[Sequence[int], Tensor | None],
+    scale: float | None,
+    window: int | None,
     beside: dict[str, Tensor | None],
     memory_config: MemoryConfig | None,
+    **configs: Any,
 ) -> Tensor:
-    """Attention of a token of each user, on each device by itself."""
+    """Attention of a token of each user, at positions that are listed or in a tensor, on each device by itself."""
+    SESSION.without_effect(op, **configs)
+    demand(f"{op}:", (not is_causal or beside["mask"] is None, "a causal step takes no attn_mask"))
     q, k, v = qkv
+    step = Step(is_causal, scale or q.shape[-1] ** -0.5, window or None)
+    positions = _positions(op, q, is_causal, *cur_pos)
     given = {what: tensor for what, tensor in beside.items() if tensor is not None}
     inputs = [*qkv, *given.values()]
     mesh = common_mesh(op, inputs)
@@ -121,13 +129,11 @@ def scaled_dot_product_attention_decode(
     Raises:
         RuntimeError: shapes or positions do not go together.
     """
-    name = "scaled_dot_product_attention_decode"
-    SESSION.without_effect(name, program_config=program_config, compute_kernel_config=compute_kernel_config)
-    demand(f"{name}:", (not is_causal or attn_mask is None, "a causal step takes no attn_mask"))
-    qkv = input_tensor_q, input_tensor_k, input_tensor_v
-    step = Step(is_causal, scale or input_tensor_q.shape[-1] ** -0.5, sliding_window_size or None)
-    positions = _positions(name, input_tensor_q, is_causal, cur_pos, cur_pos_tensor)
-    return _attention(name, qkv, None, step, positions, {"mask": attn_mask, "sink": attention_sink}, memory_config)
+    return _attention(
+        "scaled_dot_product_attention_decode", (input_tensor_q, input_tensor_k, input_tensor_v), None, is_causal,
+        (cur_pos, cur_pos_tensor), scale, sliding_window_size, {"mask": attn_mask, "sink": attention_sink}, memory_config,
+        program_config=program_config, compute_kernel_config=compute_kernel_config,
+    )  # fmt: skip
 
 
 @recorded
@@ -152,11 +158,8 @@ def paged_scaled_dot_product_attention_decode(
     Raises:
         RuntimeError: shapes, positions or the page table do not go together.
     """
-    name = "paged_scaled_dot_product_attention_decode"
-    SESSION.without_effect(name, program_config=program_config, compute_kernel_config=compute_kernel_config)
-    demand(f"{name}:", (not is_causal or attn_mask is None, "a causal step takes no attn_mask"))
-    qkv = input_tensor_q, input_tensor_k, input_tensor_v
-    step = Step(is_causal, scale or input_tensor_q.shape[-1] ** -0.5, sliding_window_size or None)
-    positions = _positions(name, input_tensor_q, is_causal, (), cur_pos_tensor)
-    beside = {"mask": attn_mask, "sink": attention_sink}
-    return _attention(name, qkv, page_table_tensor, step, positions, beside, memory_config)
+    return _attention(
+        "paged_scaled_dot_product_attention_decode", (input_tensor_q, input_tensor_k, input_tensor_v), page_table_tensor,
+        is_causal, ((), cur_pos_tensor), scale, sliding_window_size, {"mask": attn_mask, "sink": attention_sink}, memory_config,
+        program_config=program_config, compute_kernel_config=compute_kernel_config,
+    )  # fmt: skip

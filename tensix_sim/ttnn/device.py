@@ -480,8 +480,7 @@ def EnablePersistentKernelCache() -> None:  # noqa: N802
     """Nothing to do: kernels are not compiled."""
 
 
-def DisablePersistentKernelCache() -> None:  # noqa: N802
-    """Nothing to do: kernels are not compiled."""
+DisablePersistentKernelCache = EnablePersistentKernelCache
 
 
 def __getattr__(name: str) -> NoReturn:

@@ -1,7 +1,7 @@
 """ttnn.experimental: heads apart and together, rotary embedding, a paged cache, all-gathers of the model's tail."""
 
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,7 +19,7 @@ from tensix_sim.ttnn.decode import (
     rotate_tokens,
 )
 from tensix_sim.ttnn.device import MeshDevice
-from tensix_sim.ttnn.glue import activations_of, shape_of_product
+from tensix_sim.ttnn.glue import activations_of, named, shape_of_product
 from tensix_sim.ttnn.heads import nlp_concat_heads, nlp_create_qkv_heads
 from tensix_sim.ttnn.movers import cycles_of, rows_of
 from tensix_sim.ttnn.moves import mapped
@@ -129,15 +129,12 @@ def rotary_embedding(
         fits = cache.shape[-1] == width and cache.shape[-2] >= rows and Shape(cache.shape[:-2]).volume() == 1
         demand("rotary_embedding:", (fits, f"{what} {list(cache.shape)} does not go with {list(input_tensor.shape)}"))
 
-    def turn(x: Array, cos: Array, sin: Array) -> Array:
-        first, second = np.split(x, 2, axis=-1)
-        result: Array = x * cos[..., :rows, :] + np.concatenate([-second, first], axis=-1) * sin[..., :rows, :]
-        return result
-
     about = batch * heads, rows_of(rows), rows_of(width), input_tensor.dtype.value
     cycles = cycles_of("rotary_halves", [input_tensor], memory_config, *about, compute=compute_kernel_config)
     more = {"shape": input_tensor.shape, "memory_config": memory_config, "cycles": cycles}
-    return mapped("rotary_embedding", [input_tensor, cos_cache, sin_cache], turn, input_tensor.dtype, **more)
+    return mapped(
+        "rotary_embedding", [input_tensor, cos_cache, sin_cache], partial(_turn_halves, rows), input_tensor.dtype, **more
+    )
 
 
 @recorded
@@ -166,13 +163,15 @@ def rotary_embedding_hf(
         fits = cache.shape[-1] == width and cache.shape[-2] >= rows and cache.shape[-3] in (1, input_tensor.shape[-3])
         demand(f"{name}:", (fits, f"{what} {list(cache.shape)} does not go with {list(input_tensor.shape)}"))
 
-    def turn(x: Array, cos: Array, sin: Array) -> Array:
-        first, second = np.split(x, 2, axis=-1)
-        result: Array = x * cos[..., :rows, :] + np.concatenate([-second, first], axis=-1) * sin[..., :rows, :]
-        return result
-
     more = {"shape": input_tensor.shape, "memory_config": memory_config}
-    return mapped(name, [input_tensor, cos_cache, sin_cache], turn, input_tensor.dtype, **more)
+    return mapped(name, [input_tensor, cos_cache, sin_cache], partial(_turn_halves, rows), input_tensor.dtype, **more)
+
+
+def _turn_halves(rows: int, x: Array, cos: Array, sin: Array) -> Array:
+    """x cos + (-x2, x1) sin, of the first so many rows of cos and sin."""
+    first, second = np.split(x, 2, axis=-1)
+    result: Array = x * cos[..., :rows, :] + np.concatenate([-second, first], axis=-1) * sin[..., :rows, :]
+    return result
 
 
 @recorded
@@ -299,17 +298,16 @@ def _gather_op(name: str, reverse: bool, order: str) -> Callable[..., Tensor]:
         config = memory_config or (None if buffer is None else buffer.memory_config())
         return gather(name, input_tensor, dim, cluster_axis, topology, num_links, config, reverse, buffer)
 
-    op.__name__ = op.__qualname__ = name
-    op.__doc__ = (
+    doc = (
         f"As `ttnn.all_gather`, {order}, into a given output buffer if there is one. Its semaphores, two in a list, need "
         "nothing done; sizes of the pipeline, and a sub-device, which is the chip, have no effect. By place it takes what any of "
-        "ttnn's three forms does."
+        "ttnn's three forms does"
     )
-    by_keyword = recorded(op)
+    by_keyword = named(op, name, doc, "")
 
     @wraps(op)
-    def either(input_tensor: Tensor, *places: Any, **named: Any) -> Tensor:
-        return by_keyword(input_tensor, **_by_place(name, places), **named)
+    def either(input_tensor: Tensor, *places: Any, **others: Any) -> Any:
+        return by_keyword(input_tensor, **_by_place(name, places), **others)
 
     return either
 

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tensix_sim.ttnn.device import is_blackhole, is_wormhole_b0
+from tensix_sim.ttnn.device import get_num_devices, is_blackhole, is_wormhole_b0
 from tensix_sim.ttnn.session import SESSION
 from tensix_sim.ttnn.tensor import Tensor, from_torch, to_numpy, to_torch
 from tensix_sim.ttnn.types import DRAM_MEMORY_CONFIG, DataType, Layout, MemoryConfig, NotModelledError
@@ -147,32 +147,29 @@ def check_with_pcc(expected: Any, actual: Any, pcc: float = 0.9999) -> tuple[boo
 check_with_pcc_without_tensor_printout = check_with_pcc
 
 
-def assert_with_pcc(expected: Any, actual: Any, pcc: float = 0.9999) -> tuple[bool, Any]:
-    """Raise if the correlation is below `pcc`."""
-    good, message = check_with_pcc(expected, actual, pcc)
+def _held(good: bool, message: Any) -> tuple[bool, Any]:
     assert good, message
     return good, message
+
+
+def assert_with_pcc(expected: Any, actual: Any, pcc: float = 0.9999) -> tuple[bool, Any]:
+    """Raise if the correlation is below `pcc`."""
+    return _held(*check_with_pcc(expected, actual, pcc))
 
 
 def assert_equal(expected: Any, actual: Any) -> tuple[bool, str]:
     """Raise if two tensors are not equal."""
-    good, message = comp_equal(expected, actual)
-    assert good, message
-    return good, message
+    return _held(*comp_equal(expected, actual))
 
 
 def assert_allclose(expected: Any, actual: Any, rtol: float = 1e-05, atol: float = 1e-08) -> tuple[bool, str]:
     """Raise if not all elements are close."""
-    good, message = comp_allclose(expected, actual, rtol, atol)
-    assert good, message
-    return good, message
+    return _held(*comp_allclose(expected, actual, rtol, atol))
 
 
 def assert_with_ulp(expected: Any, actual: Any, ulp_threshold: float = 10, allow_nonfinite: bool = False) -> tuple[bool, str]:
     """Raise if an element is further than so many units in the last place."""
-    good, message = comp_ulp(expected, actual, ulp_threshold, allow_nonfinite)
-    assert good, message
-    return good, message
+    return _held(*comp_ulp(expected, actual, ulp_threshold, allow_nonfinite))
 
 
 def construct_pcc_assert_message(message: Any, expected: Any, actual: Any) -> str:
@@ -199,55 +196,35 @@ def _skip(where: bool, reason: str = "Test is not for this board") -> Any:
     return pytest.mark.skipif(where, reason=reason)
 
 
-def skip_for_blackhole(reason_str: str = "Test is not for Blackhole") -> Any:
-    """A marker that skips a test on Blackhole boards."""
-    return _skip(is_blackhole(), reason_str)
+def _by_board(where: Callable[[], bool], usual: str) -> Callable[..., Any]:
+    def marker(reason_str: str = usual) -> Any:
+        """A marker that skips a test on some boards, or in some surroundings; asked when it is used."""
+        return _skip(where(), reason_str)
+
+    return marker
 
 
-def skip_for_wormhole_b0(reason_str: str = "Test is not for Wormhole B0") -> Any:
-    """A marker that skips a test on Wormhole boards."""
-    return _skip(is_wormhole_b0(), reason_str)
-
-
-def run_for_blackhole(reason_str: str = "Test is for Blackhole only") -> Any:
-    """A marker that skips a test on other boards than Blackhole ones."""
-    return _skip(not is_blackhole(), reason_str)
-
-
-def run_for_wormhole_b0(reason_str: str = "Test is for Wormhole B0 only") -> Any:
-    """A marker that skips a test on other boards than Wormhole ones."""
-    return _skip(not is_wormhole_b0(), reason_str)
-
-
-def skip_for_slow_dispatch(reason_str: str = "Test is not for slow dispatch") -> Any:
-    """A marker that skips a test under slow dispatch."""
-    return _skip(is_slow_dispatch(), reason_str)
+skip_for_blackhole = _by_board(is_blackhole, "Test is not for Blackhole")
+skip_for_wormhole_b0 = _by_board(is_wormhole_b0, "Test is not for Wormhole B0")
+run_for_blackhole = _by_board(lambda: not is_blackhole(), "Test is for Blackhole only")
+run_for_wormhole_b0 = _by_board(lambda: not is_wormhole_b0(), "Test is for Wormhole B0 only")
+skip_for_slow_dispatch = _by_board(is_slow_dispatch, "Test is not for slow dispatch")
+skip_with_watcher = _by_board(is_watcher_enabled, "Test is not for the watcher")
 
 
 def skip_for_n_dev(n: int, reason_str: str = "") -> Any:
     """A marker that skips a test where there are `n` devices."""
-    from tensix_sim.ttnn.device import get_num_devices
-
     return _skip(get_num_devices() == n, reason_str or f"Test is not for {n} devices")
 
 
 def skip_for_n_or_less_dev(n: int, reason_str: str = "") -> Any:
     """A marker that skips a test where there are `n` devices or fewer."""
-    from tensix_sim.ttnn.device import get_num_devices
-
     return _skip(get_num_devices() <= n, reason_str or f"Test is not for {n} devices or fewer")
 
 
 def run_for_n_dev(n: int, reason_str: str = "") -> Any:
     """A marker that skips a test where there are not `n` devices."""
-    from tensix_sim.ttnn.device import get_num_devices
-
     return _skip(get_num_devices() != n, reason_str or f"Test is for {n} devices only")
-
-
-def skip_with_watcher(reason_str: str = "Test is not for the watcher") -> Any:
-    """A marker that skips a test under the watcher."""
-    return _skip(is_watcher_enabled(), reason_str)
 
 
 def is_grayskull() -> bool:
@@ -422,6 +399,7 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 enable_compilation_reports = disable_compilation_reports = enable_memory_reports = disable_memory_reports = _nothing
 enable_persistent_kernel_cache = disable_persistent_kernel_cache = update_process_id = _nothing
+signpost = clear_profiler_runtime_artifacts = _nothing  # of upstream's profiler logs: there are none here
 
 
 def start_measuring_time() -> int:
@@ -432,14 +410,6 @@ def start_measuring_time() -> int:
 def stop_measuring_time(start_time: int) -> int:
     """Nanoseconds since then."""
     return time.time_ns() - start_time
-
-
-def signpost(header: str, message: str | None = None) -> None:
-    """A mark in upstream's profiler log; there is none here."""
-
-
-def clear_profiler_runtime_artifacts() -> None:
-    """Remove upstream's profiler logs; there are none here."""
 
 
 # -- a logger, where loguru is not installed ------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from tensix_sim.ttnn.moves import common_mesh, record
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import Layout, MemoryConfig, SDPAProgramConfig, WormholeComputeKernelConfig, demand
-from tensix_sim.ttnn.values import Array, Stored, each
+from tensix_sim.ttnn.values import Array, Stored, apart, each
 
 NAME = "joint_scaled_dot_product_attention"
 
@@ -57,8 +57,8 @@ def joint_scaled_dot_product_attention(
 
     made = each(attended, *(one.shards for one in inputs))
     out, joint_out = (
-        like.like([one and one[i] for one in made], memory_config=MemoryConfig())
-        for i, like in enumerate((input_tensor_q, joint_tensor_q))
+        like.like(shards, memory_config=MemoryConfig())
+        for like, shards in zip((input_tensor_q, joint_tensor_q), apart(made, 2), strict=True)
     )
     if mesh:
         record(NAME, mesh, inputs, None, (scale, repr(program_config)), out)

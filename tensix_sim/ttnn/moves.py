@@ -12,7 +12,7 @@ from tensix_sim.formats import FORMATS, TILE
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.session import SESSION, Call, Cycles, Op, recorded
 from tensix_sim.ttnn.types import BufferType, DataType, Layout, MemoryConfig, Shape
-from tensix_sim.ttnn.values import Array, Stored, each, moved, once
+from tensix_sim.ttnn.values import Array, Stored, apart, each, moved, once
 
 if TYPE_CHECKING:
     from tensix_sim.logged import OpTensor
@@ -86,7 +86,7 @@ def rearranged(
     blank = [np.broadcast_to(np.float32(0), tensor.shape) for tensor in inputs]
     shapes = [array.shape for array in rearrange(blank, 1)]
     made = once(moved(lambda arrays: rearrange(arrays, 1), first.dtype), *(tensor.shards for tensor in inputs))
-    shards = zip(*([None] * len(shapes) if held is None else held for held in made), strict=True)
+    shards = apart(made, len(shapes))
     results = [first.like(s, shape, memory_config=memory_config) for s, shape in zip(shards, shapes, strict=True)]
     if mesh:
         sharded = any(tensor.is_sharded() for tensor in (*inputs, *results))
@@ -123,7 +123,8 @@ def record(
     if cycles is None:
         SESSION.note(f"{op}: its cycles are not modelled, and its numbers are rounded once, at the end")
     number, clock = SESSION.number(), mesh.machine.chip.clock_hz
-    each = [one if isinstance(one, Cycles) or one is None else Cycles(one) for one in _on_each(cycles, len(mesh.ids))]
+    listed = cycles if isinstance(cycles, Sequence) else [cycles] * len(mesh.ids)
+    each = [one if isinstance(one, Cycles) or one is None else Cycles(one) for one in listed]
     shape = "x".join(map(str, inputs[0].shape))
     SESSION.ops[number] = _logged(inputs, output, each[0])
     for device, count in zip(mesh.ids, each, strict=True):
@@ -146,10 +147,6 @@ def _log_tensor(tensor: Moved) -> OpTensor:
     config = tensor.memory_config()
     memory = f"DEV_0_{config.buffer_type.name}_{config.memory_layout.name}"
     return OpTensor("", (w, z, y, x), tensor.dtype.value.upper(), memory)
-
-
-def _on_each(cycles: int | Sequence[int] | None, devices: int) -> Sequence[int | None]:
-    return cycles if isinstance(cycles, Sequence) else [cycles] * devices
 
 
 def _cycles(

@@ -31,8 +31,9 @@ def _sums(name: str, centred: bool) -> Callable[..., Tensor]:
         use_2d_core_grid: bool | None = None,
     ) -> Tensor:
         demand_config(name, program_config, NORM_CONFIGS)
-        hints = {"program_config": program_config, "use_2d_core_grid": use_2d_core_grid}
-        SESSION.without_effect(name, compute_kernel_config=compute_kernel_config, **hints)
+        SESSION.without_effect(
+            name, compute_kernel_config=compute_kernel_config, program_config=program_config, use_2d_core_grid=use_2d_core_grid
+        )
         inputs = [input_tensor, *([] if residual_input_tensor is None else [residual_input_tensor])]
         shape = (*input_tensor.shape[:-1], TILE * (1 + centred))
 
@@ -64,8 +65,9 @@ def _norm(name: str, centred: bool) -> Callable[..., Tensor]:
         use_2d_core_grid: bool | None = None,
     ) -> Tensor:
         demand_config(name, program_config, NORM_CONFIGS)
-        hints = {"program_config": program_config, "use_2d_core_grid": use_2d_core_grid}
-        SESSION.without_effect(name, compute_kernel_config=compute_kernel_config, **hints)
+        SESSION.without_effect(
+            name, compute_kernel_config=compute_kernel_config, program_config=program_config, use_2d_core_grid=use_2d_core_grid
+        )
         width, tiles = input_tensor.shape[-1], 1 + centred
         devices = stats.shape[-1] // (TILE * tiles)
         named = {"weight": weight, "bias": bias}

@@ -9,7 +9,7 @@ from tensix_sim.ttnn.moves import common_mesh, mapped, record
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import CoreRangeSet, DataType, Layout, MemoryConfig, demand
-from tensix_sim.ttnn.values import Array, Stored, each
+from tensix_sim.ttnn.values import Array, Stored, apart, each
 
 
 @recorded
@@ -70,8 +70,8 @@ def topk(
     made = each(found, input_tensor.shards)
     shape[dim] = k
     values, places = (
-        input_tensor.like([one and one[i] for one in made], shape, dtype, memory_config=memory_config)
-        for i, dtype in enumerate(types)
+        input_tensor.like(shards, shape, dtype, memory_config=memory_config)
+        for dtype, shards in zip(types, apart(made, 2), strict=True)
     )
     if mesh:
         record("topk", mesh, [input_tensor], None, (k, dim, largest), values)

@@ -23,7 +23,17 @@ from tensix_sim.ttnn.costs import HEAD, lines  # noqa: E402
 from tensix_sim.ttnn.session import SESSION, VARIABLE, Call  # noqa: E402
 
 SESSION.settings.set(host_clock=os.environ.get(VARIABLE + "HOST_CLOCK", "simulated"))  # before the user's files import clocks
-SETTINGS = ("board", "mesh", "numerics", "kernel", "branch", "host_clock")
+SETTINGS = {  # how the value of their option is called, and its help
+    "board": (None, "board whose chips there are; galaxy if not given"),
+    "mesh": ("RxC", "rows and columns of devices; the board's own if not given"),
+    "numerics": (
+        None,
+        "fast; exact: the chip's bits in attention; off: cycles only, and what a test asserts on numbers is not judged",
+    ),
+    "kernel": (None, "compute kernel of the attention ops, legacy or streaming; their own choice if not given"),
+    "branch": (None, "branch of tt-metal whose arguments are taken: main, or olmo, with a sliding window in the ring"),
+    "host_clock": (None, "simulated, the default: the user's files see device time on the host's clocks; or real"),
+}
 MARKERS = (
     "timeout(seconds)", "requires_device", "requires_grid_size", "requires_fast_runtime_mode_off", "requires_fresh_device",
     "use_module_device",
@@ -35,17 +45,8 @@ PROPERTY = "ttnn_calls"
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Offer the settings, and where files go; an option of upstream's conftest waits until conftests have had their turn."""
     group = parser.getgroup("ttnn", "ttnn on virtual chips")
-    group.addoption("--board", help="board whose chips there are; galaxy if not given")
-    group.addoption("--mesh", metavar="RxC", help="rows and columns of devices; the board's own if not given")
-    group.addoption(
-        "--numerics",
-        help="fast; exact: the chip's bits in attention; off: cycles only, and what a test asserts on numbers is not judged",
-    )
-    group.addoption("--kernel", help="compute kernel of the attention ops, legacy or streaming; their own choice if not given")
-    group.addoption(
-        "--branch", help="branch of tt-metal whose arguments are taken: main, or olmo, with a sliding window in the ring"
-    )
-    group.addoption("--host-clock", help="simulated, the default: the user's files see device time on the host's clocks; or real")
+    for name, (metavar, said) in SETTINGS.items():
+        group.addoption("--" + name.replace("_", "-"), metavar=metavar, help=said)
     group.addoption("--emit", action="append", default=[], metavar="FORMAT", help="write runs for other tools, as tensix-sim run")
     group.addoption("--emit-to", default="traces/ttnn", metavar="DIR", help="where --emit writes: a folder for each op of a test")
     if any(Path(getattr(one, "__file__", None) or "").name == "conftest.py" for one in pluginmanager.get_plugins()):

@@ -12,6 +12,7 @@ import tensix_sim
 from tensix_sim.arch import machine
 from tensix_sim.identity import LETTERS, sources_hash
 from tensix_sim.script import LoggedTensor, ScriptOp, ScriptRun, Taken
+from tensix_sim.text import grouped
 from tensix_sim.trace import whole_folder
 from tensix_sim.trust import trust_of_op
 from tensix_sim.ttnn import device
@@ -58,17 +59,13 @@ def script_run(script: Path, arguments: Sequence[str] = ()) -> ScriptRun:
 
 
 def _ops(chip: str) -> list[ScriptOp]:
-    by_number: dict[int, list[Call]] = {}
-    for call in SESSION.calls:
-        by_number.setdefault(call.number, []).append(call)
+    by_number = grouped(SESSION.calls, lambda call: call.number)
     return [_op(calls, SESSION.ops[number], chip) for number, calls in by_number.items()]
 
 
 def _op(calls: list[Call], op: Op, chip: str) -> ScriptOp:
     """An op; devices that took the same from the same time on are together."""
-    alike: dict[tuple[Any, ...], list[Call]] = {}
-    for call in calls:
-        alike.setdefault((call.ring_id, call.start, call.cycles, call.bound), []).append(call)
+    alike = grouped(calls, lambda call: (call.ring_id, call.start, call.cycles, call.bound))
     first = calls[0]
     return ScriptOp(
         number=first.number,

@@ -12,6 +12,7 @@ from tensix_sim.ttnn.collectives import (
     GlobalSemaphore,
     collective_mesh,
     cuts_tiles,
+    dealt,
     gather_lines,
     has_cycles,
     joining,
@@ -202,21 +203,11 @@ def scattered(
         more = [(0, large - size) for large, size in zip(padded, shape, strict=True)]
         return np.concatenate([np.pad(part, more) for part in np.split(x, count, dim)], dim)
 
-    shards: list[Stored | None] = [None] * len(mesh.ids)
-    known: dict[tuple[int, ...], list[Stored]] = {}
-    for line in lines:
-        held = [array for i in line if (array := tensor.shards[i]) is not None]
-        key = tuple(map(id, held))
-        if held and key not in known:
-            parts = reduced(job, mesh.machine, [whole_tiles(x.values()) for x in held])
-            known[key] = [Stored.of(part[tuple(map(slice, shape))], tensor.dtype) for part in parts]
-        for i, part in zip(line, known.get(key, ()), strict=False):
-            shards[i] = part
-    result = tensor.like(shards, shape, memory_config=memory_config)
-    if into is not None:
-        into.take_values(result)
-        return into
-    return result
+    def parts(held: Sequence[Stored]) -> Sequence[Stored]:
+        sums = reduced(job, mesh.machine, [whole_tiles(x.values()) for x in held])
+        return [Stored.of(part[tuple(map(slice, shape))], tensor.dtype) for part in sums]
+
+    return dealt(tensor, lines, parts, shape, memory_config, into)
 
 
 def summed(op: str, tensor: Tensor, along: Along, memory_config: MemoryConfig | None) -> Tensor:

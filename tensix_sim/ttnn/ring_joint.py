@@ -1,13 +1,14 @@
 """ttnn.transformer.ring_joint_scaled_dot_product_attention: each line of the mesh is a ring whose K and V travel."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tensix_sim.formats import TILE
 from tensix_sim.ttnn.attention import checked, common_mesh, program_of_call, record_call, shapes
-from tensix_sim.ttnn.collectives import GlobalSemaphore
+from tensix_sim.ttnn.collectives import GlobalSemaphore, lines_of
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.tensor import Tensor
@@ -96,7 +97,7 @@ def _attend(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run each ring of the mesh: output, joint output, and the scratch of maxima and sums."""
     mesh = common_mesh(NAME, qkv, {})
-    lines = _lines(mesh, cluster_axis)
+    lines = lines_of(NAME, mesh, cluster_axis)
     ring, (b, heads, rows, width) = len(lines[0]), qkv[0].shape
     for buffer, held in zip(persistent, qkv[1:], strict=True):
         whole = [*held.shape[:2], ring * held.shape[2], held.shape[3]]
@@ -129,7 +130,9 @@ def _attend(
         ([None if run.output is None else np.zeros(kept, np.float32) for run in by_device], kept),
     )
     out, joint_out, statistics = (
-        Tensor.of(once(_as_bfloat16, arrays), shape, DataType.BFLOAT16, Layout.TILE, mesh, MemoryConfig())
+        Tensor.of(
+            once(partial(Stored.of, dtype=DataType.BFLOAT16), arrays), shape, DataType.BFLOAT16, Layout.TILE, mesh, MemoryConfig()
+        )
         for arrays, shape in made
     )
     return out, joint_out, statistics
@@ -173,14 +176,6 @@ def _topology(mesh: MeshDevice, ring: int, topology: Topology) -> str:
         SESSION.note(f"{NAME}: {ring} devices of {on.board} form no ring; K and V travelled along a line")
         return "line"
     return "line" if ring == 2 else topology.value
-
-
-def _lines(mesh: MeshDevice, axis: int) -> list[list[int]]:
-    """Places in the mesh of the devices of each ring, in their order."""
-    rows, columns = mesh.shape
-    places = np.arange(rows * columns).reshape(rows, columns)
-    lines: list[list[int]] = (places.T if axis == 0 else places).tolist()
-    return lines
 
 
 def _run(job: Any, mesh: MeshDevice, lines: list[list[int]], qkv: tuple[Tensor, ...], joint: tuple[Tensor, ...]) -> list[Any]:
@@ -232,7 +227,3 @@ def _land(buffer: Tensor, held: Tensor, lines: list[list[int]]) -> None:
                 if s != place:
                     new[:, :, s * rows : (s + 1) * rows] = slice_
             buffer.shards[i] = Stored.of(new, buffer.dtype)
-
-
-def _as_bfloat16(array: Array) -> Stored:
-    return Stored.of(array, DataType.BFLOAT16)

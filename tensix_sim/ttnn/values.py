@@ -146,15 +146,15 @@ def each(change: Callable[..., Made], *shards: Sequence[Stored | None]) -> list[
     return once(lambda *held: change(*(one.values() for one in held)), *shards)
 
 
-def is_torch(value: Any) -> bool:
-    """Whether it is a torch tensor, without importing torch."""
-    return type(value).__module__.partition(".")[0] == "torch"
+def apart(made: Sequence[Sequence[Stored] | None], results: int) -> list[list[Stored | None]]:
+    """The shards of each of so many results, of what each device has of all of them."""
+    return [[None if one is None else one[i] for one in made] for i in range(results)]
 
 
 def as_array(tensor: Any, dtype: DataType | None) -> tuple[Array, DataType]:
     """The values, and the data type asked for or that of the values."""
     own = None
-    if is_torch(tensor):
+    if type(tensor).__module__.partition(".")[0] == "torch":  # which need not be imported for this
         name = str(tensor.dtype).removeprefix("torch.")
         own = DataType.BFLOAT16 if name == "bfloat16" else None
         tensor = tensor.detach().cpu()

@@ -257,10 +257,13 @@ class _Sweep:
         """Compute the numbers of what its settings put on the front, and of the given config; what these beat stays beaten."""
         self.measured = list({c.index: c for c in [*self._front(), *self._given()]}.values())
         tasks = iter([_Task(c, "error", 0) for c in self.measured])
-        self._work(on, lambda: next(tasks, None), self._learn_error)
+        self._work(on, lambda: next(tasks, None), self._learn)
 
-    def _learn_error(self, task: _Task, found: float) -> None:
-        task.candidate.error = found
+    def _learn(self, task: _Task, found: float) -> None:
+        if task.what == "error":
+            task.candidate.error = found
+        else:
+            task.candidate.cycles.append(int(found))
 
     # -- beside the space -------------------------------------------------------------------------------------
 
@@ -273,14 +276,8 @@ class _Sweep:
         whats: list[tuple[Figure, int]] = [("device", r) for r in positions(config.spec)]
         whats += [("error", 0)] * accuracy
         tasks = iter([_Task(lower, what, ring_id) for what, ring_id in whats])
-        self._work(on, lambda: next(tasks, None), self._learn_aside)
+        self._work(on, lambda: next(tasks, None), self._learn)
         self._less_faithful = lower
-
-    def _learn_aside(self, task: _Task, found: float) -> None:
-        if task.what == "error":
-            task.candidate.error = found
-        else:
-            task.candidate.cycles.append(int(found))
 
     # -- work -------------------------------------------------------------------------------------------------
 

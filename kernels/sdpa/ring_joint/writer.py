@@ -34,30 +34,27 @@ async def writer(dm: DataMovement, a: RingArgs) -> None:
                 await write_out(dm, a, dm.cbs("out")[0], place)
         return
     cbs = Buffers(*dm.cbs(*Buffers._fields))
-    saving: QPlace | None = None  # whose save is due
+    saving: list[QPlace] = []  # whose save is due, one at most
     there: Turn | None = None  # whose running values are on their way in
     for now, following in zip(turns, [*turns[1:], None], strict=True):
         it, place = now
         if not it.first:
             if there is not now:
                 await flush(dm, a, cbs, saving)
-                saving = None
                 await restore(dm, a, cbs, place)
             push_restored(dm, a, cbs)
         if following and not following[0].first and following[1] != place:
-            if saving == following[1] or len(a.met(it, place[2])) <= 1:
+            if following[1] in saving or len(a.met(it, place[2])) <= 1:
                 await flush(dm, a, cbs, saving)
-                saving = None
             await restore(dm, a, cbs, following[1])
             there = following
         await flush(dm, a, cbs, saving)
-        saving = None
         await dm.wait(cbs.signal, 1)
         dm.pop(cbs.signal, 1)
         if it.last:
             await write_out(dm, a, cbs.out, place)
         else:
-            saving = place
+            saving.append(place)
 
 
 async def make_constants(dm: DataMovement, a: RingArgs) -> None:
@@ -75,16 +72,16 @@ async def write_out(dm: DataMovement, a: RingArgs, out: CircularBuffer, place: Q
     await drain(dm, part, out, b * part.heads.q + head, q * part.chunk.M)
 
 
-async def flush(dm: DataMovement, a: RingArgs, cbs: Buffers, place: QPlace | None) -> None:
-    """O to the output, which nobody reads yet, m and l to the statistics, if a save is due."""
-    if place is None:
-        return
-    await write_out(dm, a, cbs.out, place)                                             # O [M, E]
+async def flush(dm: DataMovement, a: RingArgs, cbs: Buffers, saving: list[QPlace]) -> None:
+    """O to the output, which nobody reads yet, m and l to the statistics, of the Q chunk whose save is due, if one's is."""
     M = a.own.chunk.M
-    for cb, pages in zip((cbs.max_out, cbs.sum_out), statistics(a, place), strict=True):
-        await dm.wait(cb, M)
-        await dm.write(cb, a.statistics, pages, (len(pages), 1))                       # m, l [M, 1]
-        dm.pop(cb, M)
+    while saving:
+        place = saving.pop()
+        await write_out(dm, a, cbs.out, place)                                             # O [M, E]
+        for cb, pages in zip((cbs.max_out, cbs.sum_out), statistics(a, place), strict=True):
+            await dm.wait(cb, M)
+            await dm.write(cb, a.statistics, pages, (len(pages), 1))                       # m, l [M, 1]
+            dm.pop(cb, M)
 
 
 async def restore(dm: DataMovement, a: RingArgs, cbs: Buffers, place: QPlace) -> None:

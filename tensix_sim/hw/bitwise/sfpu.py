@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from tensix_sim.hw import jit
+from tensix_sim.hw import jit, llk
 from tensix_sim.hw.bitwise import patterns
 from tensix_sim.hw.bitwise.patterns import (
     INFINITY,
@@ -19,22 +19,21 @@ from tensix_sim.hw.bitwise.patterns import (
     significand_of,
     sticky,
 )
-from tensix_sim.hw.specification import sfpu as rules
-from tensix_sim.hw.specification.sfpu import (
+from tensix_sim.hw.llk import (
     BIAS_AS_FLOAT,
     EXP_21F,
     EXP_B,
     LN2_RECIPROCAL,
     MINUS_LN2_HIGH,
     MINUS_LN2_LOW,
+    ONE,
     TAYLOR,
     TWO,
 )
 
-compiled = jit.compiler(patterns, rules)
+compiled = jit.compiler(patterns, llk)
 
 Seeds = NDArray[np.int64]
-ONE = 0x3F800000
 EXP_21F_0, EXP_21F_1, EXP_21F_2 = EXP_21F
 
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from tensix_sim.hw.specification.patterns import (
+from specification.patterns import (
     BIAS,
     CANONICAL_NAN,
     INFINITY,
-    ONE,
     SIGN,
     compose,
     exponent_of,
@@ -18,6 +17,17 @@ from tensix_sim.hw.specification.patterns import (
     sign_of,
     significand_of,
     sticky,
+)
+from tensix_sim.hw.llk import (
+    BIAS_AS_FLOAT,
+    EXP_21F,
+    EXP_B,
+    LN2_RECIPROCAL,
+    MINUS_LN2_HIGH,
+    MINUS_LN2_LOW,
+    ONE,
+    TAYLOR,
+    TWO,
 )
 
 # -- multiply-add (SIM fma.cpp; ISA SFPMAD.md) -----------------------------------------------------------------------
@@ -119,12 +129,6 @@ def round_to_integer(x: int, limit: int) -> int:
 
 
 # -- exponentials (LLK ckernel_sfpu_exp.h) ---------------------------------------------------------------------------
-EXP_B = 0x46FDE9A3  # 32500.818
-LN2_RECIPROCAL = 0x3FB8AA3B
-EXP_21F = (0x3F803885, 0x33A85ADA, 0x27ACA418)  # 1.0017248, 7.8396355e-8, 4.7917501e-15: g of n in [0, 2^23)
-MINUS_LN2_HIGH, MINUS_LN2_LOW = 0xBF317000, 0xB805FDF4  # 0.693115234375, 3.19461832987e-5
-TAYLOR = (0x39500D01, 0x3AB60B61, 0x3C088889, 0x3D2AAAAB, 0x3E2AAAAB, 0x3F000000, ONE, ONE)  # 1/5040 ... 1/2, 1, 1
-BIAS_AS_FLOAT = 0x42FE0000
 
 
 def exp_approximate(x: int, slope: int, blackhole: bool) -> int:
@@ -177,7 +181,7 @@ def exp_column(x: int, scale: int, fp32_dst: bool, blackhole: bool) -> int:
 
 
 # -- reciprocal (LLK ckernel_sfpu_recip.h, ckernel_sfpu_rsqrt_compat.h) -----------------------------------------------
-HALF, TWO = 0x3F000000, 0x40000000
+HALF = 0x3F000000
 SEED = (0x3EA57EBB, 0x3FBA2E90, 0x4007C1F2)  # 0.32323, 1.454546, 2.121212
 
 

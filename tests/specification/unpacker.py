@@ -1,6 +1,6 @@
 """Unpacker, memory to register. Sources: SIM; ISA UNPACR_Regular.md."""
 
-from tensix_sim.hw.specification.patterns import INFINITY, SIGN, flush
+from specification.patterns import INFINITY, SIGN, flush
 
 
 def decode_block(datum: int, shared: int, magnitude_bits: int) -> int:

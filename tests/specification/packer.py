@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tensix_sim.hw.specification.patterns import (
+from specification.patterns import (
     BIAS,
     CANONICAL_NAN,
     INFINITY,
@@ -17,7 +17,7 @@ from tensix_sim.hw.specification.patterns import (
     sign_of,
     significand_of,
 )
-from tensix_sim.hw.specification.unpacker import decode_block
+from specification.unpacker import decode_block
 
 
 def pack_bf16(x: int) -> int:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from tensix_sim.hw.specification.patterns import BIAS, SIGN, compose, exponent_of, half_up, sign_of, significand_of
-from tensix_sim.hw.specification.unpacker import to_tf32
+from specification.patterns import BIAS, SIGN, compose, exponent_of, half_up, sign_of, significand_of
+from specification.unpacker import to_tf32
 
 # -- fidelity ----------------------------------------------------------------------------------------------------
 

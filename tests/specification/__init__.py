@@ -7,6 +7,6 @@ Sources: SIM = ttsim 1.10, the vendor's functional simulator; ISA = tt-isa-docum
 library. UNVERIFIED: no source gives the last bit; what is assumed is said.
 """
 
-from tensix_sim.hw.specification import fpu, packer, patterns, sfpu, unpacker
+from specification import fpu, packer, patterns, sfpu, unpacker
 
 __all__ = ["fpu", "packer", "patterns", "sfpu", "unpacker"]
