@@ -168,7 +168,8 @@ def test_heads_of_users_come_apart_and_together(device: Any) -> None:
     apart = ttnn.experimental.nlp_create_qkv_heads_decode(put(row, device), num_heads=4, num_kv_heads=HEADS)
     columns = np.split(row.reshape(1, USERS, -1, WIDTH), [4, 4 + HEADS], 2)
     assert all(np.array_equal(one.to_numpy(), wanted) for one, wanted in zip(apart, columns, strict=True))
-    assert all(one.is_sharded() for one in apart)
+    assert [one.memory_config().shard_spec.shape for one in apart] == [[32, WIDTH]] * 3
+    assert {one.memory_config().shard_spec.grid.num_cores() for one in apart} == {USERS}
     joined = ttnn.experimental.nlp_concat_heads_decode(apart[0], num_heads=4).to_numpy()
     assert joined.shape == (1, 1, 32, 4 * WIDTH)
     np.testing.assert_array_equal(joined[0, 0, :USERS], row[0, 0, :, : 4 * WIDTH])
@@ -203,11 +204,14 @@ def test_a_token_turns_as_its_row_of_a_prefill(device: Any) -> None:
 
 
 def test_halves_turn_in_the_newer_op_as_in_the_older(device: Any) -> None:
-    """In cycles not modelled; in decode mode each user has a row of its own."""
+    """In cycles not modelled, as of a token in the older; in decode mode each user has a row of its own."""
     x, cos, sin = draw(1, HEADS, 32, WIDTH), draw(1, 1, 32, WIDTH), draw(1, 1, 32, WIDTH)
     older = ttnn.experimental.rotary_embedding(put(x, device), put(cos, device), put(sin, device)).to_numpy()
     newer = ttnn.experimental.rotary_embedding_hf(put(x, device), put(cos, device), put(sin, device)).to_numpy()
     np.testing.assert_array_equal(newer, older)
+    assert SESSION.calls[-1].cycles is None
+    token = ttnn.experimental.rotary_embedding(put(x, device), put(cos, device), put(sin, device), 7).to_numpy()
+    np.testing.assert_array_equal(token[:, :, 7], older[:, :, 7])
     assert SESSION.calls[-1].cycles is None
     of_users = (put(one.swapaxes(1, 2), device) for one in (x, cos, sin))
     decoded = ttnn.experimental.rotary_embedding_hf(*of_users, is_decode_mode=True).to_numpy()
