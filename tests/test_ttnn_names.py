@@ -284,6 +284,7 @@ def test_sets_of_cores_are_sets() -> None:
     assert left.contains(ttnn.CoreCoord(1, 2))
     assert not left.contains(hole)
     assert ttnn.corerange_to_cores(cores, 2, row_wise=True) == [ttnn.CoreCoord(1, 0), ttnn.CoreCoord(2, 0)]
+    assert repr(cores) == "{[(x=1,y=0) - (x=3,y=4)]}"
     assert ttnn.corerange_to_cores(cores, 2) == [ttnn.CoreCoord(1, 0), ttnn.CoreCoord(1, 1)]
 
 

@@ -39,6 +39,9 @@ class CoreRange:
     start: CoreCoord
     end: CoreCoord
 
+    def __repr__(self) -> str:
+        return f"[{self.start} - {self.end}]"
+
     def num_cores(self) -> int:
         """Number of cores."""
         return (self.end.x - self.start.x + 1) * (self.end.y - self.start.y + 1)
@@ -53,6 +56,9 @@ class CoreRangeSet:
 
     def __init__(self, ranges: Iterable[CoreRange]) -> None:
         self._ranges = tuple(ranges)
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(map(repr, self._ranges))}}}"
 
     def ranges(self) -> tuple[CoreRange, ...]:
         """The ranges."""
