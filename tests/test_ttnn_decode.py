@@ -256,6 +256,31 @@ def test_a_token_attends_up_to_its_position(device: Any, paged: bool, with_sink:
     assert SESSION.calls[-1].cycles is None
 
 
+def test_positions_and_pages_may_lie_on_every_core(device: Any) -> None:
+    """Shards of a core each, all alike, are read as one tensor in DRAM is: in attention and in the cache, to the bit."""
+    table = RNG.permutation(USERS * ROWS // BLOCK).reshape(USERS, -1)
+    cores = ttnn.num_cores_to_corerangeset(8, ttnn.CoreCoord(8, 8), row_wise=True)
+
+    def on_cores(array: Any, dtype: Any) -> Any:
+        spec = ttnn.ShardSpec(cores, array.shape, ttnn.ShardOrientation.ROW_MAJOR)
+        where = ttnn.MemoryConfig(ttnn.TensorMemoryLayout.HEIGHT_SHARDED, ttnn.BufferType.L1, spec)
+        return ttnn.from_numpy(np.tile(array, (8, 1)), dtype, device=device, memory_config=where)
+
+    blocks, q, token = draw(table.size, HEADS, BLOCK, WIDTH), draw(1, USERS, 4, WIDTH), draw(1, USERS, HEADS, WIDTH)
+    at = np.array([[5, 37, 127, 64]], np.int32)
+    outs = []
+    for pages, position in (
+        (numbers(table, device), numbers(at[0], device)),
+        (on_cores(table, ttnn.uint16), on_cores(at, ttnn.int32)),
+    ):
+        cache = put(blocks, device)
+        new = put(token, device, memory_config=ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG)
+        ttnn.experimental.paged_update_cache(cache, new, update_idxs_tensor=position, page_table=pages)
+        op = ttnn.transformer.paged_scaled_dot_product_attention_decode
+        outs.append(op(put(q, device), cache, cache, pages, cur_pos_tensor=position).to_numpy())
+    assert np.array_equal(*outs)
+
+
 def test_without_causality_a_mask_says_what_is_seen(device: Any) -> None:
     """[users, 1, heads, rows], on the scaled scores; with a position list a causal step takes none."""
     q, k, v = draw(1, USERS, 4, WIDTH), *(draw(USERS, HEADS, ROWS, WIDTH) for _ in range(2))

@@ -219,7 +219,7 @@ def of_users(op: str, what: str, given: Sequence[int], tensor: Tensor | None, de
     else:
         tensor.need(op)
         demand(f"{op}:", (tensor.dtype.is_integer, f"{what}_tensor is {tensor.dtype.value}; int32 is needed"))
-        held = each(lambda values: values.astype(np.int64).ravel(), tensor.shards)
+        held = [None if one is None else one.astype(np.int64).ravel() for one in _of_a_core(tensor)]
     for one in held:
         count = 0 if one is None else len(one)
         demand(f"{op}:", (count == users, f"Number of {what} should match batch size: {count} for {users} users"))
@@ -233,9 +233,18 @@ def tables(op: str, table: Tensor, users: int) -> list[Array | None]:
         RuntimeError: it is none of these users.
     """
     table.need(op)
-    fits = table.dtype.is_integer and table.layout is Layout.ROW_MAJOR and len(table.shape) == 2 and table.shape[0] == users
+    held = _of_a_core(table)
+    rows = {len(one) for one in held if one is not None} or {users}
+    fits = table.dtype.is_integer and table.layout is Layout.ROW_MAJOR and len(table.shape) == 2 and rows == {users}
     demand(f"{op}:", (fits, f"the page table is {table!r}; row-major integers [{users}, pages] are needed"))
-    return each(lambda values: values, table.shards)
+    return held
+
+
+def _of_a_core(tensor: Tensor) -> list[Array | None]:
+    """The integers of each device: of a tensor in shards, of which every core has a copy, those of one; else all."""
+    spec = tensor.memory_config().shard_spec
+    rows = None if spec is None else next(iter(spec.shape))
+    return each(lambda values: values[:rows], tensor.shards)
 
 
 def _update(op: str, cache: Tensor, new: Tensor, rows: Rows) -> None:
