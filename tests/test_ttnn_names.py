@@ -827,6 +827,23 @@ def test_a_stand_in_says_that_it_took_the_name(tmp_path: Path) -> None:
     assert "put it on PYTHONPATH" in said
 
 
+def test_modules_of_ttnn_have_its_names(tmp_path: Path) -> None:
+    """Clients import from them: each name is the one of ttnn itself, and what is absent there is absent here."""
+    lines = (
+        "import ttnn, ttnn.core",
+        "from ttnn.operations.transformer import SDPAProgramConfig",
+        "from ttnn.operations.ccl import Topology",
+        "from ttnn.distributed.distributed import MeshDevice",
+        "from tracy.process_device_log import import_log_run_stats",
+        "assert (SDPAProgramConfig, Topology, MeshDevice) == (ttnn.SDPAProgramConfig, ttnn.Topology, ttnn.MeshDevice)",
+        "assert ttnn.operations.normalization.LayerNormDefaultProgramConfig is ttnn.LayerNormDefaultProgramConfig",
+        "assert ttnn.core.is_sharded is ttnn.is_sharded and not hasattr(ttnn.operations.core, 'no_such')",
+        "print('all there')",
+    )
+    said = started(tmp_path, "-m", "tensix_sim.ttnn", "--", sys.executable, "-c", "\n".join(lines))
+    assert "all there" in said, said
+
+
 def test_helper_modules_are_whole() -> None:
     """Each name of each helper module can be imported, and does or refuses what it says."""
     from tensix_sim.ttnn.imports import HELPERS
