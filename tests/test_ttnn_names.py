@@ -335,6 +335,46 @@ def test_a_block_has_a_mapper_or_a_composer_of_its_own() -> None:
         ttnn.to_torch(cut)
 
 
+def test_a_models_parameters_are_those_its_layers_take() -> None:
+    """A small torch model's own result, by ttnn's ops on what the names of its modules say; what is the caller's, is taken."""
+    torch = pytest.importorskip("torch")
+    nn, device, made = torch.nn, ttnn.open_device(device_id=0), ttnn.model_preprocessing
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.norm = nn.Embedding(8, 32), nn.LayerNorm(32)
+            self.layers = nn.ModuleList([nn.Linear(32, 32), nn.Linear(32, 32, bias=False)])
+            self.scale = nn.Parameter(torch.ones(32))
+
+        def forward(self, x: Any) -> Any:
+            return self.layers[1](self.layers[0](self.norm(self.table(x)))) * self.scale
+
+    model, ids = Model(), torch.arange(8, dtype=torch.int32)
+    found = made.preprocess_model_parameters(initialize_model=lambda: model, device=device)
+    x = ttnn.embedding(ttnn.from_torch(ids, ttnn.uint32, device=device), found.table.weight, layout=ttnn.TILE_LAYOUT)
+    x = ttnn.layer_norm(x, weight=found.norm.weight, bias=found.norm.bias, epsilon=1e-5)
+    x = ttnn.linear(x, found.layers[0].weight, bias=found.layers[0].bias)
+    x = ttnn.linear(x, found.layers[1].weight) * ttnn.to_layout(found.scale, ttnn.TILE_LAYOUT)
+    assert np.allclose(ttnn.to_numpy(x), model(ids).detach().numpy(), atol=0.05)
+    assert "bias" not in found.layers[1]
+
+    def own(module: Any, name: str, convert_to_ttnn: Any) -> Any:
+        return {"twice": {"weight": 2 * module.weight}} if name == "a.norm" and convert_to_ttnn(module, name) else None
+
+    more = {"custom_preprocessor": own, "convert_to_ttnn": lambda module, name: "layers" not in name, "prefix": "a"}
+    found = made.preprocess_model(initialize_model=lambda: model, **more)
+    assert torch.equal(found.norm.twice.weight, 2 * model.norm.weight)
+    assert torch.equal(found.layers[0].weight, model.layers[0].weight.T)
+    assert found.table.weight.device() is None
+    with pytest.raises(AttributeError, match="no parameter 'other'; there are twice"):
+        found.norm.other  # noqa: B018
+    with pytest.raises(ttnn.NotModelledError, match="run_model"):
+        made.preprocess_model(initialize_model=lambda: model, run_model=model)
+    with pytest.raises(ttnn.NotModelledError, match=r"infer_ttnn_module_args: ttnn has it"):
+        made.infer_ttnn_module_args  # noqa: B018
+
+
 def test_torch_gets_the_rank_that_it_asks_for() -> None:
     """Leading dimensions of 1 go; others are refused in upstream's words."""
     pytest.importorskip("torch")

@@ -66,7 +66,8 @@ ABSENT: dict[str, str] = {
         quantize requantize dequantize pearson_correlation_coefficient adaptive_max_pool2d Conv3dConfig Op2D*
         SoftmaxProgramConfig SlidingWindowParallelConfig TileReshapeMapMode get_conv_output_dim prepare_* create_group_norm_*
         scatter_add dram_group_norm_params_from_torch determine_expected_group_norm_sharded_config_and_grid_size tosa_*
-        moe_routing_remap composite_example* hang_device_operation DispatchAlgorithm WorkerMode losses conv pool""",
+        moe_routing_remap composite_example* hang_device_operation DispatchAlgorithm WorkerMode losses conv pool
+        model_preprocessing.*Args model_preprocessing.infer_ttnn_module_args model_preprocessing.fold_batch_norm2d_into_conv2d""",
     "out of scope: this simulator has no host runtime, no compiler and no graph of ops": """
         graph core distributed decorators tracing generic_op ProgramDescriptor KernelDescriptor CBDescriptor ttl
         register_python_operation attach_golden_function load_memory_config dump_memory_config program_cache
