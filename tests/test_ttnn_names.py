@@ -703,7 +703,12 @@ def test_a_start_in_a_tensor_is_the_start(device: Any) -> None:
         (1, (2048, 2048), "DRAM", r"grow to \d+ B which is beyond max L1 size of 1499136 B"),
         (8, (512, 512), "L1", r"grow to \d+ B which is beyond max L1 size of 1499136 B"),
         (32, (384, 384), "L1", r"clash with L1 buffers: they end at \d+, an L1 buffer lies at \d+"),
-        (1, (48, 32), "DRAM", r"q_chunk_size must be a multiple of 32 .*program_config.q_chunk_size = 48"),
+        (
+            1,
+            (48, 32),
+            "DRAM",
+            r"q_chunk_size must be divisible by TILE_SIZE; .* a multiple of 32 .*program_config.q_chunk_size = 48",
+        ),
         (1, (32, 48), "DRAM", "k_chunk_size must be a multiple of 32"),
     ],
 )
@@ -715,6 +720,40 @@ def test_upstreams_words_come_first(heads: int, chunks: tuple[int, int], place: 
     with pytest.raises(RuntimeError, match=words) as error:
         ttnn.transformer.scaled_dot_product_attention(*qkv, program_config=_config(*chunks), memory_config=where)
     assert "inputs." not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("devices", "place", "chunk", "words"),
+    [
+        (3, 0, 32, "ring_size must be even for balanced distribution"),
+        (34, 0, 32, "ring_size must be <= 32 for practical use"),
+        (4, 4, 32, r"ring_id must be less than ring_size \(ring_id = 4"),
+        (16, 0, 32, "Sequence length tiles must be at least 2"),
+        (4, 0, 128, "q_chunk_size must be less than or equal to per-device sequence length"),
+        (2, 0, 96, "per-device sequence length must be divisible by q_chunk_size"),
+    ],
+)
+def test_the_ring_says_what_upstreams_does(devices: int, place: int, chunk: int, words: str, device: Any) -> None:
+    """In the words of ttnn 0.67's library."""
+    q = put(np.zeros((1, 1, 512, 64), np.float32), device, ttnn.bfloat16)
+    ring = ttnn.transformer.ring_distributed_scaled_dot_product_attention
+    with pytest.raises(RuntimeError, match=words):
+        ring(q, q, q, devices, place, program_config=_config(chunk, 64))
+
+
+@pytest.mark.parametrize(
+    ("q", "k", "words"),
+    [
+        ((1, 3, 64, 64), (1, 2, 64, 64), "Q num_heads must be >= K num_heads and divisible by K num_heads"),
+        ((1, 2, 64, 40), (1, 2, 64, 40), "Head dim must be a multiple of TILE_WIDTH"),
+        ((1, 2, 128, 64), (1, 2, 64, 64), r"Causal SDPA requires Q and K .* nearest legal: k.shape\[2\] = q.shape\[2\]"),
+    ],
+)
+def test_shapes_are_refused_in_upstreams_words(q: Any, k: Any, words: str, device: Any) -> None:
+    """Of heads, their width, and the keys of a causal call."""
+    tensors = [put(np.zeros(shape, np.float32), device, ttnn.bfloat16) for shape in (q, k, k)]
+    with pytest.raises(RuntimeError, match=words):
+        ttnn.transformer.scaled_dot_product_attention(*tensors, program_config=_config(32, 32))
 
 
 def test_heads_are_made_as_ttnn_makes_them(device: Any) -> None:
