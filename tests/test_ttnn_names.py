@@ -917,6 +917,7 @@ def test_modules_of_ttnn_have_its_names(tmp_path: Path) -> None:
         "assert (SDPAProgramConfig, Topology, MeshDevice) == (ttnn.SDPAProgramConfig, ttnn.Topology, ttnn.MeshDevice)",
         "assert ttnn.operations.normalization.LayerNormDefaultProgramConfig is ttnn.LayerNormDefaultProgramConfig",
         "assert ttnn.core.is_sharded is ttnn.is_sharded and not hasattr(ttnn.operations.core, 'no_such')",
+        "assert (ttnn.core.divup(33, 32), ttnn.core.roundup(33, 32)) == (2, 64)",
         "print('all there')",
     )
     said = started(tmp_path, "-m", "tensix_sim.ttnn", "--", sys.executable, "-c", "\n".join(lines))

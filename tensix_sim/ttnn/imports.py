@@ -89,12 +89,13 @@ class TtnnFinder(Loader):
 
 
 class View(ModuleType):
-    """A module that has what ttnn has."""
+    """A module that has what ttnn has, and the two helpers that ttnn.core has for itself."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(sys.modules["ttnn"], name)
+        own = self.__name__ == "ttnn.core" and name in ("divup", "roundup")
+        return getattr(importlib.import_module("tensix_sim.ttnn.helpers") if own else sys.modules["ttnn"], name)
 
 
 class HelperFinder(Loader):
