@@ -138,7 +138,6 @@ def test_tensors_hold_what_their_type_can() -> None:
     [
         ({"pad_value": 1.0}, "pad_value"),
         ({"col_tilize": True}, "col_tilize"),
-        ({"spec": 1}, "spec"),
         ({"dtype": ttnn.fp8_e4m3}, "fp8_e4m3"),
     ],
 )

@@ -168,7 +168,8 @@ def test_heads_of_users_come_apart_and_together(device: Any) -> None:
     apart = ttnn.experimental.nlp_create_qkv_heads_decode(put(row, device), num_heads=4, num_kv_heads=HEADS)
     columns = np.split(row.reshape(1, USERS, -1, WIDTH), [4, 4 + HEADS], 2)
     assert all(np.array_equal(one.to_numpy(), wanted) for one, wanted in zip(apart, columns, strict=True))
-    assert all(one.is_sharded() for one in apart)
+    assert [one.memory_config().shard_spec.shape for one in apart] == [[32, WIDTH]] * 3
+    assert {one.memory_config().shard_spec.grid.num_cores() for one in apart} == {USERS}
     joined = ttnn.experimental.nlp_concat_heads_decode(apart[0], num_heads=4).to_numpy()
     assert joined.shape == (1, 1, 32, 4 * WIDTH)
     np.testing.assert_array_equal(joined[0, 0, :USERS], row[0, 0, :, : 4 * WIDTH])
@@ -203,11 +204,14 @@ def test_a_token_turns_as_its_row_of_a_prefill(device: Any) -> None:
 
 
 def test_halves_turn_in_the_newer_op_as_in_the_older(device: Any) -> None:
-    """In cycles not modelled; in decode mode each user has a row of its own."""
+    """In cycles not modelled, as of a token in the older; in decode mode each user has a row of its own."""
     x, cos, sin = draw(1, HEADS, 32, WIDTH), draw(1, 1, 32, WIDTH), draw(1, 1, 32, WIDTH)
     older = ttnn.experimental.rotary_embedding(put(x, device), put(cos, device), put(sin, device)).to_numpy()
     newer = ttnn.experimental.rotary_embedding_hf(put(x, device), put(cos, device), put(sin, device)).to_numpy()
     np.testing.assert_array_equal(newer, older)
+    assert SESSION.calls[-1].cycles is None
+    token = ttnn.experimental.rotary_embedding(put(x, device), put(cos, device), put(sin, device), 7).to_numpy()
+    np.testing.assert_array_equal(token[:, :, 7], older[:, :, 7])
     assert SESSION.calls[-1].cycles is None
     of_users = (put(one.swapaxes(1, 2), device) for one in (x, cos, sin))
     decoded = ttnn.experimental.rotary_embedding_hf(*of_users, is_decode_mode=True).to_numpy()
@@ -250,6 +254,31 @@ def test_a_token_attends_up_to_its_position(device: Any, paged: bool, with_sink:
         wanted = golden(q[0, user], k[user, :, rows], v[user, :, rows], scale, sink=sink[:, 0] if with_sink else None)
         np.testing.assert_allclose(out[0, user], wanted, atol=0.02)
     assert SESSION.calls[-1].cycles is None
+
+
+def test_positions_and_pages_may_lie_on_every_core(device: Any) -> None:
+    """Shards of a core each, all alike, are read as one tensor in DRAM is: in attention and in the cache, to the bit."""
+    table = RNG.permutation(USERS * ROWS // BLOCK).reshape(USERS, -1)
+    cores = ttnn.num_cores_to_corerangeset(8, ttnn.CoreCoord(8, 8), row_wise=True)
+
+    def on_cores(array: Any, dtype: Any) -> Any:
+        spec = ttnn.ShardSpec(cores, array.shape, ttnn.ShardOrientation.ROW_MAJOR)
+        where = ttnn.MemoryConfig(ttnn.TensorMemoryLayout.HEIGHT_SHARDED, ttnn.BufferType.L1, spec)
+        return ttnn.from_numpy(np.tile(array, (8, 1)), dtype, device=device, memory_config=where)
+
+    blocks, q, token = draw(table.size, HEADS, BLOCK, WIDTH), draw(1, USERS, 4, WIDTH), draw(1, USERS, HEADS, WIDTH)
+    at = np.array([[5, 37, 127, 64]], np.int32)
+    outs = []
+    for pages, position in (
+        (numbers(table, device), numbers(at[0], device)),
+        (on_cores(table, ttnn.uint16), on_cores(at, ttnn.int32)),
+    ):
+        cache = put(blocks, device)
+        new = put(token, device, memory_config=ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG)
+        ttnn.experimental.paged_update_cache(cache, new, update_idxs_tensor=position, page_table=pages)
+        op = ttnn.transformer.paged_scaled_dot_product_attention_decode
+        outs.append(op(put(q, device), cache, cache, pages, cur_pos_tensor=position).to_numpy())
+    assert np.array_equal(*outs)
 
 
 def test_without_causality_a_mask_says_what_is_seen(device: Any) -> None:

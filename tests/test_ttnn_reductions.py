@@ -166,7 +166,7 @@ def test_hints_of_the_pipeline_change_time_and_not_numbers() -> None:
 
 
 def test_an_asynchronous_all_reduce_is_the_same() -> None:
-    """With its semaphores by whatever names; without a buffer, and for sums only."""
+    """With its semaphores by whatever names, its axis and mesh by place; without a buffer, and for sums only."""
     mesh = ttnn.open_mesh_device(ttnn.MeshShape(1, 4))
     x, values = spread(mesh, 1, 1, 32, 128)
     given: dict[str, Any] = {
@@ -179,8 +179,13 @@ def test_an_asynchronous_all_reduce_is_the_same() -> None:
         np.testing.assert_allclose(part[0], values.sum(0), atol=0.05)
     with pytest.raises(ttnn.types.NotModelledError, match="math_op"):
         ttnn.experimental.all_reduce_async(x, **given | {"math_op": ttnn.ReduceType.Max})
+    more = {"math_op": ttnn.ReduceType.Sum, "topology": ttnn.Topology.Ring}
+    for part in parts(ttnn.experimental.all_reduce_async(x, 1, mesh, **more)):
+        np.testing.assert_allclose(part[0], values.sum(0), atol=0.05)
     with pytest.raises(ttnn.types.NotModelledError, match="buffer_tensor"):
-        ttnn.experimental.all_reduce_async(x, x, **given)
+        ttnn.experimental.all_reduce_async(x, x, 1, mesh, None, dtype=ttnn.bfloat16, num_links=1)
+    with pytest.raises(TypeError, match="3 arguments by place behind the input; cluster_axis, mesh_device are taken"):
+        ttnn.experimental.all_reduce_async(x, 1, mesh, None)
 
 
 def test_what_cannot_be_is_refused() -> None:

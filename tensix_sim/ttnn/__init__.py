@@ -12,19 +12,36 @@ from tensix_sim.ttnn.apart import (
     combine_device_tensors,
     get_device_tensors,
     get_memory_config,
+    has_storage_type_of,
+    has_tile_padding,
+    is_sharded,
     is_tensor_storage_on_device,
+    pad_to_tile_shape,
 )
 from tensix_sim.ttnn.around import (
     CONFIG,
     CONFIG_OVERRIDES,
     CONFIG_PATH,
+    CloseDevice,
+    CloseDevices,
     Config,
+    CreateDevices,
     _ttnn,
+    apply_device_delay,
     cluster,
+    command_queue,
     database,
+    disable_asynchronous_slow_dispatch,
+    dump_device_memory_state,
+    enable_asynchronous_slow_dispatch,
     manage_config,
     operation_tracer,
+    set_printoptions,
+    start_tracy_zone,
+    stop_tracy_zone,
     tracer,
+    tracy_frame,
+    tracy_message,
 )
 from tensix_sim.ttnn.collectives import (
     GlobalSemaphore,
@@ -32,10 +49,13 @@ from tensix_sim.ttnn.collectives import (
     create_global_semaphore,
     reset_global_semaphore_value,
 )
+from tensix_sim.ttnn.configs import TensorSpec
+from tensix_sim.ttnn.cores import corerange_to_cores, num_cores_to_corerangeset, num_cores_to_corerangeset_in_subcoregrids
 from tensix_sim.ttnn.creation import (
     allocate_tensor_on_device,
     arange,
     empty,
+    empty_like,
     full,
     full_like,
     ones,
@@ -89,9 +109,17 @@ from tensix_sim.ttnn.distribution import (
     concat_mesh_to_tensor_composer,
     create_mesh_composer,
     create_mesh_mapper,
+    distribute,
     replicate_tensor_to_mesh_mapper,
     shard_tensor_to_mesh_mapper,
 )
+from tensix_sim.ttnn.encoders import (
+    scale_causal_mask_hw_dims_softmax_in_place,
+    scale_mask_softmax,
+    scale_mask_softmax_in_place,
+    softmax_in_place,
+)
+from tensix_sim.ttnn.golden import get_golden_function
 from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.norms import (
     layer_norm_post_all_gather,
@@ -140,6 +168,7 @@ from tensix_sim.ttnn.tensor import (
     to_torch,
 )
 from tensix_sim.ttnn.types import (
+    DEVICE_STORAGE_TYPE,
     DRAM_MEMORY_CONFIG,
     L1_BLOCK_SHARDED_MEMORY_CONFIG,
     L1_HEIGHT_SHARDED_MEMORY_CONFIG,
@@ -195,6 +224,33 @@ from tensix_sim.ttnn.types import (
 )
 
 __all__ = [
+    "CloseDevice",
+    "CloseDevices",
+    "CreateDevices",
+    "DEVICE_STORAGE_TYPE",
+    "TensorSpec",
+    "apply_device_delay",
+    "command_queue",
+    "corerange_to_cores",
+    "disable_asynchronous_slow_dispatch",
+    "distribute",
+    "dump_device_memory_state",
+    "enable_asynchronous_slow_dispatch",
+    "has_storage_type_of",
+    "has_tile_padding",
+    "is_sharded",
+    "num_cores_to_corerangeset",
+    "num_cores_to_corerangeset_in_subcoregrids",
+    "pad_to_tile_shape",
+    "scale_causal_mask_hw_dims_softmax_in_place",
+    "scale_mask_softmax",
+    "scale_mask_softmax_in_place",
+    "set_printoptions",
+    "softmax_in_place",
+    "start_tracy_zone",
+    "stop_tracy_zone",
+    "tracy_frame",
+    "tracy_message",
     "clamp",
     "clip",
     "expand",
@@ -235,6 +291,8 @@ __all__ = [
     "tracer",
     "arange",
     "empty",
+    "empty_like",
+    "get_golden_function",
     "full_like",
     "ones_like",
     "rand",

@@ -1,11 +1,12 @@
-"""A tensor of a mesh as tensors of its devices, and what they agree on."""
+"""A tensor of a mesh as tensors of its devices, what they agree on, and what can be asked of any tensor."""
 
 from collections.abc import Sequence
 
+from tensix_sim.formats import TILE
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.tensor import Tensor
-from tensix_sim.ttnn.types import MemoryConfig, MeshShape
+from tensix_sim.ttnn.types import MemoryConfig, MeshShape, StorageType
 
 
 @typed
@@ -21,6 +22,30 @@ def get_device_tensors(tensor: Tensor) -> list[Tensor]:
 def is_tensor_storage_on_device(tensor: Tensor) -> bool:
     """Whether a tensor is on devices."""
     return tensor.device() is not None
+
+
+@typed
+def has_storage_type_of(tensor: Tensor, storage_type: StorageType) -> bool:
+    """Whether a tensor is where it says: on the host or on devices."""
+    return tensor.storage_type() is storage_type
+
+
+@typed
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether a tensor is spread over cores by shards."""
+    return tensor.is_sharded()
+
+
+@typed
+def has_tile_padding(tensor: Tensor, *, dim: int | None = None) -> bool:
+    """Whether tiles have more rows or columns than the tensor; of one dimension, if it is given."""
+    logical, padded = tuple(tensor.shape), tuple(tensor.padded_shape)
+    return logical != padded if dim is None else logical[dim] != padded[dim]
+
+
+def pad_to_tile_shape(shape: Sequence[int]) -> list[int]:
+    """A shape with its last two sizes filled up to whole tiles."""
+    return [size if i < len(shape) - 2 else -(-size // TILE) * TILE for i, size in enumerate(shape)]
 
 
 @typed

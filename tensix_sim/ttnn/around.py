@@ -1,7 +1,7 @@
-"""What set-up code and upstream's conftest touch and no result depends on: CONFIG, database, tracers, cluster, `_ttnn`."""
+"""What set-up code and upstream's conftest touch, and no result depends on: CONFIG, tracers, queues, cluster, `_ttnn`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -14,8 +14,10 @@ from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.session import SESSION
 
 __all__ = [
-    "CONFIG", "CONFIG_OVERRIDES", "CONFIG_PATH", "Config", "_ttnn", "cluster", "database", "manage_config", "operation_tracer",
-    "tracer",
+    "CONFIG", "CONFIG_OVERRIDES", "CONFIG_PATH", "CloseDevice", "CloseDevices", "Config", "CreateDevices", "_ttnn",
+    "apply_device_delay", "cluster", "command_queue", "database", "disable_asynchronous_slow_dispatch",
+    "dump_device_memory_state", "enable_asynchronous_slow_dispatch", "manage_config", "operation_tracer", "set_printoptions",
+    "start_tracy_zone", "stop_tracy_zone", "tracer", "tracy_frame", "tracy_message",
 ]  # fmt: skip
 
 
@@ -125,6 +127,31 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 def _no() -> bool:
     """Whether it is on: no."""
     return False
+
+
+set_printoptions = dump_device_memory_state = apply_device_delay = _nothing
+start_tracy_zone = stop_tracy_zone = tracy_frame = tracy_message = _nothing
+enable_asynchronous_slow_dispatch = disable_asynchronous_slow_dispatch = _nothing
+
+
+@contextmanager
+def command_queue(cq_id: int) -> Iterator[None]:
+    """A block whose ops go to a queue; all go to one here, as they do not overlap."""
+    yield
+
+
+CloseDevice = device.close_device
+
+
+def CreateDevices(device_ids: Iterable[int], *args: Any, **more: Any) -> dict[int, MeshDevice]:  # noqa: N802
+    """Open devices; each by its number. Arguments as for `CreateDevice`."""
+    return {i: device.CreateDevice(i, *args, **more) for i in device_ids}
+
+
+def CloseDevices(devices: dict[int, MeshDevice]) -> None:  # noqa: N802
+    """Close devices, each by its number."""
+    for one in devices.values():
+        device.close_device(one)
 
 
 cluster = _module("cluster", "Which boards there are.", ClusterType=ClusterType, get_cluster_type=get_cluster_type)

@@ -122,11 +122,20 @@ KEYS = {  # of a spec, as the call says them
     "inputs.attention_sink_dtype": "attention_sink.dtype",
 }  # fmt: skip
 SAID_UPSTREAM = (  # how a rule begins here, and upstream's words, on which tests and sweeps match
-    (r"a Q chunk is whole tiles of (\d+)", "q_chunk_size must be a multiple of {}"),
-    (r"a K chunk is whole tiles of (\d+)", "k_chunk_size must be a multiple of {}"),
+    (r"a Q chunk is whole tiles of (\d+)", "q_chunk_size must be divisible by TILE_SIZE; q_chunk_size must be a multiple of {}"),
+    (r"a K chunk is whole tiles of (\d+)", "k_chunk_size must be divisible by TILE_SIZE; k_chunk_size must be a multiple of {}"),
     (r"a K/V block is whole tiles of (\d+)", "page_block_size must be a multiple of {}"),
-    (r"a row of a head is whole tiles of (\d+)", "head dimension must be a multiple of {}"),
-    (r"each K/V head serves equally many", "number of Q heads must be a multiple of the number of K heads"),
+    (r"a row of a head is whole tiles of (\d+)", "Head dim must be a multiple of TILE_WIDTH"),
+    (r"each K/V head serves equally many", "Q num_heads must be >= K num_heads and divisible by K num_heads"),
+    (r"causal attention has a key", "Causal SDPA requires Q and K to have the same sequence length"),
+    (
+        r"a ring has an even number",
+        "ring_size must be even for balanced distribution, and ring_size must be <= 32 for practical use",
+    ),
+    (r"positions on the ring are", "ring_id must be less than ring_size"),
+    (r"two slabs a device", "Sequence length tiles must be at least 2*ring_size for ring distribution"),
+    (r"a Q chunk is \d+ rows longer than a slab", "q_chunk_size must be less than or equal to per-device sequence length"),
+    (r"a Q chunk leaves \d+ rows of a slab", "per-device sequence length must be divisible by q_chunk_size"),
     (r"a mask is for attention that is not causal", "is_causal and attn_mask cannot both be present"),
     (r"a prefix is whole ([QK]) chunks", "chunk_start_idx must be a multiple of {}_chunk_size"),
 )
@@ -136,6 +145,7 @@ BUFFERS = r"circular buffers .* they end at ([\d,]+), .* beyond ([\d,]+),(?: abo
 def _in_words_of_ttnn(violation: "Violation") -> str:
     """A broken rule: upstream's words first where tests match on them, then ours with the names that the call has."""
     ours = re.sub(r"[\w.]+", lambda key: KEYS.get(key[0], key[0]), violation.message).replace(" = 'random'", " is given")
+    ours = ours.replace("k.shape[2] = None", "k.shape[2] = q.shape[2]")
     if found := re.match(BUFFERS, violation.rule):
         end, limit = (int(found[i].replace(",", "")) for i in (1, 2))
         size = limit + sum(int(n.replace(",", "")) for n in re.findall(r"([\d,]+) B", found[3] or ""))
@@ -207,11 +217,11 @@ def common_mesh(op: str, qkv: tuple[Tensor, Tensor, Tensor], given: Mapping[str,
         tensor.need(op)
         demand(
             f"{op}: {what}",
-            (tensor.device(), "is on the host; put it on a device"),
+            (tensor.device(), "is on the host; Operands to SDPA need to be on device"),
             (len(tensor.shape) == 4, f"has {len(tensor.shape)} dimensions; [batch, heads, rows, head_dim] are needed"),
-            (tensor.layout is Layout.TILE, "is in row-major layout; tile layout is needed"),
+            (tensor.layout is Layout.TILE, "is in row-major layout; Inputs to SDPA must be tilized"),
             (tensor.dtype in FLOATS, f"is {tensor.dtype.value}; bfloat16, bfloat8_b or bfloat4_b is needed"),
-            (not tensor.is_sharded(), "is sharded; it must be interleaved"),
+            (not tensor.is_sharded(), "is sharded; Operands to SDPA need to be DRAM/L1 interleaved"),
         )
     assert mesh is not None
     if page_table := given.get("page_table"):

@@ -19,10 +19,11 @@ def keys_of_mask(op: str, mask: Tensor, mesh: MeshDevice, q: Tensor, k: Tensor) 
     _need(op, "attn_mask", "mask", mask, mesh)
     (batch, heads, rows, _), keys = q.shape, k.shape[2]
     batches, of_heads, mask_rows, mask_keys = mask.shape
+    of_all = "must either be 1 (to be broadcasted across all"
     demand(
         f"{op}: Mask",
-        (batches in (1, batch), f"batch dim must be 1 or match Q batch dim {batch}; attn_mask has {batches}"),
-        (of_heads in (1, heads), f"num_heads must be 1 or match Q heads {heads}; attn_mask has {of_heads}"),
+        (batches in (1, batch), f"batch dim {of_all} batches) or must match Q batch dimension {batch}; it is {batches}"),
+        (of_heads in (1, heads), f"num_heads {of_all} heads) or must match Q heads dimension {heads}; it is {of_heads}"),
         (_covers(mask_rows, rows), f"sequence length must match Q sequence length {rows}; attn_mask has {mask_rows}"),
         (_covers(mask_keys, keys), f"sequence length must match K sequence length {keys}; attn_mask has {mask_keys}"),
     )

@@ -5,26 +5,28 @@ Each is a value only. An op that cannot do what one asks for refuses it; an op w
 
 from ast import literal_eval
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from math import ceil
 from typing import Any, NoReturn
 
+from tensix_sim.ttnn.cores import CoreCoord, CoreGrid, CoreRange, CoreRangeSet, cores_of
 from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.signatures import WrongTypeError, typed
 from tensix_sim.ttnn.types import (
     BufferType,
-    CoreCoord,
-    CoreGrid,
-    CoreRange,
-    CoreRangeSet,
+    DataType,
     Fielded,
+    Layout,
     MemoryConfig,
     NotModelledError,
+    Shape,
     ShardOrientation,
     ShardSpec,
     ShardStrategy,
     TensorMemoryLayout,
+    Tile,
 )
 
 LIMIT = "docs/ttnn.md, What is refused"
@@ -53,7 +55,6 @@ FIELDS = {
     "PlacementShard": "dim",
     "MeshMapperConfig": "placements, mesh_shape_override=None",
     "MeshComposerConfig": "dims, mesh_shape_override=None",
-    "TensorSpec": "shape, dtype, layout, memory_config=None, tile=None",
 }
 MEMBERS = {
     "ShardMode": "PHYSICAL LOGICAL",
@@ -135,56 +136,28 @@ def demand_config(op: str, config: Any, names: Sequence[str]) -> None:
         raise WrongTypeError(f"{op}: program_config = {config!r} is none of {', '.join(names)}")
 
 
-# -- cores and shards ----------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class TensorSpec:
+    """Shape, type, layout and place of a tensor, as one value."""
+
+    shape: Shape
+    dtype: DataType
+    layout: Layout
+    memory_layout: TensorMemoryLayout = TensorMemoryLayout.INTERLEAVED
+    shard_spec: ShardSpec | None = None
+    buffer_type: BufferType = BufferType.DRAM
+    tile: Tile | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", Shape(self.shape))
+
+    @property
+    def memory_config(self) -> MemoryConfig:
+        """Where it lies."""
+        return MemoryConfig(self.memory_layout, self.buffer_type, self.shard_spec)
 
 
-def num_cores_to_corerangeset(target_num_cores: int, grid_size: Any, row_wise: bool = False) -> CoreRangeSet:
-    """The first so many cores of a grid, column by column or row by row, as few ranges."""
-    whole = CoreRangeSet([CoreRange(CoreCoord(0, 0), CoreCoord(*(size - 1 for size in grid_size)))])
-    return num_cores_to_corerangeset_in_subcoregrids(CoreCoord(0, 0), target_num_cores, whole, row_wise)
-
-
-def num_cores_to_corerangeset_in_subcoregrids(
-    start_core: CoreCoord, target_num_cores: int, sub_core_grids: CoreRangeSet, row_wise: bool = False
-) -> CoreRangeSet:
-    """The first so many cores from `start_core` on of some ranges, each column by column or row by row.
-
-    Raises:
-        RuntimeError: there are not so many.
-    """
-    cores = [core for one in sub_core_grids.ranges() for core in _cores(one, row_wise)]
-    start = cores.index(start_core) if start_core in cores else len(cores)
-    if len(cores) - start < target_num_cores:
-        raise RuntimeError(f"{target_num_cores} cores from {start_core} on; there are {len(cores) - start}")
-    lines: list[CoreRange] = []
-    for core in cores[start : start + target_num_cores]:
-        step = (core.x - lines[-1].end.x, core.y - lines[-1].end.y) if lines else None
-        if step == ((1, 0) if row_wise else (0, 1)):
-            lines[-1] = CoreRange(lines[-1].start, core)
-        else:
-            lines.append(CoreRange(core, core))
-    return CoreRangeSet(_merged(lines, row_wise))
-
-
-def _cores(one: CoreRange, row_wise: bool) -> list[CoreCoord]:
-    columns, rows = range(one.start.x, one.end.x + 1), range(one.start.y, one.end.y + 1)
-    return [CoreCoord(x, y) for y in rows for x in columns] if row_wise else [CoreCoord(x, y) for x in columns for y in rows]
-
-
-def _merged(lines: list[CoreRange], row_wise: bool) -> list[CoreRange]:
-    """Lines of cores side by side, put together where they are as long."""
-    merged: list[CoreRange] = []
-    for line in lines:
-        x, y = (
-            ((one.start.x, one.end.x) for one in (*merged[-1:], line)),
-            ((one.start.y, one.end.y) for one in (*merged[-1:], line)),
-        )
-        along, across = ([*x], [*y]) if row_wise else ([*y], [*x])
-        if merged and along[0] == along[1] and across[1][0] == across[0][1] + 1:
-            merged[-1] = CoreRange(merged[-1].start, line.end)
-        else:
-            merged.append(line)
-    return merged
+# -- shards ------------------------------------------------------------------------------------------------------------
 
 
 @typed
@@ -199,7 +172,7 @@ def create_sharded_memory_config(
     if isinstance(core_grid, CoreGrid):
         core_grid = CoreRange(CoreCoord(0, 0), CoreCoord(core_grid.x - 1, core_grid.y - 1))
     grid = CoreRangeSet([core_grid]) if isinstance(core_grid, CoreRange) else core_grid
-    cores = [core for one in grid.ranges() for core in _cores(one, True)]
+    cores = [core for one in grid.ranges() for core in cores_of(one, True)]
     columns, rows = len({core.x for core in cores}), len({core.y for core in cores})
     *leading, height, width = shape
     if not use_height_and_width_as_shard_shape:
@@ -218,8 +191,6 @@ __all__ = [
     *MADE,
     "create_sharded_memory_config",
     "create_sharded_memory_config_",
-    "num_cores_to_corerangeset",
-    "num_cores_to_corerangeset_in_subcoregrids",
 ]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tensix_sim.ttnn.configs import TensorSpec
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.tensor import Tensor, from_numpy
@@ -41,7 +42,11 @@ def empty(shape: Any, *args: Any, **more: Any) -> Tensor:
     return full(shape, 0.0 if dtype and dtype.is_integer else float("nan"), *args, **more)
 
 
-allocate_tensor_on_device = empty
+def allocate_tensor_on_device(shape: Any, *args: Any, **more: Any) -> Tensor:
+    """As `empty`, or of a `TensorSpec` and a device."""
+    if isinstance(shape, TensorSpec):
+        return empty(shape.shape, shape.dtype, shape.layout, *args, memory_config=shape.memory_config, **more)
+    return empty(shape, *args, **more)
 
 
 @typed
@@ -60,6 +65,7 @@ def full_like(
 
 
 zeros_like, ones_like = partial(full_like, fill_value=0.0), partial(full_like, fill_value=1.0)
+empty_like = partial(full_like, fill_value=float("nan"))
 
 
 @typed

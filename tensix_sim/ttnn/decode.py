@@ -5,12 +5,13 @@ as their tests call them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tensix_sim.formats import TILE
+from tensix_sim.ttnn.cores import num_cores_to_corerangeset
 from tensix_sim.ttnn.moves import common_mesh, rearranged, record
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.tensor import Tensor
@@ -21,6 +22,7 @@ from tensix_sim.ttnn.types import (
     DataType,
     Layout,
     MemoryConfig,
+    ShardSpec,
     WormholeComputeKernelConfig,
     demand,
     refuse,
@@ -46,7 +48,8 @@ def nlp_create_qkv_heads_decode(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """[1, 1, users, (heads + 2 kv_heads) * DH] as q [1, users, heads, DH], k and v [1, users, kv_heads, DH], in shards.
 
-    Cycles are not modelled, so it does not matter whether the cores of q and k are the same.
+    Where `memory_config` has no cores each user has one, row by row, the same for q, k and v. Cycles are not modelled, so it does
+    not matter whether the cores of q and k are the same.
 
     Raises:
         RuntimeError: rows are no equal heads, or there are more than 32 users.
@@ -69,6 +72,10 @@ def nlp_create_qkv_heads_decode(
         return np.split(arrays[0].reshape(1, users, num_heads + 2 * kv, -1), [num_heads, num_heads + kv], 2)
 
     about, config = (num_heads, kv), memory_config or L1_HEIGHT_SHARDED_MEMORY_CONFIG
+    mesh = input_tensor.device()
+    if mesh is not None and config.is_sharded() and config.shard_spec is None:
+        grid = num_cores_to_corerangeset(users, mesh.compute_with_storage_grid_size(), True)
+        config = replace(config, shard_spec=ShardSpec(grid, (-(-num_heads // TILE) * TILE, width // (num_heads + 2 * kv))))
     q, k, v = rearranged(name, [input_tensor], part, config, about, lambda: None)
     return q, k, v
 
@@ -212,7 +219,7 @@ def of_users(op: str, what: str, given: Sequence[int], tensor: Tensor | None, de
     else:
         tensor.need(op)
         demand(f"{op}:", (tensor.dtype.is_integer, f"{what}_tensor is {tensor.dtype.value}; int32 is needed"))
-        held = each(lambda values: values.astype(np.int64).ravel(), tensor.shards)
+        held = [None if one is None else one.astype(np.int64).ravel() for one in _of_a_core(tensor)]
     for one in held:
         count = 0 if one is None else len(one)
         demand(f"{op}:", (count == users, f"Number of {what} should match batch size: {count} for {users} users"))
@@ -226,9 +233,18 @@ def tables(op: str, table: Tensor, users: int) -> list[Array | None]:
         RuntimeError: it is none of these users.
     """
     table.need(op)
-    fits = table.dtype.is_integer and table.layout is Layout.ROW_MAJOR and len(table.shape) == 2 and table.shape[0] == users
+    held = _of_a_core(table)
+    rows = {len(one) for one in held if one is not None} or {users}
+    fits = table.dtype.is_integer and table.layout is Layout.ROW_MAJOR and len(table.shape) == 2 and rows == {users}
     demand(f"{op}:", (fits, f"the page table is {table!r}; row-major integers [{users}, pages] are needed"))
-    return each(lambda values: values, table.shards)
+    return held
+
+
+def _of_a_core(tensor: Tensor) -> list[Array | None]:
+    """The integers of each device: of a tensor in shards, of which every core has a copy, those of one; else all."""
+    spec = tensor.memory_config().shard_spec
+    rows = None if spec is None else next(iter(spec.shape))
+    return each(lambda values: values[:rows], tensor.shards)
 
 
 def _update(op: str, cache: Tensor, new: Tensor, rows: Rows) -> None:

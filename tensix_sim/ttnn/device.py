@@ -46,6 +46,9 @@ class MeshDevice:
     def __repr__(self) -> str:
         return f"MeshDevice({self._shape[0]}x{self._shape[1]}, {self.board}, devices {self.ids})"
 
+    def __getattr__(self, name: str) -> NoReturn:
+        raise absent(name, "ttnn.MeshDevice", dir(type(self)))
+
     @property
     def machine(self) -> Machine:
         """The board, with the numbers that the settings replace."""

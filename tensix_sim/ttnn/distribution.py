@@ -1,6 +1,8 @@
 """Mappers, which cut an array for the devices of a mesh, and composers, which put their shards together."""
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -138,3 +140,16 @@ def create_mesh_composer(mesh_device: MeshDevice, config: Any) -> ConcatMesh2dTo
     if len(dims) == 1:
         return ConcatMeshToTensor(mesh_device, dims[0])
     return ConcatMesh2dToTensor(mesh_device, config.mesh_shape_override or mesh_device.shape, (dims[0], dims[1]))
+
+
+@contextmanager
+def distribute(default: Mapper | Composer) -> Iterator[None]:
+    """A block in which `ttnn.from_torch` has this mapper, or `ttnn.to_torch` this composer, if not told otherwise."""
+    face = sys.modules[__package__]
+    name, argument = ("to_torch", "mesh_composer") if isinstance(default, OURS) else ("from_torch", "mesh_mapper")
+    before = getattr(face, name)
+    setattr(face, name, partial(before, **{argument: default}))
+    try:
+        yield
+    finally:
+        setattr(face, name, before)

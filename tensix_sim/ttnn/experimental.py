@@ -1,7 +1,7 @@
 """ttnn.experimental: heads apart and together, rotary embedding, a paged cache, all-gathers of the model's tail."""
 
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -27,6 +27,7 @@ from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.operations import _filled
 from tensix_sim.ttnn.reductions import all_reduce_async, reduce_scatter_minimal_async
 from tensix_sim.ttnn.session import SESSION, recorded
+from tensix_sim.ttnn.signatures import placed
 from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import (
     CoreRangeSet,
@@ -118,23 +119,24 @@ def rotary_embedding(
 ) -> Tensor:
     """x cos + (-x2, x1) sin, x1 and x2 the halves of a row of x [B, heads, S, DH]; cos and sin are [1, 1, S or more, DH].
 
+    With `token_idx`, of a decode step, all rows take that one of cos and sin, and cycles are not modelled.
+
     Raises:
         RuntimeError: halves are no whole tiles, or cos and sin have too few rows or other columns.
-        NotModelledError: a token of a decode step.
     """
-    refuse("rotary_embedding", token_idx=token_idx is not None or None)
     batch, heads, rows, width = input_tensor.shape
+    first, last = (0, rows) if token_idx is None else (token_idx, token_idx + 1)
     demand("rotary_embedding:", (width % (2 * TILE) == 0, f"rows of {width}; halves must be whole tiles of {TILE}"))
     for what, cache in (("cos_cache", cos_cache), ("sin_cache", sin_cache)):
-        fits = cache.shape[-1] == width and cache.shape[-2] >= rows and Shape(cache.shape[:-2]).volume() == 1
+        fits = cache.shape[-1] == width and cache.shape[-2] >= last and Shape(cache.shape[:-2]).volume() == 1
         demand("rotary_embedding:", (fits, f"{what} {list(cache.shape)} does not go with {list(input_tensor.shape)}"))
 
     about = batch * heads, rows_of(rows), rows_of(width), input_tensor.dtype.value
-    cycles = cycles_of("rotary_halves", [input_tensor], memory_config, *about, compute=compute_kernel_config)
+    timed = cycles_of("rotary_halves", [input_tensor], memory_config, *about, compute=compute_kernel_config)
+    cycles = timed if token_idx is None else None
     more = {"shape": input_tensor.shape, "memory_config": memory_config, "cycles": cycles}
-    return mapped(
-        "rotary_embedding", [input_tensor, cos_cache, sin_cache], partial(_turn_halves, rows), input_tensor.dtype, **more
-    )
+    turn = partial(_turn_halves, slice(first, last))
+    return mapped("rotary_embedding", [input_tensor, cos_cache, sin_cache], turn, input_tensor.dtype, **more)
 
 
 @recorded
@@ -164,13 +166,13 @@ def rotary_embedding_hf(
         demand(f"{name}:", (fits, f"{what} {list(cache.shape)} does not go with {list(input_tensor.shape)}"))
 
     more = {"shape": input_tensor.shape, "memory_config": memory_config}
-    return mapped(name, [input_tensor, cos_cache, sin_cache], partial(_turn_halves, rows), input_tensor.dtype, **more)
+    return mapped(name, [input_tensor, cos_cache, sin_cache], partial(_turn_halves, slice(rows)), input_tensor.dtype, **more)
 
 
-def _turn_halves(rows: int, x: Array, cos: Array, sin: Array) -> Array:
-    """x cos + (-x2, x1) sin, of the first so many rows of cos and sin."""
+def _turn_halves(rows: slice, x: Array, cos: Array, sin: Array) -> Array:
+    """x cos + (-x2, x1) sin, of some rows of cos and sin."""
     first, second = np.split(x, 2, axis=-1)
-    result: Array = x * cos[..., :rows, :] + np.concatenate([-second, first], axis=-1) * sin[..., :rows, :]
+    result: Array = x * cos[..., rows, :] + np.concatenate([-second, first], axis=-1) * sin[..., rows, :]
     return result
 
 
@@ -303,13 +305,7 @@ def _gather_op(name: str, reverse: bool, order: str) -> Callable[..., Tensor]:
         "nothing done; sizes of the pipeline, and a sub-device, which is the chip, have no effect. By place it takes what any of "
         "ttnn's three forms does"
     )
-    by_keyword = named(op, name, doc, "")
-
-    @wraps(op)
-    def either(input_tensor: Tensor, *places: Any, **others: Any) -> Any:
-        return by_keyword(input_tensor, **_by_place(name, places), **others)
-
-    return either
+    return placed(named(op, name, doc, ""), _form)
 
 
 PLACES = (  # what ttnn's three forms of an asynchronous gather take by place, behind the input
@@ -319,13 +315,10 @@ PLACES = (  # what ttnn's three forms of an asynchronous gather take by place, b
 )
 
 
-def _by_place(op: str, given: Sequence[Any]) -> dict[str, Any]:
-    """Arguments by place, by their names: which form it is, the types of the first two say."""
+def _form(given: Sequence[Any]) -> Sequence[str]:
+    """The names of arguments by place: which form it is, the types of the first two say."""
     into = bool(given) and (given[0] is None or isinstance(given[0], Tensor))
-    names = PLACES[1 if into else 2 if len(given) > 1 and isinstance(given[1], int | None) else 0]
-    if len(given) > len(names):
-        raise TypeError(f"{op}: {len(given)} arguments by place behind the input; {', '.join(names)} are taken")
-    return dict(zip(names, given, strict=False))
+    return PLACES[1 if into else 2 if len(given) > 1 and isinstance(given[1], int | None) else 0]
 
 
 all_gather_async = _gather_op("all_gather_async", False, "asynchronously")

@@ -63,6 +63,7 @@ BINARY: dict[str, Callable[..., Array]] = {
     "minimum": np.minimum,
     "pow": np.power,
     "rsub": lambda x, y: y - x,
+    "rdiv": lambda x, y: y / x,
     "eq": np.equal,
     "ne": np.not_equal,
     "lt": np.less,

@@ -359,6 +359,7 @@ class LightweightModule:
 
 PROFILER_ARTIFACTS_DIR = Path("generated/profiler")
 PROFILER_LOGS_DIR = PROFILER_ARTIFACTS_DIR / ".logs"
+PROFILER_DEVICE_SIDE_LOG, PROFILER_HOST_SIDE_LOG = "profile_log_device.csv", "profile_log_host.csv"
 
 
 def _no_profiler(name: str, *args: Any, **kwargs: Any) -> None:
@@ -367,7 +368,7 @@ def _no_profiler(name: str, *args: Any, **kwargs: Any) -> None:
 
 for _name in (
     "run_device_profiler", "get_latest_ops_log_filename", "post_process_ops_log", "run_device_perf", "check_device_perf",
-    "prep_device_perf_report",
+    "prep_device_perf_report", "get_profiler_folder", "get_samples_per_s", "import_log_run_stats", "process_ops", "default_setup",
 ):  # fmt: skip
     globals()[_name] = partial(_no_profiler, _name)
 

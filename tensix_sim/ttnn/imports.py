@@ -16,6 +16,13 @@ SUBMODULES = (
     "device", "experimental", "operations", "transformer", "types", "database", "tracer", "operation_tracer", "cluster", "_ttnn",
     "model_preprocessing", "kv_cache",
 )  # fmt: skip
+VIEWS = (  # modules of ttnn's Python, which here are ttnn itself under other names
+    "core", "distributed", "distributed.distributed",
+    *map("operations.{}".format, (
+        "activations", "binary", "ccl", "comparison", "core", "creation", "data_movement", "embedding", "matmul", "normalization",
+        "reduction", "ternary", "transformer", "unary",
+    )),
+)  # fmt: skip
 COMPARISONS = ("comp_pcc", "comp_allclose", "comp_allclose_and_pcc", "comp_and_get_pcc", "comp_equal", "comp_shape")
 TESTING = (
     "assert_allclose", "assert_equal", "assert_with_pcc", "assert_with_ulp", "check_with_pcc",
@@ -42,10 +49,18 @@ HELPERS: dict[str, tuple[str, ...]] = {
     "models.perf.benchmarking_utils": ("BenchmarkData", "BenchmarkProfiler"),
     "models.perf.device_perf_utils": ("check_device_perf", "prep_device_perf_report", "run_device_perf"),
     "tracy": ("Profiler", "signpost"),
-    "tracy.common": ("PROFILER_ARTIFACTS_DIR", "PROFILER_LOGS_DIR", "clear_profiler_runtime_artifacts"),
-    "tracy.process_model_log": ("get_latest_ops_log_filename", "post_process_ops_log", "run_device_profiler"),
+    "tracy.common": (
+        "PROFILER_ARTIFACTS_DIR", "PROFILER_DEVICE_SIDE_LOG", "PROFILER_HOST_SIDE_LOG", "PROFILER_LOGS_DIR",
+        "clear_profiler_runtime_artifacts",
+    ),
+    "tracy.process_model_log": (
+        "get_latest_ops_log_filename", "get_profiler_folder", "get_samples_per_s", "post_process_ops_log", "run_device_profiler",
+    ),
+    "tracy.process_device_log": ("import_log_run_stats",),
+    "tracy.process_ops_logs": ("process_ops",),
+    "tracy.device_post_proc_config": ("default_setup",),
     "loguru": ("logger",),
-}
+}  # fmt: skip
 IN_MODELS = {"comp_pcc": "comp_pcc_value"}  # there its second result is the number
 PACKAGES = {name.rsplit(".", i)[0] for name in HELPERS for i in range(1, name.count(".") + 1)}
 CHECKOUTS = [Path.cwd()]  # where a package of upstream's may be that is not on sys.path; the plug-in adds pytest's root
@@ -67,6 +82,20 @@ class TtnnFinder(Loader):
         sys.modules["ttnn"] = ours
         for name in SUBMODULES:
             sys.modules[f"ttnn.{name}"] = getattr(ours, name)
+        for name in VIEWS:
+            view = sys.modules[f"ttnn.{name}"] = View(f"ttnn.{name}", f"Names of ttnn, as its {name} has them.")
+            parent, _, last = f"ttnn.{name}".rpartition(".")
+            setattr(sys.modules[parent], last, view)
+
+
+class View(ModuleType):
+    """A module that has what ttnn has, and the two helpers that ttnn.core has for itself."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        own = self.__name__ == "ttnn.core" and name in ("divup", "roundup")
+        return getattr(importlib.import_module("tensix_sim.ttnn.helpers") if own else sys.modules["ttnn"], name)
 
 
 class HelperFinder(Loader):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from tensix_sim.ttnn.collectives import (
 from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.moves import mapped, reshape
 from tensix_sim.ttnn.session import SESSION, recorded
+from tensix_sim.ttnn.signatures import placed
 from tensix_sim.ttnn.tensor import Tensor
 from tensix_sim.ttnn.types import MemoryConfig, NotModelledError, Topology, demand, refuse
 from tensix_sim.ttnn.values import Array, Stored
@@ -139,6 +141,13 @@ def reduce_scatter_minimal_async(
     return scattered(name, input_tensor, dim, along, memory_config, buffer)
 
 
+def _form(given: Sequence[Any]) -> Sequence[str]:
+    """What ttnn's forms of an asynchronous all-reduce take by place: that of decoding has a buffer first."""
+    names = ("buffer_tensor", "cluster_axis", "mesh_device", "multi_device_global_semaphore")
+    return names if given and isinstance(given[0], Tensor) else names[1:3]
+
+
+@partial(placed, form=_form)
 @recorded
 def all_reduce_async(
     input_tensor: Tensor,
@@ -156,6 +165,9 @@ def all_reduce_async(
     memory_config: MemoryConfig | None = None,
     topology: Topology | None = None,
     subdevice_id: Any = None,
+    dtype: Any = None,
+    use_noc1_only: bool = False,
+    use_optimal_ccl_for_llama: bool = False,
 ) -> Tensor:
     """As `ttnn.all_reduce`, with semaphores that need nothing done.
 
@@ -163,7 +175,9 @@ def all_reduce_async(
         NotModelledError: another operation than the sum, or the form of decoding, with a buffer.
     """
     SESSION.without_effect("all_reduce_async", subdevice_id=subdevice_id)
-    refuse("all_reduce_async", buffer_tensor=buffer_tensor, math_op=None if math_op == configs.ReduceType.Sum else math_op)
+    of_decoding = {"buffer_tensor": buffer_tensor, "dtype": dtype, "use_noc1_only": use_noc1_only}
+    of_decoding |= {"use_optimal_ccl_for_llama": use_optimal_ccl_for_llama}
+    refuse("all_reduce_async", math_op=None if math_op == configs.ReduceType.Sum else math_op, **of_decoding)
     return summed("all_reduce_async", input_tensor, Along(cluster_axis, topology, num_links), memory_config)
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, wraps
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -50,6 +50,20 @@ def typed(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return checked
+
+
+def placed(function: Callable[..., R], form: Callable[[Sequence[Any]], Sequence[str]]) -> Callable[..., R]:
+    """Let an op whose arguments have names take some by place, behind its input: those that `form` names, of what is given so."""
+
+    @wraps(function)
+    def either(input_tensor: Any, *given: Any, **named: Any) -> R:
+        names = form(given)
+        if len(given) > len(names):
+            op, known = function.__name__, ", ".join(names)
+            raise TypeError(f"{op}: {len(given)} arguments by place behind the input; {known} are taken")
+        return function(input_tensor, **dict(zip(names, given, strict=False)), **named)
+
+    return either
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -14,6 +14,7 @@ from tensix_sim.ttnn.device import MeshDevice
 from tensix_sim.ttnn.distribution import OURS, Composer, Mapper, composed_shape
 from tensix_sim.ttnn.moves import reshape
 from tensix_sim.ttnn.moves import slice as slice_
+from tensix_sim.ttnn.names import absent
 from tensix_sim.ttnn.session import SESSION, recorded
 from tensix_sim.ttnn.signatures import typed
 from tensix_sim.ttnn.types import (
@@ -25,6 +26,7 @@ from tensix_sim.ttnn.types import (
     Shape,
     StorageType,
     Tile,
+    demand,
     refuse,
 )
 from tensix_sim.ttnn.values import Array, Stored, as_array, each, joined, once
@@ -86,15 +88,9 @@ class Tensor:
         mesh_mapper: Mapper | None = None,
     ) -> None:
         made = from_torch(
-            data,
-            data_type,
-            tile=tile,
-            pad_value=pad_value,
-            layout=layout,
-            device=device,
-            memory_config=mem_config,
+            data, data_type, tile=tile, pad_value=pad_value, layout=layout, device=device, memory_config=mem_config,
             mesh_mapper=mesh_mapper,
-        )
+        )  # fmt: skip
         self.__dict__.update(made.__dict__)
 
     @classmethod
@@ -276,17 +272,23 @@ class Tensor:
         return to_numpy(self)
 
     @property
-    def spec(self) -> Any:
+    def spec(self) -> configs.TensorSpec:
         """Shape, type, layout and place, as one value."""
-        return configs.made("TensorSpec")(self._shape, self._dtype, self._layout, self._memory_config, Tile())
+        place = self._memory_config
+        about = place.memory_layout, place.shard_spec, place.buffer_type, Tile()
+        return configs.TensorSpec(self._shape, self._dtype, self._layout, *about)
 
     # eq and its like give tensors, as in ttnn; a tensor stays a key of dictionaries by identity
     __hash__ = object.__hash__
     __add__ = __radd__ = glue.add
     __mul__ = __rmul__ = glue.multiply
     __sub__, __rsub__ = glue.subtract, glue.MADE_OPS["rsub"]
-    __truediv__, __neg__, __matmul__ = glue.divide, glue.MADE_OPS["neg"], glue.matmul
+    __truediv__, __rtruediv__ = glue.divide, glue.MADE_OPS["rdiv"]
+    __neg__, __matmul__ = glue.MADE_OPS["neg"], glue.matmul
     __eq__, __ne__, __lt__, __le__, __gt__, __ge__ = (glue.MADE_OPS[name] for name in ("eq", "ne", "lt", "le", "gt", "ge"))
+
+    def __getattr__(self, name: str) -> Any:
+        raise absent(name, "ttnn.Tensor", dir(type(self)))
 
     def reshape(self, *shape: Any) -> "Tensor":
         """The same elements in another shape; see `ttnn.reshape`."""
@@ -319,7 +321,7 @@ def from_torch(
     tensor: Any,
     dtype: DataType | None = None,
     *,
-    spec: Any = None,
+    spec: configs.TensorSpec | None = None,
     tile: Tile | None = None,
     pad_value: float | None = None,
     layout: Layout | None = None,
@@ -331,15 +333,23 @@ def from_torch(
     col_tilize: bool = False,
     enable_bfloat_opt: bool = False,
 ) -> Tensor:
-    """Take a torch tensor or a NumPy array, on the host or to a device; block formats are in tile layout.
+    """Take a torch tensor or a NumPy array, on the host or to a device; block formats are in tile layout. Of None it is None.
 
-    Without a mapper every device of a mesh gets all of it.
+    Without a mapper every device of a mesh gets all of it. A `spec` stands for type, layout and memory config.
 
     Raises:
-        NotModelledError: a tensor spec, padding with other than 0 or what hides in a mask, or tiles by columns.
+        NotModelledError: padding with other than 0 or what hides in a mask, or tiles by columns.
+        RuntimeError: a spec of another shape, or with what it stands for.
     """
+    if tensor is None:
+        return None  # type: ignore[return-value]
+    if spec is not None:
+        demand("ttnn.from_torch: spec shape", (spec.shape == tuple(tensor.shape), f"{spec.shape} must be the tensor's"))
+        alone = not any((dtype, layout, memory_config, tile))
+        demand("ttnn.from_torch:", (alone, "dtype, layout, memory_config and tile must be None when spec is specified"))
+        dtype, layout, memory_config = spec.dtype, spec.layout, spec.memory_config
     padding = None if pad_value is None or pad_value <= HIDES else pad_value or None
-    refuse("from_torch", spec=spec, col_tilize=col_tilize, preserve_nan_values=preserve_nan_values, pad_value=padding)
+    refuse("from_torch", col_tilize=col_tilize, preserve_nan_values=preserve_nan_values, pad_value=padding)
     if isinstance(tensor, Tensor):
         raise TypeError("from_torch of a ttnn tensor; it takes torch tensors and NumPy arrays")
     array, dtype = as_array(tensor, dtype)
@@ -428,7 +438,6 @@ def to_torch(
         import torch
     except ImportError as error:
         raise ImportError("to_torch needs torch, which is not installed; to_numpy does not") from error
-    refuse("to_torch", torch_rank=torch_rank)
     whole = _whole(tensor, mesh_composer)
     values = whole if isinstance(whole, np.ndarray) else whole.codes if whole.dtype is DataType.BFLOAT16 else whole.values()
     if 0 in values.strides and values.size > 1:  # nothing was computed: one NaN stands for all
@@ -439,6 +448,9 @@ def to_torch(
         result = torch.from_numpy(values.astype(np.int64))
     else:
         result = torch.from_numpy(values)
+    while torch_rank is not None and result.ndim > torch_rank:
+        demand("ttnn:", (result.shape[0] == 1, f"Unable to squeeze to desired rank! {tuple(result.shape)} to {torch_rank}"))
+        result = result.squeeze(0)
     wanted = dtype or (torch.bfloat16 if tensor.dtype is DataType.BFLOAT16 else None)
     return result.to(wanted) if wanted else result
 

@@ -3,13 +3,17 @@
 What the simulator does not model can be said here, where real code says it in passing; the op that would need it refuses it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from tensix_sim import config
 from tensix_sim.formats import TILE
+from tensix_sim.ttnn.cores import CoreCoord as CoreCoord
+from tensix_sim.ttnn.cores import CoreGrid as CoreGrid
+from tensix_sim.ttnn.cores import CoreRange as CoreRange
+from tensix_sim.ttnn.cores import CoreRangeSet as CoreRangeSet
 from tensix_sim.ttnn.signatures import typed
 
 
@@ -251,66 +255,6 @@ class MeshCoordinate(Shape):
         return f"MeshCoordinate({list(self)})"
 
 
-@dataclass(frozen=True)
-class CoreCoord:
-    """A core, or a number of columns and rows of cores: x counts columns, y rows."""
-
-    x: int
-    y: int
-
-    def __iter__(self) -> Iterator[int]:
-        return iter((self.x, self.y))
-
-    def __repr__(self) -> str:
-        return f"(x={self.x},y={self.y})"
-
-
-@dataclass(frozen=True)
-class CoreGrid:
-    """A grid of cores: CoreGrid(y=8, x=8)."""
-
-    y: int
-    x: int
-
-    @property
-    def num_cores(self) -> int:
-        """Number of cores."""
-        return self.x * self.y
-
-
-@dataclass(frozen=True)
-class CoreRange:
-    """Cores from `start` to `end`, both included."""
-
-    start: CoreCoord
-    end: CoreCoord
-
-    def num_cores(self) -> int:
-        """Number of cores."""
-        return (self.end.x - self.start.x + 1) * (self.end.y - self.start.y + 1)
-
-
-class CoreRangeSet:
-    """Some ranges of cores."""
-
-    def __init__(self, ranges: Iterable[CoreRange]) -> None:
-        self._ranges = tuple(ranges)
-
-    def ranges(self) -> tuple[CoreRange, ...]:
-        """The ranges."""
-        return self._ranges
-
-    def num_cores(self) -> int:
-        """Number of cores of all ranges."""
-        return sum(one.num_cores() for one in self._ranges)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, CoreRangeSet) and self._ranges == other._ranges
-
-    def __hash__(self) -> int:
-        return hash(self._ranges)
-
-
 class Tile:
     """The size of a tile. Of 32x32 only: smaller ones are not modelled."""
 
@@ -335,7 +279,7 @@ class ShardSpec:
     orientation: ShardOrientation = ShardOrientation.ROW_MAJOR
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(self.shape))
+        object.__setattr__(self, "shape", Shape(self.shape))
 
 
 @dataclass(frozen=True)
@@ -479,6 +423,7 @@ TILE_SIZE = TILE
 bfloat16, bfloat8_b, bfloat4_b, float32 = DataType.BFLOAT16, DataType.BFLOAT8_B, DataType.BFLOAT4_B, DataType.FLOAT32
 uint8, uint16, uint32, int8, int32 = DataType.UINT8, DataType.UINT16, DataType.UINT32, DataType.INT8, DataType.INT32
 fp8_e4m3 = DataType.FP8_E4M3
+DEVICE_STORAGE_TYPE = StorageType.DEVICE
 TILE_LAYOUT, ROW_MAJOR_LAYOUT = Layout.TILE, Layout.ROW_MAJOR
 DRAM_MEMORY_CONFIG = MemoryConfig()
 L1_MEMORY_CONFIG = MemoryConfig(buffer_type=BufferType.L1)
