@@ -165,7 +165,8 @@ def key_chunks(g: Geometry, device: int, own: Positions, tile_row: int) -> Itera
     for s, _ in ring_order(g.R, device, g.topology == "line"):
         keys = np.concatenate([np.arange(slab.start, slab.stop) for slab in g.slabs(s)])
         diagonal = g.causal and s == device  # of which a Q chunk is multiplied with all columns up to its own last one
-        end = q_chunk + g.M * TILE if diagonal else int((keys <= last if g.causal else keys < g.n).sum())
+        there = keys < g.n if diagonal or not g.causal else (keys < g.n) & (keys <= last)
+        end = min(int(there.sum()), q_chunk + g.M * TILE if diagonal else g.Sk)
         yield from _chunks(g, np.where(keys < g.n, keys, -1), 0, end)
         if s == g.R - 1:
             yield from _chunks(g, g.n + np.arange(g.L), 0, g.L)

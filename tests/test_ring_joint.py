@@ -144,19 +144,23 @@ def test_numbers_are_those_of_plain_attention_over_permuted_keys(ring, topology,
     [
         {}, {"joint_len": 96}, {"joint_len": 50}, {"logical_n": 500}, {"logical_n": 301}, {"logical_n": 300, "joint_len": 33},
         {"is_causal": True}, {"is_causal": True, "is_balanced": True}, {"is_causal": True, "logical_n": 480},
+        {"is_causal": True, "logical_n": 301}, {"is_causal": True, "logical_n": 193, "topology": "line"},
         {"topology": "line"}, {"topology": "line", "num_links": 1, "joint_len": 64},
     ],
     ids=str,
 )  # fmt: skip
 def test_output_is_attention(given) -> None:
-    """Within bfloat16 of float64, of all devices: plain, with joint rows, ragged, causal, balanced; K chunks cut or not."""
+    """Within bfloat16 of float64, of all devices: plain, with joint rows, ragged, causal, balanced; K chunks cut or not.
+
+    Rows of padding too, of which upstream hides the padding keys (compute_streaming.hpp: the tile that is cut, in every row).
+    """
     for k_chunk, heads, grid in ((64, (2, 2), (6, 2)), (96, (4, 2), (1, 2)), (96, (3, 1), (2, 2))):
         if given.get("joint_len") and heads[1] < heads[0]:
             heads = (2, 2)
         inputs = {"q_heads": heads[0], "kv_heads": heads[1]}
         result = simulate(spec(SMALL, inputs, {"compute_with_storage_grid_size": grid, "k_chunk_size": k_chunk}, **given))
         assert result.accuracy is not None
-        assert result.accuracy.pcc >= 0.999, (k_chunk, heads)
+        assert (result.accuracy.pcc >= 0.999, result.accuracy.suspect) == (True, False), (k_chunk, heads)
         assert [d.accuracy.pcc >= 0.999 for d in result.devices if d.accuracy] == [True] * 4
 
 

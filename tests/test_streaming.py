@@ -24,7 +24,7 @@ from tensix_sim.kernel_api import (
 from tensix_sim.kernel_api.running import last_end
 from tensix_sim.kernels.sdpa import legacy, streaming
 from tensix_sim.kernels.sdpa.args import Args, Chunk, Heads, Phase, Share, Tensors
-from tensix_sim.kernels.sdpa.mask import Mask
+from tensix_sim.kernels.sdpa.mask import NEG_INF, TRAILING, Mask
 from tensix_sim.kernels.sdpa.row_verbs import ExpDifferenceRows, MatmulRows, MaxRows, StampRows, SubExpRows
 from tensix_sim.sdpa.blocks import Blocks
 from tensix_sim.trace import Trace, check_lanes
@@ -324,6 +324,19 @@ def test_maxima_that_begin_early_save_at_most_half_their_time(monkeypatch: pytes
     narrow = figures(Case(4, 4, 4))["wall"]
     monkeypatch.undo()
     assert figures(Case(4, 4, 4))["wall"] == narrow
+
+
+@pytest.mark.parametrize(
+    ("marks", "early"),
+    [
+        ([(TRAILING, range(4, 5)), (NEG_INF, range(5, 8))], True),
+        ([(TRAILING, range(3, 4)), (NEG_INF, range(4, 8))], False),  # a masked column in the first half
+        ([(TRAILING, range(4, 5)), (NEG_INF, range(5, 8)), (2, range(7, 8))], False),  # padding, by its own tile
+    ],
+)
+def test_maxima_begin_early_beside_a_diagonal_alone(marks, early) -> None:
+    """Of 8 columns; as `sdpa_first_half_unmasked` of compute_streaming.hpp (ttnn 0.81.1)."""
+    assert streaming.below(tuple((tile, 0, columns) for tile, columns in marks), 4) is early
 
 
 def test_only_real_changes_of_format_cost_time() -> None:

@@ -365,7 +365,7 @@ def test_tensors_in_shards_have_numbers_and_no_cycles(device: Any) -> None:
         op(by_config)
     assert [call.cycles for call in SESSION.calls] == [None] * len(SESSION.calls)
     q = put(draw(1, 1, 32, 64), device, memory_config=ttnn.L1_HEIGHT_SHARDED_MEMORY_CONFIG)
-    with pytest.raises(RuntimeError, match="q is sharded; .* interleaved"):
+    with pytest.raises(RuntimeError, match=r"q is sharded; .* interleaved"):
         ttnn.transformer.scaled_dot_product_attention(q, q, q)
     for wrong, words in (
         (lambda: ttnn.interleaved_to_sharded(by_grid, config), "must be interleaved; it is in shards"),

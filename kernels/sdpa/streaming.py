@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from tensix_sim.kernel_api import Compute, Matrix, MulColumn
 from tensix_sim.kernels.sdpa.args import Args, Dst
-from tensix_sim.kernels.sdpa.mask import Marks
+from tensix_sim.kernels.sdpa.mask import TRAILING, Marks
 from tensix_sim.kernels.sdpa.row_verbs import (
     AddMaskRows,
     ExpDifferenceRows,
@@ -38,7 +38,8 @@ class Fixed(NamedTuple):
     recip: Matrix
     dst: Dst
     bracket: bool  # its set-up is paid on every chunk, stamped or not
-    halves: bool  # maxima may begin with half of the columns
+    halves: bool  # maxima may begin with half of the columns,
+    diagonal: bool  # of a chunk on which the diagonal is stamped too
     scale: float
     exp_approx: bool
     keeps_q: bool = False  # until the kernel itself gives Q back
@@ -73,7 +74,7 @@ def fixed(t: Compute, a: Args, bracket: bool, keeps_q: bool = False) -> Fixed:
     """What a core's steps have in common."""
     windows, rest = divmod(a.chunk.N, a.dst.qk[1])
     halves = windows > 1 and rest == 0 and a.chunk.N % 2 == 0
-    return Fixed(t.matrix("recip_scratch"), a.dst, bracket, halves, a.scale, a.exp_approx, keeps_q)
+    return Fixed(t.matrix("recip_scratch"), a.dst, bracket, halves, bracket and not a.mask.window, a.scale, a.exp_approx, keeps_q)
 
 
 async def step(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur: Running) -> None:
@@ -96,7 +97,7 @@ async def scores(t: Compute, x: Matrices, f: Fixed, s: Step, prev: Running, cur:
     P = None
     for rows in groups(S.rows, f.dst.qk[0]):
         marks = tuple([mark for mark in s.marks if mark[1] in rows]) if s.marks else ()
-        early = f.halves and s.n == S.cols and not x.given and all(columns.start >= s.n // 2 for _, _, columns in marks)
+        early = f.halves and s.n == S.cols and not x.given and (not marks or (f.diagonal and below(marks, s.n // 2)))
         await t.do(MatmulRows, Q, Kt, S, rows, s.n, Q.cols, s.w, push=True, early=early, beside=P)  # S = Q K^T  [h, n]
         if x.mask and marks:
             await t.do(StampRows, x.mask, S, rows, marks)                                           # S = -inf where hidden
@@ -168,6 +169,11 @@ async def emit(t: Compute, x: Matrices, f: Fixed, done: Running, rows: range) ->
         await t.do(MulColumn, done.O.front, f.recip, x.out, f.dst.scaled)  # O / l             [1, E]
         t.pop(f.recip)
         t.pop(done.O.front)
+
+
+def below(marks: Marks, half: int) -> bool:
+    """Whether marks are of a diagonal alone, and in the second half of the columns."""
+    return all(tile <= TRAILING and columns.start >= half for tile, _, columns in marks)
 
 
 @cache

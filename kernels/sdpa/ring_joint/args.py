@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tensix_sim.kernel_api import Tensor
 from tensix_sim.kernels.sdpa.args import Args, ChainLink
-from tensix_sim.kernels.sdpa.mask import Marks, Mask
+from tensix_sim.kernels.sdpa.mask import NEG_INF, TILE, Mark, Marks, Mask
 from tensix_sim.kernels.sdpa.ring_joint.semaphores import LANDED
 
 QPlace = tuple[int, int, int]  # batch, head, Q chunk of the head
@@ -26,7 +26,7 @@ class KeyRows:
     @property
     def rows(self) -> int:
         """Tile rows that are there."""
-        return -(-self.mask.keys // 32)
+        return -(-self.mask.keys // TILE)
 
 
 class KChunk(NamedTuple):
@@ -72,9 +72,26 @@ def _chunks(keys: KeyRows, q: int) -> Iterator[KChunk]:
     visited = mask.k_range(row)
     for j in range(-(-keys.rows // N)):
         rows = min(N, keys.rows - j * N)
-        seen = j in visited
-        marks = tuple((keys.bar if mark and not mask.causal else mark, i, cols) for mark, i, cols in mask.marks(row, j) if seen)
-        yield KChunk(keys, keys.row + j * N, rows, mask.active(row, j) if seen else 0, marks)
+        n = mask.active(row, j) if j in visited else 0
+        if mask.narrow:
+            n = min(n, rows)
+        yield KChunk(keys, keys.row + j * N, rows, n, _marks(keys, row, j, rows, n) if n else ())
+
+
+def _marks(keys: KeyRows, row: int, j: int, rows: int, n: int) -> Marks:
+    """Stamps on the `n` columns of K chunk `j`, of which `rows` are there; a diagonal leaves padding to rows that are padding too."""
+    mask = keys.mask
+    marks = mask.marks(row, j)
+    if not mask.causal:
+        return tuple((keys.bar if mark else mark, i, cols) for mark, i, cols in marks)
+    cut = mask.keys % TILE > 0 and j * mask.N + rows == keys.rows
+    made: list[Mark] = []
+    for i in range(mask.M):
+        made += [(mark, i, range(cols.start, min(cols.stop, n))) for mark, at, cols in marks if at == i and cols.start < n]
+        made += [(keys.bar, i, range(rows - 1, rows))] if cut and rows <= n else []
+        padding = range(rows, min(row + i - j * mask.N + 1, n))
+        made += [(NEG_INF, i, padding)] if padding else []
+    return tuple(made)
 
 
 @dataclass(frozen=True, slots=True)
