@@ -1,5 +1,6 @@
 """Ring joint attention: what each device meets, when, over which links, from which L1, and with which numbers."""
 
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tensix_sim import measure
 from tensix_sim.arch import Machine, machine
 from tensix_sim.config import RunSpec
+from tensix_sim.device import DeviceRun, run_together
 from tensix_sim.doctor.check import check
 from tensix_sim.hw import SimulationError
 from tensix_sim.hw.engine import DeadlockError
+from tensix_sim.job import Job
 from tensix_sim.kernel_api import DataMovement
 from tensix_sim.kernels.sdpa import ring_joint
 from tensix_sim.kernels.sdpa.ring_joint import gather
@@ -24,6 +28,7 @@ from tensix_sim.sdpa.inputs import InputValues, make_inputs
 from tensix_sim.sdpa.op import RING_JOINT_SDPA
 from tensix_sim.sdpa.ring_joint import RingGeometry, ring_order
 from tensix_sim.simulation import simulate
+from tensix_sim.store import Store
 
 SMALL: dict[str, Any] = {
     "op": "ring_joint_sdpa", "board": "galaxy", "ring_size": 4, "is_causal": False, "trace": "off",
@@ -426,6 +431,23 @@ def test_a_device_unlike_its_neighbours_is_simulated_among_them(what) -> None:
     among = simulate(given)
     named = simulate(given.model_copy(update={"ring_ids": (2, 1)}))
     assert [device.cycles for device in named.devices] == [among.devices[r].cycles for r in (2, 1)]
+
+
+def test_a_ring_is_run_once_to_measure_all_its_devices(monkeypatch) -> None:
+    """By what sweeps and what-ifs ask for, device by device; the store keeps one of all and one alone apart."""
+    given, runs = spec(SMALL, numerics="off", is_causal=True), Counter[str]()
+
+    def counted(job: Job) -> list[DeviceRun]:
+        runs["ring"] += 1
+        return run_together(job)
+
+    monkeypatch.setattr(measure, "run_together", counted)
+    found = [measure.measure("device", given, r) for r in range(4)]
+    assert found == [device.cycles for device in simulate(given).devices]
+    assert runs == {"ring": 1}
+    kept = Store()
+    kept.put("device", 1, given, found[1])
+    assert kept.get("device", 1, given.model_copy(update={"ring_ids": (1,)})) is None
 
 
 def test_a_run_says_how_its_slices_travel() -> None:
