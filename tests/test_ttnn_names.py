@@ -1,5 +1,6 @@
 """What stands around attention in ttnn: names, values, refusals, and files of a checkout, as upstream's callers use them."""
 
+import inspect
 import math
 import operator
 import re
@@ -15,7 +16,7 @@ import ttnn_coverage
 import yaml
 
 from tensix_sim import ttnn
-from tensix_sim.ttnn import configs, glue, helpers
+from tensix_sim.ttnn import configs, further, glue, helpers
 from tensix_sim.ttnn.names import why_absent
 from tensix_sim.ttnn.session import SESSION
 
@@ -995,3 +996,38 @@ def test_devices_chosen_by_number_are_neighbours() -> None:
     for wrong in ([0, 1], [0, 0, 1, 1], [0, 1, 2, 8]):
         with pytest.raises(RuntimeError, match="4 different ones of 8 are needed"):
             ttnn.open_mesh_device(ttnn.MeshShape(1, 4), physical_device_ids=wrong)
+
+
+# -- further arguments ---------------------------------------------------------------------------------------------------
+
+
+def further_ops() -> dict[str, Any]:
+    """The ops of the face by their names."""
+    rooms = (ttnn, ttnn.experimental, ttnn.transformer)
+    named = (getattr(room, name) for room in rooms for name in room.__all__)
+    return {one.__name__: one for one in named if inspect.isfunction(one)}
+
+
+def test_further_arguments_are_of_ops_that_have_no_such_parameter() -> None:
+    """Each op in the tables is there, and takes none of what they give it under that name."""
+    ops = further_ops()
+    tables = further.INTO, further.HINTS, further.REFUSED
+    given = [(argument, op) for table in tables for argument, of in table.items() for op in of.split()]
+    given += [(theirs, op) for op, names in further.NAMES.items() for theirs in names]
+    assert [pair for pair in given if pair[0] in inspect.signature(ops[pair[1]]).parameters] == []
+    assert [op for op, names in further.NAMES.items() if not names.values() <= inspect.signature(ops[op]).parameters.keys()] == []
+
+
+def test_results_go_where_an_op_is_told(device: Any) -> None:
+    """Into the tensor that is given, which is returned; hints do nothing, other names are the same, the rest is refused."""
+    ones = np.ones((1, 1, 32, 32), np.float32)
+    x, y = (ttnn.from_torch(ones, ttnn.bfloat16, layout=ttnn.TILE_LAYOUT, device=device) for _ in "xy")
+    assert ttnn.add(x, x, output_tensor=y, fast_and_approximate_mode=False) is y
+    assert (y.to_numpy() == 2).all()
+    assert (ttnn.pow(y, exponent=3).to_numpy() == 8).all()
+    attention = ttnn.transformer.scaled_dot_product_attention
+    assert attention(x, x, x, windowed_q_token_offset=0, output_concat_heads=False).shape == x.shape
+    with pytest.raises(ttnn.NotModelledError, match="output_concat_heads is not modelled"):
+        attention(x, x, x, output_concat_heads=True)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'output_tenzor'"):
+        ttnn.add(x, x, output_tenzor=y)

@@ -1,6 +1,6 @@
 """Names that ttnn has and this simulator has not: whether they are planned or out of scope, so that none is merely unknown.
 
-Source: what ttnn 0.67 exports, and the ops that its bindings register. A star stands for any letters.
+Source: what ttnn 0.67 and 0.81.1 export, and the ops that their bindings register. A star stands for any letters.
 """
 
 from collections.abc import Iterable
@@ -27,12 +27,21 @@ ABSENT: dict[str, str] = {
         experimental.send_async experimental.recv_async experimental.neighbor_pad_async experimental.all_to_all_async
         experimental.all_to_all_async_generic experimental.llama_all_gather_matmul_async llama_all_gather_matmul_async
         experimental.strided_all_gather_minimal_matmul_async strided_all_gather_minimal_matmul_async
-        experimental.all_gather_minimal_matmul_async experimental.deepseek_moe_reduce_scatter""",
+        experimental.all_gather_minimal_matmul_async experimental.deepseek_moe_reduce_scatter
+        experimental.reduce_scatter_minimal_direct* experimental.reduce_scatter_minimal_async_create_intermediate_buffer
+        experimental.strided_reduce_scatter_async experimental.minimal_matmul_strided_reduce_scatter_async
+        experimental.send_direct_async experimental.recv_direct_async experimental.high_bw_all_gather
+        experimental.neighbor_pad_halo experimental.halo_scatter experimental.selective_reduce_combine""",
     "planned, as another attention op": """
         transformer.flash_mla_prefill transformer.chunked_flash_mla_prefill
-        transformer.ring_mla transformer.exp_ring_joint_scaled_dot_product_attention transformer.prepare_sdpa_input""",
+        transformer.ring_mla transformer.exp_ring_joint_scaled_dot_product_attention transformer.prepare_sdpa_input
+        transformer.sparse_sdpa* transformer.*gated_delta* experimental.*indexer_score_* SparseKVFormat""",
     "planned: numbers without cycles": """
-        experimental.create_qkv_heads
+        experimental.create_qkv_heads assign clamped_silu_glu index_fill_new matmul_batched_weights narrow nonzero randn situ_glu
+        snake_beta softcap std_hw var_hw xielu uniform manual_seed experimental.broadcast_to experimental.complex_mul
+        experimental.dit_fused_* experimental.dit_rms_norm_unary_fused experimental.fast_reduce_nc_split
+        experimental.matmul_decode experimental.nlp_create_q_heads_split experimental.padded_slice experimental.indexed_fused_update_cache
+        experimental.transpose_rm experimental.topk_* GeluVariant PaddingMode copy_host_to_device_tensor_partial
         experimental.split_query_key_value_and_split_heads experimental.nlp_create_qkv_heads_segformer experimental.rotate_half
         experimental.dit_layernorm* experimental.wan_fused_rmsnorm* experimental.create_qkv_heads_from_separate_tensors
         experimental.concatenate_heads experimental.nlp_*_boltz experimental.nlp_create_qkv_heads_falcon7b
@@ -63,6 +72,11 @@ ABSENT: dict[str, str] = {
         experimental.deepseek* experimental.moe* experimental.all_to_all_dispatch_metadata experimental.dropout
         experimental.gelu_bw experimental.convert_to_* experimental.intimg experimental.isin experimental.test* bernoulli dropout
         moreh_* *_bw complex_tensor real imag is_real is_imag conj polar convert_python_tensor_to_tt_tensor rotate
+        experimental.quasar* experimental.kda* experimental.*fft* experimental.apply_twiddles* experimental.*msda*
+        experimental.multi_scale_deformable_attn experimental.prepare_* experimental.get_moe_* experimental.get_weight_*
+        experimental.add_shared_expert_weights experimental.quantize_weights_via_host YUV* yuv_* rgb_to_yuv RGBRange ChunkGdn*
+        QkvCausalConv1d* IndexerScoreProgramConfig RoutedExpertActivation UNIFIED_ROUTED_EXPERT_CORE_GRID
+        determine_expected_group_norm_dram_grid_size get_group_norm_cores_across_channel
         quantize requantize dequantize pearson_correlation_coefficient adaptive_max_pool2d Conv3dConfig Op2D*
         SoftmaxProgramConfig SlidingWindowParallelConfig TileReshapeMapMode get_conv_output_dim prepare_* create_group_norm_*
         scatter_add dram_group_norm_params_from_torch determine_expected_group_norm_sharded_config_and_grid_size tosa_*
@@ -80,6 +94,16 @@ ABSENT: dict[str, str] = {
         create_socket_pair setup_*_connection get_tt_fabric_* SetRootDir SubDeviceManagerId get_memory_view split_work_to_cores
         get_optimal_dram_bank_to_logical_worker_assignment get_max_worker_l1_unreserved_size get_all_programs_perf_data
         get_latest_programs_perf_data get_current_command_queue_id_for_thread load_config_from_* save_config_to_json_file
+        D2D* Mcast* attach_absent_mcast LayerAckService InterProcessCounterChannel MMSignalAggregatorMode MatmulDeviceOperation
+        MatmulInputs MatmulParams SliceDeviceOperation SliceInputs SliceParams SliceTileProgramFactory DumpTensorMode FabricType
+        FaceGeometry ModuleType OverlappedTensor PagedCacheGeometryOverride SubcontextId TransferMode UnpackToDestMode
+        comparison config_serialization disaggregation experimental_loader graph_report stack_trace_source tools element_size
+        compute_fabric_connection_rt_args fabric_connection_rt_args* compute_program_descriptor_hash create_matmul_attributes
+        matmul_select_program_factory test_hang_device_operation ttnn_dtype_to_torch_dtype tile_size grid_to_cores
+        is_trace_capture_active get_all_* get_*_alignment get_allocator_base_address get_cb_address get_eth_forwarding_direction
+        get_fabric_kernel_defines get_forwarding_link_indices get_num_links get_num_pcie_devices get_physical_mesh_shapes
+        get_optimal_worker_cores_for_sharded_tensor get_usable_topology experimental.*tensor_prefetcher*
+        experimental.create_global_circular_buffer_for_* experimental.send_async_d2h experimental.recv_async_h2d
         dump_stack_trace_on_segfault ReplicateTensorToMeshWrapper LayerNorm*Factory LayerNormParams LayerNormInputs
         LayerNormDeviceOperation
         MeshDevice.set_program_cache_misses_allowed MeshDevice.create_sub_device_manager_with_fabric MeshDevice.get_fabric_node_id

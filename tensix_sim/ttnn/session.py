@@ -3,16 +3,18 @@
 ttnn's own interface has a default device and one machine that everybody sees; so this face, alone in the package, has state.
 """
 
+import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, get_args
 
 from tensix_sim.arch import machine
 from tensix_sim.arch.model import UnknownNameError
 from tensix_sim.ttnn import clock
+from tensix_sim.ttnn.further import taken
 from tensix_sim.ttnn.signatures import typed
 
 if TYPE_CHECKING:
@@ -235,15 +237,29 @@ R = TypeVar("R")
 def recorded(function: Callable[P, R]) -> Callable[P, R]:
     """An op: arguments of wrong types are refused, and what NumPy says of wrong shapes is a RuntimeError, as in ttnn.
 
+    Arguments that ttnn's op has besides are taken or refused (`further`).
+
     Where its device captures a trace, the call is remembered, so that the trace can do it again.
     """
     checked = typed(function)
 
+    @cache
+    def parameters() -> dict[str, inspect.Parameter]:
+        return dict(inspect.signature(function).parameters)
+
     @wraps(function)
     def op(*args: P.args, **kwargs: P.kwargs) -> R:
+        named, into = dict(kwargs), None
+        if not named.keys() <= parameters().keys() and inspect.Parameter.VAR_KEYWORD not in {
+            p.kind for p in parameters().values()
+        }:
+            named, into = taken(function.__name__, named, parameters(), SESSION.without_effect)
         outermost, SESSION.in_op = not SESSION.in_op, True
         try:
-            result = checked(*args, **kwargs)
+            result = cast(Callable[..., Any], checked)(*args, **named)
+            if into is not None:
+                into.take_values(result)
+                result = into
         except (ValueError, IndexError) as error:
             raise RuntimeError(f"{function.__name__}: {error}") from error
         finally:
@@ -251,7 +267,7 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
         capturing = next((d for d in _devices((*args, *kwargs.values())) if d.capture is not None), None) if outermost else None
         if capturing is not None:
             capturing.capture.append((lambda: op(*args, **kwargs), result))
-        return result
+        return cast(R, result)
 
     return op
 
