@@ -40,7 +40,8 @@ ABSENT: dict[str, str] = {
         experimental.create_qkv_heads assign clamped_silu_glu index_fill_new matmul_batched_weights narrow nonzero randn situ_glu
         snake_beta softcap std_hw var_hw xielu uniform manual_seed experimental.broadcast_to experimental.complex_mul
         experimental.dit_fused_* experimental.dit_rms_norm_unary_fused experimental.fast_reduce_nc_split
-        experimental.matmul_decode experimental.nlp_create_q_heads_split experimental.padded_slice experimental.indexed_fused_update_cache
+        experimental.matmul_decode experimental.nlp_create_q_heads_split experimental.padded_slice
+        experimental.indexed_fused_update_cache
         experimental.transpose_rm experimental.topk_* GeluVariant PaddingMode copy_host_to_device_tensor_partial
         experimental.split_query_key_value_and_split_heads experimental.nlp_create_qkv_heads_segformer experimental.rotate_half
         experimental.dit_layernorm* experimental.wan_fused_rmsnorm* experimental.create_qkv_heads_from_separate_tensors
