@@ -1031,3 +1031,15 @@ def test_results_go_where_an_op_is_told(device: Any) -> None:
         attention(x, x, x, output_concat_heads=True)
     with pytest.raises(TypeError, match="unexpected keyword argument 'output_tenzor'"):
         ttnn.add(x, x, output_tenzor=y)
+
+
+@pytest.mark.parametrize(
+    ("argument", "usual", "other"),
+    [("max_k_splits", 1, 2), ("matmul_math_fidelity", None, ttnn.MathFidelity.LoFi), ("segmented_accumulation", False, True)],
+)
+def test_a_program_config_takes_further_fields_as_they_usually_are(argument: str, usual: Any, other: Any) -> None:
+    """Those of ttnn 0.81.1; what they might be besides is not modelled."""
+    given = {"compute_with_storage_grid_size": (8, 8), "q_chunk_size": 64, "k_chunk_size": 64}
+    assert ttnn.SDPAProgramConfig(**given, **{argument: usual}).as_spec() == ttnn.SDPAProgramConfig(**given).as_spec()
+    with pytest.raises(ttnn.NotModelledError, match=f"{argument} is not modelled"):
+        ttnn.SDPAProgramConfig(**given, **{argument: other})

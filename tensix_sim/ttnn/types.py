@@ -337,7 +337,13 @@ class SDPAProgramConfig(Fielded):
         k_chunk_size: int,
         exp_approx_mode: bool | None = None,
         max_cores_per_head_batch: int = 16,
+        max_k_splits: int = 1,
+        matmul_math_fidelity: MathFidelity | None = None,
+        segmented_accumulation: bool = False,
     ) -> None:
+        splits = None if max_k_splits == 1 else max_k_splits
+        further = {"matmul_math_fidelity": matmul_math_fidelity, "segmented_accumulation": segmented_accumulation}
+        refuse("SDPAProgramConfig", max_k_splits=splits, **further)
         self.compute_with_storage_grid_size = CoreCoord(*compute_with_storage_grid_size)
         self.sub_core_grids = sub_core_grids
         self.q_chunk_size = q_chunk_size
