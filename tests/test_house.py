@@ -15,7 +15,7 @@ TREES = {place: ast.parse((ROOT / place).read_text()) for place in PLACES}
 Functions = ast.FunctionDef | ast.AsyncFunctionDef
 
 MOST_LINES = {"function": 60, "file": 500}
-MOST_STATEMENTS = 26_135
+MOST_STATEMENTS = 26_140
 MOST_THAT_NAME_AN_OP = 4
 NAMES_OF_OPS = re.compile(r"""ring_distributed_sdpa|chunked_sdpa|["']sdpa["']|\bis_ring\b""")
 ROOMS_OF_OPS = ("sdpa/", "kernels/sdpa/", "ttnn/transformer.py")
